@@ -1,0 +1,43 @@
+#![doc = include_str!("../README.md")]
+#![deny(missing_docs)]
+
+mod batch;
+mod clock;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod effects;
+mod mailbox;
+mod node;
+mod peer;
+mod protocol;
+pub mod recorder;
+mod signal;
+#[cfg(feature = "simulation")]
+pub mod simulation;
+mod storage;
+mod subspace;
+mod transport;
+
+pub use batch::{Batch, Entries, LogId, Mark, Operation, Operations};
+pub use clock::{Clock, Instant, Sleep, SystemClock, Timestamp};
+pub use effects::{Effects, EffectsBuffer};
+pub use mailbox::{Mailbox, PEER_BYTES_MAX};
+pub use node::{AddError, Busy, Handle, Next, Node, NodeTask, NodeThread, Report};
+pub use peer::{Channel, PeerId, Peers, ProtocolId};
+pub use protocol::{Input, Protocol, ProtocolFailure, ReadId, Turn};
+pub use signal::Signal;
+#[cfg(feature = "disk")]
+pub use storage::disk::{DiskOptions, DiskStorage};
+#[cfg(feature = "disk")]
+pub use storage::files;
+pub use storage::memory::MemoryStorage;
+pub use storage::{Durability, Order, ScanLimit, Storage, StorageError};
+pub use subspace::Subspace;
+#[cfg(feature = "ca")]
+pub use transport::ca;
+#[cfg(feature = "mesh")]
+pub use transport::frame;
+pub use transport::memory::{MemoryNetwork, MemoryTransport};
+#[cfg(feature = "mesh")]
+pub use transport::mesh;
+pub use transport::{Envelope, Outgoing, PAYLOAD_BYTES_MAX, Transport, TransportError};
