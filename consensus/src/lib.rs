@@ -1,1 +1,10 @@
-//! Not built yet.
+//! Replicated state machines.
+#![deny(missing_docs)]
+
+mod handle;
+mod raft;
+mod state_machine;
+
+pub use handle::{RaftHandle, Ticket, settle_ticket};
+pub use raft::{Misbehaviour, Outcome, RaftCommand, RaftEvent, ReadError, Rejection};
+pub use state_machine::{Apply, Restore, RestoreError, SNAPSHOT_CHUNK_BYTES_MAX, StateMachine};

@@ -1,0 +1,5 @@
+//! Raft as a protocol.
+
+mod event;
+
+pub use event::{Misbehaviour, Outcome, RaftCommand, RaftEvent, ReadError, Rejection};
