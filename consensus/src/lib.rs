@@ -6,5 +6,8 @@ mod raft;
 mod state_machine;
 
 pub use handle::{RaftHandle, Ticket, settle_ticket};
-pub use raft::{Misbehaviour, Outcome, RaftCommand, RaftEvent, ReadError, Rejection};
+pub use raft::{
+    Misbehaviour, OpenError, Outcome, RAFT, RaftCommand, RaftConfig, RaftError, RaftEvent,
+    RaftGroup, ReadError, Rejection,
+};
 pub use state_machine::{Apply, Restore, RestoreError, SNAPSHOT_CHUNK_BYTES_MAX, StateMachine};

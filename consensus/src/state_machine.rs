@@ -62,7 +62,8 @@ pub trait StateMachine: Send + Sized + 'static {
     /// A frozen view of the state that is written out chunk by chunk while the machine goes on.
     ///
     /// Each chunk has at most [`SNAPSHOT_CHUNK_BYTES_MAX`] bytes, and so little work in it that no group on the same
-    /// node misses a heartbeat. Chunks of one state are the same bytes on every replica.
+    /// node misses a heartbeat. Chunks of one state are the same bytes on every replica. A snapshot without chunks
+    /// becomes one empty chunk.
     type Snapshot: Iterator<Item = Bytes> + Send + 'static;
 
     /// A machine being rebuilt from chunks.

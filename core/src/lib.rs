@@ -17,6 +17,7 @@ pub mod simulation;
 mod storage;
 mod subspace;
 mod transport;
+pub mod wire;
 
 pub use batch::{Batch, Entries, LogId, Mark, Operation, Operations};
 pub use clock::{Clock, Instant, Sleep, SystemClock, Timestamp};

@@ -1,0 +1,234 @@
+//! What replicas say to each other.
+//!
+//! One byte of version, one of kind, then the fields in order as varints. The sender is not written: the transport has
+//! proven it. Decoding is total: lengths are checked against what is there before anything is allocated, and of raft's
+//! own messages only the kinds listed here exist. Proposals and configuration changes are not among them, so bytes of a
+//! peer never reach raft's protobuf decoder.
+
+use bytes::Bytes;
+use peaberry_core::PeerId;
+use peaberry_core::wire::{self, Reader, WireError};
+use raft::eraftpb::{Entry, Message, MessageType};
+
+use super::entry;
+use super::event::Misbehaviour;
+use super::snapshot::Manifest;
+use crate::state_machine::SNAPSHOT_CHUNK_BYTES_MAX;
+
+const VERSION: u8 = 1;
+
+const SNAPSHOT_CHUNK: u8 = 32;
+const SNAPSHOT_ACK: u8 = 33;
+
+/// The longest context of a message: the name of a read.
+const CONTEXT_BYTES_MAX: usize = 64;
+
+const KINDS: [(u8, MessageType); 11] = [
+    (1, MessageType::MsgAppend),
+    (2, MessageType::MsgAppendResponse),
+    (3, MessageType::MsgRequestVote),
+    (4, MessageType::MsgRequestVoteResponse),
+    (5, MessageType::MsgRequestPreVote),
+    (6, MessageType::MsgRequestPreVoteResponse),
+    (7, MessageType::MsgHeartbeat),
+    (8, MessageType::MsgHeartbeatResponse),
+    (9, MessageType::MsgTimeoutNow),
+    (10, MessageType::MsgReadIndex),
+    (11, MessageType::MsgReadIndexResp),
+];
+
+/// A message between replicas.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum RaftMessage {
+    /// One of raft's own.
+    Raft(Message),
+    /// A piece of a snapshot.
+    SnapshotChunk(SnapshotChunk),
+    /// How far a snapshot has arrived.
+    SnapshotAck(SnapshotAck),
+}
+
+/// A piece of a snapshot, from the leader of `term`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SnapshotChunk {
+    pub(super) term: u64,
+    pub(super) manifest: Manifest,
+    /// Which chunk, from 0.
+    pub(super) number: u64,
+    pub(super) bytes: Bytes,
+}
+
+/// How far a snapshot has arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SnapshotAck {
+    pub(super) term: u64,
+    /// Which snapshot: the index of its last entry.
+    pub(super) index: u64,
+    /// The chunk that is wanted next; all before it have arrived.
+    pub(super) next: u64,
+}
+
+impl RaftMessage {
+    /// Reads what `from` sent to `to`.
+    ///
+    /// # Errors
+    ///
+    /// [`Misbehaviour::Malformed`] says what no correct replica writes.
+    pub(super) fn decode(from: PeerId, to: PeerId, payload: &[u8]) -> Result<Self, Misbehaviour> {
+        let mut reader = Reader::new(payload);
+        if reader.u8() != Ok(VERSION) {
+            return Err(Misbehaviour::Malformed("unknown version"));
+        }
+        let kind = reader.u8().map_err(cut_short)?;
+        let message = match kind {
+            SNAPSHOT_CHUNK => Self::SnapshotChunk(decode_chunk(&mut reader)?),
+            SNAPSHOT_ACK => Self::SnapshotAck(decode_ack(&mut reader)?),
+            kind => Self::Raft(decode_raft(kind, from, to, &mut reader)?),
+        };
+        reader.finish().map_err(cut_short)?;
+        Ok(message)
+    }
+}
+
+const fn cut_short(error: WireError) -> Misbehaviour {
+    Misbehaviour::Malformed(match error {
+        WireError::Truncated => "truncated",
+        WireError::Varint => "malformed integer",
+        WireError::TooLong { .. } => "a length is over its limit",
+        _ => "bytes are left over",
+    })
+}
+
+/// The bytes of one of raft's messages; `None` for a kind that never leaves a replica.
+pub(super) fn encode_raft(message: &Message) -> Option<Bytes> {
+    let kind = KINDS
+        .iter()
+        .find(|(_, kind)| *kind == message.get_msg_type())?
+        .0;
+    let entries: usize = message
+        .entries
+        .iter()
+        .map(|entry| entry.data.len() + 16)
+        .sum();
+    let mut out = Vec::with_capacity(48 + entries);
+    out.extend_from_slice(&[VERSION, kind]);
+    for field in [
+        message.term,
+        message.index,
+        message.log_term,
+        message.commit,
+        message.commit_term,
+    ] {
+        wire::put_varint(&mut out, field);
+    }
+    out.push(u8::from(message.reject));
+    wire::put_varint(&mut out, message.reject_hint);
+    wire::put_bytes(&mut out, read_context(message));
+    if kind == 1 {
+        wire::put_varint(&mut out, message.entries.len() as u64);
+        for entry in &message.entries {
+            entry::encode_framed(entry, &mut out);
+        }
+    }
+    Some(out.into())
+}
+
+/// The context: raft keeps a read's name in an entry and everything else's in a field of its own.
+fn read_context(message: &Message) -> &[u8] {
+    match message.get_msg_type() {
+        MessageType::MsgReadIndex | MessageType::MsgReadIndexResp => {
+            message.entries.first().map_or(&[], |entry| &entry.data)
+        }
+        _ => &message.context,
+    }
+}
+
+fn decode_raft(
+    kind: u8,
+    from: PeerId,
+    to: PeerId,
+    reader: &mut Reader<'_>,
+) -> Result<Message, Misbehaviour> {
+    let (_, kind) = *KINDS
+        .iter()
+        .find(|(number, _)| *number == kind)
+        .ok_or(Misbehaviour::Malformed("unknown kind of message"))?;
+    let mut message = Message {
+        from: from.get(),
+        to: to.get(),
+        ..Message::default()
+    };
+    message.set_msg_type(kind);
+    message.term = reader.varint().map_err(cut_short)?;
+    message.index = reader.varint().map_err(cut_short)?;
+    message.log_term = reader.varint().map_err(cut_short)?;
+    message.commit = reader.varint().map_err(cut_short)?;
+    message.commit_term = reader.varint().map_err(cut_short)?;
+    message.reject = match reader.u8().map_err(cut_short)? {
+        0 => false,
+        1 => true,
+        _ => return Err(Misbehaviour::Malformed("neither yes nor no")),
+    };
+    message.reject_hint = reader.varint().map_err(cut_short)?;
+    let context = Bytes::copy_from_slice(reader.bytes(CONTEXT_BYTES_MAX).map_err(cut_short)?);
+    match kind {
+        MessageType::MsgReadIndex | MessageType::MsgReadIndexResp => {
+            message.entries = vec![Entry {
+                data: context,
+                ..Entry::default()
+            }]
+            .into();
+        }
+        MessageType::MsgAppend => {
+            message.context = context;
+            message.entries = decode_entries(message.index, reader)?.into();
+        }
+        _ => message.context = context,
+    }
+    Ok(message)
+}
+
+fn decode_entries(before: u64, reader: &mut Reader<'_>) -> Result<Vec<Entry>, Misbehaviour> {
+    let count_max = reader.rest().len() / entry::FRAMED_BYTES_MIN;
+    let count = reader.length(count_max).map_err(cut_short)?;
+    entry::decode_framed(before.saturating_add(1), count, reader)
+}
+
+impl SnapshotChunk {
+    pub(super) fn encode(&self) -> Bytes {
+        let mut out = Vec::with_capacity(64 + self.bytes.len());
+        out.extend_from_slice(&[VERSION, SNAPSHOT_CHUNK]);
+        wire::put_varint(&mut out, self.term);
+        self.manifest.encode(&mut out);
+        wire::put_varint(&mut out, self.number);
+        wire::put_bytes(&mut out, &self.bytes);
+        out.into()
+    }
+}
+
+fn decode_chunk(reader: &mut Reader<'_>) -> Result<SnapshotChunk, Misbehaviour> {
+    Ok(SnapshotChunk {
+        term: reader.varint().map_err(cut_short)?,
+        manifest: Manifest::decode(reader).map_err(cut_short)?,
+        number: reader.varint().map_err(cut_short)?,
+        bytes: Bytes::copy_from_slice(reader.bytes(SNAPSHOT_CHUNK_BYTES_MAX).map_err(cut_short)?),
+    })
+}
+
+impl SnapshotAck {
+    pub(super) fn encode(self) -> Bytes {
+        let mut out = vec![VERSION, SNAPSHOT_ACK];
+        for field in [self.term, self.index, self.next] {
+            wire::put_varint(&mut out, field);
+        }
+        out.into()
+    }
+}
+
+fn decode_ack(reader: &mut Reader<'_>) -> Result<SnapshotAck, Misbehaviour> {
+    Ok(SnapshotAck {
+        term: reader.varint().map_err(cut_short)?,
+        index: reader.varint().map_err(cut_short)?,
+        next: reader.varint().map_err(cut_short)?,
+    })
+}
