@@ -8,10 +8,12 @@
 //! - [`World`] is the place to begin; its example runs two machines.
 //! - [`FaultProfile`] says what goes wrong, [`FaultCounts`] what did: a fault that never came to pass proves nothing.
 //! - [`check_seeds`] runs a harness over many seeds and prints the one that fails.
+//! - [`linearizability`] tells whether what clients saw could have happened.
 //! - [`Trace`] shows what did happen.
 
 mod clock;
 mod faults;
+pub mod linearizability;
 mod machine;
 mod network;
 mod seeds;
