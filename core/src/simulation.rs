@@ -9,9 +9,10 @@
 //! - [`FaultProfile`] says what goes wrong, [`FaultCounts`] what did: a fault that never came to pass proves nothing.
 //! - [`check_seeds`] runs a harness over many seeds and prints the one that fails.
 //! - [`linearizability`] tells whether what clients saw could have happened.
-//! - [`Trace`] shows what did happen.
+//! - [`Trace`] and [`Diagram`] show what did happen.
 
 mod clock;
+mod diagram;
 mod faults;
 pub mod linearizability;
 mod machine;
@@ -23,6 +24,7 @@ mod trace;
 mod world;
 
 pub use clock::{RATE_TRUE, SimulatedClock};
+pub use diagram::{DIAGRAM_EVENTS_MAX, Diagram};
 pub use faults::{FaultCounts, FaultKind, FaultProfile};
 pub use machine::{Boot, BootError};
 pub use network::NetworkProfile;

@@ -1,7 +1,6 @@
 //! A node's turn, through its public door: the one safe order of effects, and what happens when something fails.
 #![expect(
     clippy::unwrap_used,
-    clippy::indexing_slicing,
     reason = "a test fails by panicking, also in its helpers"
 )]
 
@@ -649,10 +648,7 @@ fn a_deadline_fires_once_and_again_when_it_is_set_again() {
                 Ok(())
             }
         },
-        deadline: {
-            let deadline = deadline.clone();
-            move || *deadline.lock()
-        },
+        deadline: move || *deadline.lock(),
         settled: None,
         inputs: 0,
     };

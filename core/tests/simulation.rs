@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use peaberry_core::simulation::{
-    CrashPoint, FaultCounts, FaultKind, FaultProfile, NetworkProfile, TraceKind, World,
+    CrashPoint, Diagram, FaultCounts, FaultKind, FaultProfile, NetworkProfile, TraceKind, World,
     first_failure,
 };
 use peaberry_core::{
@@ -386,4 +386,49 @@ fn actions_happen_at_their_time_in_order() {
     }
     world.run_for(Duration::from_millis(25));
     assert_eq!(*seen.lock(), [(10, 10_000_000), (20, 20_000_000)]);
+}
+
+#[test]
+fn a_diagram_shows_machines_messages_and_faults_within_its_window() {
+    let (world, outside) = registers(11, 3, false);
+    let mut world = world.keep_events();
+    world.set_network(NetworkProfile {
+        loss_per_million: 200_000,
+        ..NetworkProfile::default()
+    });
+    world.run_for(Duration::from_millis(100));
+    let from = world.now();
+    world.note(None, "the storm begins <here>");
+    world.isolate(peer(3));
+    outside.lock().handles[&peer(1)].submit(4).unwrap();
+    world.run_for(Duration::from_millis(60));
+    world.crash(peer(2));
+    world.run_for(Duration::from_millis(30));
+    world.restart(peer(2));
+    world.heal();
+    world.run_for(Duration::from_millis(60));
+    let to = world.now();
+    world.note(None, "much later");
+    let svg = Diagram::new()
+        .title("storm")
+        .window(from, to)
+        .label(|_, payload| format!("max {}", number(payload).unwrap()))
+        .draw(&world.trace());
+    if let Ok(path) = std::env::var("PEABERRY_TEST_DIAGRAM") {
+        std::fs::write(path, &svg).unwrap();
+    }
+    for words in [
+        "peer-3",
+        "max 4",
+        "link cut",
+        "crash",
+        "starts, life 2",
+        "mended",
+        "begins &lt;here&gt;",
+    ] {
+        assert!(svg.contains(words), "{words}");
+    }
+    assert!(!svg.contains("starts, life 1"), "outside of the window");
+    let short = Diagram::new().events_max(5).draw(&world.trace());
+    assert!(short.contains("earlier events)"));
 }

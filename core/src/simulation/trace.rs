@@ -228,6 +228,28 @@ impl fmt::Display for TraceEvent {
 }
 
 impl TraceKind {
+    /// The machines that it is about.
+    pub(super) const fn peers(&self) -> [Option<PeerId>; 2] {
+        match self {
+            Self::Started { peer, .. }
+            | Self::BootFailed { peer }
+            | Self::Crashed { peer }
+            | Self::Killed { peer }
+            | Self::Stopped { peer }
+            | Self::Paused { peer }
+            | Self::Resumed { peer }
+            | Self::ClockRate { peer, .. }
+            | Self::CalendarJump { peer, .. }
+            | Self::Committed { peer, .. }
+            | Self::CommitFailed { peer } => [Some(*peer), None],
+            Self::Sent { from, to, .. } | Self::Cut { from, to } | Self::Mended { from, to } => {
+                [Some(*from), Some(*to)]
+            }
+            Self::Delivered { to, .. } | Self::Dropped { to, .. } => [Some(*to), None],
+            Self::Note { peer, .. } => [*peer, None],
+        }
+    }
+
     /// Feeds every field; the leading number tells the kinds apart.
     fn feed(&self, to: &mut Digest) {
         let mut numbers = |kind: u64, numbers: &[u64]| {

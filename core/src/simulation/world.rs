@@ -131,7 +131,7 @@ impl World {
         }
     }
 
-    /// Keeps the trace's events, not only their digest: to read them.
+    /// Keeps the trace's events, not only their digest: to read them or to draw a [diagram](super::Diagram).
     #[must_use]
     pub fn keep_events(self) -> Self {
         self.substrate.lock().trace.keep_events();
