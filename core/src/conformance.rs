@@ -1,1 +1,3 @@
-//! Being built.
+//! What implementers of the core traits promise, as tests that anyone can run.
+
+pub mod clock;

@@ -5,6 +5,7 @@ mod batch;
 mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod digest;
 mod effects;
 mod mailbox;
 mod node;

@@ -54,20 +54,17 @@ impl Mailbox {
     pub fn deliver(&self, batch: &mut Vec<Envelope>) {
         let mut inner = self.inner.lock();
         let was_empty = inner.is_empty();
-        let mut refused = Vec::new();
-        for message in batch.drain(..) {
+        let Inner { arrived, bytes, .. } = &mut *inner;
+        let fits = |message: &mut Envelope| {
             let cost = message.payload.len() + MESSAGE_BYTES;
-            let bytes = inner.bytes.entry(message.from).or_default();
-            if *bytes + cost > PEER_BYTES_MAX {
-                refused.push(message);
-            } else {
-                *bytes += cost;
-                inner.arrived.messages.push(message);
-            }
-        }
+            let bytes = bytes.entry(message.from).or_default();
+            let fits = *bytes + cost <= PEER_BYTES_MAX;
+            *bytes += if fits { cost } else { 0 };
+            fits
+        };
+        arrived.messages.extend(batch.extract_if(.., fits));
         let wake = was_empty && !inner.is_empty();
         drop(inner);
-        *batch = refused;
         if wake {
             self.signal.wake();
         }

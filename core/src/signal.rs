@@ -46,6 +46,12 @@ impl Signal {
         self.state.store(AWAKE, Ordering::SeqCst);
     }
 
+    /// Whether there is news that the owner has not looked at.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn is_notified(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == NOTIFIED
+    }
+
     /// Parks the owner, to be woken through `waker`. `false`: there is news already.
     pub(crate) fn park(&self, waker: &Waker) -> bool {
         let mut slot = self.waker.lock();

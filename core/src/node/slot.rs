@@ -89,6 +89,8 @@ impl<P: Protocol, S> TypedSlot<P, S> {
     /// Steps the inputs in their fixed order and settles.
     fn run(&mut self, now: Instant, turn: Turn, outbox: &mut Outbox) -> Result<(), P::Error> {
         let Some(protocol) = &mut self.protocol else {
+            // What still comes for a protocol that has failed must not pile up.
+            self.inbox = Inbox::default();
             return Ok(());
         };
         let mut fx = Effects::new(

@@ -23,7 +23,7 @@ pub struct MemoryStorage {
     tables: RwLock<Tables>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Tables {
     keys: Keyspace,
     logs: BTreeMap<LogId, Log>,
@@ -34,6 +34,14 @@ impl MemoryStorage {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A store of its own with the same content.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn fork(&self) -> Self {
+        Self {
+            tables: RwLock::new(self.tables.read().clone()),
+        }
     }
 }
 
@@ -210,7 +218,7 @@ fn page<'a>(
     page
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Log {
     first: u64,
     entries: VecDeque<Bytes>,
