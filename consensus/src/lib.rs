@@ -8,6 +8,6 @@ mod state_machine;
 pub use handle::{RaftHandle, Ticket, settle_ticket};
 pub use raft::{
     Misbehaviour, OpenError, Outcome, RAFT, RaftCommand, RaftConfig, RaftError, RaftEvent,
-    RaftGroup, ReadError, Rejection,
+    RaftGroup, ReadError, Rejection, raft_message_kind,
 };
 pub use state_machine::{Apply, Restore, RestoreError, SNAPSHOT_CHUNK_BYTES_MAX, StateMachine};

@@ -17,6 +17,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
+use peaberry_core::mutant::is_planted;
 use peaberry_core::{
     Effects, Envelope, Input, Instant, PeerId, Protocol, ReadId, StorageError, Subspace, Turn,
 };
@@ -26,6 +27,7 @@ use raft::{RawNode, Ready, SnapshotStatus, StateRole};
 pub use self::config::{RAFT, RaftConfig};
 pub use self::event::{Misbehaviour, Outcome, RaftCommand, RaftEvent, ReadError, Rejection};
 use self::log_store::{LogStore, Position, snapshot_at};
+pub use self::message::raft_message_kind;
 use self::message::{RaftMessage, SnapshotAck, SnapshotChunk};
 use self::pacemaker::Pacemaker;
 use self::proposals::Proposals;
@@ -417,7 +419,7 @@ impl<S: StateMachine, T: Send + 'static> RaftGroup<S, T> {
         let Some(payload) = message::encode_raft(message) else {
             return;
         };
-        if after_commit && !cfg!(peaberry_mutant = "send_before_persist") {
+        if after_commit && !is_planted("send_before_persist") {
             fx.send_after_commit(to, payload);
         } else {
             fx.send(to, payload);

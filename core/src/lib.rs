@@ -8,6 +8,8 @@ pub mod conformance;
 mod digest;
 mod effects;
 mod mailbox;
+#[doc(hidden)]
+pub mod mutant;
 mod node;
 mod peer;
 mod protocol;

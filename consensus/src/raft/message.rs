@@ -37,6 +37,34 @@ const KINDS: [(u8, MessageType); 11] = [
     (11, MessageType::MsgReadIndexResp),
 ];
 
+/// What kind of message `payload` is, in the words of raft-rs, for logs and pictures; `None` if it is none of ours.
+///
+/// ```
+/// assert_eq!(peaberry_consensus::raft_message_kind(&[1, 4, 0]), Some("MsgRequestVoteResponse"));
+/// ```
+#[must_use]
+pub fn raft_message_kind(payload: &[u8]) -> Option<&'static str> {
+    let &[VERSION, kind, ..] = payload else {
+        return None;
+    };
+    Some(match kind {
+        1 => "MsgAppend",
+        2 => "MsgAppendResponse",
+        3 => "MsgRequestVote",
+        4 => "MsgRequestVoteResponse",
+        5 => "MsgRequestPreVote",
+        6 => "MsgRequestPreVoteResponse",
+        7 => "MsgHeartbeat",
+        8 => "MsgHeartbeatResponse",
+        9 => "MsgTimeoutNow",
+        10 => "MsgReadIndex",
+        11 => "MsgReadIndexResp",
+        SNAPSHOT_CHUNK => "SnapshotChunk",
+        SNAPSHOT_ACK => "SnapshotAck",
+        _ => return None,
+    })
+}
+
 /// A message between replicas.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum RaftMessage {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use peaberry_core::mutant::is_planted;
 use peaberry_core::wire::{self, Reader, WireError};
 use peaberry_core::{Batch, LogId, PeerId, Storage, StorageError, Subspace};
 use raft::eraftpb::{ConfState, HardState};
@@ -262,7 +263,7 @@ fn new_raw(
 
 /// Writes term, vote and commit index.
 pub(super) fn write_hard_state(space: &Subspace, hard_state: &HardState, batch: &mut Batch) {
-    let vote = if cfg!(peaberry_mutant = "vote_forgotten") {
+    let vote = if is_planted("vote_forgotten") {
         0
     } else {
         hard_state.vote

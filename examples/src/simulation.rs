@@ -1,0 +1,82 @@
+//! What `soak` and `mutants` run: one harness for each target, driven by seeds.
+
+pub mod raft;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use peaberry_core::simulation::{FaultCounts, FaultKind};
+
+/// What came of one seed.
+#[derive(Clone, Debug, Default)]
+pub struct Run {
+    /// How long the world ran, in its own time.
+    pub virtual_time: Duration,
+    /// What went wrong on purpose.
+    pub faults: FaultCounts,
+    /// Operations that clients saw complete.
+    pub operations: u64,
+    /// What must never happen and did, in words.
+    pub violations: Vec<String>,
+    /// Histories that the checker gave up on.
+    pub unknown: u64,
+    /// The digest of everything that happened, in order: the same for the same seed, in every process.
+    pub trace: u64,
+}
+
+/// A system under simulation.
+#[derive(Clone, Copy)]
+pub struct Target {
+    /// The name on the command line.
+    pub name: &'static str,
+    /// Runs one seed, with a bug planted or with none.
+    pub run: fn(seed: u64, mutant: Option<&str>) -> Run,
+    /// The kinds of faults that the target's worlds bring about.
+    pub fault_kinds: fn() -> Vec<FaultKind>,
+    /// The bugs that its checks must find.
+    pub mutants: &'static [Mutant],
+}
+
+impl std::fmt::Debug for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// A bug planted on purpose.
+#[derive(Clone, Copy, Debug)]
+pub struct Mutant {
+    /// Its name.
+    pub name: &'static str,
+    /// Whether it is planted by wrapping from outside, in any build, or compiled in with `--cfg peaberry_mutant`.
+    pub is_wrapper: bool,
+}
+
+impl Mutant {
+    /// A bug planted by wrapping a protocol, a state machine or a store.
+    #[must_use]
+    pub const fn wrapper(name: &'static str) -> Self {
+        Self { name, is_wrapper: true }
+    }
+
+    /// A bug compiled in.
+    #[must_use]
+    pub const fn compiled(name: &'static str) -> Self {
+        Self { name, is_wrapper: false }
+    }
+}
+
+/// Every target, by name.
+pub const TARGETS: &[Target] = &[raft::TARGET];
+
+/// The target called `name`.
+#[must_use]
+pub fn target(name: &str) -> Option<&'static Target> {
+    TARGETS.iter().find(|target| target.name == name)
+}
+
+/// Counts by the names of `kinds`, zero for those that never came.
+#[must_use]
+pub fn count_faults(faults: &FaultCounts, kinds: &[FaultKind]) -> BTreeMap<&'static str, u64> {
+    kinds.iter().map(|&kind| (kind.name(), faults.get(kind))).collect()
+}
