@@ -92,8 +92,8 @@ fn run(story: &Story, source: &Path) {
 
 #[test]
 fn every_story_that_says_it_is_tested_runs_and_holds() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
-    let stories = stories(&folder);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let stories = stories(folder);
     assert!(
         !stories.is_empty(),
         "no example in {} says how it is tested",

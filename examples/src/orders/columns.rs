@@ -5,6 +5,7 @@ use time::format_description::StaticFormatDescription;
 use time::macros::format_description;
 use time::{Date, PrimitiveDateTime};
 
+use super::lines::LINE_BYTES_MAX;
 use super::{Order, PaidBy};
 
 /// The columns in their order: the file's first line.
@@ -67,6 +68,7 @@ pub(super) fn split(line: &[u8]) -> Result<csv::ByteRecord, Wrong> {
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
+        .buffer_capacity(LINE_BYTES_MAX)
         .from_reader(line);
     let mut record = csv::ByteRecord::new();
     reader

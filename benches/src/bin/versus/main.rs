@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use clap::Parser;
+use peaberry_benches::versus::target_folder;
 
 use crate::results::Question;
 
@@ -88,7 +89,7 @@ fn draw(folder: &Path, question: &Question) -> Result<PathBuf, Box<dyn Error>> {
 
 /// Runs each bench that was asked for; answers those that failed.
 fn run_benches(arguments: &Arguments) -> Result<Vec<String>, Box<dyn Error>> {
-    let present = benches(&Path::new(env!("CARGO_MANIFEST_DIR")).join("benches"))?;
+    let present = benches(Path::new(env!("CARGO_MANIFEST_DIR")))?;
     let chosen = choose(present, &arguments.questions)?;
     let mut failed = Vec::new();
     for question in chosen {
@@ -138,7 +139,6 @@ fn run_bench(question: &str, full: bool) -> std::io::Result<bool> {
     let mut command = Command::new(cargo);
     command.current_dir(env!("CARGO_MANIFEST_DIR"));
     command.args(["bench", "-p", "peaberry-benches", "--bench", question]);
-    // A relative folder is relative to where we were called, not to where cargo runs.
     command.env("CARGO_TARGET_DIR", std::path::absolute(target_folder())?);
     if full {
         command.env("PEABERRY_BENCH", "full");
@@ -148,13 +148,6 @@ fn run_bench(question: &str, full: bool) -> std::io::Result<bool> {
 
 fn versus_folder() -> PathBuf {
     target_folder().join("versus")
-}
-
-fn target_folder() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"),
-        PathBuf::from,
-    )
 }
 
 /// An error with its causes, each said once.
