@@ -1,1 +1,2 @@
-//! Not built yet.
+#![doc = include_str!("../README.md")]
+#![deny(missing_docs)]
