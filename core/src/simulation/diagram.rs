@@ -293,12 +293,8 @@ impl<'d> Drawing<'d> {
     }
 
     fn words(&mut self, peer: PeerId, words: &str, colour: &str) {
-        let (x, y) = (self.x(peer) + 9, self.y + 4);
-        let _ = writeln!(
-            self.marks,
-            "<text x=\"{x}\" y=\"{y}\" fill=\"{colour}\" class=\"halo\">{}</text>",
-            escape(words)
-        );
+        let place = (self.x(peer) + 9, self.y + 4);
+        write_words(&mut self.marks, place, "start", colour, words);
     }
 
     fn banner(&mut self, words: &str) {
@@ -348,10 +344,10 @@ impl<'d> Drawing<'d> {
         let arrow = if from < to { "\u{2192}" } else { "\u{2190}" };
         let _ = writeln!(
             self.arrows,
-            "<line x1=\"{left}\" y1=\"{y}\" x2=\"{right}\" y2=\"{y}\" stroke=\"{colour}\" stroke-width=\"5\" opacity=\"0.18\"/>\n\
-             <text x=\"{middle}\" y=\"{}\" text-anchor=\"middle\" fill=\"{colour}\" class=\"halo\">{words} {arrow}</text>",
-            y + 4
+            "<line x1=\"{left}\" y1=\"{y}\" x2=\"{right}\" y2=\"{y}\" stroke=\"{colour}\" stroke-width=\"5\" opacity=\"0.18\"/>"
         );
+        let words = format!("{words} {arrow}");
+        write_words(&mut self.marks, (middle, y + 4), "middle", colour, &words);
     }
 
     /// Draws a message's way, to its end or to where it was lost.
@@ -423,12 +419,7 @@ impl<'d> Drawing<'d> {
         } else {
             (x1.saturating_sub(9), "end")
         };
-        let y = y1 + 4;
-        let _ = writeln!(
-            self.marks,
-            "<text x=\"{x}\" y=\"{y}\" text-anchor=\"{anchor}\" fill=\"{colour}\" class=\"halo\">{}</text>",
-            escape(label)
-        );
+        write_words(&mut self.marks, (x, y1 + 4), anchor, colour, label);
     }
 
     fn finish(mut self, title: &str, left_out: usize) -> String {
@@ -457,7 +448,6 @@ impl<'d> Drawing<'d> {
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" {FONT} font-size=\"11\">\n\
              <defs><marker id=\"tip\" viewBox=\"0 0 8 8\" refX=\"8\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" orient=\"auto\"><path d=\"M0 0 L8 4 L0 8 z\" fill=\"#1f4e8c\"/></marker></defs>\n\
-             <style>.halo {{ paint-order: stroke; stroke: white; stroke-width: 3px; stroke-linejoin: round; }}</style>\n\
              <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
              <text x=\"16\" y=\"24\" font-size=\"14\" font-weight=\"bold\" fill=\"#1b1b1b\">{}</text>\n\
              {heads}{}{}{}</svg>\n",
@@ -466,6 +456,21 @@ impl<'d> Drawing<'d> {
             self.arrows,
             self.marks
         )
+    }
+}
+
+/// Adds words that stay readable above lines: once in thick white, once in `colour`. (Not every program knows
+/// `paint-order`.)
+fn write_words(to: &mut String, (x, y): (u64, u64), anchor: &str, colour: &str, words: &str) {
+    let words = escape(words);
+    for style in [
+        "stroke=\"white\" stroke-width=\"3\" stroke-linejoin=\"round\" fill=\"white\"".to_owned(),
+        format!("fill=\"{colour}\""),
+    ] {
+        let _ = writeln!(
+            to,
+            "<text x=\"{x}\" y=\"{y}\" text-anchor=\"{anchor}\" {style}>{words}</text>"
+        );
     }
 }
 
