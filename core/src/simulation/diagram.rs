@@ -12,6 +12,8 @@ const MARGIN_LEFT: u64 = 110;
 const MARGIN_TOP: u64 = 70;
 const LANE_WIDTH: u64 = 230;
 const ROW_HEIGHT: u64 = 18;
+/// How much is drawn of a way whose end is not in the picture.
+const STUB: u64 = 90;
 const FONT: &str = "font-family=\"ui-monospace, Menlo, DejaVu Sans Mono, monospace\"";
 
 /// How many events a diagram draws unless told otherwise: more no longer fit on a page that one can read.
@@ -146,8 +148,8 @@ fn lanes(trace: &Trace) -> Vec<PeerId> {
 /// Where a message left, and what it says.
 struct Departure {
     from: PeerId,
-    /// `None` when it left before the window.
-    y: Option<u64>,
+    to: PeerId,
+    y: u64,
     label: String,
     ends: u32,
 }
@@ -203,7 +205,7 @@ impl<'d> Drawing<'d> {
     }
 
     fn width(&self) -> u64 {
-        MARGIN_LEFT + self.lanes.len().max(2) as u64 * LANE_WIDTH + 20
+        MARGIN_LEFT + self.lanes.len().max(2) as u64 * LANE_WIDTH + 60
     }
 
     fn row(&mut self, event: &TraceEvent) {
@@ -213,16 +215,17 @@ impl<'d> Drawing<'d> {
             TraceKind::Sent {
                 message,
                 from,
+                to,
                 channel,
                 payload,
-                ..
             } => {
                 let label = (self.label)(*channel, payload);
                 self.departures.insert(
                     *message,
                     Departure {
                         from: *from,
-                        y: Some(self.y),
+                        to: *to,
+                        y: self.y,
                         label,
                         ends: 0,
                     },
@@ -358,7 +361,7 @@ impl<'d> Drawing<'d> {
         };
         departure.ends += 1;
         let is_copy = departure.ends > 1;
-        let (from, y1) = (departure.from, departure.y.unwrap_or(y2));
+        let (from, y1) = (departure.from, departure.y);
         let label = if is_copy {
             format!("{} (copy)", departure.label)
         } else {
@@ -373,8 +376,8 @@ impl<'d> Drawing<'d> {
 
     fn arrival_from_before(&mut self, to: PeerId, lost: Option<DropCause>) {
         let words = lost.map_or_else(
-            || "receives what left earlier".to_owned(),
-            |cause| format!("what left earlier is gone: {cause}"),
+            || "(sent earlier)".to_owned(),
+            |cause| format!("(sent earlier: {cause})"),
         );
         self.words(to, &words, "#777");
     }
@@ -422,8 +425,25 @@ impl<'d> Drawing<'d> {
         write_words(&mut self.marks, (x, y1 + 4), anchor, colour, label);
     }
 
+    /// Draws the beginning of a way whose end the window does not show.
+    fn stub(&mut self, departure: &Departure) {
+        let (x1, x2, y) = (self.x(departure.from), self.x(departure.to), departure.y);
+        let tip = if x2 >= x1 { x1 + STUB } else { x1 - STUB };
+        let _ = writeln!(
+            self.arrows,
+            "<line x1=\"{x1}\" y1=\"{y}\" x2=\"{tip}\" y2=\"{y}\" stroke=\"#1f4e8c\" stroke-dasharray=\"1 3\"/>"
+        );
+        let label = format!("{} (on its way)", departure.label);
+        self.arrow_label((x1, y), (x2, y), &label, "#1f4e8c");
+    }
+
     fn finish(mut self, title: &str, left_out: usize) -> String {
         self.y += ROW_HEIGHT;
+        for departure in std::mem::take(&mut self.departures).values() {
+            if departure.ends == 0 {
+                self.stub(departure);
+            }
+        }
         for peer in self.lanes.clone() {
             self.end_life(peer);
         }
