@@ -141,6 +141,7 @@ impl World {
         let machine = self.machine(at);
         let peer = machine.peer;
         machine.storage.heal();
+        machine.files.limit_bytes(None);
         self.set_clock_rate(peer, RATE_TRUE);
         self.resume(at);
         self.start(at);
