@@ -106,7 +106,7 @@ impl World {
         self.push(self.now_nanos() + at, Event::Strike { healing });
     }
 
-    /// Tells whom [`IsolateImportant`](FaultKind::IsolateImportant) is to hit at this moment, such as the leader.
+    /// Tells whom [`IsolateImportant`](crate::simulation::FaultKind::IsolateImportant) is to hit at this moment, such as the leader.
     pub fn set_important(&mut self, important: impl FnMut() -> Option<PeerId> + 'static) {
         self.important = Some(Box::new(important));
     }
