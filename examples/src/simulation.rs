@@ -56,13 +56,19 @@ impl Mutant {
     /// A bug planted by wrapping a protocol, a state machine or a store.
     #[must_use]
     pub const fn wrapper(name: &'static str) -> Self {
-        Self { name, is_wrapper: true }
+        Self {
+            name,
+            is_wrapper: true,
+        }
     }
 
     /// A bug compiled in.
     #[must_use]
     pub const fn compiled(name: &'static str) -> Self {
-        Self { name, is_wrapper: false }
+        Self {
+            name,
+            is_wrapper: false,
+        }
     }
 }
 
@@ -78,5 +84,8 @@ pub fn target(name: &str) -> Option<&'static Target> {
 /// Counts by the names of `kinds`, zero for those that never came.
 #[must_use]
 pub fn count_faults(faults: &FaultCounts, kinds: &[FaultKind]) -> BTreeMap<&'static str, u64> {
-    kinds.iter().map(|&kind| (kind.name(), faults.get(kind))).collect()
+    kinds
+        .iter()
+        .map(|&kind| (kind.name(), faults.get(kind)))
+        .collect()
 }

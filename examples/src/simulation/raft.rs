@@ -63,8 +63,12 @@ struct Seen {
 impl Seen {
     /// The replica that believes itself leader in the highest term.
     fn leader(&self) -> Option<PeerId> {
-        let own = self.leaders.iter().filter(|(peer, (_, leader))| *leader == Some(**peer));
-        own.max_by_key(|(_, (term, _))| *term).map(|(&peer, _)| peer)
+        let own = self
+            .leaders
+            .iter()
+            .filter(|(peer, (_, leader))| *leader == Some(**peer));
+        own.max_by_key(|(_, (term, _))| *term)
+            .map(|(&peer, _)| peer)
     }
 }
 
@@ -78,11 +82,15 @@ fn run(seed: u64, mutant: Option<&str>) -> Run {
     for &peer in &peers {
         let (seen, peers) = (seen.clone(), peers.clone());
         let mutant = mutant.map(str::to_owned);
-        world.add(peer, move |boot| self::boot(boot, &peers, &seen, mutant.as_deref()));
+        world.add(peer, move |boot| {
+            self::boot(boot, &peers, &seen, mutant.as_deref())
+        });
     }
     let important = seen.clone();
     world.set_important(move || important.lock().leader());
-    world.choose_sends(|_, message| raft_message_kind(&message.payload) == Some("MsgRequestVoteResponse"));
+    world.choose_sends(|_, message| {
+        raft_message_kind(&message.payload) == Some("MsgRequestVoteResponse")
+    });
 
     let mut clients = Clients::new(rng, peers.clone(), mutant == Some("local_read"));
     world.unleash(profile());
@@ -100,7 +108,10 @@ fn run(seed: u64, mutant: Option<&str>) -> Run {
 
     let mut violations = std::mem::take(&mut seen.lock().violations);
     if !recovered {
-        violations.push(format!("no recovery within {CALM:?} of calm: {}", clients.progress()));
+        violations.push(format!(
+            "no recovery within {CALM:?} of calm: {}",
+            clients.progress()
+        ));
     }
     let verdict = clients.check();
     if let Verdict::Violation(violation) = &verdict {
@@ -157,8 +168,13 @@ impl Seen {
             RaftEvent::Leader { term, leader } => {
                 self.leaders.insert(peer, (term, leader));
             }
-            RaftEvent::Misbehaved { peer: accused, reason } => {
-                self.violations.push(format!("{peer} accuses {accused}, a correct replica: {reason}"));
+            RaftEvent::Misbehaved {
+                peer: accused,
+                reason,
+            } => {
+                self.violations.push(format!(
+                    "{peer} accuses {accused}, a correct replica: {reason}"
+                ));
             }
             event => self.events.push((peer, event)),
         }
@@ -167,5 +183,8 @@ impl Seen {
 
 /// The number that a state machine's answer or query spells.
 fn word(bytes: &Bytes) -> u64 {
-    bytes.as_ref().try_into().map_or(u64::MAX, u64::from_be_bytes)
+    bytes
+        .as_ref()
+        .try_into()
+        .map_or(u64::MAX, u64::from_be_bytes)
 }

@@ -45,7 +45,12 @@ impl Model for Register {
         0
     }
 
-    fn apply(&self, state: &u64, operation: &(u8, Operation), response: Option<&u64>) -> Option<u64> {
+    fn apply(
+        &self,
+        state: &u64,
+        operation: &(u8, Operation),
+        response: Option<&u64>,
+    ) -> Option<u64> {
         if response.is_some_and(|seen| seen != state) {
             return None;
         }
@@ -96,7 +101,9 @@ impl Clients {
         let clients = (0..CLIENTS)
             .map(|name| Client {
                 name,
-                sticks_to: (name % 2 == 0).then(|| rng.choice(peers.iter().copied())).flatten(),
+                sticks_to: (name % 2 == 0)
+                    .then(|| rng.choice(peers.iter().copied()))
+                    .flatten(),
                 token: None,
                 next_at: Instant::default(),
                 final_operations: 0,
@@ -129,11 +136,20 @@ impl Clients {
 
     fn take(&mut self, now: Instant, event: RaftEvent<u64>) {
         match event {
-            RaftEvent::Completed { token, outcome: Outcome::Committed { response, .. } } => {
+            RaftEvent::Completed {
+                token,
+                outcome: Outcome::Committed { response, .. },
+            } => {
                 self.finish(token, now, Some(word(&response)));
             }
-            RaftEvent::Completed { token, outcome: Outcome::Unknown } => self.abandon(token, now),
-            RaftEvent::Answered { token, answer: Ok(answer) } => {
+            RaftEvent::Completed {
+                token,
+                outcome: Outcome::Unknown,
+            } => self.abandon(token, now),
+            RaftEvent::Answered {
+                token,
+                answer: Ok(answer),
+            } => {
                 self.finish(token, now, Some(word(&answer)));
             }
             RaftEvent::Completed { token, .. } | RaftEvent::Answered { token, .. } => {
@@ -145,7 +161,9 @@ impl Clients {
 
     /// Ends an operation with its response, or as never having happened.
     fn finish(&mut self, token: u64, now: Instant, response: Option<u64>) {
-        let Some(waiting) = self.waiting.remove(&token) else { return };
+        let Some(waiting) = self.waiting.remove(&token) else {
+            return;
+        };
         match response {
             Some(response) => {
                 self.history.complete(waiting.operation, response);
@@ -164,8 +182,13 @@ impl Clients {
 
     /// Leaves an operation without a response: it may have happened, or happen yet.
     fn abandon(&mut self, token: u64, now: Instant) {
-        let Some(waiting) = self.waiting.remove(&token) else { return };
-        if matches!(self.history.get(waiting.operation).operation.1, Operation::Swap(_)) {
+        let Some(waiting) = self.waiting.remove(&token) else {
+            return;
+        };
+        if matches!(
+            self.history.get(waiting.operation).operation.1,
+            Operation::Swap(_)
+        ) {
             *self.abandoned.entry(waiting.key).or_default() += 1;
         }
         let client = &mut self.clients[waiting.client];
@@ -176,7 +199,11 @@ impl Clients {
 
     fn advance(&mut self, at: usize, now: Instant, seen: &Arc<Mutex<Seen>>) {
         if let Some(token) = self.clients[at].token {
-            if self.waiting.get(&token).is_some_and(|waiting| waiting.until <= now) {
+            if self
+                .waiting
+                .get(&token)
+                .is_some_and(|waiting| waiting.until <= now)
+            {
                 self.abandon(token, now);
             }
         } else if self.clients[at].next_at <= now {
@@ -186,17 +213,35 @@ impl Clients {
 
     fn ask(&mut self, at: usize, now: Instant, seen: &Arc<Mutex<Seen>>) {
         let key = self.rng.u8(..KEYS);
-        let crowded = self.abandoned.get(&key).is_some_and(|&count| count >= ABANDONED_MAX);
+        let crowded = self
+            .abandoned
+            .get(&key)
+            .is_some_and(|&count| count >= ABANDONED_MAX);
         let swaps = self.rng.bool() && (!crowded || self.storm_has_ended);
         self.tokens += 1;
         let token = self.tokens;
         let (operation, command) = if swaps {
-            let command = RaftCommand::Propose { command: machine::swap(key, token), token };
+            let command = RaftCommand::Propose {
+                command: machine::swap(key, token),
+                token,
+            };
             (Operation::Swap(token), command)
         } else if self.reads_locally {
-            (Operation::Get, RaftCommand::ReadStale { query: machine::get(key), token })
+            (
+                Operation::Get,
+                RaftCommand::ReadStale {
+                    query: machine::get(key),
+                    token,
+                },
+            )
         } else {
-            (Operation::Get, RaftCommand::Read { query: machine::get(key), token })
+            (
+                Operation::Get,
+                RaftCommand::Read {
+                    query: machine::get(key),
+                    token,
+                },
+            )
         };
         let to = self.destination(at, swaps, &seen.lock());
         let handle = to.and_then(|to| seen.lock().handles.get(&to).cloned());
@@ -207,19 +252,33 @@ impl Clients {
             return;
         }
         let operation = self.history.invoke(self.clients[at].name, (key, operation));
-        self.waiting.insert(token, Waiting { client: at, operation, key, until: now + PATIENCE });
+        self.waiting.insert(
+            token,
+            Waiting {
+                client: at,
+                operation,
+                key,
+                until: now + PATIENCE,
+            },
+        );
         self.clients[at].token = Some(token);
     }
 
     /// Sticky clients read where they always do; everyone writes where the leader seems to be.
     fn destination(&mut self, at: usize, swaps: bool, seen: &Seen) -> Option<PeerId> {
-        let sticky = self.clients[at].sticks_to.filter(|_| !swaps || self.rng.u8(..4) == 0);
-        let believed = sticky.and_then(|peer| seen.leaders.get(&peer)).and_then(|(_, leader)| *leader);
+        let sticky = self.clients[at]
+            .sticks_to
+            .filter(|_| !swaps || self.rng.u8(..4) == 0);
+        let believed = sticky
+            .and_then(|peer| seen.leaders.get(&peer))
+            .and_then(|(_, leader)| *leader);
         match sticky {
             Some(peer) if !swaps => Some(peer),
             Some(peer) => believed.or(Some(peer)),
             None if self.rng.u8(..8) == 0 => self.rng.choice(self.peers.iter().copied()),
-            None => seen.leader().or_else(|| self.rng.choice(self.peers.iter().copied())),
+            None => seen
+                .leader()
+                .or_else(|| self.rng.choice(self.peers.iter().copied())),
         }
     }
 
@@ -229,11 +288,17 @@ impl Clients {
     }
 
     pub(super) fn has_finished(&self) -> bool {
-        self.clients.iter().all(|client| client.final_operations >= FINAL_OPERATIONS)
+        self.clients
+            .iter()
+            .all(|client| client.final_operations >= FINAL_OPERATIONS)
     }
 
     pub(super) fn progress(&self) -> String {
-        let done: Vec<_> = self.clients.iter().map(|client| client.final_operations).collect();
+        let done: Vec<_> = self
+            .clients
+            .iter()
+            .map(|client| client.final_operations)
+            .collect();
         format!("clients completed {done:?} of {FINAL_OPERATIONS} operations each")
     }
 

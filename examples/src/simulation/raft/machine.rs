@@ -28,9 +28,16 @@ impl StateMachine for Registers {
     type Restore = Self;
 
     fn apply(&mut self, apply: &mut Apply<'_>) -> Bytes {
-        let Some((&key, value)) = apply.command.split_first() else { return Bytes::new() };
-        let Ok(value) = value.try_into() else { return Bytes::new() };
-        let old = self.values.insert(key, u64::from_be_bytes(value)).unwrap_or(0);
+        let Some((&key, value)) = apply.command.split_first() else {
+            return Bytes::new();
+        };
+        let Ok(value) = value.try_into() else {
+            return Bytes::new();
+        };
+        let old = self
+            .values
+            .insert(key, u64::from_be_bytes(value))
+            .unwrap_or(0);
         Bytes::copy_from_slice(&old.to_be_bytes())
     }
 
@@ -40,7 +47,11 @@ impl StateMachine for Registers {
     }
 
     fn snapshot(&self) -> Self::Snapshot {
-        let chunks: Vec<_> = self.values.iter().map(|(&key, &value)| swap(key, value)).collect();
+        let chunks: Vec<_> = self
+            .values
+            .iter()
+            .map(|(&key, &value)| swap(key, value))
+            .collect();
         chunks.into_iter()
     }
 
@@ -54,7 +65,9 @@ impl Restore for Registers {
 
     fn chunk(&mut self, chunk: &[u8]) -> Result<(), RestoreError> {
         if let Some((&key, value)) = chunk.split_first() {
-            let value = value.try_into().map_err(|_| RestoreError::new("a register has 8 bytes"))?;
+            let value = value
+                .try_into()
+                .map_err(|_| RestoreError::new("a register has 8 bytes"))?;
             self.values.insert(key, u64::from_be_bytes(value));
         }
         Ok(())

@@ -30,10 +30,15 @@ impl<S: StateMachine> StateMachine for Mutable<S> {
     type Restore = Mutable<S::Restore>;
 
     fn apply(&mut self, apply: &mut Apply<'_>) -> Bytes {
-        let second = self.calendar.as_ref().map(|clock| clock.timestamp().as_unix_nanos() / 1_000_000_000);
+        let second = self
+            .calendar
+            .as_ref()
+            .map(|clock| clock.timestamp().as_unix_nanos() / 1_000_000_000);
         if second.is_some_and(|second| second % 2 == 1) {
             // "Too late": replicas disagree about which commands are.
-            return self.machine.query(apply.command.get(..1).unwrap_or_default());
+            return self
+                .machine
+                .query(apply.command.get(..1).unwrap_or_default());
         }
         self.machine.apply(apply)
     }
@@ -47,7 +52,10 @@ impl<S: StateMachine> StateMachine for Mutable<S> {
     }
 
     fn begin_restore(&self) -> Self::Restore {
-        Mutable { machine: self.machine.begin_restore(), calendar: self.calendar.clone() }
+        Mutable {
+            machine: self.machine.begin_restore(),
+            calendar: self.calendar.clone(),
+        }
     }
 }
 
@@ -59,6 +67,9 @@ impl<R: Restore> Restore for Mutable<R> {
     }
 
     fn finish(self) -> Result<Mutable<R::Machine>, RestoreError> {
-        Ok(Mutable { machine: self.machine.finish()?, calendar: self.calendar })
+        Ok(Mutable {
+            machine: self.machine.finish()?,
+            calendar: self.calendar,
+        })
     }
 }
