@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
+use crate::digest::Digest;
 use crate::peer::Channel;
 
 /// A numbered log within a [`Storage`](crate::Storage): entries with contiguous indices.
@@ -88,6 +89,30 @@ enum Stored {
         log: LogId,
         to: u64,
     },
+}
+
+impl Stored {
+    fn feed(&self, digest: &mut Digest) {
+        let (kind, numbers) = match *self {
+            Self::Put {
+                key_bytes,
+                value_bytes,
+            } => (1, [key_bytes as u64, value_bytes as u64, 0]),
+            Self::Delete { key_bytes } => (2, [key_bytes as u64, 0, 0]),
+            Self::DeleteRange {
+                from_bytes,
+                to_bytes,
+            } => {
+                let to_bytes = to_bytes.map_or(0, |bytes| bytes as u64 + 1);
+                (3, [from_bytes as u64, to_bytes, 0])
+            }
+            Self::Append { log, first, count } => (4, [u64::from(log.number), first, count as u64]),
+            Self::Truncate { log, from } => (5, [u64::from(log.number), from, 0]),
+            Self::Discard { log, to } => (6, [u64::from(log.number), to, 0]),
+        };
+        digest.number(kind);
+        numbers.into_iter().for_each(|number| digest.number(number));
+    }
 }
 
 /// One write of a [`Batch`], as a [`Storage`](crate::Storage) reads it.
@@ -322,6 +347,21 @@ impl Batch {
             entry_lengths: &self.entry_lengths,
             rest: self.operations.iter(),
         }
+    }
+
+    /// Feeds what was written after `mark` into `digest`: kinds, logs, indices, lengths and bytes.
+    pub(crate) fn feed_since(&self, mark: Mark, digest: &mut Digest) {
+        for operation in self.operations.get(mark.operations..).unwrap_or_default() {
+            operation.feed(digest);
+        }
+        for &length in self
+            .entry_lengths
+            .get(mark.entry_lengths..)
+            .unwrap_or_default()
+        {
+            digest.number(u64::from(length));
+        }
+        digest.bytes(self.arena.get(mark.arena..).unwrap_or_default());
     }
 
     /// The present end, to [`rollback`](Self::rollback) to.

@@ -5,6 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use crate::batch::{Batch, LogId, Mark};
+use crate::digest::Digest;
 use crate::peer::{Channel, PeerId};
 use crate::protocol::{ReadId, Turn};
 use crate::transport::Outgoing;
@@ -152,6 +153,32 @@ impl Outbox {
             notify: self.notify.len(),
             reads: self.reads.len(),
         }
+    }
+
+    /// A digest of what was written down after `mark` was taken, the same for the same effects in the same order.
+    pub(crate) fn digest_since(&self, mark: OutboxMark) -> u64 {
+        let mut digest = Digest::new();
+        for (sends, from) in [
+            (&self.sends, mark.sends),
+            (&self.sends_after_commit, mark.sends_after_commit),
+        ] {
+            let sends = sends.get(from..).unwrap_or_default();
+            digest.number(sends.len() as u64);
+            for message in sends {
+                digest.number(message.to.get());
+                digest.bytes(&message.payload);
+            }
+        }
+        self.batch.feed_since(mark.batch, &mut digest);
+        digest.number((self.notify.len() - mark.notify) as u64);
+        for read in self.reads.get(mark.reads..).unwrap_or_default() {
+            digest.number(read.id.0);
+            digest.number(u64::from(read.log.number));
+            digest.number(read.range.start);
+            digest.number(read.range.end);
+            digest.number(read.bytes_max as u64);
+        }
+        digest.value()
     }
 
     /// Drops what was written down after `mark` was taken.

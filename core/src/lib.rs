@@ -31,7 +31,10 @@ pub use peer::{Channel, PeerId, Peers, ProtocolId};
 pub use protocol::{Input, Protocol, ProtocolFailure, ReadId, Turn};
 pub use signal::Signal;
 #[cfg(feature = "disk")]
-pub use storage::disk::{DiskOptions, DiskStorage};
+#[doc(hidden)]
+pub use storage::disk::decode_any as decode_any_storage_bytes;
+#[cfg(feature = "disk")]
+pub use storage::disk::{DiskOptions, DiskStorage, Recovery};
 #[cfg(feature = "disk")]
 pub use storage::files;
 pub use storage::memory::MemoryStorage;

@@ -19,7 +19,7 @@ use crate::effects::{Outbox, PendingRead};
 use crate::mailbox::{Arrived, Mailbox};
 use crate::peer::{Channel, Peers, ProtocolId};
 use crate::protocol::{Protocol, ProtocolFailure, Turn};
-use crate::recorder::Recording;
+use crate::recorder::{Recording, RecordingError};
 use crate::signal::Signal;
 use crate::storage::{Durability, Storage, StorageError};
 use crate::transport::{Outgoing, Transport, TransportError};
@@ -136,6 +136,13 @@ pub enum Report {
         channel: Channel,
         /// Its error.
         error: ProtocolFailure,
+    },
+    /// A protocol's flight recording has stopped; the protocol goes on without it.
+    RecordingStopped {
+        /// Its channel.
+        channel: Channel,
+        /// Why.
+        error: Arc<RecordingError>,
     },
     /// A commit or a read failed, and the node has stopped. Nothing that waited for that commit has left.
     StorageFailed {
@@ -396,6 +403,11 @@ impl Node {
             self.outbox.rollback(mark);
             let channel = slot.channel();
             (self.report)(Report::ProtocolFailed { channel, error });
+        }
+        if let Some(error) = slot.recording_failure() {
+            let channel = slot.channel();
+            let error = Arc::new(error);
+            (self.report)(Report::RecordingStopped { channel, error });
         }
         self.reschedule(at, before, after);
     }

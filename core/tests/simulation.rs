@@ -15,11 +15,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use peaberry_core::simulation::{
-    CrashPoint, Diagram, FaultCounts, FaultKind, FaultProfile, NetworkProfile, TraceKind, World,
-    first_failure,
+    Boot, CrashPoint, Diagram, FaultCounts, FaultKind, FaultProfile, NetworkProfile, TraceKind,
+    World, first_failure,
 };
 use peaberry_core::{
-    Busy, Channel, Effects, Handle, Input, Instant, PeerId, Protocol, ProtocolId, Storage, Subspace,
+    Busy, Channel, DiskOptions, DiskStorage, Effects, Handle, Input, Instant, Node, PeerId,
+    Protocol, ProtocolId, Storage, StorageError, Subspace,
 };
 
 const CHANNEL: Channel = Channel::new(ProtocolId(2000), 0);
@@ -129,15 +130,25 @@ struct Outside {
 }
 
 fn registers(seed: u64, count: u64, tells_too_early: bool) -> (World, Arc<Mutex<Outside>>) {
+    registers_on(seed, count, tells_too_early, |boot| Ok(boot.storage()))
+}
+
+/// Each machine's store is what `open` finds at its boot.
+fn registers_on(
+    seed: u64,
+    count: u64,
+    tells_too_early: bool,
+    open: impl Fn(&Boot) -> Result<Arc<dyn Storage>, StorageError> + Copy + 'static,
+) -> (World, Arc<Mutex<Outside>>) {
     let outside = Arc::new(Mutex::new(Outside::default()));
     let mut world = World::new(seed);
     for id in 1..=count {
         let outside = outside.clone();
         world.add(peer(id), move |boot| {
-            let mut node = boot.node();
+            let storage = open(boot)?;
+            let mut node = Node::new(boot.transport(), storage.clone(), boot.clock());
             let others = (1..=count).map(peer).filter(|&other| other != peer(id));
-            let register =
-                MaxRegister::open(boot.storage().as_ref(), others.collect(), tells_too_early);
+            let register = MaxRegister::open(storage.as_ref(), others.collect(), tells_too_early);
             let mut told = outside.lock();
             told.booted.insert(peer(id), register.value);
             if told.announced.get(&peer(id)) > Some(&register.value) {
@@ -179,14 +190,23 @@ fn raise_all_along(world: &mut World, outside: &Arc<Mutex<Outside>>, duration: D
 }
 
 fn run_seed(seed: u64, tells_too_early: bool, faults: &Mutex<FaultCounts>) -> Result<(), String> {
-    let (mut world, outside) = registers(seed, 3, tells_too_early);
+    let (world, outside) = registers(seed, 3, tells_too_early);
+    run_world(world, &outside, profile(), faults)
+}
+
+fn run_world(
+    mut world: World,
+    outside: &Arc<Mutex<Outside>>,
+    profile: FaultProfile,
+    faults: &Mutex<FaultCounts>,
+) -> Result<(), String> {
     world.choose_sends(|_, _| true);
     world.set_important({
         let outside = outside.clone();
         move || outside.lock().announced.keys().next().copied()
     });
-    world.unleash(profile());
-    raise_all_along(&mut world, &outside, Duration::from_secs(10));
+    world.unleash(profile);
+    raise_all_along(&mut world, outside, Duration::from_secs(10));
     world.heal();
     world.run_for(Duration::from_secs(2));
     faults.lock().merge(&world.faults());
@@ -217,6 +237,22 @@ fn what_was_announced_survives_every_fault_and_all_agree_after_healing() {
     assert_eq!(failure, None);
     let faults = faults.into_inner();
     assert_eq!(faults.missing(&profile()), [], "in {faults:?}");
+}
+
+#[test]
+fn the_same_holds_on_the_durable_store_whose_files_lose_and_tear_what_was_not_synced() {
+    let faults = Mutex::default();
+    let failure = first_failure(0..100, &|seed| {
+        let (world, outside) = registers_on(seed, 3, false, |boot| {
+            let options = DiskOptions::owned_by("test").segment_bytes(1 << 15);
+            let storage = DiskStorage::open_on(Arc::new(boot.files()), options)?;
+            Ok(boot.watch(Arc::new(storage)))
+        });
+        run_world(world, &outside, profile().on_files(), &faults)
+    });
+    assert_eq!(failure, None);
+    let faults = faults.into_inner();
+    assert_eq!(faults.missing(&profile().on_files()), [], "in {faults:?}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::effects::{Effects, Outbox};
 use crate::node::queue::CommandQueue;
 use crate::peer::{Channel, PeerId};
 use crate::protocol::{Input, Protocol, ProtocolFailure, ReadId, Turn};
-use crate::recorder::Recording;
+use crate::recorder::{Recording, RecordingError};
 use crate::storage::StorageError;
 use crate::transport::Envelope;
 
@@ -36,6 +36,8 @@ pub(super) trait Slot: Send {
     /// Emits what waited for the commits of turns up to `turn`.
     fn emit_after_commit(&mut self, turn: Turn);
     fn close(&mut self);
+    /// Why the slot's recording has stopped, told once.
+    fn recording_failure(&mut self) -> Option<RecordingError>;
 }
 
 pub(super) struct TypedSlot<P: Protocol, S> {
@@ -44,7 +46,7 @@ pub(super) struct TypedSlot<P: Protocol, S> {
     protocol: Option<P>,
     sink: S,
     queue: Arc<CommandQueue<P::Command>>,
-    recording: Option<Recording<P>>,
+    recording: Option<Box<Recording<P>>>,
     touched: bool,
     inbox: Inbox,
     commands: Vec<P::Command>,
@@ -71,6 +73,10 @@ impl<P: Protocol, S> TypedSlot<P, S> {
         queue: Arc<CommandQueue<P::Command>>,
         recording: Option<Recording<P>>,
     ) -> Self {
+        let recording = recording.map(|mut recording| {
+            recording.begin(channel, &protocol);
+            Box::new(recording)
+        });
         Self {
             channel,
             protocol: Some(protocol),
@@ -100,10 +106,13 @@ impl<P: Protocol, S> TypedSlot<P, S> {
             self.channel,
             turn,
         );
-        let recording = &mut self.recording;
+        let mut recording = self.recording.as_deref_mut();
+        if let Some(recording) = &mut recording {
+            recording.turn(now, turn);
+        }
         let mut step = |input| {
-            if let Some(recording) = recording {
-                recording.input(now, &input);
+            if let Some(recording) = &mut recording {
+                recording.input(&input);
             }
             protocol.step(now, input, &mut fx)
         };
@@ -129,6 +138,9 @@ impl<P: Protocol, S> TypedSlot<P, S> {
     }
 
     fn fail(&mut self, error: P::Error) -> ProtocolFailure {
+        if let Some(recording) = &mut self.recording {
+            recording.failed(&error);
+        }
         self.protocol = None;
         self.inbox = Inbox::default();
         self.events.clear();
@@ -191,8 +203,9 @@ where
         if let Err(error) = outcome {
             return Err(self.fail(error));
         }
-        if let Some(recording) = &mut self.recording {
-            recording.effects(now, turn, outbox, mark);
+        if let (Some(recording), Some(protocol)) = (&mut self.recording, &self.protocol) {
+            let events = (self.events.len(), self.events_after_commit.len());
+            recording.effects(protocol, outbox, mark, events);
         }
         self.waiting.extend(
             self.events_after_commit
@@ -223,5 +236,9 @@ where
 
     fn close(&mut self) {
         self.queue.close();
+    }
+
+    fn recording_failure(&mut self) -> Option<RecordingError> {
+        self.recording.as_mut()?.take_failure()
     }
 }

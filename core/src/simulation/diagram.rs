@@ -12,6 +12,8 @@ const MARGIN_LEFT: u64 = 110;
 const MARGIN_TOP: u64 = 70;
 const LANE_WIDTH: u64 = 230;
 const ROW_HEIGHT: u64 = 18;
+/// How much is drawn of a way whose end is not in the picture.
+const STUB: u64 = 90;
 const FONT: &str = "font-family=\"ui-monospace, Menlo, DejaVu Sans Mono, monospace\"";
 
 /// How many events a diagram draws unless told otherwise: more no longer fit on a page that one can read.
@@ -146,8 +148,8 @@ fn lanes(trace: &Trace) -> Vec<PeerId> {
 /// Where a message left, and what it says.
 struct Departure {
     from: PeerId,
-    /// `None` when it left before the window.
-    y: Option<u64>,
+    to: PeerId,
+    y: u64,
     label: String,
     ends: u32,
 }
@@ -203,7 +205,7 @@ impl<'d> Drawing<'d> {
     }
 
     fn width(&self) -> u64 {
-        MARGIN_LEFT + self.lanes.len().max(2) as u64 * LANE_WIDTH + 20
+        MARGIN_LEFT + self.lanes.len().max(2) as u64 * LANE_WIDTH + 60
     }
 
     fn row(&mut self, event: &TraceEvent) {
@@ -213,16 +215,17 @@ impl<'d> Drawing<'d> {
             TraceKind::Sent {
                 message,
                 from,
+                to,
                 channel,
                 payload,
-                ..
             } => {
                 let label = (self.label)(*channel, payload);
                 self.departures.insert(
                     *message,
                     Departure {
                         from: *from,
-                        y: Some(self.y),
+                        to: *to,
+                        y: self.y,
                         label,
                         ends: 0,
                     },
@@ -293,12 +296,8 @@ impl<'d> Drawing<'d> {
     }
 
     fn words(&mut self, peer: PeerId, words: &str, colour: &str) {
-        let (x, y) = (self.x(peer) + 9, self.y + 4);
-        let _ = writeln!(
-            self.marks,
-            "<text x=\"{x}\" y=\"{y}\" fill=\"{colour}\" class=\"halo\">{}</text>",
-            escape(words)
-        );
+        let place = (self.x(peer) + 9, self.y + 4);
+        write_words(&mut self.marks, place, "start", colour, words);
     }
 
     fn banner(&mut self, words: &str) {
@@ -348,10 +347,10 @@ impl<'d> Drawing<'d> {
         let arrow = if from < to { "\u{2192}" } else { "\u{2190}" };
         let _ = writeln!(
             self.arrows,
-            "<line x1=\"{left}\" y1=\"{y}\" x2=\"{right}\" y2=\"{y}\" stroke=\"{colour}\" stroke-width=\"5\" opacity=\"0.18\"/>\n\
-             <text x=\"{middle}\" y=\"{}\" text-anchor=\"middle\" fill=\"{colour}\" class=\"halo\">{words} {arrow}</text>",
-            y + 4
+            "<line x1=\"{left}\" y1=\"{y}\" x2=\"{right}\" y2=\"{y}\" stroke=\"{colour}\" stroke-width=\"5\" opacity=\"0.18\"/>"
         );
+        let words = format!("{words} {arrow}");
+        write_words(&mut self.marks, (middle, y + 4), "middle", colour, &words);
     }
 
     /// Draws a message's way, to its end or to where it was lost.
@@ -362,7 +361,7 @@ impl<'d> Drawing<'d> {
         };
         departure.ends += 1;
         let is_copy = departure.ends > 1;
-        let (from, y1) = (departure.from, departure.y.unwrap_or(y2));
+        let (from, y1) = (departure.from, departure.y);
         let label = if is_copy {
             format!("{} (copy)", departure.label)
         } else {
@@ -377,8 +376,8 @@ impl<'d> Drawing<'d> {
 
     fn arrival_from_before(&mut self, to: PeerId, lost: Option<DropCause>) {
         let words = lost.map_or_else(
-            || "receives what left earlier".to_owned(),
-            |cause| format!("what left earlier is gone: {cause}"),
+            || "(sent earlier)".to_owned(),
+            |cause| format!("(sent earlier: {cause})"),
         );
         self.words(to, &words, "#777");
     }
@@ -423,16 +422,28 @@ impl<'d> Drawing<'d> {
         } else {
             (x1.saturating_sub(9), "end")
         };
-        let y = y1 + 4;
+        write_words(&mut self.marks, (x, y1 + 4), anchor, colour, label);
+    }
+
+    /// Draws the beginning of a way whose end the window does not show.
+    fn stub(&mut self, departure: &Departure) {
+        let (x1, x2, y) = (self.x(departure.from), self.x(departure.to), departure.y);
+        let tip = if x2 >= x1 { x1 + STUB } else { x1 - STUB };
         let _ = writeln!(
-            self.marks,
-            "<text x=\"{x}\" y=\"{y}\" text-anchor=\"{anchor}\" fill=\"{colour}\" class=\"halo\">{}</text>",
-            escape(label)
+            self.arrows,
+            "<line x1=\"{x1}\" y1=\"{y}\" x2=\"{tip}\" y2=\"{y}\" stroke=\"#1f4e8c\" stroke-dasharray=\"1 3\"/>"
         );
+        let label = format!("{} (on its way)", departure.label);
+        self.arrow_label((x1, y), (x2, y), &label, "#1f4e8c");
     }
 
     fn finish(mut self, title: &str, left_out: usize) -> String {
         self.y += ROW_HEIGHT;
+        for departure in std::mem::take(&mut self.departures).values() {
+            if departure.ends == 0 {
+                self.stub(departure);
+            }
+        }
         for peer in self.lanes.clone() {
             self.end_life(peer);
         }
@@ -457,7 +468,6 @@ impl<'d> Drawing<'d> {
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" {FONT} font-size=\"11\">\n\
              <defs><marker id=\"tip\" viewBox=\"0 0 8 8\" refX=\"8\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" orient=\"auto\"><path d=\"M0 0 L8 4 L0 8 z\" fill=\"#1f4e8c\"/></marker></defs>\n\
-             <style>.halo {{ paint-order: stroke; stroke: white; stroke-width: 3px; stroke-linejoin: round; }}</style>\n\
              <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
              <text x=\"16\" y=\"24\" font-size=\"14\" font-weight=\"bold\" fill=\"#1b1b1b\">{}</text>\n\
              {heads}{}{}{}</svg>\n",
@@ -466,6 +476,21 @@ impl<'d> Drawing<'d> {
             self.arrows,
             self.marks
         )
+    }
+}
+
+/// Adds words that stay readable above lines: once in thick white, once in `colour`. (Not every program knows
+/// `paint-order`.)
+fn write_words(to: &mut String, (x, y): (u64, u64), anchor: &str, colour: &str, words: &str) {
+    let words = escape(words);
+    for style in [
+        "stroke=\"white\" stroke-width=\"3\" stroke-linejoin=\"round\" fill=\"white\"".to_owned(),
+        format!("fill=\"{colour}\""),
+    ] {
+        let _ = writeln!(
+            to,
+            "<text x=\"{x}\" y=\"{y}\" text-anchor=\"{anchor}\" {style}>{words}</text>"
+        );
     }
 }
 

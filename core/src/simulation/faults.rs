@@ -23,6 +23,12 @@ pub enum FaultKind {
     Restart,
     /// A crash took writes that were not synced.
     LostWrites,
+    /// A crash left a part of a write that was not synced. Only on simulated files.
+    TornWrites,
+    /// A crash left garbage where a write was not synced. Only on simulated files.
+    GarbledWrites,
+    /// A machine lost its power in the middle of a write, a sync or a renaming. Only on simulated files.
+    CrashWithinWrite,
     /// A sync failed.
     FailedSync,
     /// The disk was full.
@@ -51,7 +57,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// All kinds.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::Crash,
         Self::CrashAll,
         Self::CrashBeforeCommit,
@@ -60,6 +66,9 @@ impl FaultKind {
         Self::CrashAfterChosenSend,
         Self::Restart,
         Self::LostWrites,
+        Self::TornWrites,
+        Self::GarbledWrites,
+        Self::CrashWithinWrite,
         Self::FailedSync,
         Self::DiskFull,
         Self::Pause,
@@ -86,6 +95,9 @@ impl FaultKind {
             Self::CrashAfterChosenSend => "crash_after_chosen_send",
             Self::Restart => "restart",
             Self::LostWrites => "lost_writes",
+            Self::TornWrites => "torn_writes",
+            Self::GarbledWrites => "garbled_writes",
+            Self::CrashWithinWrite => "crash_within_write",
             Self::FailedSync => "failed_sync",
             Self::DiskFull => "disk_full",
             Self::Pause => "pause",
@@ -171,6 +183,7 @@ pub struct FaultProfile {
     pub(super) lasting_max: Duration,
     pub(super) drift_per_million: u32,
     pub(super) chosen_per_mille: u32,
+    has_files: bool,
 }
 
 impl FaultProfile {
@@ -184,6 +197,7 @@ impl FaultProfile {
             lasting_max: Duration::from_secs(3),
             drift_per_million: 0,
             chosen_per_mille: 0,
+            has_files: false,
         }
     }
 
@@ -231,11 +245,21 @@ impl FaultProfile {
         }
     }
 
+    /// For machines whose stores are on simulated files: their writes are lost, torn and garbled in crashes, and power
+    /// fails within them.
+    #[must_use]
+    pub fn on_files(self) -> Self {
+        Self {
+            has_files: true,
+            ..self.weight(FaultKind::CrashWithinWrite, 4)
+        }
+    }
+
     /// How often a kind comes, in proportion to the others' weights; 0: never.
     ///
     /// # Panics
     ///
-    /// For the kinds that come by themselves: [`LostWrites`](FaultKind::LostWrites) with crashes, and
+    /// For the kinds that come by themselves: lost, torn and garbled writes with crashes, and
     /// [`CrashAfterChosenSend`](FaultKind::CrashAfterChosenSend), whose frequency is
     /// [`chosen_per_mille`](Self::chosen_per_mille).
     #[must_use]
@@ -243,7 +267,10 @@ impl FaultProfile {
         assert!(
             !matches!(
                 kind,
-                FaultKind::LostWrites | FaultKind::CrashAfterChosenSend
+                FaultKind::LostWrites
+                    | FaultKind::TornWrites
+                    | FaultKind::GarbledWrites
+                    | FaultKind::CrashAfterChosenSend
             ),
             "{kind} is not drawn by weight"
         );
@@ -280,12 +307,17 @@ impl FaultProfile {
         self
     }
 
-    /// The kinds that this profile can bring about. [`LostWrites`](FaultKind::LostWrites) is not among them, because a
-    /// target may sync all it writes.
+    /// The kinds that this profile can bring about. [`LostWrites`](FaultKind::LostWrites) is among them only
+    /// [on files](Self::on_files), because elsewhere a target may sync all it writes.
     pub fn kinds(&self) -> impl Iterator<Item = FaultKind> {
         FaultKind::ALL.into_iter().filter(|kind| {
             self.weights.get(kind).is_some_and(|&weight| weight > 0)
                 || (*kind == FaultKind::CrashAfterChosenSend && self.chosen_per_mille > 0)
+                || (self.has_files
+                    && matches!(
+                        kind,
+                        FaultKind::LostWrites | FaultKind::TornWrites | FaultKind::GarbledWrites
+                    ))
         })
     }
 

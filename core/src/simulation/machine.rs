@@ -4,6 +4,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::clock::SimulatedClock;
+use super::files::SimulatedFiles;
 use super::network::SimulatedTransport;
 use super::storage::{SimulatedStorage, WatchedStorage};
 use super::substrate::Substrate;
@@ -28,6 +29,7 @@ pub struct Boot {
     pub(super) seed: u64,
     pub(super) clock: SimulatedClock,
     pub(super) storage: Arc<SimulatedStorage>,
+    pub(super) files: SimulatedFiles,
     pub(super) substrate: Arc<Mutex<Substrate>>,
 }
 
@@ -73,6 +75,12 @@ impl Boot {
         self.watch(self.storage.clone())
     }
 
+    /// The machine's folder, for a [`DiskStorage`](crate::DiskStorage) of its own; give that to [`watch`](Self::watch).
+    #[must_use]
+    pub fn files(&self) -> SimulatedFiles {
+        self.files.clone()
+    }
+
     /// `storage` with its commits traced, taking time, and dying at [crash points](super::CrashPoint). Give the node
     /// this and not `storage` itself.
     #[must_use]
@@ -101,6 +109,7 @@ pub(super) struct Machine {
     pub(super) signal: Arc<Signal>,
     pub(super) clock: SimulatedClock,
     pub(super) storage: Arc<SimulatedStorage>,
+    pub(super) files: SimulatedFiles,
     pub(super) rng: fastrand::Rng,
     /// When its next turn is queued.
     pub(super) wake: Option<u64>,

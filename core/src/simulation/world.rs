@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use super::clock::SimulatedClock;
 use super::faults::{FaultCounts, FaultKind, Nemesis};
+use super::files::SimulatedFiles;
 use super::machine::{Boot, BootError, Machine};
 use super::storage::SimulatedStorage;
 use super::substrate::{Event, Substrate};
@@ -158,6 +159,7 @@ impl World {
         let world = substrate.world.clone();
         drop(substrate);
         let clock = SimulatedClock::of_world(world, 0);
+        let files = SimulatedFiles::new(self.rng.u64(..));
         self.machines.push(Machine {
             peer,
             boot: Some(Box::new(boot)),
@@ -165,6 +167,7 @@ impl World {
             signal: Arc::default(),
             clock,
             storage: Arc::new(SimulatedStorage::new()),
+            files,
             rng: self.rng.fork(),
             wake: None,
             busy_until: 0,
@@ -221,6 +224,18 @@ impl World {
         machine.expect("found above").storage.clone()
     }
 
+    /// The machine's folder, to make it fail or to look at what it holds.
+    ///
+    /// # Panics
+    ///
+    /// When the world has no machine of that name.
+    #[must_use]
+    pub fn files(&self, peer: PeerId) -> SimulatedFiles {
+        let at = self.find(peer);
+        let machine = self.machines.get(at);
+        machine.expect("found above").files.clone()
+    }
+
     /// The machine's clock.
     ///
     /// # Panics
@@ -254,6 +269,15 @@ impl World {
             counts.add_many(FaultKind::LostWrites, storage.lost);
             counts.add_many(FaultKind::FailedSync, storage.failed_syncs);
             counts.add_many(FaultKind::DiskFull, storage.full);
+            let files = machine.files.faults();
+            counts.add_many(
+                FaultKind::LostWrites,
+                files.sectors_dropped + files.names_lost,
+            );
+            counts.add_many(FaultKind::TornWrites, files.sectors_torn);
+            counts.add_many(FaultKind::GarbledWrites, files.sectors_garbled);
+            counts.add_many(FaultKind::FailedSync, files.syncs_failed);
+            counts.add_many(FaultKind::DiskFull, files.writes_refused);
         }
         counts
     }

@@ -106,7 +106,7 @@ impl World {
         self.push(self.now_nanos() + at, Event::Strike { healing });
     }
 
-    /// Tells whom [`IsolateImportant`](FaultKind::IsolateImportant) is to hit at this moment, such as the leader.
+    /// Tells whom [`IsolateImportant`](crate::simulation::FaultKind::IsolateImportant) is to hit at this moment, such as the leader.
     pub fn set_important(&mut self, important: impl FnMut() -> Option<PeerId> + 'static) {
         self.important = Some(Box::new(important));
     }
@@ -141,6 +141,7 @@ impl World {
         let machine = self.machine(at);
         let peer = machine.peer;
         machine.storage.heal();
+        machine.files.limit_bytes(None);
         self.set_clock_rate(peer, RATE_TRUE);
         self.resume(at);
         self.start(at);

@@ -2,6 +2,7 @@ use std::sync::atomic::Ordering;
 
 use super::World;
 use crate::node::{Next, Node};
+use crate::simulation::faults::FaultKind;
 use crate::simulation::machine::Boot;
 use crate::simulation::substrate::Event;
 use crate::simulation::trace::TraceKind;
@@ -172,7 +173,8 @@ impl World {
         let origin = machine.rng.u64(..CLOCK_ORIGIN_NANOS_MAX);
         machine.clock.reboot(origin);
         let seed = machine.rng.u64(..);
-        let (peer, clock, storage) = (machine.peer, machine.clock.clone(), machine.storage.clone());
+        let (peer, clock) = (machine.peer, machine.clock.clone());
+        let (storage, files) = (machine.storage.clone(), machine.files.clone());
         let mut function = machine
             .boot
             .take()
@@ -191,6 +193,7 @@ impl World {
             seed,
             clock,
             storage,
+            files,
             substrate: self.substrate.clone(),
         });
         self.machine(at).boot = Some(function);
@@ -216,7 +219,15 @@ impl World {
     pub(super) fn boot_failed(&mut self, at: usize) {
         let peer = self.machine(at).peer;
         self.record(TraceKind::BootFailed { peer });
-        self.fell(at, Down::StorageFailed);
+        let is_off = self.machine(at).files.is_off();
+        self.fell(
+            at,
+            if is_off {
+                Down::PowerLoss
+            } else {
+                Down::StorageFailed
+            },
+        );
         self.come_back(at);
     }
 
@@ -226,15 +237,23 @@ impl World {
         let Some(node) = machine.node.take() else {
             return;
         };
-        // Dead before its sinks and handles are dropped: nothing they do reaches the network any more.
-        self.substrate.lock().port(at).reset(false);
-        drop(node);
+        let how = if machine.files.is_off() {
+            self.substrate
+                .lock()
+                .counts
+                .add(FaultKind::CrashWithinWrite);
+            Down::PowerLoss
+        } else {
+            how
+        };
         self.record(match how {
             Down::PowerLoss => TraceKind::Crashed { peer },
             Down::ProcessEnd => TraceKind::Killed { peer },
             Down::StorageFailed => TraceKind::Stopped { peer },
         });
+        // Dead before its store, sinks and handles are dropped: nothing they do has any effect.
         self.fell(at, how);
+        drop(node);
     }
 
     /// What a fall does to the machine's disk and timers.
@@ -243,8 +262,18 @@ impl World {
         let machine = self.machine(at);
         machine.wake = None;
         match how {
-            Down::ProcessEnd => machine.storage.reopen(),
-            Down::PowerLoss | Down::StorageFailed => machine.storage.crash(&mut machine.rng),
+            Down::ProcessEnd => {
+                machine.storage.reopen();
+                machine.files.kill();
+            }
+            Down::StorageFailed => {
+                machine.storage.crash(&mut machine.rng);
+                machine.files.kill();
+            }
+            Down::PowerLoss => {
+                machine.storage.crash(&mut machine.rng);
+                machine.files.crash();
+            }
         }
     }
 

@@ -6,6 +6,10 @@ use crate::simulation::substrate::{CrashPoint, Event};
 
 /// Within how many commits or messages from now a crash point lies.
 const CRASH_POINT_MAX: u32 = 4;
+/// Within how many operations on files power fails.
+const CRASH_OPERATIONS_MAX: u64 = 20;
+/// How much room is left on a disk that is about to be full.
+const FULL_BYTES_MAX: u64 = 4_096;
 /// How many commits in a row find a full disk.
 const FULL_COMMITS_MAX: u32 = 3;
 /// How far a calendar jumps.
@@ -39,7 +43,9 @@ impl World {
             | FaultKind::CrashAfterSend => {
                 self.set_crash_point(kind, rng);
             }
-            FaultKind::FailedSync | FaultKind::DiskFull => self.break_disk(kind, rng),
+            FaultKind::FailedSync | FaultKind::DiskFull | FaultKind::CrashWithinWrite => {
+                self.break_disk(kind, lasting, rng);
+            }
             FaultKind::Pause => self.pause_one(lasting, rng),
             FaultKind::ClockRate | FaultKind::CalendarJump => self.bend_clock(kind, drift, rng),
             FaultKind::Partition => self.split(lasting, rng),
@@ -58,7 +64,10 @@ impl World {
             FaultKind::LossBurst | FaultKind::DuplicateBurst | FaultKind::DelayBurst => {
                 self.burst(kind, lasting);
             }
-            FaultKind::LostWrites | FaultKind::CrashAfterChosenSend => {
+            FaultKind::LostWrites
+            | FaultKind::TornWrites
+            | FaultKind::GarbledWrites
+            | FaultKind::CrashAfterChosenSend => {
                 unreachable!("comes by itself and has no weight")
             }
         }
@@ -108,14 +117,26 @@ impl World {
         }
     }
 
-    fn break_disk(&self, kind: FaultKind, rng: &mut fastrand::Rng) {
+    fn break_disk(&mut self, kind: FaultKind, lasting: u64, rng: &mut fastrand::Rng) {
         let running = self.any_running(rng);
         let Some(machine) = running.and_then(|at| self.machines.get(at)) else {
             return;
         };
         match kind {
-            FaultKind::FailedSync => machine.storage.fail_next_sync(),
-            _ => machine.storage.fill_for(rng.u32(1..=FULL_COMMITS_MAX)),
+            FaultKind::FailedSync => {
+                machine.storage.fail_next_sync();
+                machine.files.fail_next_sync();
+            }
+            FaultKind::CrashWithinWrite => {
+                machine.files.crash_after(rng.u64(..CRASH_OPERATIONS_MAX));
+            }
+            _ => {
+                machine.storage.fill_for(rng.u32(1..=FULL_COMMITS_MAX));
+                let files = machine.files.clone();
+                files.limit_bytes(Some(files.bytes() + rng.u64(..FULL_BYTES_MAX)));
+                let lasting = std::time::Duration::from_nanos(lasting);
+                self.after(lasting, move |_| files.limit_bytes(None));
+            }
         }
     }
 
