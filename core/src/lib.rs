@@ -31,7 +31,7 @@ pub use peer::{Channel, PeerId, Peers, ProtocolId};
 pub use protocol::{Input, Protocol, ProtocolFailure, ReadId, Turn};
 pub use signal::Signal;
 #[cfg(feature = "disk")]
-pub use storage::disk::{DiskOptions, DiskStorage};
+pub use storage::disk::{DiskOptions, DiskStorage, Recovery};
 #[cfg(feature = "disk")]
 pub use storage::files;
 pub use storage::memory::MemoryStorage;

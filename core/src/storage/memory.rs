@@ -126,6 +126,11 @@ impl Keyspace {
         self.map.iter()
     }
 
+    /// How many keys there are.
+    pub(crate) fn len(&self) -> usize {
+        self.map.len()
+    }
+
     /// The bytes of all keys and values.
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes
@@ -324,7 +329,11 @@ pub(crate) fn apply_to_bounds(
             if bounds.is_empty() {
                 bounds.start = *first;
             }
-            bounds.end = first.saturating_add(entries.lengths().len() as u64);
+            let count = entries.lengths().len() as u64;
+            bounds.end = first.checked_add(count).ok_or_else(|| {
+                let reason = format!("append to log {log} at {first} passes the last index");
+                StorageError::InvalidBatch { reason }
+            })?;
         }
         Operation::Truncate { from, .. } => bounds.end = bounds.end.min((*from).max(bounds.start)),
         Operation::Discard { to, .. } => {

@@ -1,0 +1,227 @@
+//! Where every live log entry lies: twelve bytes of memory each.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+
+use super::record::{ENTRY_FIXED, Record, StoredEntries};
+use crate::batch::{LogId, indices};
+
+/// Where one entry's bytes lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) segment: u32,
+    /// In the segment's file; the entry's length and checksum lie right before.
+    pub(super) offset: u32,
+    pub(super) length: u32,
+}
+
+impl Place {
+    /// What the entry takes in its segment.
+    pub(super) fn bytes(&self) -> u64 {
+        ENTRY_FIXED as u64 + u64::from(self.length)
+    }
+
+    /// Whether `next` lies right behind this one.
+    pub(super) fn is_followed_by(&self, next: &Self) -> bool {
+        let behind = u64::from(self.offset) + u64::from(self.length) + ENTRY_FIXED as u64;
+        self.segment == next.segment && u64::from(next.offset) == behind
+    }
+}
+
+/// The places of `entries`, whose payload begins at `payload_offset` of `segment`.
+pub(super) fn places(
+    entries: StoredEntries<'_>,
+    segment: u32,
+    payload_offset: u32,
+) -> impl Iterator<Item = Place> {
+    entries.map(move |(at, length)| Place {
+        segment,
+        offset: payload_offset + super::bytes::length32(at),
+        length,
+    })
+}
+
+/// The places of all logs' entries, and which segments they keep from being freed.
+#[derive(Debug, Default)]
+pub(super) struct LogIndex {
+    logs: BTreeMap<LogId, Log>,
+    pins: BTreeMap<(u32, LogId), Pin>,
+    live_bytes: u64,
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    first: u64,
+    places: VecDeque<Place>,
+}
+
+impl Log {
+    fn bounds(&self) -> Range<u64> {
+        indices(self.first, self.places.len())
+    }
+
+    fn position(&self, index: u64) -> usize {
+        usize::try_from(index.saturating_sub(self.first)).map_or(self.places.len(), |position| {
+            position.min(self.places.len())
+        })
+    }
+}
+
+/// The entries of one log that live in one segment.
+#[derive(Clone, Copy, Debug)]
+struct Pin {
+    /// None of them is before this index.
+    from: u64,
+    count: u64,
+}
+
+impl LogIndex {
+    pub(super) fn bounds(&self, log: LogId) -> Range<u64> {
+        self.logs.get(&log).map_or(0..0, Log::bounds)
+    }
+
+    /// All logs ever written, with their bounds.
+    pub(super) fn all_bounds(&self) -> impl ExactSizeIterator<Item = (LogId, Range<u64>)> {
+        self.logs
+            .iter()
+            .map(|(&log, places)| (log, places.bounds()))
+    }
+
+    /// The places of the entries in `range` that there are, with their indices.
+    pub(super) fn places(
+        &self,
+        log: LogId,
+        range: Range<u64>,
+    ) -> impl Iterator<Item = (u64, Place)> {
+        self.logs.get(&log).into_iter().flat_map(move |log| {
+            let from = log.position(range.start);
+            let to = log.position(range.end).max(from);
+            let first = log.first + from as u64;
+            (first..).zip(log.places.range(from..to).copied())
+        })
+    }
+
+    /// What all live entries take.
+    pub(super) const fn live_bytes(&self) -> u64 {
+        self.live_bytes
+    }
+
+    pub(super) fn is_pinned(&self, segment: u32) -> bool {
+        self.pins_of(segment).next().is_some()
+    }
+
+    /// The logs with entries in `segment`, and the index from which on to look for them.
+    pub(super) fn pins_of(&self, segment: u32) -> impl Iterator<Item = (LogId, u64)> {
+        let smallest = super::record::SMALLEST_LOG;
+        self.pins
+            .range((segment, smallest)..)
+            .take_while(move |((pinned, _), _)| *pinned == segment)
+            .map(|(&(_, log), pin)| (log, pin.from))
+    }
+
+    /// Sets a log as recovery found it.
+    pub(super) fn restore(&mut self, log: LogId, first: u64, places: impl Iterator<Item = Place>) {
+        self.logs.entry(log).or_default().first = first;
+        self.push(log, places);
+    }
+
+    /// Applies a record that was checked against the bounds; records of keys are not for it.
+    pub(super) fn apply(&mut self, record: &Record<'_>, segment: u32, payload_offset: u32) {
+        match *record {
+            Record::Keys(_) => {}
+            Record::Append {
+                log,
+                first,
+                entries,
+            } => {
+                let indexed = self.logs.entry(log).or_default();
+                if indexed.places.is_empty() {
+                    indexed.first = first;
+                }
+                self.push(log, places(entries, segment, payload_offset));
+            }
+            Record::Truncate { log, from } => self.truncate(log, from),
+            Record::Discard { log, to } => self.discard(log, to),
+            Record::Move {
+                log,
+                first,
+                entries,
+            } => {
+                for (index, place) in (first..).zip(places(entries, segment, payload_offset)) {
+                    self.relocate(log, index, place);
+                }
+            }
+        }
+    }
+
+    fn push(&mut self, log: LogId, places: impl Iterator<Item = Place>) {
+        let indexed = self.logs.entry(log).or_default();
+        for place in places {
+            let index = indexed.bounds().end;
+            indexed.places.push_back(place);
+            self.live_bytes += place.bytes();
+            pin(&mut self.pins, log, index, place.segment);
+        }
+    }
+
+    fn truncate(&mut self, log: LogId, from: u64) {
+        let indexed = self.logs.entry(log).or_default();
+        let kept = indexed.position(from);
+        let first_gone = indexed.first + kept as u64;
+        for (index, place) in (first_gone..).zip(indexed.places.drain(kept..)) {
+            self.live_bytes -= place.bytes();
+            unpin(&mut self.pins, log, index, place.segment);
+        }
+    }
+
+    fn discard(&mut self, log: LogId, to: u64) {
+        let indexed = self.logs.entry(log).or_default();
+        if to <= indexed.first {
+            return;
+        }
+        let gone = indexed.position(to);
+        for (index, place) in (indexed.first..).zip(indexed.places.drain(..gone)) {
+            self.live_bytes -= place.bytes();
+            unpin(&mut self.pins, log, index, place.segment);
+        }
+        indexed.first = to;
+    }
+
+    fn relocate(&mut self, log: LogId, index: u64, place: Place) {
+        let Some(indexed) = self.logs.get_mut(&log) else {
+            return;
+        };
+        if !indexed.bounds().contains(&index) {
+            return;
+        }
+        let position = indexed.position(index);
+        if let Some(old) = indexed.places.get_mut(position) {
+            unpin(&mut self.pins, log, index, old.segment);
+            *old = place;
+            pin(&mut self.pins, log, index, place.segment);
+        }
+    }
+}
+
+fn pin(pins: &mut BTreeMap<(u32, LogId), Pin>, log: LogId, index: u64, segment: u32) {
+    let none = Pin {
+        from: index,
+        count: 0,
+    };
+    let pin = pins.entry((segment, log)).or_insert(none);
+    pin.from = pin.from.min(index);
+    pin.count += 1;
+}
+
+fn unpin(pins: &mut BTreeMap<(u32, LogId), Pin>, log: LogId, index: u64, segment: u32) {
+    let Some(pin) = pins.get_mut(&(segment, log)) else {
+        return;
+    };
+    pin.count -= 1;
+    if pin.from == index {
+        pin.from += 1;
+    }
+    if pin.count == 0 {
+        pins.remove(&(segment, log));
+    }
+}
