@@ -14,6 +14,7 @@
 mod clock;
 mod diagram;
 mod faults;
+pub mod files;
 pub mod linearizability;
 mod machine;
 mod network;
