@@ -31,6 +31,9 @@ pub use peer::{Channel, PeerId, Peers, ProtocolId};
 pub use protocol::{Input, Protocol, ProtocolFailure, ReadId, Turn};
 pub use signal::Signal;
 #[cfg(feature = "disk")]
+#[doc(hidden)]
+pub use storage::disk::decode_any as decode_any_storage_bytes;
+#[cfg(feature = "disk")]
 pub use storage::disk::{DiskOptions, DiskStorage, Recovery};
 #[cfg(feature = "disk")]
 pub use storage::files;

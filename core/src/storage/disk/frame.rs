@@ -153,8 +153,8 @@ pub(super) struct Frame<'a> {
     pub(super) payload: Cow<'a, [u8]>,
     /// The frame's bytes in the segment.
     pub(super) frame_bytes: usize,
-    /// A sector of it was damaged.
-    pub(super) mended: bool,
+    /// The frame's body as it should be, if some of it was not.
+    pub(super) mended: Option<Vec<u8>>,
 }
 
 /// The frame at `offset` of segment `number`, whose first bytes are `segment`; `None` if it is not there or beyond
@@ -173,17 +173,26 @@ pub(super) fn find(segment: &[u8], number: u32, offset: usize) -> Option<Frame<'
         (sector_checksum(body, index, shape.head_bytes) != u32::from_le_bytes(*sum))
             .then_some(index)
     });
-    let payload_range = shape.head_bytes..shape.head_bytes + head.payload_bytes as usize;
-    let (payload, mended) = match (damaged.next(), damaged.next()) {
-        (None, _) => (Cow::Borrowed(body.get(payload_range)?), found_at != offset),
-        (Some(_), Some(_)) => return None,
+    let encoded = segment.get(found_at..found_at + shape.head_bytes)?;
+    let mended = match (damaged.next(), damaged.next()) {
+        (None, _) if found_at == offset => None,
+        (None, _) => Some(with_head(body, encoded)?),
         (Some(index), None) => {
             let parity = segment.get(offset + shape.body_bytes()..)?.get(..SECTOR)?;
-            // What stood in the head's area was right if the head was found in place; else the copy says what.
-            let encoded = segment.get(found_at..found_at + shape.head_bytes)?;
-            let mended = mend(body, parity, encoded, index, table)?;
-            (Cow::Owned(mended.get(payload_range)?.to_vec()), true)
+            Some(mend(
+                with_head(body, encoded)?,
+                parity,
+                &shape,
+                index,
+                table,
+            )?)
         }
+        (Some(_), Some(_)) => return None,
+    };
+    let payload_range = shape.head_bytes..shape.head_bytes + head.payload_bytes as usize;
+    let payload = match &mended {
+        None => Cow::Borrowed(body.get(payload_range)?),
+        Some(mended) => Cow::Owned(mended.get(payload_range)?.to_vec()),
     };
     Some(Frame {
         head,
@@ -193,16 +202,21 @@ pub(super) fn find(segment: &[u8], number: u32, offset: usize) -> Option<Frame<'
     })
 }
 
+/// The body with the head that was found whole, there or in the copy.
+fn with_head(body: &[u8], head: &[u8]) -> Option<Vec<u8>> {
+    let mut body = body.to_vec();
+    body.get_mut(..head.len())?.copy_from_slice(head);
+    Some(body)
+}
+
 /// The body with its sector `index` recomputed from the others, if that is what it was.
 fn mend(
-    body: &[u8],
+    mut body: Vec<u8>,
     parity: &[u8],
-    head: &[u8],
+    shape: &Shape,
     index: usize,
     table: &[[u8; CHECKSUM_BYTES]],
 ) -> Option<Vec<u8>> {
-    let mut body = body.to_vec();
-    body.get_mut(..head.len())?.copy_from_slice(head);
     let at = index * SECTOR;
     body.get_mut(at..at + SECTOR)?.fill(0);
     let others = parity_of(&body);
@@ -211,7 +225,7 @@ fn mend(
         *byte = parity ^ other;
     }
     let right = u32::from_le_bytes(*table.get(index)?);
-    (sector_checksum(&body, index, head.len()) == right).then_some(body)
+    (sector_checksum(&body, index, shape.head_bytes) == right).then_some(body)
 }
 
 /// The highest sequence that any head at `offset` or behind says was synced; 0 without one.

@@ -143,10 +143,6 @@ impl Writer {
         Ok(())
     }
 
-    #[expect(
-        clippy::type_complexity,
-        reason = "a log, its first index here, its entries"
-    )]
     fn read_some(
         &self,
         tables: &RwLock<Tables>,
@@ -217,10 +213,8 @@ impl Writer {
     fn reuse(&mut self, segment: Arc<Segment>) -> Result<(), StorageError> {
         let files = self.files.clone();
         let name = segment.name();
-        let serial = (0..SPARES_MAX as u64)
-            .find(|serial| self.spares.iter().all(|(taken, _)| taken != serial));
         // A reader that still holds it keeps its bytes: then the file only loses its name.
-        if let Some(serial) = serial
+        if let Some(serial) = self.free_serial()
             && let Some(segment) = Arc::into_inner(segment)
             && segment.bytes == self.options.segment_bytes
         {
@@ -233,16 +227,17 @@ impl Writer {
             .map_err(failed(files.as_ref(), &name, "remove"))
     }
 
-    /// Prepares the next segment, slice by slice, once the active one is half full.
+    /// Prepares the next segments slice by slice: the one in reserve at once, one to go on in when half of the active
+    /// one is used.
     fn fill_spare(&mut self) -> Result<(), StorageError> {
-        if self.at.used * 2 < self.active.bytes {
-            return Ok(());
-        }
-        self.ensure_spare()?;
+        let half_used = self.at.used * 2 >= self.active.bytes;
+        self.ensure_spares(if half_used { SPARES_MAX } else { 1 })?;
         let (files, bytes) = (self.files.clone(), self.options.segment_bytes);
-        self.spares
-            .first_mut()
-            .map_or(Ok(()), |(_, spare)| spare.fill(files.as_ref(), bytes))
+        let unfilled = self
+            .spares
+            .iter_mut()
+            .find(|(_, spare)| spare.bytes() < bytes);
+        unfilled.map_or(Ok(()), |(_, spare)| spare.fill(files.as_ref(), bytes))
     }
 }
 

@@ -1,6 +1,6 @@
 //! From the files of a folder to a store that goes on.
 //!
-//! Opening never writes into a live segment. Batches known to be synced are used where they lie; the rest of the last
+//! Opening writes nothing into live segments but damaged sectors made right again. Batches known to be synced are used where they lie; the rest of the last
 //! segment, which may be only in the system's cache, is copied to a new segment and synced there, and the new
 //! segment's header ends the old one. So a power loss while opening damages nothing, nothing torn is ever appended
 //! to, and pages whose sync failed in an earlier process (and which the system now calls clean) are written again.
@@ -15,7 +15,7 @@ use super::manifest::{self, Manifest};
 use super::replay::{Misfit, Replay};
 use super::segment::{self, HEADER_BYTES, Header, Segment, Spare};
 use super::tables::Tables;
-use super::writer::{Position, Writer};
+use super::writer::{Position, SPARES_MAX, Writer};
 use super::{DiskOptions, Recovery};
 use crate::storage::StorageError;
 use crate::storage::files::{Files, FolderLock};
@@ -30,7 +30,14 @@ pub(super) fn open(
 ) -> Result<(Writer, Tables, Recovery), StorageError> {
     let lock = lock(files.as_ref())?;
     let manifest = identify(files.as_ref(), &options)?;
-    remove_leftovers(files.as_ref(), &manifest)?;
+    let serials = remove_leftovers(files.as_ref(), &manifest)?;
+    let mut spares = Vec::new();
+    for serial in serials {
+        spares.push((serial, Spare::create(files.as_ref(), serial)?));
+    }
+    if spares.is_empty() {
+        spares.push((0, Spare::create(files.as_ref(), 0)?));
+    }
     let mut scan = Scan::new(files.as_ref(), &manifest)?;
     scan.run(&manifest)?;
     let Scan {
@@ -49,10 +56,12 @@ pub(super) fn open(
         last: manifest.last + 1,
         ..manifest
     };
+    let (_, spare) = spares.remove(0);
     let (active, used) = copy_tail(
         files.as_ref(),
         &options,
         &manifest,
+        spare,
         &tail,
         proven,
         |copied| {
@@ -80,7 +89,9 @@ pub(super) fn open(
         base,
         used,
     };
-    let writer = Writer::new(files, lock, options, manifest, active, ends, position);
+    let writer = Writer::new(
+        files, lock, options, manifest, active, ends, position, spares,
+    );
     Ok((writer, tables, recovery))
 }
 
@@ -119,14 +130,17 @@ fn identify(files: &dyn Files, options: &DiskOptions) -> Result<Manifest, Storag
     }
 }
 
-/// Removes what a crash left half done or freed. The first spare stays: its room is used again.
-fn remove_leftovers(files: &dyn Files, manifest: &Manifest) -> Result<(), StorageError> {
+/// Removes what a crash left half done or freed. The serials of the spares, which stay: their room is used again.
+fn remove_leftovers(files: &dyn Files, manifest: &Manifest) -> Result<Vec<u64>, StorageError> {
+    let mut spares = Vec::new();
     let names = files.list().map_err(failed(files, "", "list"))?;
     for name in names {
         let leftover = if let Some(number) = segment::number_of(&name) {
             !(manifest.first..=manifest.last).contains(&number)
-        } else if segment::is_spare(&name) {
-            name != segment::first_spare()
+        } else if let Some(serial) = segment::serial_of(&name) {
+            let kept = serial < SPARES_MAX as u64;
+            spares.extend(kept.then_some(serial));
+            !kept
         } else {
             checkpoint::is_checkpoint(&name)
                 && (manifest.checkpoint == 0 || name != checkpoint::name_of(manifest.checkpoint))
@@ -137,7 +151,7 @@ fn remove_leftovers(files: &dyn Files, manifest: &Manifest) -> Result<(), Storag
                 .map_err(failed(files, &name, "remove"))?;
         }
     }
-    Ok(())
+    Ok(spares)
 }
 
 /// A batch that may not be durable where it was found.
@@ -254,7 +268,7 @@ impl<'f> Scan<'f> {
                 }
                 break;
             };
-            self.take(segment, offset, &frame, must_be_there)?;
+            self.take(segment, bytes, offset, &frame, must_be_there)?;
             offset += frame.frame_bytes;
             self.next_sequence += 1;
         }
@@ -264,11 +278,12 @@ impl<'f> Scan<'f> {
     fn take(
         &mut self,
         segment: &Segment,
+        bytes: &[u8],
         offset: usize,
         frame: &frame::Frame<'_>,
         synced: bool,
     ) -> Result<(), StorageError> {
-        self.recovery.mended_batches += u64::from(frame.mended);
+        self.recovery.mended_batches += u64::from(frame.mended.is_some());
         if !synced {
             self.recovery.copied_batches += 1;
             self.tail.push(Unproven {
@@ -276,6 +291,13 @@ impl<'f> Scan<'f> {
                 payload: frame.payload.to_vec(),
             });
             return Ok(());
+        }
+        if let Some(body) = &frame.mended {
+            segment.mend(bytes, offset, body).map_err(failed(
+                self.files,
+                &segment.name(),
+                "mend",
+            ))?;
         }
         let head_bytes = Shape::of(frame.payload.len()).head_bytes;
         let payload_offset = super::bytes::length32(offset + head_bytes);
@@ -303,15 +325,12 @@ fn copy_tail(
     files: &dyn Files,
     options: &DiskOptions,
     manifest: &Manifest,
+    mut spare: Spare,
     tail: &[Unproven],
     proven: u64,
     mut apply: impl FnMut(Copied<'_>) -> Result<(), Misfit>,
 ) -> Result<(Segment, u64), StorageError> {
-    let header = Header {
-        number: manifest.last,
-        first_sequence: proven + 1,
-    };
-    let mut front = header.encode().to_vec();
+    let mut front = vec![0; HEADER_BYTES];
     let mut buffer = FrameBuffer::default();
     for batch in tail {
         let head = Head {
@@ -334,7 +353,15 @@ fn copy_tail(
             .map_err(|reason| corrupt(files, &segment::name_of(manifest.last), 0, reason))?;
         front.extend_from_slice(buffer.seal(&head));
     }
-    let spare = room_for(files, options, front.len() as u64)?;
+    make_room(files, options, &mut spare, front.len() as u64)?;
+    let header = Header {
+        number: manifest.last,
+        first_sequence: proven + 1,
+        bytes: spare.bytes(),
+    };
+    if let Some(place) = front.first_chunk_mut() {
+        *place = header.encode();
+    }
     manifest.prepare(files)?;
     spare.write_front(files, &front)?;
     let segment = spare.publish(files, manifest.last)?;
@@ -342,16 +369,19 @@ fn copy_tail(
     Ok((segment, front.len() as u64))
 }
 
-/// A spare with room for `bytes` and a segment's worth of batches, or as much as the disk still has.
-fn room_for(files: &dyn Files, options: &DiskOptions, bytes: u64) -> Result<Spare, StorageError> {
+/// Fills `spare` to a whole segment with room for `bytes`, or to as much as the disk still has.
+fn make_room(
+    files: &dyn Files,
+    options: &DiskOptions,
+    spare: &mut Spare,
+    bytes: u64,
+) -> Result<(), StorageError> {
     let wanted = options.segment_bytes.max(bytes);
-    let mut spare = Spare::create(files, 0)?;
     match spare.fill_all(files, wanted) {
         Err(StorageError::Full { .. }) => {
             let least = (bytes + ROOM_BYTES_MIN).min(wanted);
-            spare.fill_all(files, least)?;
+            spare.fill_all(files, least)
         }
-        filled => filled?,
+        filled => filled,
     }
-    Ok(spare)
 }

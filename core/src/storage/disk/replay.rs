@@ -57,7 +57,8 @@ impl Replay {
         offset: u32,
     ) -> Result<(), Misfit> {
         for record in Records::new(payload) {
-            let record = record.map_err(|_| format!("batch {sequence} does not decode"))?;
+            let record =
+                record.map_err(|_malformed| format!("batch {sequence} does not decode"))?;
             if sequence <= self.base {
                 self.gather(&record, segment, offset);
             } else {

@@ -23,9 +23,9 @@ const FILL_BYTES: usize = 1 << 20;
 const PREFIX: &str = "segment-";
 const SPARE_PREFIX: &str = "spare-";
 
-/// The spare used first: the only one whose room outlives the process.
-pub(super) fn first_spare() -> String {
-    spare_name(0)
+/// The number of a spare's name.
+pub(super) fn serial_of(name: &str) -> Option<u64> {
+    name.strip_prefix(SPARE_PREFIX)?.parse().ok()
 }
 
 fn spare_name(serial: u64) -> String {
@@ -40,16 +40,14 @@ pub(super) fn number_of(name: &str) -> Option<u32> {
     name.strip_prefix(PREFIX)?.parse().ok()
 }
 
-pub(super) fn is_spare(name: &str) -> bool {
-    name.starts_with(SPARE_PREFIX)
-}
-
 /// What a segment's header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) number: u32,
     /// The sequence of its first frame. All before were synced; frames of earlier segments from it on do not count.
     pub(super) first_sequence: u64,
+    /// The length of the file.
+    pub(super) bytes: u64,
 }
 
 impl Header {
@@ -59,6 +57,7 @@ impl Header {
         sector.extend_from_slice(&FORMAT.to_le_bytes());
         sector.extend_from_slice(&self.number.to_le_bytes());
         sector.extend_from_slice(&self.first_sequence.to_le_bytes());
+        sector.extend_from_slice(&self.bytes.to_le_bytes());
         sector.extend_from_slice(&crc32fast::hash(&sector).to_le_bytes());
         sector.resize(SECTOR, 0);
         let mut bytes = [0; HEADER_BYTES];
@@ -75,13 +74,14 @@ impl Header {
 
     fn decode_one(bytes: &[u8]) -> Option<Self> {
         let mut reader = Reader::new(bytes);
-        let stamped = bytes.get(..MAGIC.len() + 16)?;
+        let stamped = bytes.get(..MAGIC.len() + 24)?;
         if reader.take(MAGIC.len())? != MAGIC || reader.u32()? != FORMAT {
             return None;
         }
         let header = Self {
             number: reader.u32()?,
             first_sequence: reader.u64()?,
+            bytes: reader.u64()?,
         };
         (reader.u32()? == crc32fast::hash(stamped)).then_some(header)
     }
@@ -118,12 +118,29 @@ impl Segment {
         let header = Header::decode(&bytes)
             .filter(|header| header.number == number)
             .ok_or_else(|| corrupt(files, &name, 0, "its header does not decode"))?;
+        if header.bytes != bytes.len() as u64 {
+            let reason = format!("it was {} bytes long", header.bytes);
+            return Err(corrupt(files, &name, bytes.len() as u64, reason));
+        }
         let segment = Self {
             number,
-            bytes: bytes.len() as u64,
+            bytes: header.bytes,
             file,
         };
         Ok((segment, bytes, header))
+    }
+
+    /// Writes those sectors of `body`, which belongs at `offset`, that differ from what was read: only damaged ones are
+    /// at risk meanwhile.
+    pub(super) fn mend(&self, read: &[u8], offset: usize, body: &[u8]) -> io::Result<()> {
+        let found = read.get(offset..).unwrap_or_default();
+        for (index, (right, found)) in body.chunks(SECTOR).zip(found.chunks(SECTOR)).enumerate() {
+            if right != found {
+                self.file
+                    .write_all_at(right, (offset + index * SECTOR) as u64)?;
+            }
+        }
+        self.file.sync_data()
     }
 }
 
@@ -169,7 +186,8 @@ impl Spare {
         })
     }
 
-    pub(super) const fn filled(&self) -> u64 {
+    /// How long the segment is going to be.
+    pub(super) const fn bytes(&self) -> u64 {
         self.filled
     }
 
@@ -243,6 +261,7 @@ mod tests {
         let header = Header {
             number: 7,
             first_sequence: 99,
+            bytes: 4096,
         };
         let whole = header.encode();
         for sector in 0..2 {

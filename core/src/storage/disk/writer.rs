@@ -18,7 +18,8 @@ use crate::storage::files::{Files, FolderLock};
 use crate::storage::memory::check_appends;
 use crate::storage::{Durability, StorageError};
 
-/// Freed or prepared files kept for the next segments.
+/// Freed or prepared files kept for the next segments. The last is not given up for a batch: opening again needs one,
+/// and a store must open on a full disk.
 pub(super) const SPARES_MAX: usize = 2;
 
 /// Where the store stands.
@@ -63,6 +64,7 @@ impl Writer {
         active: Arc<Segment>,
         ends: BTreeMap<u32, u64>,
         at: Position,
+        spares: Vec<(u64, Spare)>,
     ) -> Self {
         Self {
             files,
@@ -71,7 +73,7 @@ impl Writer {
             active,
             ends,
             at,
-            spares: Vec::new(),
+            spares,
             since_checkpoint: 0,
             checkpoint_delay: 0,
             frame: FrameBuffer::default(),
@@ -201,8 +203,12 @@ impl Writer {
             last: self.manifest.last + 1,
             ..self.manifest.clone()
         };
-        self.ensure_spare()?;
-        if let Some((_, spare)) = self.spares.first_mut() {
+        self.ensure_spares(SPARES_MAX)?;
+        for ((_, spare), bytes) in self
+            .spares
+            .iter_mut()
+            .zip([bytes, self.options.segment_bytes])
+        {
             spare.fill_all(files.as_ref(), bytes)?;
         }
         manifest.prepare(files.as_ref())?;
@@ -211,6 +217,7 @@ impl Writer {
         let header = Header {
             number: manifest.last,
             first_sequence: self.at.next_sequence,
+            bytes: spare.bytes(),
         };
         spare.write_front(files.as_ref(), &header.encode())?;
         let segment = Arc::new(spare.publish(files.as_ref(), manifest.last)?);
@@ -225,12 +232,18 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes a spare if there is none.
-    pub(super) fn ensure_spare(&mut self) -> Result<(), StorageError> {
-        if self.spares.is_empty() {
-            let spare = Spare::create(self.files.as_ref(), 0)?;
-            self.spares.push((0, spare));
+    /// Makes spares up to `count`.
+    pub(super) fn ensure_spares(&mut self, count: usize) -> Result<(), StorageError> {
+        while self.spares.len() < count
+            && let Some(serial) = self.free_serial()
+        {
+            let spare = Spare::create(self.files.as_ref(), serial)?;
+            self.spares.push((serial, spare));
         }
         Ok(())
+    }
+
+    pub(super) fn free_serial(&self) -> Option<u64> {
+        (0..SPARES_MAX as u64).find(|serial| self.spares.iter().all(|(taken, _)| taken != serial))
     }
 }
