@@ -25,17 +25,17 @@ struct Folder(Option<TempDir>);
 
 impl Folder {
     fn open(&self) -> Box<dyn Storage> {
-        let folder = self.0.as_ref().unwrap().path();
+        let folder = self.0.as_ref().expect("created before").path();
         let options = DiskOptions::owned_by("test")
             .segment_bytes(64 << 10)
             .checkpoint_bytes(64 << 10);
-        Box::new(DiskStorage::open(folder, options).unwrap())
+        Box::new(DiskStorage::open(folder, options).expect("opens"))
     }
 }
 
 impl Subject for Folder {
     fn create(&mut self) -> Box<dyn Storage> {
-        self.0 = Some(tempfile::tempdir().unwrap());
+        self.0 = Some(tempfile::tempdir().expect("a folder is made"));
         self.open()
     }
 
@@ -61,7 +61,7 @@ impl Simulated {
             .segment_bytes(16 << 10)
             .checkpoint_bytes(32 << 10);
         let files: Arc<dyn Files> = Arc::new(self.files.clone());
-        Box::new(DiskStorage::open_on(files, options).unwrap())
+        Box::new(DiskStorage::open_on(files, options).expect("opens"))
     }
 }
 

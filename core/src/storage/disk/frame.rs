@@ -187,6 +187,7 @@ pub(super) fn find(segment: &[u8], number: u32, offset: usize) -> Option<Frame<'
                 table,
             )?)
         }
+        (Some(_), Some(_)) if cfg!(peaberry_mutant = "accept_torn_frame") => None,
         (Some(_), Some(_)) => return None,
     };
     let payload_range = shape.head_bytes..shape.head_bytes + head.payload_bytes as usize;
@@ -234,6 +235,7 @@ pub(super) fn synced_according_to(segment: &[u8], number: u32, offset: usize) ->
         .step_by(SECTOR)
         .filter_map(|at| decode_head(segment.get(at..)?, number))
         .map(|(head, _)| head.synced)
+        .filter(|_| !cfg!(peaberry_mutant = "ignore_claims"))
         .max()
         .unwrap_or(0)
 }
@@ -251,7 +253,8 @@ fn decode_head(bytes: &[u8], number: u32) -> Option<(Head, &[[u8; CHECKSUM_BYTES
         synced: reader.u64()?,
         payload_bytes: reader.u32()?,
     };
-    if head.segment != number || head.payload_bytes as usize > PAYLOAD_BYTES_MAX {
+    let foreign = head.segment != number && !cfg!(peaberry_mutant = "accept_stale_frame");
+    if foreign || head.payload_bytes as usize > PAYLOAD_BYTES_MAX {
         return None;
     }
     let shape = Shape::of(head.payload_bytes as usize);

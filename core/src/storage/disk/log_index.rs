@@ -167,6 +167,9 @@ impl LogIndex {
     fn truncate(&mut self, log: LogId, from: u64) {
         let indexed = self.logs.entry(log).or_default();
         let kept = indexed.position(from);
+        if cfg!(peaberry_mutant = "keep_truncated_tail") {
+            return;
+        }
         let first_gone = indexed.first + kept as u64;
         for (index, place) in (first_gone..).zip(indexed.places.drain(kept..)) {
             self.live_bytes -= place.bytes();

@@ -144,6 +144,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_newer_format_is_named_whatever_follows_it() {
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend_from_slice(&(FORMAT + 6).to_le_bytes());
+        bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
+        bytes.extend_from_slice(b"of another shape");
+        let files = crate::simulation::files::SimulatedFiles::new(1);
+        files.create(NAME).unwrap().write_all_at(&bytes, 0).unwrap();
+        let outcome = Manifest::read(&files);
+        let Err(StorageError::NewerFormat {
+            found, supported, ..
+        }) = outcome
+        else {
+            panic!("{outcome:?}");
+        };
+        assert_eq!((found, supported), (FORMAT + 6, FORMAT));
+    }
+
+    #[test]
     fn every_flipped_byte_is_refused() {
         let manifest = Manifest {
             owner: "cluster-a peer-3".into(),

@@ -21,7 +21,7 @@ use crate::storage::StorageError;
 use crate::storage::files::{Files, FolderLock};
 
 /// Room for new batches in the segment made at opening, when the disk has none for a whole one.
-const ROOM_BYTES_MIN: u64 = 64 << 10;
+const ROOM_BYTES_MIN: u64 = 4 << 10;
 
 /// Opens the folder.
 pub(super) fn open(
@@ -56,12 +56,11 @@ pub(super) fn open(
         last: manifest.last + 1,
         ..manifest
     };
-    let (_, spare) = spares.remove(0);
     let (active, used) = copy_tail(
         files.as_ref(),
         &options,
         &manifest,
-        spare,
+        &mut spares,
         &tail,
         proven,
         |copied| {
@@ -83,15 +82,26 @@ pub(super) fn open(
         segments,
     };
     tables.segments.insert(active.number, active.clone());
-    let position = Position {
+    let at = Position {
         next_sequence,
         synced: next_sequence - 1,
         base,
         used,
     };
-    let writer = Writer::new(
-        files, lock, options, manifest, active, ends, position, spares,
-    );
+    let writer = Writer {
+        files,
+        options,
+        manifest,
+        active,
+        ends,
+        at,
+        spares,
+        since_checkpoint: 0,
+        checkpoint_delay: 0,
+        frame: FrameBuffer::default(),
+        poisoned: false,
+        _lock: lock,
+    };
     Ok((writer, tables, recovery))
 }
 
@@ -259,6 +269,7 @@ impl<'f> Scan<'f> {
         let mut offset = HEADER_BYTES;
         while limit.is_none_or(|limit| self.next_sequence < limit) {
             let must_be_there = limit.is_some() || self.next_sequence <= self.proven;
+            let trusted = must_be_there || cfg!(peaberry_mutant = "trust_page_cache");
             let found = frame::find(bytes, segment.number, offset)
                 .filter(|frame| frame.head.sequence == self.next_sequence);
             let Some(frame) = found else {
@@ -268,7 +279,7 @@ impl<'f> Scan<'f> {
                 }
                 break;
             };
-            self.take(segment, bytes, offset, &frame, must_be_there)?;
+            self.take(segment, bytes, offset, &frame, trusted)?;
             offset += frame.frame_bytes;
             self.next_sequence += 1;
         }
@@ -325,7 +336,7 @@ fn copy_tail(
     files: &dyn Files,
     options: &DiskOptions,
     manifest: &Manifest,
-    mut spare: Spare,
+    spares: &mut Vec<(u64, Spare)>,
     tail: &[Unproven],
     proven: u64,
     mut apply: impl FnMut(Copied<'_>) -> Result<(), Misfit>,
@@ -353,6 +364,7 @@ fn copy_tail(
             .map_err(|reason| corrupt(files, &segment::name_of(manifest.last), 0, reason))?;
         front.extend_from_slice(buffer.seal(&head));
     }
+    let mut spare = prepare(files, manifest, spares)?;
     make_room(files, options, &mut spare, front.len() as u64)?;
     let header = Header {
         number: manifest.last,
@@ -362,11 +374,30 @@ fn copy_tail(
     if let Some(place) = front.first_chunk_mut() {
         *place = header.encode();
     }
-    manifest.prepare(files)?;
     spare.write_front(files, &front)?;
     let segment = spare.publish(files, manifest.last)?;
     Manifest::publish(files)?;
     Ok((segment, front.len() as u64))
+}
+
+/// Prepares the manifest, on a full disk in room that a spare gives up. The spare to go on in.
+fn prepare(
+    files: &dyn Files,
+    manifest: &Manifest,
+    spares: &mut Vec<(u64, Spare)>,
+) -> Result<Spare, StorageError> {
+    let (_, spare) = spares.remove(0);
+    match manifest.prepare(files) {
+        Err(StorageError::Full { .. }) => {
+            match spares.pop() {
+                Some((_, reserve)) => reserve.remove(files)?,
+                None => spare.halve(files)?,
+            }
+            manifest.prepare(files)?;
+        }
+        prepared => prepared?,
+    }
+    Ok(spare)
 }
 
 /// Fills `spare` to a whole segment with room for `bytes`, or to as much as the disk still has.

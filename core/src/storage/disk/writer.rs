@@ -51,37 +51,11 @@ pub(super) struct Writer {
     /// By how many bytes the next checkpoint is put off, because the last had no room.
     pub(super) checkpoint_delay: u64,
     pub(super) frame: FrameBuffer,
-    poisoned: bool,
-    _lock: FolderLock,
+    pub(super) poisoned: bool,
+    pub(super) _lock: FolderLock,
 }
 
 impl Writer {
-    pub(super) fn new(
-        files: Arc<dyn Files>,
-        lock: FolderLock,
-        options: DiskOptions,
-        manifest: Manifest,
-        active: Arc<Segment>,
-        ends: BTreeMap<u32, u64>,
-        at: Position,
-        spares: Vec<(u64, Spare)>,
-    ) -> Self {
-        Self {
-            files,
-            options,
-            manifest,
-            active,
-            ends,
-            at,
-            spares,
-            since_checkpoint: 0,
-            checkpoint_delay: 0,
-            frame: FrameBuffer::default(),
-            poisoned: false,
-            _lock: lock,
-        }
-    }
-
     pub(super) fn commit(
         &mut self,
         tables: &RwLock<Tables>,
