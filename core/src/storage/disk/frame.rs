@@ -67,6 +67,7 @@ impl Shape {
 pub(super) struct FrameBuffer {
     bytes: Vec<u8>,
     head_bytes: usize,
+    head: Vec<u8>,
 }
 
 impl FrameBuffer {
@@ -87,16 +88,14 @@ impl FrameBuffer {
     pub(super) fn seal(&mut self, head: &Head) -> &[u8] {
         let shape = Shape::of(head.payload_bytes as usize);
         self.bytes.resize(shape.body_bytes(), 0);
-        let (head_area, _) = self.bytes.split_at(shape.head_bytes);
-        let mut encoded = Vec::with_capacity(head_area.len());
-        encode_head(head, &self.bytes, &shape, &mut encoded);
-        for (to, from) in self.bytes.iter_mut().zip(&encoded) {
-            *to = *from;
-        }
+        self.head.clear();
+        encode_head(head, &self.bytes, &shape, &mut self.head);
+        let (front, _) = self.bytes.split_at_mut(shape.head_bytes);
+        front.copy_from_slice(&self.head);
         let parity = parity_of(&self.bytes);
         self.bytes.extend_from_slice(&parity);
         if shape.sectors > 1 {
-            self.bytes.extend_from_slice(&encoded);
+            self.bytes.extend_from_slice(&self.head);
         }
         self.bytes.resize(shape.frame_bytes, 0);
         &self.bytes

@@ -156,11 +156,13 @@ impl LogIndex {
 
     fn push(&mut self, log: LogId, places: impl Iterator<Item = Place>) {
         let indexed = self.logs.entry(log).or_default();
-        for place in places {
-            let index = indexed.bounds().end;
-            indexed.places.push_back(place);
-            self.live_bytes += place.bytes();
-            pin(&mut self.pins, log, index, place.segment);
+        let first_new = indexed.places.len();
+        let first_index = indexed.bounds().end;
+        indexed.places.extend(places);
+        let added = (first_index..).zip(indexed.places.range(first_new..).copied());
+        for stretch in stretches(added) {
+            self.live_bytes += stretch.bytes;
+            pin(&mut self.pins, log, &stretch);
         }
     }
 
@@ -171,9 +173,9 @@ impl LogIndex {
             return;
         }
         let first_gone = indexed.first + kept as u64;
-        for (index, place) in (first_gone..).zip(indexed.places.drain(kept..)) {
-            self.live_bytes -= place.bytes();
-            unpin(&mut self.pins, log, index, place.segment);
+        for stretch in stretches((first_gone..).zip(indexed.places.drain(kept..))) {
+            self.live_bytes -= stretch.bytes;
+            unpin(&mut self.pins, log, &stretch);
         }
     }
 
@@ -183,9 +185,9 @@ impl LogIndex {
             return;
         }
         let gone = indexed.position(to);
-        for (index, place) in (indexed.first..).zip(indexed.places.drain(..gone)) {
-            self.live_bytes -= place.bytes();
-            unpin(&mut self.pins, log, index, place.segment);
+        for stretch in stretches((indexed.first..).zip(indexed.places.drain(..gone))) {
+            self.live_bytes -= stretch.bytes;
+            unpin(&mut self.pins, log, &stretch);
         }
         indexed.first = to;
     }
@@ -199,32 +201,104 @@ impl LogIndex {
         }
         let position = indexed.position(index);
         if let Some(old) = indexed.places.get_mut(position) {
-            unpin(&mut self.pins, log, index, old.segment);
+            unpin(&mut self.pins, log, &Stretch::of(index, *old));
             *old = place;
-            pin(&mut self.pins, log, index, place.segment);
+            pin(&mut self.pins, log, &Stretch::of(index, place));
         }
     }
 }
 
-fn pin(pins: &mut BTreeMap<(u32, LogId), Pin>, log: LogId, index: u64, segment: u32) {
-    let none = Pin {
-        from: index,
-        count: 0,
-    };
-    let pin = pins.entry((segment, log)).or_insert(none);
-    pin.from = pin.from.min(index);
-    pin.count += 1;
+/// Neighbouring entries that live in one segment.
+#[derive(Clone, Copy, Debug)]
+struct Stretch {
+    segment: u32,
+    from: u64,
+    count: u64,
+    bytes: u64,
 }
 
-fn unpin(pins: &mut BTreeMap<(u32, LogId), Pin>, log: LogId, index: u64, segment: u32) {
-    let Some(pin) = pins.get_mut(&(segment, log)) else {
+impl Stretch {
+    fn of(index: u64, place: Place) -> Self {
+        Self {
+            segment: place.segment,
+            from: index,
+            count: 1,
+            bytes: place.bytes(),
+        }
+    }
+}
+
+fn stretches(places: impl Iterator<Item = (u64, Place)>) -> Vec<Stretch> {
+    let mut stretches: Vec<Stretch> = Vec::new();
+    for (index, place) in places {
+        match stretches.last_mut() {
+            Some(last) if last.segment == place.segment => {
+                last.count += 1;
+                last.bytes += place.bytes();
+            }
+            _ => stretches.push(Stretch::of(index, place)),
+        }
+    }
+    stretches
+}
+
+fn pin(pins: &mut BTreeMap<(u32, LogId), Pin>, log: LogId, stretch: &Stretch) {
+    let none = Pin {
+        from: stretch.from,
+        count: 0,
+    };
+    let pin = pins.entry((stretch.segment, log)).or_insert(none);
+    pin.from = pin.from.min(stretch.from);
+    pin.count += stretch.count;
+}
+
+fn unpin(pins: &mut BTreeMap<(u32, LogId), Pin>, log: LogId, stretch: &Stretch) {
+    let Some(pin) = pins.get_mut(&(stretch.segment, log)) else {
         return;
     };
-    pin.count -= 1;
-    if pin.from == index {
-        pin.from += 1;
+    pin.count -= stretch.count;
+    if pin.from == stretch.from {
+        pin.from += stretch.count;
     }
     if pin.count == 0 {
-        pins.remove(&(segment, log));
+        pins.remove(&(stretch.segment, log));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peer::{Channel, ProtocolId};
+
+    const LOG: LogId = LogId::new(Channel::new(ProtocolId(2000), 1), 0);
+
+    fn places(segment: u32, count: u32) -> impl Iterator<Item = Place> {
+        (0..count).map(move |index| Place {
+            segment,
+            offset: 100 * index,
+            length: 92,
+        })
+    }
+
+    #[test]
+    fn a_segment_is_pinned_until_its_last_entry_is_gone_or_moved() {
+        let mut index = LogIndex::default();
+        index.restore(LOG, 5, places(1, 3).chain(places(2, 3)));
+        assert_eq!(index.live_bytes(), 600);
+        index.discard(LOG, 7);
+        assert_eq!(index.pins_of(1).collect::<Vec<_>>(), [(LOG, 7)]);
+        index.relocate(
+            LOG,
+            7,
+            Place {
+                segment: 3,
+                offset: 8,
+                length: 92,
+            },
+        );
+        assert!(!index.is_pinned(1) && index.is_pinned(2) && index.is_pinned(3));
+        index.truncate(LOG, 8);
+        assert!(!index.is_pinned(2));
+        assert_eq!((index.bounds(LOG), index.live_bytes()), (7..8, 100));
     }
 }
