@@ -252,8 +252,7 @@ fn decode_head(bytes: &[u8], number: u32) -> Option<(Head, &[[u8; CHECKSUM_BYTES
         synced: reader.u64()?,
         payload_bytes: reader.u32()?,
     };
-    let foreign = head.segment != number && !cfg!(peaberry_mutant = "accept_stale_frame");
-    if foreign || head.payload_bytes as usize > PAYLOAD_BYTES_MAX {
+    if head.segment != number || head.payload_bytes as usize > PAYLOAD_BYTES_MAX {
         return None;
     }
     let shape = Shape::of(head.payload_bytes as usize);
