@@ -11,6 +11,7 @@
 use std::borrow::Cow;
 
 use super::bytes::Reader;
+use crate::mutant::is_planted;
 
 /// What disks write as a whole. Frames begin on it, so that no later write touches the sectors of a synced frame.
 pub(super) const SECTOR: usize = 512;
@@ -186,7 +187,7 @@ pub(super) fn find(segment: &[u8], number: u32, offset: usize) -> Option<Frame<'
                 table,
             )?)
         }
-        (Some(_), Some(_)) if cfg!(peaberry_mutant = "accept_torn_frame") => None,
+        (Some(_), Some(_)) if is_planted("storage_accept_torn_frame") => None,
         (Some(_), Some(_)) => return None,
     };
     let payload_range = shape.head_bytes..shape.head_bytes + head.payload_bytes as usize;
@@ -234,7 +235,7 @@ pub(super) fn synced_according_to(segment: &[u8], number: u32, offset: usize) ->
         .step_by(SECTOR)
         .filter_map(|at| decode_head(segment.get(at..)?, number))
         .map(|(head, _)| head.synced)
-        .filter(|_| !cfg!(peaberry_mutant = "ignore_claims"))
+        .filter(|_| !is_planted("storage_ignore_claims"))
         .max()
         .unwrap_or(0)
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::record::{ENTRY_FIXED, Record, StoredEntries};
 use crate::batch::{LogId, indices};
+use crate::mutant::is_planted;
 
 /// Where one entry's bytes lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,7 +170,7 @@ impl LogIndex {
     fn truncate(&mut self, log: LogId, from: u64) {
         let indexed = self.logs.entry(log).or_default();
         let kept = indexed.position(from);
-        if cfg!(peaberry_mutant = "keep_truncated_tail") {
+        if is_planted("storage_keep_truncated_tail") {
             return;
         }
         let first_gone = indexed.first + kept as u64;

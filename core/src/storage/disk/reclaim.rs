@@ -16,6 +16,7 @@ use super::segment::{Segment, Spare};
 use super::tables::{Run, Tables};
 use super::writer::{SPARES_MAX, Writer};
 use crate::batch::LogId;
+use crate::mutant::is_planted;
 use crate::storage::StorageError;
 
 /// What one commit at most moves forward, one entry aside.
@@ -192,7 +193,7 @@ impl Writer {
             return Ok(());
         }
         // The discards and moves that freed them must not be lost after the segments are.
-        if !cfg!(peaberry_mutant = "free_before_sync") {
+        if !is_planted("storage_free_before_sync") {
             self.sync()?;
         }
         let manifest = Manifest {

@@ -17,6 +17,7 @@ use super::segment::{self, HEADER_BYTES, Header, Segment, Spare};
 use super::tables::Tables;
 use super::writer::{Position, SPARES_MAX, Writer};
 use super::{DiskOptions, Recovery};
+use crate::mutant::is_planted;
 use crate::storage::StorageError;
 use crate::storage::files::{Files, FolderLock};
 
@@ -269,7 +270,7 @@ impl<'f> Scan<'f> {
         let mut offset = HEADER_BYTES;
         while limit.is_none_or(|limit| self.next_sequence < limit) {
             let must_be_there = limit.is_some() || self.next_sequence <= self.proven;
-            let trusted = must_be_there || cfg!(peaberry_mutant = "trust_page_cache");
+            let trusted = must_be_there || is_planted("storage_trust_page_cache");
             let found = frame::find(bytes, segment.number, offset)
                 .filter(|frame| frame.head.sequence == self.next_sequence);
             let Some(frame) = found else {

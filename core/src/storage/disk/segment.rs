@@ -12,6 +12,7 @@ use super::bytes::Reader;
 use super::error::{corrupt, failed, full_or_failed};
 use super::frame::SECTOR;
 use super::manifest::FORMAT;
+use crate::mutant::is_planted;
 use crate::storage::StorageError;
 use crate::storage::files::{File, Files};
 
@@ -162,7 +163,7 @@ impl Spare {
             opened => opened,
         }
         .map_err(full_or_failed(files, &name, "create"))?;
-        let filled = if cfg!(peaberry_mutant = "trust_old_spare") {
+        let filled = if is_planted("storage_trust_old_spare") {
             file.length().unwrap_or(0)
         } else {
             0
@@ -247,7 +248,7 @@ impl Spare {
         files
             .rename(&self.name, &name)
             .and_then(|()| match () {
-                () if cfg!(peaberry_mutant = "skip_folder_sync") => Ok(()),
+                () if is_planted("storage_skip_folder_sync") => Ok(()),
                 () => files.sync(),
             })
             .map_err(failed(files, &name, "rename"))?;

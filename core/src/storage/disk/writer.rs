@@ -14,6 +14,7 @@ use super::record;
 use super::segment::{HEADER_BYTES, Header, Segment, Spare};
 use super::tables::Tables;
 use crate::batch::Batch;
+use crate::mutant::is_planted;
 use crate::storage::files::{Files, FolderLock};
 use crate::storage::memory::check_appends;
 use crate::storage::{Durability, StorageError};
@@ -69,7 +70,7 @@ impl Writer {
         match &outcome {
             Ok(()) => self.maintain_or_poison(tables),
             Err(StorageError::InvalidBatch { .. } | StorageError::Full { .. }) => {}
-            Err(_) => self.poisoned = !cfg!(peaberry_mutant = "retry_failed_sync"),
+            Err(_) => self.poisoned = !is_planted("storage_retry_failed_sync"),
         }
         outcome
     }
