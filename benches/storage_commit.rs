@@ -81,6 +81,10 @@ fn warm_up(ours: &mut Ours) -> Result<(), Failure> {
     Ok(())
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a bench measures the machine's own time"
+)]
 fn rate(effort: Effort, count: u64, store: &mut dyn Store) -> f64 {
     let watch = Stopwatch::now();
     let mut appended = 0;
