@@ -44,6 +44,8 @@ pub use subspace::Subspace;
 pub use transport::ca;
 #[cfg(feature = "mesh")]
 pub use transport::frame;
+#[cfg(any(feature = "ca", feature = "mesh"))]
+pub use transport::identity::{ClusterId, IdentityError, PeerIdentity};
 pub use transport::memory::{MemoryNetwork, MemoryTransport};
 #[cfg(feature = "mesh")]
 pub use transport::mesh;

@@ -80,7 +80,10 @@ impl Mailbox {
         {
             return Poll::Ready(());
         }
-        inner.waiting.push(cx.waker().clone());
+        // A task polled again for another reason waits once.
+        if !inner.waiting.iter().any(|kept| kept.will_wake(cx.waker())) {
+            inner.waiting.push(cx.waker().clone());
+        }
         Poll::Pending
     }
 

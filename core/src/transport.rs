@@ -4,6 +4,8 @@
 pub mod ca;
 #[cfg(feature = "mesh")]
 pub mod frame;
+#[cfg(any(feature = "ca", feature = "mesh"))]
+pub(crate) mod identity;
 pub(crate) mod memory;
 #[cfg(feature = "mesh")]
 pub mod mesh;
