@@ -5,9 +5,17 @@ mod codec;
 pub mod fence;
 pub mod limits;
 mod lock_table;
+mod message;
 mod path;
+mod replica;
 pub mod request;
+mod service;
 
 pub use codec::Malformed;
 pub use lock_table::{LockTable, LockTableRestore, LockTableSnapshot};
 pub use path::{LockPath, PathError};
+pub use replica::{Replica, ReplicaConfig, ReplicaEvent};
+pub use service::{
+    CALLS_MAX, CALLS_PER_PEER_MAX, LOCKD_PROTOCOL, LockService, ServiceCommand, ServiceEvent,
+    lockd_channel,
+};

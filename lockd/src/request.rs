@@ -11,7 +11,9 @@ use std::fmt;
 use peaberry_core::PeerId;
 
 pub use self::entry::{Entry, EntryReply, Operation};
-pub(crate) use self::entry::{EntryWriter, FrameReader, answers_of, put_answer, put_entry_reply};
+pub(crate) use self::entry::{
+    EntryWriter, FrameReader, answers_of, put_answer, put_entry_reply, put_frame,
+};
 use crate::fence::Token;
 use crate::path::LockPath;
 

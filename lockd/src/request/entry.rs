@@ -107,8 +107,7 @@ impl EntryWriter {
     }
 
     pub(crate) fn push(&mut self, peer: PeerId, request: &[u8]) {
-        put_number(&mut self.bytes, peer.get());
-        put_bytes(&mut self.bytes, request);
+        put_frame(&mut self.bytes, peer, request);
         self.count += 1;
     }
 
@@ -123,6 +122,12 @@ impl EntryWriter {
     pub(crate) fn finish(self) -> Bytes {
         self.bytes.into()
     }
+}
+
+/// Appends who asks, and what.
+pub(crate) fn put_frame(out: &mut Vec<u8>, peer: PeerId, body: &[u8]) {
+    put_number(out, peer.get());
+    put_bytes(out, body);
 }
 
 /// Reads who asks, and what, to the end.
