@@ -1,7 +1,9 @@
 #![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
 
+pub mod client;
 mod codec;
+mod error;
 pub mod fence;
 pub mod limits;
 mod lock_table;
@@ -11,7 +13,11 @@ mod replica;
 pub mod request;
 mod service;
 
+pub use client::{
+    AcquireOptions, ClientConfig, Guard, GuardState, LockClient, Lost, Session, SessionOptions,
+};
 pub use codec::Malformed;
+pub use error::LockError;
 pub use lock_table::{LockTable, LockTableRestore, LockTableSnapshot};
 pub use path::{LockPath, PathError};
 pub use replica::{Replica, ReplicaConfig, ReplicaEvent};
