@@ -12,6 +12,8 @@ mod path;
 mod replica;
 pub mod request;
 mod service;
+#[cfg(test)]
+mod test_cluster;
 
 pub use client::{
     AcquireOptions, ClientConfig, Guard, GuardState, LockClient, Lost, Session, SessionOptions,

@@ -12,7 +12,7 @@ use peaberry_core::PeerId;
 
 pub use self::entry::{Entry, EntryReply, Operation};
 pub(crate) use self::entry::{
-    EntryWriter, FrameReader, answers_of, put_answer, put_entry_reply, put_frame,
+    EntryWriter, answers_of, begin_queries, put_answer, put_entry_reply, put_frame, read_queries,
 };
 use crate::fence::Token;
 use crate::path::LockPath;

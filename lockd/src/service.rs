@@ -18,9 +18,11 @@ use self::in_flight::InFlight;
 use self::log_clock::LogClock;
 pub(crate) use self::log_clock::TICK_MS;
 use self::mail::Mail;
-use crate::codec::{Malformed, VERSION};
+use crate::codec::Malformed;
 use crate::message::{Again, Call, CallKind, Told, calls};
-use crate::request::{Entry, EntryWriter, Query, Refusal, Reply, Request};
+use crate::request::{
+    Entry, EntryWriter, Query, Refusal, Reply, Request, begin_queries, put_frame,
+};
 
 /// The protocol on which services and clients talk.
 pub const LOCKD_PROTOCOL: ProtocolId = ProtocolId(20);
@@ -263,23 +265,23 @@ impl LockService {
         let token = self.next_token();
         let mut scratch = Vec::new();
         Query::Status.encode(&mut scratch);
-        let mut query = vec![VERSION];
-        crate::request::put_frame(&mut query, self.local, &scratch);
+        let mut query = begin_queries(0);
+        put_frame(&mut query, self.local, &scratch);
         let query = query.into();
         self.in_flight.insert(token, InFlight::Status(self.term));
         fx.emit(ServiceEvent::Read { token, query });
     }
 
-    fn read_queries(&mut self, fx: &mut Effects<'_, ServiceEvent>) {
+    fn read_queries(&mut self, stamp: u64, fx: &mut Effects<'_, ServiceEvent>) {
         while !self.queries.is_empty() && self.in_flight.len() < IN_FLIGHT_MAX {
             let count = self
                 .queries
                 .len()
                 .min(crate::limits::REQUESTS_PER_ENTRY_MAX);
-            let mut query = vec![VERSION];
+            let mut query = begin_queries(stamp);
             let mut askers = Vec::with_capacity(count);
             for pending in self.queries.drain(..count) {
-                crate::request::put_frame(&mut query, pending.asker.peer, &pending.body);
+                put_frame(&mut query, pending.asker.peer, &pending.body);
                 askers.push(pending.asker);
             }
             let token = self.next_token();
@@ -363,7 +365,7 @@ impl LockService {
         let Some(stamp) = self.clock.as_ref().map(LogClock::time) else {
             return;
         };
-        self.read_queries(fx);
+        self.read_queries(stamp, fx);
         self.propose_requests(now, stamp, fx);
         let needed = self.next_expiry.1.is_some();
         if let Some(clock) = &mut self.clock {

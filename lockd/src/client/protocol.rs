@@ -332,7 +332,7 @@ impl ClientProtocol {
     ) {
         match purpose {
             Purpose::Open { session } => self.opened(now, session, sent, reply, fx),
-            Purpose::Renew { session } => self.renewed(session, sent, reply, fx),
+            Purpose::Renew { session } => self.renewed(now, session, sent, reply, fx),
             Purpose::Close { session, .. } => fx.emit(ClientEvent::Closed {
                 session,
                 outcome: Ok(()),

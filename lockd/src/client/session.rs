@@ -146,8 +146,20 @@ impl ClientProtocol {
         fx.emit(ClientEvent::Valid { session: id, until });
     }
 
-    pub(super) fn renewed(&mut self, id: u64, sent: Instant, reply: Reply, fx: Fx<'_, '_>) {
+    pub(super) fn renewed(
+        &mut self,
+        now: Instant,
+        id: u64,
+        sent: Instant,
+        reply: Reply,
+        fx: Fx<'_, '_>,
+    ) {
+        let session = self.sessions.get(&id);
         match reply {
+            // Too late: guards have said that they are lost, and what is lost stays lost.
+            Reply::Renewed if session.is_some_and(|session| session.valid_until <= now) => {
+                self.close(now, id, fx);
+            }
             Reply::Renewed => self.extend(id, sent, fx),
             Reply::Refused(Refusal::SessionLost) => self.lose(id, fx),
             _ => {}

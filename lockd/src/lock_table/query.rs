@@ -11,27 +11,29 @@ use crate::codec::VERSION;
 use crate::limits::{PAGE_LOCKS_MAX, REQUESTS_PER_ENTRY_MAX};
 use crate::path::LockPath;
 use crate::request::{
-    Answer, FrameReader, Grant, Inspection, Operation, Query, SessionId, Status, put_answer,
+    Answer, Grant, Inspection, Operation, Query, SessionId, Status, put_answer, read_queries,
 };
 
 impl LockTable {
-    /// Answers each query of a read, in order.
+    /// Answers each query of a read, in order. The leader's log time comes along: the table's own is that of its last
+    /// entry, which may be seconds ago.
     pub(super) fn answer(&self, queries: &[u8]) -> Bytes {
         let mut out = vec![VERSION];
         let mut scratch = Vec::new();
-        let Ok(frames) = FrameReader::versioned(queries) else {
+        let Ok((log_time_ms, frames)) = read_queries(queries) else {
             return out.into();
         };
+        let now = self.time.max(log_time_ms);
         for frame in frames.take(REQUESTS_PER_ENTRY_MAX) {
-            let answer = frame.map_or(Answer::Malformed, |frame| self.answer_one(frame));
+            let answer = frame.map_or(Answer::Malformed, |frame| self.answer_one(frame, now));
             put_answer(&mut out, &mut scratch, |out| answer.encode(out));
         }
         out.into()
     }
 
-    fn answer_one(&self, frame: Operation<'_>) -> Answer {
+    fn answer_one(&self, frame: Operation<'_>, now: u64) -> Answer {
         match Query::decode(frame.request) {
-            Ok(Query::Inspect { path }) => Answer::Inspection(self.inspect(&path)),
+            Ok(Query::Inspect { path }) => Answer::Inspection(self.inspect(&path, now)),
             Ok(Query::Status) => Answer::Status(self.status()),
             Ok(Query::Session { session, after }) => self.session_state(frame.peer, session, after),
             Ok(Query::List { after }) => Answer::Locks(self.list(after)),
@@ -39,15 +41,15 @@ impl LockTable {
         }
     }
 
-    fn inspect(&self, path: &LockPath) -> Option<Inspection> {
+    fn inspect(&self, path: &LockPath, now: u64) -> Option<Inspection> {
         let lock = self.locks.get(path)?;
         let session = self.sessions.get(&lock.session)?;
         Some(Inspection {
             owner: session.owner.clone(),
             session: lock.session,
             token: lock.token,
-            held_ms: self.time.saturating_sub(lock.since),
-            remaining_ms: session.expiry.saturating_sub(self.time),
+            held_ms: now.saturating_sub(lock.since),
+            remaining_ms: session.expiry.saturating_sub(now),
             holds: u32::try_from(lock.holds.len()).unwrap_or(u32::MAX),
             waiters: u32::try_from(lock.waiters.len()).unwrap_or(u32::MAX),
         })

@@ -136,14 +136,20 @@ pub(crate) struct FrameReader<'a> {
     reader: Reader<'a>,
 }
 
-impl<'a> FrameReader<'a> {
-    /// Frames behind a version byte.
-    pub(crate) fn versioned(bytes: &'a [u8]) -> Result<Self, Malformed> {
-        Ok(Self {
-            reader: Reader::versioned(bytes)?,
-        })
-    }
+/// The head of a read: the leader's log time. Behind it come queries as frames.
+pub(crate) fn begin_queries(log_time_ms: u64) -> Vec<u8> {
+    let mut out = vec![VERSION];
+    put_number(&mut out, log_time_ms);
+    out
+}
 
+/// The leader's log time of a read, and its queries.
+pub(crate) fn read_queries(bytes: &[u8]) -> Result<(u64, FrameReader<'_>), Malformed> {
+    let mut reader = Reader::versioned(bytes)?;
+    Ok((reader.number()?, FrameReader { reader }))
+}
+
+impl<'a> FrameReader<'a> {
     fn frame(&mut self) -> Result<Operation<'a>, Malformed> {
         Ok(Operation {
             peer: self.reader.peer()?,
