@@ -1,6 +1,8 @@
 //! Bytes of requests, replies and snapshots: little, versioned, and read without trust.
 
 use peaberry_core::PeerId;
+use peaberry_core::wire::{self, WireError};
+pub(crate) use peaberry_core::wire::{put_bytes, put_varint as put_number};
 
 /// The version that begins every entry, query, message and snapshot.
 pub(crate) const VERSION: u8 = 1;
@@ -24,35 +26,29 @@ impl Malformed {
     }
 }
 
-/// Appends `number`, seven bits a byte, lowest first (LEB128).
-pub(crate) fn put_number(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push(low_bits(number) | 0x80);
-        number >>= 7;
-    }
-    out.push(low_bits(number));
-}
-
-const fn low_bits(number: u64) -> u8 {
-    let [low, ..] = number.to_le_bytes();
-    low & 0x7f
-}
-
-/// Appends the length of `bytes` and then `bytes`.
-pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    put_number(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
-}
-
 /// Reads from the front of a slice; every method is total.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reader<'a> {
-    bytes: &'a [u8],
+    inner: wire::Reader<'a>,
+}
+
+impl From<WireError> for Malformed {
+    fn from(error: WireError) -> Self {
+        Self::new(match error {
+            WireError::Truncated => "it ends early",
+            WireError::Varint => "an integer not in its shortest form",
+            WireError::TooLong { .. } => "a length over its limit",
+            WireError::Trailing(_) => "bytes behind the end",
+            _ => "unreadable",
+        })
+    }
 }
 
 impl<'a> Reader<'a> {
     pub(crate) const fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes }
+        Self {
+            inner: wire::Reader::new(bytes),
+        }
     }
 
     /// A reader behind the version byte.
@@ -65,51 +61,26 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) const fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.inner.rest().is_empty()
     }
 
     /// How many bytes are left.
     pub(crate) const fn remaining(&self) -> usize {
-        self.bytes.len()
+        self.inner.rest().len()
     }
 
     /// That nothing is left.
-    pub(crate) const fn finish(&self) -> Result<(), Malformed> {
-        if self.bytes.is_empty() {
-            Ok(())
-        } else {
-            Err(Malformed::new("bytes behind the end"))
-        }
+    pub(crate) fn finish(&self) -> Result<(), Malformed> {
+        Ok(self.inner.finish()?)
     }
 
     pub(crate) fn byte(&mut self) -> Result<u8, Malformed> {
-        let (&first, rest) = self
-            .bytes
-            .split_first()
-            .ok_or(Malformed::new("it ends early"))?;
-        self.bytes = rest;
-        Ok(first)
+        let [byte] = self.array()?;
+        Ok(byte)
     }
 
-    /// A number in its shortest form: a value has one spelling.
     pub(crate) fn number(&mut self) -> Result<u64, Malformed> {
-        let mut number = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            let bits = u64::from(byte & 0x7f);
-            if shift == 63 && bits > 1 {
-                return Err(Malformed::new("number over 64 bits"));
-            }
-            number |= bits << shift;
-            if byte & 0x80 == 0 {
-                return if byte == 0 && shift > 0 {
-                    Err(Malformed::new("number in a longer form than needed"))
-                } else {
-                    Ok(number)
-                };
-            }
-        }
-        Err(Malformed::new("number over 64 bits"))
+        Ok(self.inner.varint()?)
     }
 
     /// A number that counts something kept in memory.
@@ -121,13 +92,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn bytes(&mut self, max: usize) -> Result<&'a [u8], Malformed> {
-        let length = self.count(max)?;
-        let (taken, rest) = self
-            .bytes
-            .split_at_checked(length)
-            .ok_or(Malformed::new("it ends early"))?;
-        self.bytes = rest;
-        Ok(taken)
+        Ok(self.inner.bytes(max)?)
     }
 
     pub(crate) fn text(&mut self, max: usize) -> Result<&'a str, Malformed> {
@@ -136,10 +101,11 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
         let (taken, rest) = self
-            .bytes
+            .inner
+            .rest()
             .split_first_chunk()
             .ok_or(Malformed::new("it ends early"))?;
-        self.bytes = rest;
+        self.inner = wire::Reader::new(rest);
         Ok(*taken)
     }
 
@@ -153,41 +119,5 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn peer(&mut self) -> Result<PeerId, Malformed> {
         PeerId::new(self.number()?).ok_or(Malformed::new("peer zero"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn numbers_come_back_and_have_one_spelling(number: u64) {
-            let mut bytes = Vec::new();
-            put_number(&mut bytes, number);
-            let mut reader = Reader::new(&bytes);
-            prop_assert_eq!(reader.number(), Ok(number));
-            prop_assert!(reader.is_empty());
-        }
-
-        #[test]
-        fn any_bytes_read_as_a_number_are_its_only_spelling(bytes in prop::collection::vec(any::<u8>(), 0..12)) {
-            let mut reader = Reader::new(&bytes);
-            if let Ok(number) = reader.number() {
-                let mut again = Vec::new();
-                put_number(&mut again, number);
-                prop_assert_eq!(&again, &bytes[..bytes.len() - reader.remaining()]);
-            }
-        }
-    }
-
-    #[test]
-    fn a_length_beyond_the_end_or_the_limit_is_refused_before_anything_is_copied() {
-        let mut bytes = Vec::new();
-        put_number(&mut bytes, u64::MAX);
-        assert!(Reader::new(&bytes).bytes(usize::MAX).is_err());
-        assert!(Reader::new(&[5, 1, 2, 3, 4, 5]).bytes(4).is_err());
     }
 }
