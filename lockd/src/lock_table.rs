@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use peaberry_consensus::{Apply, StateMachine};
 use peaberry_core::PeerId;
+use peaberry_core::mutant::is_planted;
 
 use self::session::Session;
 pub use self::snapshot::{LockTableRestore, LockTableSnapshot};
@@ -114,8 +115,11 @@ impl LockTable {
 
     /// Moves log time to `stamp`, never back and never far.
     fn advance(&mut self, stamp: u64) {
-        #[cfg(peaberry_mutant = "wall_clock_in_apply")]
-        let stamp = wall_clock_ms().max(stamp);
+        let stamp = if is_planted("wall_clock_in_apply") {
+            wall_clock_ms()
+        } else {
+            stamp
+        };
         let latest = self.time.saturating_add(ADVANCE_MS_MAX);
         self.time = self.time.max(stamp.min(latest));
     }
@@ -125,9 +129,10 @@ impl LockTable {
     }
 }
 
-/// The planted bug: time from outside the log.
-#[cfg(peaberry_mutant = "wall_clock_in_apply")]
-#[allow(clippy::disallowed_methods)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the bug `wall_clock_in_apply`: time from outside the log"
+)]
 fn wall_clock_ms() -> u64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use peaberry_consensus::Apply;
 use peaberry_core::PeerId;
+use peaberry_core::mutant::is_planted;
 
 use super::session::{Claim, Place, Replies, Session, Verdict};
 use super::{Lock, LockTable, Waiter};
@@ -408,15 +409,11 @@ fn mint(grants: &mut u64, incarnation: u64) -> Token {
 
 /// A token for a lock that is passed on.
 fn mint_next(grants: &mut u64, incarnation: u64, work: &Work<'_, '_>) -> Token {
-    // The planted bug: the entry's index for a token, which is one for all its grants.
-    #[cfg(peaberry_mutant = "one_token_for_two_grants")]
-    {
-        *grants = (*grants).max(work.apply.index);
-        return Token::new(incarnation, work.apply.index.max(1)).expect("both count from one");
+    if is_planted("one_token_for_two_grants") {
+        // The entry's index for a token, which is one for all its grants.
+        let index = work.apply.index.max(1);
+        *grants = (*grants).max(index);
+        return Token::new(incarnation, index).expect("both count from one");
     }
-    #[cfg(not(peaberry_mutant = "one_token_for_two_grants"))]
-    {
-        let _ = work;
-        mint(grants, incarnation)
-    }
+    mint(grants, incarnation)
 }

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use peaberry_core::PeerId;
+use peaberry_core::mutant::is_planted;
 
 use crate::limits::REPLIES_PER_SESSION_MAX;
 use crate::path::LockPath;
@@ -59,8 +60,7 @@ impl Replies {
         if sequence.number < self.acknowledged {
             return Verdict::Answer(Reply::Refused(Refusal::StaleSequence));
         }
-        #[cfg(peaberry_mutant = "retry_executed_twice")]
-        if true {
+        if is_planted("retry_executed_twice") {
             return Verdict::Execute;
         }
         match self.find(sequence.number) {
