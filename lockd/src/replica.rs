@@ -86,9 +86,8 @@ impl Replica {
                 }
             }
         })?;
-        listener
-            .set(service.clone())
-            .expect("set once, here, before the node turns");
+        // Before the node turns, so nothing the group says is missed.
+        listener.get_or_init(|| service.clone());
         Ok(Self { service })
     }
 

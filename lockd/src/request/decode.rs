@@ -66,7 +66,7 @@ impl Reply {
     ///
     /// [`Malformed`], for all bytes that it does not write.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
-        whole(bytes, |reader| reply(reader))
+        whole(bytes, reply)
     }
 }
 
