@@ -1,5 +1,6 @@
 //! What `soak` and `mutants` run: one harness for each target, driven by seeds.
 
+pub mod lockd;
 pub mod raft;
 
 use std::collections::BTreeMap;
@@ -73,7 +74,7 @@ impl Mutant {
 }
 
 /// Every target, by name.
-pub const TARGETS: &[Target] = &[raft::TARGET];
+pub const TARGETS: &[Target] = &[raft::TARGET, lockd::TARGET];
 
 /// The target called `name`.
 #[must_use]

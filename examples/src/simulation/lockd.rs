@@ -1,0 +1,220 @@
+//! The lock service in a world of faults: replicas on Raft, clients that come and go, and a check of all they saw.
+
+mod history;
+mod worker;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use peaberry_consensus::{RaftConfig, RaftEvent, RaftGroup};
+use peaberry_core::simulation::{Boot, BootError, FaultKind, FaultProfile, World};
+use peaberry_core::{Clock, Instant, Node, PeerId};
+use peaberry_lockd::{ClientConfig, LockClient, LockTable, Replica, ReplicaConfig, ReplicaEvent};
+
+use self::history::Seen;
+use super::{Mutant, Run, Target};
+
+const GROUP: u64 = 1;
+const CLIENTS: u64 = 4;
+const TROUBLE: Duration = Duration::from_secs(40);
+const PEACE: Duration = Duration::from_secs(25);
+
+/// How many guards clients must get in peace: a few seconds after the last fault everybody is served again.
+const ROUNDS_IN_PEACE_MIN: u64 = 40;
+
+/// The target `lockd`.
+pub const TARGET: Target = Target {
+    name: "lockd",
+    run: |seed, _mutant| run(seed),
+    fault_kinds: || faults().kinds().collect(),
+    mutants: &[
+        Mutant::compiled("wall_clock_in_apply"),
+        Mutant::compiled("token_reset_by_snapshot"),
+        Mutant::compiled("one_token_for_two_grants"),
+        Mutant::compiled("retry_executed_twice"),
+    ],
+};
+
+/// The faults of this target. Clocks stay within the 1 % between any two that leases allow for.
+#[must_use]
+pub fn faults() -> FaultProfile {
+    FaultProfile::generic()
+        .weight(FaultKind::IsolateImportant, 4)
+        .drift(4_000)
+        .lasting(Duration::from_secs(6))
+}
+
+/// The client's life that runs on a machine now.
+struct Life {
+    number: u64,
+    client: LockClient,
+    clock: Arc<dyn Clock>,
+}
+
+type Lives = Arc<Mutex<BTreeMap<PeerId, Life>>>;
+type Task = Pin<Box<dyn Future<Output = ()>>>;
+
+/// Runs the world of one seed: three or five replicas and four clients, forty seconds of faults, then peace.
+///
+/// Checked: no two guards of a lock are valid at one time of the world; tokens of a lock grow from holder to holder; a
+/// gate admits every valid holder; what clients saw of each lock can be put in one order; after the faults everybody is
+/// served again.
+#[must_use]
+pub fn run(seed: u64) -> Run {
+    let mut world = World::new(seed);
+    let replicas = if seed.is_multiple_of(4) { 5 } else { 3 };
+    let servers: Vec<PeerId> = (1..=replicas).filter_map(PeerId::new).collect();
+    let leader: Arc<Mutex<Option<PeerId>>> = Arc::default();
+    for &server in &servers {
+        let (voters, leader) = (servers.clone(), leader.clone());
+        world.add(server, move |boot| {
+            boot_replica(boot, &voters, leader.clone())
+        });
+    }
+    let lives: Lives = Arc::default();
+    for client in (101..101 + CLIENTS).filter_map(PeerId::new) {
+        let (servers, lives) = (servers.clone(), lives.clone());
+        world.add(client, move |boot| boot_client(boot, &servers, &lives));
+    }
+    world.set_important(move || *leader.lock());
+
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    let mut tasks: BTreeMap<PeerId, (u64, Task)> = BTreeMap::new();
+    world.run_for(Duration::from_secs(3));
+    world.unleash(faults());
+    let trouble_ends = world.now() + TROUBLE;
+    drive(&mut world, trouble_ends, &lives, &mut tasks, &seen);
+    world.heal();
+    let before = seen.lock().rounds();
+    let end = world.now() + PEACE;
+    drive(&mut world, end, &lives, &mut tasks, &seen);
+    let rounds = seen.lock().rounds() - before;
+    drop(tasks);
+
+    let mut seen = std::mem::take(&mut *seen.lock());
+    if rounds < ROUNDS_IN_PEACE_MIN {
+        let complaint = format!("only {rounds} rounds in {PEACE:?} after the last fault");
+        seen.complain(complaint);
+    }
+    seen.conclude(&world)
+}
+
+fn boot_replica(
+    boot: &Boot,
+    voters: &[PeerId],
+    leader: Arc<Mutex<Option<PeerId>>>,
+) -> Result<Node, BootError> {
+    let mut config = RaftConfig::new(GROUP, boot.peer(), voters.iter().copied(), boot.seed());
+    // Small, so that snapshots are taken and sent all the time.
+    config.snapshot_log_bytes = 8 << 10;
+    config.log_keep_entries = 20;
+    let channel = config.channel();
+    let group = RaftGroup::open(config, &*boot.storage(), LockTable::new())?;
+    let mut node = boot.node();
+    let config = ReplicaConfig {
+        local: boot.peer(),
+        group: channel,
+    };
+    Replica::add_to(&mut node, config, group, move |event| {
+        if let ReplicaEvent::Group(RaftEvent::Leader {
+            leader: Some(now), ..
+        }) = event
+        {
+            *leader.lock() = Some(now);
+        }
+    })?;
+    Ok(node)
+}
+
+fn boot_client(boot: &Boot, servers: &[PeerId], lives: &Lives) -> Result<Node, BootError> {
+    let mut node = boot.node();
+    let config = ClientConfig {
+        group: GROUP,
+        servers: servers.to_vec(),
+        seed: boot.seed(),
+    };
+    let life = Life {
+        number: boot.incarnation(),
+        client: LockClient::add_to(&mut node, config)?,
+        clock: boot.clock(),
+    };
+    lives.lock().insert(boot.peer(), life);
+    Ok(node)
+}
+
+/// Runs the world to `end`, and after each step the clients' work on the machines that are up.
+fn drive(
+    world: &mut World,
+    end: Instant,
+    lives: &Lives,
+    tasks: &mut BTreeMap<PeerId, (u64, Task)>,
+    seen: &Arc<Mutex<Seen>>,
+) {
+    let mut rng = world.fork_rng();
+    world.run_with(end, |world| {
+        tasks.retain(|&peer, _| {
+            let runs = world.is_running(peer);
+            if !runs {
+                seen.lock().died(peer);
+            }
+            runs
+        });
+        let mut reborn = Vec::new();
+        for (&peer, life) in lives.lock().iter() {
+            let is_new = tasks
+                .get(&peer)
+                .is_none_or(|(number, _)| *number < life.number);
+            if is_new && world.is_running(peer) {
+                let work = worker::work(
+                    peer,
+                    life.client.clone(),
+                    life.clock.clone(),
+                    seen.clone(),
+                    rng.fork(),
+                );
+                reborn.push((peer, life.number, work));
+            }
+        }
+        for (peer, number, work) in reborn {
+            // The earlier life's work ends where its process did: what it held, nobody uses any more.
+            seen.lock().died(peer);
+            tasks.insert(peer, (number, Box::pin(work)));
+        }
+        let mut cx = Context::from_waker(Waker::noop());
+        for (_, task) in tasks.values_mut() {
+            let _ = task.as_mut().poll(&mut cx);
+        }
+        true
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use peaberry_core::simulation::check_seeds;
+
+    use super::*;
+
+    /// Every promise holds under every seed; the same seed does the same twice.
+    #[test]
+    fn locks_keep_their_promises_under_faults() {
+        check_seeds(0..6, |seed| {
+            let outcome = run(seed);
+            match outcome.violations.first() {
+                Some(violation) => Err(violation.clone()),
+                None if outcome.unknown > 0 => Err("the search gave up".into()),
+                None => Ok(()),
+            }
+        });
+    }
+
+    #[test]
+    fn one_seed_tells_one_story() {
+        let (one, other) = (run(3), run(3));
+        assert_eq!((one.trace, one.operations), (other.trace, other.operations));
+    }
+}

@@ -1,0 +1,230 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use peaberry_core::simulation::World;
+use peaberry_core::simulation::linearizability::{
+    History, Model, OperationId, Verdict, check_by_key,
+};
+use peaberry_core::{Instant, PeerId};
+use peaberry_lockd::fence::{Gate, Token};
+use peaberry_lockd::{Guard, LockError, LockPath};
+
+use crate::simulation::Run;
+
+/// How long the search for one order may take, for each lock.
+const STEPS_MAX: u64 = 2_000_000;
+
+/// What clients do with one lock.
+#[derive(Debug)]
+enum Step {
+    Acquire(LockPath),
+    Release(LockPath, Token),
+    /// The end of a hold that its holder did not confirm: it comes at some time, or never.
+    End(LockPath, Token),
+}
+
+impl Step {
+    const fn path(&self) -> &LockPath {
+        match self {
+            Self::Acquire(path) | Self::Release(path, _) | Self::End(path, _) => path,
+        }
+    }
+}
+
+/// One exclusive lock whose tokens grow.
+struct Exclusive;
+
+impl Model for Exclusive {
+    /// Who holds it, and the last token.
+    type State = (Option<Token>, Option<Token>);
+    type Operation = Step;
+    /// The token, for an acquire.
+    type Response = Option<Token>;
+
+    fn initial(&self) -> Self::State {
+        (None, None)
+    }
+
+    fn apply(
+        &self,
+        &(held, last): &Self::State,
+        step: &Step,
+        response: Option<&Option<Token>>,
+    ) -> Option<Self::State> {
+        match step {
+            Step::Acquire(_) => {
+                let token = response.copied().flatten();
+                (held.is_none() && last < token).then_some((token, token))
+            }
+            Step::Release(_, token) | Step::End(_, token) => {
+                (held == Some(*token)).then_some((None, last))
+            }
+        }
+    }
+}
+
+/// What all clients saw.
+pub(super) struct Seen {
+    history: History<Step, Option<Token>>,
+    /// Who takes itself for a holder, by lock.
+    holders: BTreeMap<LockPath, Vec<(PeerId, Rc<Guard>)>>,
+    last: BTreeMap<LockPath, Token>,
+    /// Every token that was seen, on any lock.
+    tokens: BTreeSet<Token>,
+    gates: BTreeMap<LockPath, Gate>,
+    asking: BTreeMap<PeerId, OperationId>,
+    /// Names for operations that nobody's next one waits for: above every peer's.
+    anonymous: u64,
+    violations: Vec<String>,
+    operations: u64,
+    losses: u64,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self {
+            history: History::new(),
+            holders: BTreeMap::new(),
+            last: BTreeMap::new(),
+            tokens: BTreeSet::new(),
+            gates: BTreeMap::new(),
+            asking: BTreeMap::new(),
+            anonymous: 1 << 32,
+            violations: Vec::new(),
+            operations: 0,
+            losses: 0,
+        }
+    }
+}
+
+impl Seen {
+    pub(super) const fn rounds(&self) -> u64 {
+        self.operations
+    }
+
+    pub(super) fn complain(&mut self, complaint: String) {
+        self.violations.push(complaint);
+    }
+
+    pub(super) fn asks(&mut self, who: PeerId, path: &LockPath) -> OperationId {
+        let asked = self.history.invoke(who.get(), Step::Acquire(path.clone()));
+        self.asking.insert(who, asked);
+        asked
+    }
+
+    /// It may have been granted and ended again; nobody has seen it.
+    pub(super) fn was_refused(&mut self, asked: OperationId) {
+        self.asking.retain(|_, open| *open != asked);
+        self.history.retract(asked);
+    }
+
+    /// A guard has come. Answers whether it is valid still.
+    pub(super) fn holds(
+        &mut self,
+        who: PeerId,
+        asked: OperationId,
+        path: &LockPath,
+        guard: &Rc<Guard>,
+    ) -> bool {
+        if guard.valid_for().is_zero() {
+            self.losses += 1;
+            self.was_refused(asked);
+            return false;
+        }
+        self.asking.remove(&who);
+        self.operations += 1;
+        let token = guard.token();
+        self.history.complete(asked, Some(token));
+        let holders = self.holders.entry(path.clone()).or_default();
+        for (other, held) in holders.iter() {
+            if !held.valid_for().is_zero() {
+                let complaint =
+                    format!("{who} ({token}) and {other} ({}) hold {path}", held.token());
+                self.violations.push(complaint);
+            }
+        }
+        holders.push((who, guard.clone()));
+        if self.last.insert(path.clone(), token) >= Some(token) {
+            self.complain(format!("token {token} of {path} is not above the last"));
+        }
+        if !self.tokens.insert(token) {
+            self.complain(format!("token {token} was given out twice"));
+        }
+        let gate = self.gates.entry(path.clone()).or_default();
+        if let Err(stale) = gate.admit(token, guard.floor()) {
+            self.complain(format!("the gate of {path} turned a holder away: {stale}"));
+        }
+        true
+    }
+
+    /// A holder stops using its lock.
+    pub(super) fn stops(&mut self, who: PeerId, path: &LockPath) {
+        if let Some(holders) = self.holders.get_mut(path) {
+            holders.retain(|(other, _)| *other != who);
+        }
+    }
+
+    /// A hold was lost.
+    pub(super) const fn loses(&mut self) {
+        self.losses += 1;
+    }
+
+    /// A hold ends some time from now on, and nobody confirms when.
+    pub(super) fn ends(&mut self, path: &LockPath, token: Token) {
+        self.anonymous += 1;
+        let end = Step::End(path.clone(), token);
+        self.history.invoke(self.anonymous, end);
+    }
+
+    /// Until it is answered, a release may have happened or not.
+    pub(super) fn releases(&mut self, path: &LockPath, token: Token) -> OperationId {
+        self.anonymous += 1;
+        let release = Step::Release(path.clone(), token);
+        self.history.invoke(self.anonymous, release)
+    }
+
+    pub(super) fn released(&mut self, releasing: OperationId, outcome: Result<(), LockError>) {
+        if outcome.is_ok() {
+            self.history.complete(releasing, None);
+        } else {
+            self.losses += 1;
+        }
+    }
+
+    /// A client's process has ended: it uses nothing any more.
+    pub(super) fn died(&mut self, who: PeerId) {
+        if let Some(asked) = self.asking.remove(&who) {
+            self.history.retract(asked);
+        }
+        let mut ended = Vec::new();
+        for (path, holders) in &mut self.holders {
+            for (_, guard) in holders.extract_if(.., |(other, _)| *other == who) {
+                ended.push((path.clone(), guard.token()));
+            }
+        }
+        for (path, token) in ended {
+            self.ends(&path, token);
+        }
+    }
+
+    pub(super) fn conclude(mut self, world: &World) -> Run {
+        let verdict = check_by_key(
+            &Exclusive,
+            &self.history,
+            |step| step.path().clone(),
+            STEPS_MAX,
+        );
+        if let Verdict::Violation(violation) = &verdict {
+            let step = &self.history.get(violation.blocked).operation;
+            self.complain(format!("not linearizable at {step:?}: {violation}"));
+        }
+        Run {
+            virtual_time: world.now().since(Instant::default()),
+            faults: world.faults(),
+            operations: self.operations,
+            violations: self.violations,
+            unknown: u64::from(verdict == Verdict::Unknown),
+            trace: world.trace().digest(),
+        }
+    }
+}
