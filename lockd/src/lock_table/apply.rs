@@ -25,6 +25,8 @@ struct Work<'w, 'a> {
     apply: &'w mut Apply<'a>,
     /// Claims that may still be reaped.
     reapable: usize,
+    /// The last token of a lock that was passed on in this entry: a tempting one to use again.
+    passed_on: Option<Token>,
 }
 
 impl LockTable {
@@ -33,6 +35,7 @@ impl LockTable {
         let mut work = Work {
             apply,
             reapable: REAPED_PER_ENTRY_MAX,
+            passed_on: None,
         };
         let mut replies = Vec::new();
         let taken = match Entry::decode(command) {
@@ -408,12 +411,13 @@ fn mint(grants: &mut u64, incarnation: u64) -> Token {
 }
 
 /// A token for a lock that is passed on.
-fn mint_next(grants: &mut u64, incarnation: u64, work: &Work<'_, '_>) -> Token {
-    if is_planted("one_token_for_two_grants") {
-        // The entry's index for a token, which is one for all its grants.
-        let index = work.apply.index.max(1);
-        *grants = (*grants).max(index);
-        return Token::new(incarnation, index).expect("both count from one");
+fn mint_next(grants: &mut u64, incarnation: u64, work: &mut Work<'_, '_>) -> Token {
+    if is_planted("one_token_for_two_grants")
+        && let Some(token) = work.passed_on
+    {
+        return token;
     }
-    mint(grants, incarnation)
+    let token = mint(grants, incarnation);
+    work.passed_on = Some(token);
+    token
 }

@@ -1,5 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use peaberry_core::simulation::World;
 use peaberry_core::simulation::linearizability::{
@@ -67,7 +67,7 @@ impl Model for Exclusive {
 pub(super) struct Seen {
     history: History<Step, Option<Token>>,
     /// Who takes itself for a holder, by lock.
-    holders: BTreeMap<LockPath, Vec<(PeerId, Rc<Guard>)>>,
+    holders: BTreeMap<LockPath, Vec<(PeerId, Arc<Guard>)>>,
     last: BTreeMap<LockPath, Token>,
     /// Every token that was seen, on any lock.
     tokens: BTreeSet<Token>,
@@ -124,7 +124,7 @@ impl Seen {
         who: PeerId,
         asked: OperationId,
         path: &LockPath,
-        guard: &Rc<Guard>,
+        guard: &Arc<Guard>,
     ) -> bool {
         if guard.valid_for().is_zero() {
             self.losses += 1;

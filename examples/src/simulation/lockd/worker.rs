@@ -1,4 +1,3 @@
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,7 +64,7 @@ impl Worker<'_> {
         }
         self.seen.lock().stops(self.who, path);
         let releasing = self.seen.lock().releases(path, guard.token());
-        let guard = Rc::into_inner(guard).expect("the history has let go of it");
+        let guard = Arc::into_inner(guard).expect("the history has let go of it");
         let outcome = guard.release().await;
         self.seen.lock().released(releasing, outcome);
         true
@@ -87,13 +86,13 @@ impl Worker<'_> {
         true
     }
 
-    async fn take(&self, path: &LockPath) -> Option<Rc<Guard>> {
+    async fn take(&self, path: &LockPath) -> Option<Arc<Guard>> {
         let asked = self.seen.lock().asks(self.who, path);
         let Ok(guard) = self.session.acquire(path).await else {
             self.seen.lock().was_refused(asked);
             return None;
         };
-        let guard = Rc::new(guard);
+        let guard = Arc::new(guard);
         let is_valid = self.seen.lock().holds(self.who, asked, path, &guard);
         is_valid.then_some(guard)
     }
