@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use peaberry_consensus::{RaftCommand, RaftConfig, RaftEvent, RaftGroup, raft_message_kind};
 use peaberry_core::simulation::linearizability::Verdict;
 use peaberry_core::simulation::{Boot, BootError, FaultProfile, World};
-use peaberry_core::{Handle, Instant, Node, PeerId, Report};
+use peaberry_core::{DiskOptions, DiskStorage, Handle, Instant, Node, PeerId, Report};
 
 use self::clients::Clients;
 use self::machine::Registers;
@@ -31,7 +31,8 @@ pub const TARGET: Target = Target {
     mutants: &[
         Mutant::compiled("send_before_persist"),
         Mutant::compiled("vote_forgotten"),
-        Mutant::wrapper("failed_sync_retried"),
+        Mutant::compiled("storage_retry_failed_sync"),
+        Mutant::compiled("storage_accept_torn_frame"),
         Mutant::wrapper("wall_clock_in_apply"),
         Mutant::wrapper("local_read"),
     ],
@@ -44,7 +45,7 @@ const STORM: Duration = Duration::from_secs(15);
 const CALM: Duration = Duration::from_secs(30);
 
 fn profile() -> FaultProfile {
-    FaultProfile::hard()
+    FaultProfile::hard().on_files()
 }
 
 type Token = u64;
@@ -134,7 +135,14 @@ fn boot(
     seen: &Arc<Mutex<Seen>>,
     mutant: Option<&str>,
 ) -> Result<Node, BootError> {
-    let storage = mutants::storage(boot, mutant);
+    // The shipped store on files that lose, tear and garble; segments are small, so that they are recycled.
+    let options = DiskOptions::new("simulated", boot.peer())
+        .segment_bytes(32 << 10)
+        .checkpoint_bytes(16 << 10);
+    let storage = boot.watch(Arc::new(DiskStorage::open_on(
+        Arc::new(boot.files()),
+        options,
+    )?));
     let mut config = RaftConfig::new(1, boot.peer(), peers.iter().copied(), boot.seed());
     // Small, so that snapshots, transfers and reads of old entries happen all the time.
     config.snapshot_log_bytes = 6 << 10;

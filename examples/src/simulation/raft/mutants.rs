@@ -4,13 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use peaberry_consensus::{Apply, Restore, RestoreError, StateMachine};
+use peaberry_core::Clock;
 use peaberry_core::simulation::Boot;
-use peaberry_core::{Clock, Storage};
-
-/// The replica's store.
-pub(super) fn storage(boot: &Boot, _mutant: Option<&str>) -> Arc<dyn Storage> {
-    boot.storage()
-}
 
 /// A state machine that looks at the calendar while it applies, if that bug is planted.
 pub(super) struct Mutable<S> {
