@@ -45,16 +45,23 @@ fn story(name: &str, source: &str) -> Result<Option<Story>, String> {
     }))
 }
 
-fn stories(folder: &Path) -> Vec<Story> {
+/// The stories in `folder` with their sources: `NAME.rs`, or `NAME/main.rs` for a longer one.
+fn stories(folder: &Path) -> Vec<(Story, PathBuf)> {
     let mut stories = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        if path.extension() == Some(OsStr::new("rs")) {
-            let name = path.file_stem().unwrap().to_str().unwrap();
-            stories.extend(story(name, &fs::read_to_string(&path).unwrap()).unwrap());
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let source = if path.is_dir() {
+            path.join("main.rs")
+        } else {
+            path.clone()
+        };
+        if source.extension() == Some(OsStr::new("rs")) && source.exists() {
+            let found = story(name, &fs::read_to_string(&source).unwrap()).unwrap();
+            stories.extend(found.map(|story| (story, source)));
         }
     }
-    stories.sort_by(|a, b| a.name.cmp(&b.name));
+    stories.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
     stories
 }
 
@@ -99,8 +106,8 @@ fn every_story_that_says_it_is_tested_runs_and_holds() {
         "no example in {} says how it is tested",
         folder.display()
     );
-    for story in &stories {
-        run(story, &folder.join(format!("{}.rs", story.name)));
+    for (story, source) in &stories {
+        run(story, source);
         println!("ran {} {:?}", story.name, story.arguments);
     }
 }

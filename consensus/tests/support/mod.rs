@@ -1,4 +1,11 @@
 //! A cluster of replicas on threads, and a machine that adds.
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::map_err_ignore,
+    reason = "tests share these helpers: each uses some, and they fail as tests do"
+)]
 
 use std::sync::Arc;
 

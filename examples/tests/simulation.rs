@@ -1,0 +1,58 @@
+//! Every target under a few seeds, and the promise that a seed means one history.
+//!
+//! The long runs are `soak`'s; here is what fits into a test.
+
+use std::process::Command;
+
+use peaberry_core::simulation::check_seeds;
+use peaberry_examples::simulation::TARGETS;
+
+/// Seeds for each target.
+const SEEDS: u64 = 24;
+
+#[test]
+fn no_seed_violates_anything() {
+    for target in TARGETS {
+        check_seeds(0..SEEDS, |seed| {
+            let run = (target.run)(seed, None);
+            if run.violations.is_empty() {
+                return Ok(());
+            }
+            Err(format!("{}: {}", target.name, run.violations.join("; ")))
+        });
+    }
+}
+
+#[test]
+fn bugs_planted_from_outside_are_caught() {
+    for target in TARGETS {
+        for mutant in target.mutants.iter().filter(|mutant| mutant.is_wrapper) {
+            let caught =
+                (0..100).any(|seed| !(target.run)(seed, Some(mutant.name)).violations.is_empty());
+            assert!(caught, "{} survived on {}", mutant.name, target.name);
+        }
+    }
+}
+
+/// Two other processes, and this one, see the same history for the same seed: every message, commit and fault of it.
+#[test]
+fn a_seed_is_one_history_in_every_process() {
+    let own = std::env::current_exe().unwrap();
+    let soak = own.ancestors().nth(2).unwrap().join("examples/soak");
+    for target in TARGETS {
+        let traces = || {
+            let mut command = Command::new(&soak);
+            let output = command
+                .args(["--target", target.name, "--seeds", "4", "--traces"])
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "{output:?}");
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let here: String = (0..4)
+            .map(|seed| format!("{seed} {:016x}\n", (target.run)(seed, None).trace))
+            .collect();
+        assert_eq!(traces(), here, "{}", target.name);
+        assert_eq!(traces(), here, "{}", target.name);
+    }
+}
