@@ -1,4 +1,4 @@
-//! Replicated state machines.
+#![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
 
 mod handle;

@@ -1,4 +1,5 @@
 //! Many groups on one node.
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail as tests do")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! A member of the group that sends whatever it likes.
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail as tests do")]
 
 mod support;
 

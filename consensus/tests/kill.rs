@@ -2,6 +2,7 @@
 //!
 //! The test starts itself again as a replica that acknowledges writes on its output, ends it with SIGKILL between two
 //! acknowledgements, and lets the next life say what it has recovered.
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail as tests do")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Groups on real threads, over memory.
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail as tests do")]
 
 mod support;
 

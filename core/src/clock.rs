@@ -103,7 +103,7 @@ impl fmt::Debug for Sleep {
 
 /// Where time comes from. Callable from any thread.
 ///
-/// An implementer promises, and [`conformance::clock`](crate::conformance) checks:
+/// An implementer promises, and `conformance::clock` checks:
 /// - `now` never goes back, on any thread, and keeps counting while the machine is suspended
 ///   wherever the platform lets it;
 /// - `sleep_until` completes no earlier than its deadline, and at once when that has passed.

@@ -16,7 +16,7 @@ use crate::batch::{Batch, LogId};
 
 /// One ordered keyspace and numbered logs, committed together. Callable from any thread.
 ///
-/// An implementer promises, and [`conformance::storage`](crate::conformance) checks:
+/// An implementer promises, and `conformance::storage` checks:
 /// - a batch is visible and durable as a whole or not at all, and its operations take effect in their order;
 /// - after `commit(_, Synced)` returned `Ok`, this batch and every one before it survive a crash and a power loss;
 ///   after `Buffered`, any suffix of the buffered batches may be lost in a crash, but never one from the middle;

@@ -45,7 +45,7 @@ pub struct Outgoing {
 /// Carries messages between peers. Callable from any thread.
 ///
 /// Best effort: a message may be lost, repeated or overtaken. An implementer promises, and
-/// [`conformance::transport`](crate::conformance) checks:
+/// `conformance::transport` checks:
 /// - a payload arrives with the bytes that were sent, under the channel it was sent on;
 /// - `from` is who sent it: nobody can speak in another's name;
 /// - a mailbox bound for a protocol gets that protocol's messages from peers in `accept` and no others;
