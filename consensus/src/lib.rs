@@ -6,6 +6,8 @@ mod raft;
 mod state_machine;
 
 pub use handle::{RaftHandle, Ticket, settle_ticket};
+#[doc(hidden)]
+pub use raft::decode_any_raft_bytes;
 pub use raft::{
     Misbehaviour, OpenError, Outcome, RAFT, RaftCommand, RaftConfig, RaftError, RaftEvent,
     RaftGroup, ReadError, Rejection, raft_message_kind,

@@ -27,6 +27,8 @@ use raft::{RawNode, Ready, SnapshotStatus, StateRole};
 pub use self::config::{RAFT, RaftConfig};
 pub use self::event::{Misbehaviour, Outcome, RaftCommand, RaftEvent, ReadError, Rejection};
 use self::log_store::{LogStore, Position, snapshot_at};
+#[doc(hidden)]
+pub use self::message::decode_any_raft_bytes;
 pub use self::message::raft_message_kind;
 use self::message::{RaftMessage, SnapshotAck, SnapshotChunk};
 use self::pacemaker::Pacemaker;

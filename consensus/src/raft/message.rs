@@ -260,3 +260,72 @@ fn decode_ack(reader: &mut Reader<'_>) -> Result<SnapshotAck, Misbehaviour> {
         next: reader.varint().map_err(cut_short)?,
     })
 }
+
+/// Any bytes at all as a message and as a stored entry, for fuzzing: neither may panic, and what decodes must come back.
+#[doc(hidden)]
+pub fn decode_any_raft_bytes(bytes: &[u8]) {
+    let [Some(from), Some(to)] = [PeerId::new(1), PeerId::new(2)] else {
+        return;
+    };
+    if let Ok(RaftMessage::Raft(message)) = RaftMessage::decode(from, to, bytes) {
+        let again = encode_raft(&message).expect("a kind that was decoded");
+        assert_eq!(again, bytes, "one message, one spelling");
+    }
+    let _ = entry::decode(1, &Bytes::copy_from_slice(bytes));
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_decode_or_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
+            decode_any_raft_bytes(&bytes);
+        }
+
+        /// Bytes that begin like a message get further.
+        #[test]
+        fn bytes_that_begin_right_decode_or_are_refused(
+            kind in 0..40_u8,
+            bytes in proptest::collection::vec(0..4_u8, 0..64),
+        ) {
+            decode_any_raft_bytes(&[&[VERSION, kind], bytes.as_slice()].concat());
+        }
+
+        #[test]
+        fn messages_come_back(
+            kind in 0..KINDS.len(),
+            fields: [u32; 5],
+            reject: bool,
+            hint: u32,
+            commands in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..64), 0..8),
+        ) {
+            let [from, to] = [1, 2].map(|id| PeerId::new(id).unwrap());
+            let mut message = Message { from: 1, to: 2, reject, reject_hint: hint.into(), ..Message::default() };
+            message.set_msg_type(KINDS[kind].1);
+            [message.term, message.index, message.log_term, message.commit, message.commit_term] =
+                fields.map(u64::from);
+            match message.get_msg_type() {
+                MessageType::MsgAppend => {
+                    let entries = commands.into_iter().zip(message.index + 1..).map(|(command, index)| {
+                        Entry { index, term: 3, ..entry::command(command.into()) }
+                    });
+                    message.entries = entries.collect::<Vec<_>>().into();
+                }
+                MessageType::MsgReadIndex | MessageType::MsgReadIndexResp => {
+                    let data = Bytes::from_static(b"name");
+                    message.entries = vec![Entry { data, ..Entry::default() }].into();
+                }
+                _ => message.context = Bytes::from_static(b"context"),
+            }
+            let payload = encode_raft(&message).unwrap();
+            prop_assert_eq!(RaftMessage::decode(from, to, &payload), Ok(RaftMessage::Raft(message)));
+            for cut in 0..payload.len() {
+                prop_assert!(RaftMessage::decode(from, to, &payload[..cut]).is_err());
+            }
+        }
+    }
+}
