@@ -221,16 +221,17 @@ impl LogStore {
 }
 
 /// As many entries as fit into `bytes_max`, but always one.
-fn limited<'a>(entries: impl Iterator<Item = &'a Entry>, bytes_max: u64) -> Vec<Entry> {
+fn limited<'a>(entries: impl Iterator<Item = &'a Entry> + Clone, bytes_max: u64) -> Vec<Entry> {
     let mut bytes = 0;
-    let mut taken: Vec<Entry> = Vec::new();
-    for entry in entries {
+    let fits = |entry: &&Entry| {
+        let is_first = bytes == 0;
         bytes += entry::cost(entry) as u64;
-        if bytes > bytes_max && !taken.is_empty() {
-            break;
-        }
-        taken.push(entry.clone());
-    }
+        is_first || bytes <= bytes_max
+    };
+    // Counted before they are cloned, so that the vector grows once.
+    let count = entries.clone().take_while(fits).count();
+    let mut taken = Vec::with_capacity(count);
+    taken.extend(entries.take(count).cloned());
     taken
 }
 

@@ -17,8 +17,10 @@ const PROPOSE_BYTES: usize = 512 << 10;
 /// Proposals that have not ended.
 #[derive(Debug)]
 pub(super) struct Proposals<T> {
-    /// Commands of this turn.
-    entries: Vec<Entry>,
+    /// Commands of this turn, a vector for each message that will propose them.
+    messages: Vec<Vec<Entry>>,
+    /// What the last of `messages` takes.
+    message_bytes: usize,
     tokens: Vec<T>,
     /// Proposals in the log, by rising index.
     in_log: VecDeque<InLog<T>>,
@@ -35,14 +37,27 @@ struct InLog<T> {
 impl<T> Proposals<T> {
     pub(super) const fn new() -> Self {
         Self {
-            entries: Vec::new(),
+            messages: Vec::new(),
+            message_bytes: 0,
             tokens: Vec::new(),
             in_log: VecDeque::new(),
         }
     }
 
     pub(super) fn push(&mut self, command: Bytes, token: T) {
-        self.entries.push(entry::command(command));
+        let entry = entry::command(command);
+        let is_full = self.message_bytes >= PROPOSE_BYTES;
+        let bytes = entry::cost(&entry);
+        match self.messages.last_mut() {
+            Some(message) if !is_full => {
+                message.push(entry);
+                self.message_bytes += bytes;
+            }
+            _ => {
+                self.messages.push(vec![entry]);
+                self.message_bytes = bytes;
+            }
+        }
         self.tokens.push(token);
     }
 
@@ -53,17 +68,10 @@ impl<T> Proposals<T> {
         tick: u64,
         mut emit: impl FnMut(RaftEvent<T>),
     ) {
-        let mut entries = std::mem::take(&mut self.entries).into_iter().peekable();
-        let mut tokens = std::mem::take(&mut self.tokens).into_iter();
-        while entries.peek().is_some() {
-            let mut bytes = 0;
-            let message: Vec<Entry> = std::iter::from_fn(|| {
-                let next = entries.next_if(|_| bytes < PROPOSE_BYTES)?;
-                bytes += entry::cost(&next);
-                Some(next)
-            })
-            .collect();
-            let tokens = tokens.by_ref().take(message.len());
+        let mut tokens = std::mem::take(&mut self.tokens);
+        let mut waiting = tokens.drain(..);
+        for message in std::mem::take(&mut self.messages) {
+            let tokens = waiting.by_ref().take(message.len());
             match propose(raw, message) {
                 // An earlier leadership's proposals at these indices have left our log; a rival may still hold them.
                 Ok(first) => {
@@ -86,6 +94,9 @@ impl<T> Proposals<T> {
                 }),
             }
         }
+        drop(waiting);
+        // Kept for its memory.
+        self.tokens = tokens;
     }
 
     /// Ends the proposal at `at`, where a committed entry has been applied, and those before it.
