@@ -1,10 +1,12 @@
 #![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
 
+mod dispatcher;
 mod handle;
 mod raft;
 mod state_machine;
 
+pub use dispatcher::{TicketDispatcher, TicketSink, ticket_dispatcher};
 pub use handle::{RaftHandle, Ticket, settle_ticket};
 #[doc(hidden)]
 pub use raft::decode_any_raft_bytes;
