@@ -3,4 +3,5 @@
 
 #![deny(missing_docs)]
 
+pub mod clients;
 pub mod versus;
