@@ -8,6 +8,8 @@
 //! cargo run --release --example custom_transport
 //! ```
 //!
+//! Tested as: `cargo run --example custom_transport`
+//!
 //! You will see how many messages and bytes the couriers carried for the suite, and what it says about the variant.
 
 use std::collections::BTreeMap;
