@@ -66,7 +66,7 @@ impl Model for Exclusive {
 /// What all clients saw.
 pub(super) struct Seen {
     history: History<Step, Option<Token>>,
-    /// Who takes itself for a holder, by lock.
+    /// Who may take itself for a holder, by lock.
     holders: BTreeMap<LockPath, Vec<(PeerId, Arc<Guard>)>>,
     last: BTreeMap<LockPath, Token>,
     /// Every token that was seen, on any lock.
@@ -157,11 +157,15 @@ impl Seen {
         true
     }
 
-    /// A holder stops using its lock.
-    pub(super) fn stops(&mut self, who: PeerId, path: &LockPath) {
-        if let Some(holders) = self.holders.get_mut(path) {
-            holders.retain(|(other, _)| *other != who);
-        }
+    /// Ends the holds that are no longer certain: from now on others may be granted their locks, whether their holders
+    /// look at their guards, wait for something else, or never come to it.
+    pub(super) fn end_lost_holds(&mut self) {
+        self.end_where(|_, _, guard| guard.valid_for().is_zero());
+    }
+
+    /// A holder drops its guard, unless the hold was lost before.
+    pub(super) fn drops(&mut self, who: PeerId, path: &LockPath) {
+        self.end_where(|other, held, _| other == who && held == path);
     }
 
     /// A hold was lost.
@@ -169,15 +173,22 @@ impl Seen {
         self.losses += 1;
     }
 
-    /// A hold ends some time from now on, and nobody confirms when.
-    pub(super) fn ends(&mut self, path: &LockPath, token: Token) {
-        self.anonymous += 1;
-        let end = Step::End(path.clone(), token);
-        self.history.invoke(self.anonymous, end);
+    /// Ends some holds: each comes to its end some time from now on, and nobody confirms when.
+    fn end_where(&mut self, ends: impl Fn(PeerId, &LockPath, &Guard) -> bool) {
+        for (path, holders) in &mut self.holders {
+            for (_, guard) in holders.extract_if(.., |(who, guard)| ends(*who, path, guard)) {
+                self.anonymous += 1;
+                let end = Step::End(path.clone(), guard.token());
+                self.history.invoke(self.anonymous, end);
+            }
+        }
     }
 
-    /// Until it is answered, a release may have happened or not.
-    pub(super) fn releases(&mut self, path: &LockPath, token: Token) -> OperationId {
+    /// A holder stops using its lock and gives it back. Until that is answered it may have happened or not.
+    pub(super) fn releases(&mut self, who: PeerId, path: &LockPath, token: Token) -> OperationId {
+        if let Some(holders) = self.holders.get_mut(path) {
+            holders.retain(|(other, _)| *other != who);
+        }
         self.anonymous += 1;
         let release = Step::Release(path.clone(), token);
         self.history.invoke(self.anonymous, release)
@@ -196,15 +207,7 @@ impl Seen {
         if let Some(asked) = self.asking.remove(&who) {
             self.history.retract(asked);
         }
-        let mut ended = Vec::new();
-        for (path, holders) in &mut self.holders {
-            for (_, guard) in holders.extract_if(.., |(other, _)| *other == who) {
-                ended.push((path.clone(), guard.token()));
-            }
-        }
-        for (path, token) in ended {
-            self.ends(&path, token);
-        }
+        self.end_where(|other, _, _| other == who);
     }
 
     pub(super) fn conclude(mut self, world: &World) -> Run {
