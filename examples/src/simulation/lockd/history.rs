@@ -9,10 +9,18 @@ use peaberry_core::{Instant, PeerId};
 use peaberry_lockd::fence::{Gate, Token};
 use peaberry_lockd::{Guard, LockError, LockPath};
 
-use crate::simulation::Run;
+use crate::simulation::{Reached, Run};
 
 /// How long the search for one order may take, for each lock.
 const STEPS_MAX: u64 = 2_000_000;
+
+const GUARD_LOST: &str = "guard_lost";
+const GRANTED_TOO_LATE: &str = "granted_too_late";
+const RELEASE_UNCONFIRMED: &str = "release_unconfirmed";
+const DIED_ASKING: &str = "client_died_asking";
+const DIED_HOLDING: &str = "client_died_holding";
+pub(super) const SNAPSHOT_TAKEN: &str = "snapshot_taken";
+pub(super) const SNAPSHOT_RECEIVED: &str = "snapshot_received";
 
 /// What clients do with one lock.
 #[derive(Debug)]
@@ -77,7 +85,7 @@ pub(super) struct Seen {
     anonymous: u64,
     violations: Vec<String>,
     operations: u64,
-    losses: u64,
+    reached: Reached,
 }
 
 impl Default for Seen {
@@ -92,7 +100,15 @@ impl Default for Seen {
             anonymous: 1 << 32,
             violations: Vec::new(),
             operations: 0,
-            losses: 0,
+            reached: Reached::of(&[
+                GUARD_LOST,
+                GRANTED_TOO_LATE,
+                RELEASE_UNCONFIRMED,
+                DIED_ASKING,
+                DIED_HOLDING,
+                SNAPSHOT_TAKEN,
+                SNAPSHOT_RECEIVED,
+            ]),
         }
     }
 }
@@ -100,6 +116,11 @@ impl Default for Seen {
 impl Seen {
     pub(super) const fn rounds(&self) -> u64 {
         self.operations
+    }
+
+    /// Something rare has happened.
+    pub(super) fn reach(&mut self, name: &str) {
+        self.reached.mark(name);
     }
 
     pub(super) fn complain(&mut self, complaint: String) {
@@ -127,7 +148,7 @@ impl Seen {
         guard: &Arc<Guard>,
     ) -> bool {
         if guard.valid_for().is_zero() {
-            self.losses += 1;
+            self.reach(GRANTED_TOO_LATE);
             self.was_refused(asked);
             return false;
         }
@@ -160,7 +181,9 @@ impl Seen {
     /// Ends the holds that are no longer certain: from now on others may be granted their locks, whether their holders
     /// look at their guards, wait for something else, or never come to it.
     pub(super) fn end_lost_holds(&mut self) {
-        self.end_where(|_, _, guard| guard.valid_for().is_zero());
+        for _ in 0..self.end_where(|_, _, guard| guard.valid_for().is_zero()) {
+            self.reach(GUARD_LOST);
+        }
     }
 
     /// A holder drops its guard, unless the hold was lost before.
@@ -168,20 +191,18 @@ impl Seen {
         self.end_where(|other, held, _| other == who && held == path);
     }
 
-    /// A hold was lost.
-    pub(super) const fn loses(&mut self) {
-        self.losses += 1;
-    }
-
-    /// Ends some holds: each comes to its end some time from now on, and nobody confirms when.
-    fn end_where(&mut self, ends: impl Fn(PeerId, &LockPath, &Guard) -> bool) {
+    /// Ends some holds: each comes to its end some time from now on, and nobody confirms when. Answers how many.
+    fn end_where(&mut self, ends: impl Fn(PeerId, &LockPath, &Guard) -> bool) -> usize {
+        let mut count = 0;
         for (path, holders) in &mut self.holders {
             for (_, guard) in holders.extract_if(.., |(who, guard)| ends(*who, path, guard)) {
+                count += 1;
                 self.anonymous += 1;
                 let end = Step::End(path.clone(), guard.token());
                 self.history.invoke(self.anonymous, end);
             }
         }
+        count
     }
 
     /// A holder stops using its lock and gives it back. Until that is answered it may have happened or not.
@@ -198,7 +219,7 @@ impl Seen {
         if outcome.is_ok() {
             self.history.complete(releasing, None);
         } else {
-            self.losses += 1;
+            self.reach(RELEASE_UNCONFIRMED);
         }
     }
 
@@ -206,8 +227,11 @@ impl Seen {
     pub(super) fn died(&mut self, who: PeerId) {
         if let Some(asked) = self.asking.remove(&who) {
             self.history.retract(asked);
+            self.reach(DIED_ASKING);
         }
-        self.end_where(|other, _, _| other == who);
+        if self.end_where(|other, _, _| other == who) > 0 {
+            self.reach(DIED_HOLDING);
+        }
     }
 
     pub(super) fn conclude(mut self, world: &World) -> Run {
@@ -224,6 +248,7 @@ impl Seen {
         Run {
             virtual_time: world.now().since(Instant::default()),
             faults: world.faults(),
+            reached: self.reached,
             operations: self.operations,
             violations: self.violations,
             unknown: u64::from(verdict == Verdict::Unknown),

@@ -59,7 +59,7 @@ impl Worker<'_> {
         };
         let is_lost = guard.run(self.rest(rng)).await.is_err();
         if is_lost || rng.u8(..4) == 0 {
-            self.drop_quietly(path, guard, is_lost);
+            self.drop_quietly(path, guard);
             return true;
         }
         let releasing = self.seen.lock().releases(self.who, path, guard.token());
@@ -76,12 +76,13 @@ impl Worker<'_> {
             return false;
         };
         let Some(second) = self.take(inner).await else {
-            self.drop_quietly(outer, first, true);
+            self.drop_quietly(outer, first);
             return false;
         };
-        let is_lost = second.run(self.rest(rng)).await.is_err();
-        self.drop_quietly(outer, first, is_lost);
-        self.drop_quietly(inner, second, is_lost);
+        // Lost or not, they are dropped.
+        let _ = second.run(self.rest(rng)).await;
+        self.drop_quietly(outer, first);
+        self.drop_quietly(inner, second);
         true
     }
 
@@ -97,13 +98,8 @@ impl Worker<'_> {
     }
 
     /// Drops a guard, and notes before that it is not used any more.
-    fn drop_quietly(&self, path: &LockPath, guard: Arc<Guard>, is_lost: bool) {
-        let mut seen = self.seen.lock();
-        seen.drops(self.who, path);
-        if is_lost {
-            seen.loses();
-        }
-        drop(seen);
+    fn drop_quietly(&self, path: &LockPath, guard: Arc<Guard>) {
+        self.seen.lock().drops(self.who, path);
         drop(guard);
     }
 
