@@ -6,7 +6,7 @@
 //!
 //! You will see a JSON object: how long the worlds ran, how often each kind of fault struck, how many operations clients
 //! completed, and the violations, of which there must be none. Exits with 1 if there is one, or if a kind of fault never
-//! came to pass although there were a hundred seeds for it.
+//! came to pass, or a rare branch was never reached, although there were a hundred seeds for it.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -15,11 +15,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use clap::Parser;
 use parking_lot::Mutex;
 use peaberry_core::simulation::FaultCounts;
-use peaberry_examples::simulation::{Run, TARGETS, Target, count_faults, target};
+use peaberry_examples::simulation::{Reached, Run, TARGETS, Target, count_faults, target};
 use serde::Serialize;
 
-/// Seeds after which every kind of fault must have come to pass.
-const SEEDS_FOR_EVERY_FAULT: u64 = 100;
+/// Seeds after which every kind of fault must have come to pass, and every rare branch must have been reached.
+const SEEDS_FOR_EVERYTHING: u64 = 100;
 
 /// Violations that are printed; the others are counted.
 const VIOLATIONS_SHOWN_MAX: usize = 10;
@@ -59,6 +59,7 @@ struct Report {
     seeds: u64,
     virtual_seconds: u64,
     faults: BTreeMap<&'static str, u64>,
+    reached: BTreeMap<&'static str, u64>,
     operations: u64,
     violations: u64,
     unknown: u64,
@@ -67,6 +68,8 @@ struct Report {
     shown: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     faults_missing: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    never_reached: Vec<&'static str>,
 }
 
 /// What all seeds came to.
@@ -74,6 +77,7 @@ struct Report {
 struct Total {
     virtual_nanos: u128,
     faults: FaultCounts,
+    reached: Reached,
     operations: u64,
     violations: u64,
     unknown: u64,
@@ -87,6 +91,7 @@ impl Total {
         self.seeds += 1;
         self.virtual_nanos += run.virtual_time.as_nanos();
         self.faults.merge(&run.faults);
+        self.reached.merge(&run.reached);
         self.operations += run.operations;
         self.violations += run.violations.len() as u64;
         self.unknown += run.unknown;
@@ -99,8 +104,12 @@ impl Total {
     fn report(&self, target: &'static Target) -> Report {
         let kinds = (target.fault_kinds)();
         let faults = count_faults(&self.faults, &kinds);
-        let is_enough = self.seeds >= SEEDS_FOR_EVERY_FAULT;
-        let missing = faults.iter().filter(|(_, count)| is_enough && **count == 0);
+        let is_enough = self.seeds >= SEEDS_FOR_EVERYTHING;
+        let reached: BTreeMap<_, _> = self.reached.iter().collect();
+        let never = |counts: &BTreeMap<&'static str, u64>| -> Vec<_> {
+            let zero = counts.iter().filter(|(_, count)| is_enough && **count == 0);
+            zero.map(|(name, _)| *name).collect()
+        };
         Report {
             target: target.name,
             seeds: self.seeds,
@@ -110,8 +119,10 @@ impl Total {
             unknown: self.unknown,
             first_bad_seed: self.bad.keys().next().copied(),
             shown: self.shown(),
-            faults_missing: missing.map(|(name, _)| *name).collect(),
+            faults_missing: never(&faults),
+            never_reached: never(&reached),
             faults,
+            reached,
         }
     }
 
@@ -135,7 +146,9 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let report = total.report(arguments.target);
-    let is_good = report.violations == 0 && report.faults_missing.is_empty();
+    let is_good = report.violations == 0
+        && report.faults_missing.is_empty()
+        && report.never_reached.is_empty();
     println!(
         "{}",
         serde_json::to_string_pretty(&report).expect("a report is plain data")

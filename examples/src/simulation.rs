@@ -2,11 +2,14 @@
 
 pub mod lockd;
 pub mod raft;
+mod reached;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use peaberry_core::simulation::{FaultCounts, FaultKind};
+
+pub use self::reached::Reached;
 
 /// What came of one seed.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +18,8 @@ pub struct Run {
     pub virtual_time: Duration,
     /// What went wrong on purpose.
     pub faults: FaultCounts,
+    /// How often it came to what is rare.
+    pub reached: Reached,
     /// Operations that clients saw complete.
     pub operations: u64,
     /// What must never happen and did, in words.

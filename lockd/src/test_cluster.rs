@@ -259,6 +259,11 @@ impl Cluster {
         client
     }
 
+    /// Ends the process on `local`: what is on its way to it reaches the next one there.
+    pub(crate) fn end(&mut self, local: PeerId) {
+        self.nodes.retain(|(peer, ..)| *peer != local);
+    }
+
     pub(crate) fn appoint(&self, leader: Option<PeerId>) {
         let mut agreed = self.agreed.lock();
         agreed.term += 1;

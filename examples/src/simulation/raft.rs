@@ -7,6 +7,7 @@
 mod clients;
 mod machine;
 mod mutants;
+mod reached;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use peaberry_core::{DiskOptions, DiskStorage, Handle, Instant, Node, PeerId, Rep
 
 use self::clients::Clients;
 use self::machine::Registers;
-use super::{Mutant, Run, Target};
+use super::{Mutant, Reached, Run, Target};
 
 /// The target `raft`.
 pub const TARGET: Target = Target {
@@ -52,13 +53,25 @@ type Token = u64;
 type Commands = Handle<RaftCommand<Token>>;
 
 /// What the machines' sinks have collected.
-#[derive(Default)]
 struct Seen {
     handles: BTreeMap<PeerId, Commands>,
     events: Vec<(PeerId, RaftEvent<Token>)>,
     /// By replica: the term and leader it believes in.
     leaders: BTreeMap<PeerId, (u64, Option<PeerId>)>,
     violations: Vec<String>,
+    reached: Reached,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self {
+            handles: BTreeMap::new(),
+            events: Vec::new(),
+            leaders: BTreeMap::new(),
+            violations: Vec::new(),
+            reached: reached::none(),
+        }
+    }
 }
 
 impl Seen {
@@ -121,6 +134,7 @@ fn run(seed: u64, mutant: Option<&str>) -> Run {
     Run {
         virtual_time: world.now().since(Instant::default()),
         faults: world.faults(),
+        reached: std::mem::take(&mut seen.lock().reached),
         operations: clients.completed(),
         violations,
         unknown: u64::from(verdict == Verdict::Unknown),
@@ -151,6 +165,10 @@ fn boot(
     let channel = config.channel();
     let machine = mutants::Mutable::new(Registers::default(), boot, mutant);
     let group = RaftGroup::open(config, storage.as_ref(), machine)?;
+    let storage = Arc::new(reached::CountedReads {
+        inner: storage,
+        seen: seen.clone(),
+    });
     let reports = seen.clone();
     let mut node = Node::new(boot.transport(), storage, boot.clock()).with_report(move |report| {
         if let Report::ProtocolFailed { .. } = &report {
@@ -172,6 +190,7 @@ fn boot(
 
 impl Seen {
     fn take(&mut self, peer: PeerId, event: RaftEvent<Token>) {
+        reached::mark(&mut self.reached, &event);
         match event {
             RaftEvent::Leader { term, leader } => {
                 self.leaders.insert(peer, (term, leader));

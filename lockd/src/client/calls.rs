@@ -14,6 +14,9 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(2);
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
+/// The first call's number is drawn from below this: it fits into eight bytes on the wire.
+const FIRST_NUMBER_MAX: u64 = 1 << 56;
+
 /// When a message is long enough; the next call begins another.
 const MESSAGE_BYTES: usize = 64 << 10;
 
@@ -58,14 +61,16 @@ struct OpenCall<P> {
 
 impl<P> Calls<P> {
     pub(super) fn new(servers: Vec<PeerId>, seed: u64) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
         Self {
             servers,
             target: 0,
             open: BTreeMap::new(),
             timers: BTreeSet::new(),
             due: Vec::new(),
-            last_number: 0,
-            rng: fastrand::Rng::with_seed(seed),
+            // Not zero: a late answer to a call from before a restart would be taken for the answer to this life's.
+            last_number: rng.u64(..FIRST_NUMBER_MAX),
+            rng,
         }
     }
 

@@ -189,8 +189,9 @@ pub(super) enum Purpose {
 type Fx<'a, 'b> = &'a mut Effects<'b, ClientEvent>;
 
 impl ClientProtocol {
-    /// A client of the replicas on `servers`. `seed` draws nonces and spreads retries: it must not repeat for the same
-    /// peer, or a restarted client could be taken for the one before.
+    /// A client of the replicas on `servers`. `seed` draws nonces and the first call's number, and spreads retries: it
+    /// must not repeat for the same peer, or a restarted client could be taken for the one before, and take that one's
+    /// answers for its own.
     #[must_use]
     pub fn new(servers: Vec<PeerId>, seed: u64) -> Self {
         Self {

@@ -148,6 +148,35 @@ fn a_leader_that_slept_for_an_hour_expires_nobody_by_waking_up() {
     assert!(cluster.run(other.inspect(&lock)).unwrap().is_some());
 }
 
+/// The earlier life's session has a shorter lease: taken for one's own, it would end long before its guards know.
+#[test]
+fn an_answer_to_an_earlier_life_of_the_client_is_not_taken_for_ones_own() {
+    let mut cluster = Cluster::new(1, 0);
+    let options = |ttl_s| SessionOptions::new("worker").ttl(Duration::from_secs(ttl_s));
+    cluster.pass(Duration::from_secs(1));
+    cluster.paused.insert(peer(1));
+    let earlier = cluster.client(peer(101), 1);
+    let mut unanswered = Box::pin(earlier.open_session(options(2)));
+    assert!(cluster.poll(&mut unanswered).is_pending());
+    cluster.end(peer(101));
+    let restarted = cluster.client(peer(101), 2);
+    let mut opening = Box::pin(restarted.open_session(options(60)));
+    assert!(cluster.poll(&mut opening).is_pending());
+    cluster.paused.remove(&peer(1));
+    let session = cluster.run(opening).unwrap();
+    let lock = path("a");
+    let guard = cluster.run(session.acquire(&lock)).unwrap();
+
+    let other = cluster.client(peer(102), 3);
+    let other = open(&mut cluster, &other, 60);
+    let mut waiting = Box::pin(other.acquire(&lock));
+    for _ in 0..10 {
+        cluster.pass(Duration::from_secs(1));
+        assert!(cluster.poll(&mut waiting).is_pending());
+    }
+    assert_eq!(guard.state(), GuardState::Held);
+}
+
 #[test]
 fn closing_a_session_frees_its_locks_and_loses_its_guards_at_once() {
     let mut cluster = Cluster::new(1, 0);

@@ -9,10 +9,18 @@ use peaberry_core::{Instant, PeerId};
 use peaberry_lockd::fence::{Gate, Token};
 use peaberry_lockd::{Guard, LockError, LockPath};
 
-use crate::simulation::Run;
+use crate::simulation::{Reached, Run};
 
 /// How long the search for one order may take, for each lock.
 const STEPS_MAX: u64 = 2_000_000;
+
+const GUARD_LOST: &str = "guard_lost";
+const GRANTED_TOO_LATE: &str = "granted_too_late";
+const RELEASE_UNCONFIRMED: &str = "release_unconfirmed";
+const DIED_ASKING: &str = "client_died_asking";
+const DIED_HOLDING: &str = "client_died_holding";
+pub(super) const SNAPSHOT_TAKEN: &str = "snapshot_taken";
+pub(super) const SNAPSHOT_RECEIVED: &str = "snapshot_received";
 
 /// What clients do with one lock.
 #[derive(Debug)]
@@ -66,7 +74,7 @@ impl Model for Exclusive {
 /// What all clients saw.
 pub(super) struct Seen {
     history: History<Step, Option<Token>>,
-    /// Who takes itself for a holder, by lock.
+    /// Who may take itself for a holder, by lock.
     holders: BTreeMap<LockPath, Vec<(PeerId, Arc<Guard>)>>,
     last: BTreeMap<LockPath, Token>,
     /// Every token that was seen, on any lock.
@@ -77,7 +85,7 @@ pub(super) struct Seen {
     anonymous: u64,
     violations: Vec<String>,
     operations: u64,
-    losses: u64,
+    reached: Reached,
 }
 
 impl Default for Seen {
@@ -92,7 +100,15 @@ impl Default for Seen {
             anonymous: 1 << 32,
             violations: Vec::new(),
             operations: 0,
-            losses: 0,
+            reached: Reached::of(&[
+                GUARD_LOST,
+                GRANTED_TOO_LATE,
+                RELEASE_UNCONFIRMED,
+                DIED_ASKING,
+                DIED_HOLDING,
+                SNAPSHOT_TAKEN,
+                SNAPSHOT_RECEIVED,
+            ]),
         }
     }
 }
@@ -100,6 +116,11 @@ impl Default for Seen {
 impl Seen {
     pub(super) const fn rounds(&self) -> u64 {
         self.operations
+    }
+
+    /// Something rare has happened.
+    pub(super) fn reach(&mut self, name: &str) {
+        self.reached.mark(name);
     }
 
     pub(super) fn complain(&mut self, complaint: String) {
@@ -127,7 +148,7 @@ impl Seen {
         guard: &Arc<Guard>,
     ) -> bool {
         if guard.valid_for().is_zero() {
-            self.losses += 1;
+            self.reach(GRANTED_TOO_LATE);
             self.was_refused(asked);
             return false;
         }
@@ -157,27 +178,38 @@ impl Seen {
         true
     }
 
-    /// A holder stops using its lock.
-    pub(super) fn stops(&mut self, who: PeerId, path: &LockPath) {
-        if let Some(holders) = self.holders.get_mut(path) {
-            holders.retain(|(other, _)| *other != who);
+    /// Ends the holds that are no longer certain: from now on others may be granted their locks, whether their holders
+    /// look at their guards, wait for something else, or never come to it.
+    pub(super) fn end_lost_holds(&mut self) {
+        for _ in 0..self.end_where(|_, _, guard| guard.valid_for().is_zero()) {
+            self.reach(GUARD_LOST);
         }
     }
 
-    /// A hold was lost.
-    pub(super) const fn loses(&mut self) {
-        self.losses += 1;
+    /// A holder drops its guard, unless the hold was lost before.
+    pub(super) fn drops(&mut self, who: PeerId, path: &LockPath) {
+        self.end_where(|other, held, _| other == who && held == path);
     }
 
-    /// A hold ends some time from now on, and nobody confirms when.
-    pub(super) fn ends(&mut self, path: &LockPath, token: Token) {
-        self.anonymous += 1;
-        let end = Step::End(path.clone(), token);
-        self.history.invoke(self.anonymous, end);
+    /// Ends some holds: each comes to its end some time from now on, and nobody confirms when. Answers how many.
+    fn end_where(&mut self, ends: impl Fn(PeerId, &LockPath, &Guard) -> bool) -> usize {
+        let mut count = 0;
+        for (path, holders) in &mut self.holders {
+            for (_, guard) in holders.extract_if(.., |(who, guard)| ends(*who, path, guard)) {
+                count += 1;
+                self.anonymous += 1;
+                let end = Step::End(path.clone(), guard.token());
+                self.history.invoke(self.anonymous, end);
+            }
+        }
+        count
     }
 
-    /// Until it is answered, a release may have happened or not.
-    pub(super) fn releases(&mut self, path: &LockPath, token: Token) -> OperationId {
+    /// A holder stops using its lock and gives it back. Until that is answered it may have happened or not.
+    pub(super) fn releases(&mut self, who: PeerId, path: &LockPath, token: Token) -> OperationId {
+        if let Some(holders) = self.holders.get_mut(path) {
+            holders.retain(|(other, _)| *other != who);
+        }
         self.anonymous += 1;
         let release = Step::Release(path.clone(), token);
         self.history.invoke(self.anonymous, release)
@@ -187,7 +219,7 @@ impl Seen {
         if outcome.is_ok() {
             self.history.complete(releasing, None);
         } else {
-            self.losses += 1;
+            self.reach(RELEASE_UNCONFIRMED);
         }
     }
 
@@ -195,15 +227,10 @@ impl Seen {
     pub(super) fn died(&mut self, who: PeerId) {
         if let Some(asked) = self.asking.remove(&who) {
             self.history.retract(asked);
+            self.reach(DIED_ASKING);
         }
-        let mut ended = Vec::new();
-        for (path, holders) in &mut self.holders {
-            for (_, guard) in holders.extract_if(.., |(other, _)| *other == who) {
-                ended.push((path.clone(), guard.token()));
-            }
-        }
-        for (path, token) in ended {
-            self.ends(&path, token);
+        if self.end_where(|other, _, _| other == who) > 0 {
+            self.reach(DIED_HOLDING);
         }
     }
 
@@ -221,6 +248,7 @@ impl Seen {
         Run {
             virtual_time: world.now().since(Instant::default()),
             faults: world.faults(),
+            reached: self.reached,
             operations: self.operations,
             violations: self.violations,
             unknown: u64::from(verdict == Verdict::Unknown),

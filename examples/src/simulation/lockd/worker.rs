@@ -59,11 +59,10 @@ impl Worker<'_> {
         };
         let is_lost = guard.run(self.rest(rng)).await.is_err();
         if is_lost || rng.u8(..4) == 0 {
-            self.drop_quietly(path, &guard, is_lost);
+            self.drop_quietly(path, guard);
             return true;
         }
-        self.seen.lock().stops(self.who, path);
-        let releasing = self.seen.lock().releases(path, guard.token());
+        let releasing = self.seen.lock().releases(self.who, path, guard.token());
         let guard = Arc::into_inner(guard).expect("the history has let go of it");
         let outcome = guard.release().await;
         self.seen.lock().released(releasing, outcome);
@@ -77,12 +76,13 @@ impl Worker<'_> {
             return false;
         };
         let Some(second) = self.take(inner).await else {
-            self.drop_quietly(outer, &first, true);
+            self.drop_quietly(outer, first);
             return false;
         };
-        let is_lost = second.run(self.rest(rng)).await.is_err();
-        self.drop_quietly(outer, &first, is_lost);
-        self.drop_quietly(inner, &second, is_lost);
+        // Lost or not, they are dropped.
+        let _ = second.run(self.rest(rng)).await;
+        self.drop_quietly(outer, first);
+        self.drop_quietly(inner, second);
         true
     }
 
@@ -97,14 +97,10 @@ impl Worker<'_> {
         is_valid.then_some(guard)
     }
 
-    /// Notes that a guard is about to be dropped, and is not used any more.
-    fn drop_quietly(&self, path: &LockPath, guard: &Guard, is_lost: bool) {
-        let mut seen = self.seen.lock();
-        seen.stops(self.who, path);
-        seen.ends(path, guard.token());
-        if is_lost {
-            seen.loses();
-        }
+    /// Drops a guard, and notes before that it is not used any more.
+    fn drop_quietly(&self, path: &LockPath, guard: Arc<Guard>) {
+        self.seen.lock().drops(self.who, path);
+        drop(guard);
     }
 
     fn rest(&self, rng: &mut fastrand::Rng) -> Sleep {
