@@ -26,6 +26,9 @@ pub(super) struct Calls<P> {
     servers: Vec<PeerId>,
     /// Which server is taken for the leader.
     target: usize,
+    /// The server that last left a call unanswered and has said nothing since. Others may still point at it, as
+    /// followers do at a leader that has just died: nobody is sent there on their word.
+    silent: Option<usize>,
     open: BTreeMap<u64, OpenCall<P>>,
     timers: BTreeSet<(Instant, u64)>,
     /// To be sent at the end of this turn.
@@ -65,6 +68,7 @@ impl<P> Calls<P> {
         Self {
             servers,
             target: 0,
+            silent: None,
             open: BTreeMap::new(),
             timers: BTreeSet::new(),
             due: Vec::new(),
@@ -144,7 +148,8 @@ impl<P> Calls<P> {
     ) {
         let hinted = hint
             .filter(|&hint| hint != from)
-            .and_then(|hint| self.servers.iter().position(|&server| server == hint));
+            .and_then(|hint| self.servers.iter().position(|&server| server == hint))
+            .filter(|&hinted| self.silent != Some(hinted));
         if self.servers.get(self.target) == Some(&from) {
             self.target = hinted.unwrap_or_else(|| self.next_server());
         }
@@ -174,11 +179,20 @@ impl<P> Calls<P> {
         self.timers.insert((call.timer, number));
     }
 
+    /// A server has said something.
+    pub(super) fn heard(&mut self, from: PeerId) {
+        let silent = self.silent.and_then(|silent| self.servers.get(silent));
+        if silent == Some(&from) {
+            self.silent = None;
+        }
+    }
+
     /// Messages to a server were lost: if it is the target, another one becomes it and every call goes there.
     pub(super) fn unreachable(&mut self, now: Instant, peer: PeerId) {
         if self.servers.get(self.target) != Some(&peer) {
             return;
         }
+        self.silent = Some(self.target);
         self.target = self.next_server();
         let numbers: Vec<_> = self.open.keys().copied().collect();
         for number in numbers {
@@ -198,14 +212,22 @@ impl<P> Calls<P> {
             call.attempts = call.attempts.saturating_add(1);
             // Of many calls that the same silent server leaves unanswered, the first turns to the next server.
             if call.sent_to == self.target {
+                self.silent = Some(self.target);
                 self.target = self.next_server();
             }
             self.due.push(number);
         }
     }
 
+    /// The next server in turn that is not known to be silent.
     fn next_server(&self) -> usize {
-        (self.target + 1) % self.servers.len().max(1)
+        let count = self.servers.len().max(1);
+        let next = (self.target + 1) % count;
+        if self.silent == Some(next) {
+            (next + 1) % count
+        } else {
+            next
+        }
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
@@ -260,4 +282,48 @@ impl<P> Calls<P> {
 
 fn doubled(base: Duration, times: u32) -> Duration {
     base.saturating_mul(1 << times.min(10))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(id: u64) -> PeerId {
+        PeerId::new(id).unwrap()
+    }
+
+    /// Where what is due goes.
+    fn sent_to(calls: &mut Calls<()>, now: Instant) -> Option<PeerId> {
+        let mut to = None;
+        calls.flush(now, |server, _| to = Some(server));
+        to
+    }
+
+    /// Followers go on naming a dead leader until they elect another; each chase would cost a time-out.
+    #[test]
+    fn nobody_is_sent_to_a_silent_server_on_anothers_word() {
+        let mut calls = Calls::new(vec![peer(1), peer(2), peer(3)], 1);
+        let mut now = Instant::default();
+        let number = calls.begin(now, (CallKind::Request, Numbering::Once), Bytes::new(), ());
+        assert_eq!(sent_to(&mut calls, now), Some(peer(1)));
+        for follower in [2, 3, 2] {
+            now = calls.deadline().unwrap();
+            calls.fire(now);
+            assert_eq!(sent_to(&mut calls, now), Some(peer(follower)));
+            calls.heard(peer(follower));
+            calls.redirect(now, peer(follower), number, Some(peer(1)));
+            assert_eq!(
+                sent_to(&mut calls, now),
+                None,
+                "it waits a little for an election"
+            );
+        }
+        // Back, it is as good as any.
+        calls.heard(peer(1));
+        now = calls.deadline().unwrap();
+        calls.fire(now);
+        assert_eq!(sent_to(&mut calls, now), Some(peer(3)));
+        calls.redirect(now, peer(3), number, Some(peer(1)));
+        assert_eq!(sent_to(&mut calls, now), Some(peer(1)));
+    }
 }

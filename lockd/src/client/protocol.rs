@@ -509,7 +509,10 @@ impl Protocol for ClientProtocol {
     ) -> Result<(), Infallible> {
         match input {
             Input::Command(command) => self.command(now, command, fx),
-            Input::Message(message) => self.message(now, &message, fx),
+            Input::Message(message) => {
+                self.calls.heard(message.from);
+                self.message(now, &message, fx);
+            }
             Input::Unreachable(peer) => self.calls.unreachable(now, peer),
             Input::Timeout | Input::Committed(_) | Input::Read(..) => {}
         }
