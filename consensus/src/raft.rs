@@ -546,7 +546,12 @@ impl<S: StateMachine, T: Send + 'static> RaftGroup<S, T> {
             index,
             next: chunk.manifest.chunks,
         };
-        if index > self.applied {
+        let offered = self.received.as_ref().map(|received| &received.manifest);
+        if offered.is_some_and(|offered| *offered != chunk.manifest) {
+            // Raft has yet to decide about another one, whose chunks lie where these would go.
+            return Ok(());
+        }
+        if offered.is_none() && index > self.applied {
             let receipt = self.snapshots.receive(&self.machine, chunk, fx.batch())?;
             ack.next = receipt.next;
             if let Some(received) = receipt.received {

@@ -5,9 +5,12 @@ pub mod raft;
 mod reached;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use peaberry_core::simulation::{FaultCounts, FaultKind};
+use peaberry_consensus::OpenError;
+use peaberry_core::simulation::{Boot, BootError, FaultCounts, FaultKind};
+use peaberry_core::{DiskOptions, DiskStorage, Storage, StorageError};
 
 pub use self::reached::Reached;
 
@@ -94,4 +97,31 @@ pub fn count_faults(faults: &FaultCounts, kinds: &[FaultKind]) -> BTreeMap<&'sta
         .iter()
         .map(|&kind| (kind.name(), faults.get(kind)))
         .collect()
+}
+
+/// The shipped store, on the machine's files that lose, tear and garble. Its segments are small, so that they are
+/// recycled all the time.
+fn disk_of(boot: &Boot) -> Result<Arc<dyn Storage>, StorageError> {
+    let options = DiskOptions::new("simulated", boot.peer())
+        .segment_bytes(32 << 10)
+        .checkpoint_bytes(16 << 10);
+    let storage = DiskStorage::open_on(Arc::new(boot.files()), options)?;
+    Ok(boot.watch(Arc::new(storage)))
+}
+
+/// Why a machine that could not boot points to a bug. Disks here lose what was not synced, fail and fill up; none damages
+/// what was synced, so a store or a group that finds damage has written, or accepted, what it must not.
+fn damage(error: &BootError) -> Option<String> {
+    let storage = error.downcast_ref::<StorageError>();
+    let group = error.downcast_ref::<OpenError>();
+    let is_damage = matches!(storage, Some(StorageError::Corrupt { .. }))
+        || matches!(
+            group,
+            Some(OpenError::Damaged(_) | OpenError::Restore(_) | OpenError::Foreign { .. })
+        )
+        || matches!(
+            group,
+            Some(OpenError::Storage(StorageError::Corrupt { .. }))
+        );
+    is_damage.then(|| format!("a machine does not boot: {error}"))
 }

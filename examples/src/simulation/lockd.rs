@@ -47,6 +47,7 @@ pub fn faults() -> FaultProfile {
         .weight(FaultKind::IsolateImportant, 4)
         .drift(4_000)
         .lasting(Duration::from_secs(6))
+        .on_files()
 }
 
 /// The client's life that runs on a machine now.
@@ -74,7 +75,12 @@ pub fn run(seed: u64) -> Run {
     for &server in &servers {
         let (voters, leader, seen) = (servers.clone(), leader.clone(), seen.clone());
         world.add(server, move |boot| {
-            boot_replica(boot, &voters, leader.clone(), seen.clone())
+            let node = boot_replica(boot, &voters, leader.clone(), seen.clone());
+            node.inspect_err(|error| {
+                if let Some(complaint) = super::damage(error) {
+                    seen.lock().complain(complaint);
+                }
+            })
         });
     }
     let lives: Lives = Arc::default();
@@ -115,8 +121,9 @@ fn boot_replica(
     config.snapshot_log_bytes = 8 << 10;
     config.log_keep_entries = 20;
     let channel = config.channel();
-    let group = RaftGroup::open(config, &*boot.storage(), LockTable::new())?;
-    let mut node = boot.node();
+    let storage = super::disk_of(boot)?;
+    let group = RaftGroup::open(config, storage.as_ref(), LockTable::new())?;
+    let mut node = Node::new(boot.transport(), storage, boot.clock());
     let config = ReplicaConfig {
         local: boot.peer(),
         group: channel,

@@ -17,8 +17,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use peaberry_consensus::{RaftCommand, RaftConfig, RaftEvent, RaftGroup, raft_message_kind};
 use peaberry_core::simulation::linearizability::Verdict;
-use peaberry_core::simulation::{Boot, BootError, FaultProfile, World};
-use peaberry_core::{DiskOptions, DiskStorage, Handle, Instant, Node, PeerId, Report};
+use peaberry_core::simulation::{Boot, BootError, FaultProfile, NetworkProfile, World};
+use peaberry_core::{Handle, Instant, Node, PeerId, Report};
 
 use self::clients::Clients;
 use self::machine::Registers;
@@ -92,12 +92,23 @@ fn run(seed: u64, mutant: Option<&str>) -> Run {
     let mut rng = world.fork_rng();
     let replicas = if rng.bool() { 3 } else { 5 };
     let peers: Vec<PeerId> = (1..=replicas).filter_map(PeerId::new).collect();
+    // In half of the worlds many elections collide and many of their messages dawdle: what a voter forgets in a crash
+    // shows only when a rival asks it for the same term.
+    let contested = rng.bool();
+    if contested {
+        world.set_network(NetworkProfile {
+            delay_long_max: Duration::from_millis(400),
+            long_per_million: 150_000,
+            ..NetworkProfile::default()
+        });
+    }
     let seen = Arc::new(Mutex::new(Seen::default()));
     for &peer in &peers {
         let (seen, peers) = (seen.clone(), peers.clone());
         let mutant = mutant.map(str::to_owned);
         world.add(peer, move |boot| {
-            self::boot(boot, &peers, &seen, mutant.as_deref())
+            let node = self::boot(boot, &peers, &seen, mutant.as_deref(), contested);
+            node.inspect_err(|error| seen.lock().violations.extend(super::damage(error)))
         });
     }
     let important = seen.clone();
@@ -148,20 +159,17 @@ fn boot(
     peers: &[PeerId],
     seen: &Arc<Mutex<Seen>>,
     mutant: Option<&str>,
+    contested: bool,
 ) -> Result<Node, BootError> {
-    // The shipped store on files that lose, tear and garble; segments are small, so that they are recycled.
-    let options = DiskOptions::new("simulated", boot.peer())
-        .segment_bytes(32 << 10)
-        .checkpoint_bytes(16 << 10);
-    let storage = boot.watch(Arc::new(DiskStorage::open_on(
-        Arc::new(boot.files()),
-        options,
-    )?));
+    let storage = super::disk_of(boot)?;
     let mut config = RaftConfig::new(1, boot.peer(), peers.iter().copied(), boot.seed());
     // Small, so that snapshots, transfers and reads of old entries happen all the time.
     config.snapshot_log_bytes = 6 << 10;
     config.log_keep_entries = 12;
     config.log_cache_bytes = 2 << 10;
+    if contested {
+        config.election_ticks = 4;
+    }
     let channel = config.channel();
     let machine = mutants::Mutable::new(Registers::default(), boot, mutant);
     let group = RaftGroup::open(config, storage.as_ref(), machine)?;
