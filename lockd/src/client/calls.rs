@@ -14,6 +14,9 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(2);
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
+/// How long a server that left a call unanswered is avoided.
+const SILENCE: Duration = Duration::from_secs(1);
+
 /// The first call's number is drawn from below this: it fits into eight bytes on the wire.
 const FIRST_NUMBER_MAX: u64 = 1 << 56;
 
@@ -26,9 +29,9 @@ pub(super) struct Calls<P> {
     servers: Vec<PeerId>,
     /// Which server is taken for the leader.
     target: usize,
-    /// The server that last left a call unanswered and has said nothing since. Others may still point at it, as
-    /// followers do at a leader that has just died: nobody is sent there on their word.
-    silent: Option<usize>,
+    /// The server that last left a call unanswered and has said nothing since, and until when it is avoided. Others may
+    /// still point at it, as followers do at a leader that has just died.
+    silent: Option<(usize, Instant)>,
     open: BTreeMap<u64, OpenCall<P>>,
     timers: BTreeSet<(Instant, u64)>,
     /// To be sent at the end of this turn.
@@ -149,9 +152,9 @@ impl<P> Calls<P> {
         let hinted = hint
             .filter(|&hint| hint != from)
             .and_then(|hint| self.servers.iter().position(|&server| server == hint))
-            .filter(|&hinted| self.silent != Some(hinted));
+            .filter(|&hinted| !self.is_silent(hinted, now));
         if self.servers.get(self.target) == Some(&from) {
-            self.target = hinted.unwrap_or_else(|| self.next_server());
+            self.target = hinted.unwrap_or_else(|| self.next_server(now));
         }
         match self.open.get_mut(&number) {
             Some(call) if hinted.is_some() && !call.redirected => {
@@ -181,7 +184,7 @@ impl<P> Calls<P> {
 
     /// A server has said something.
     pub(super) fn heard(&mut self, from: PeerId) {
-        let silent = self.silent.and_then(|silent| self.servers.get(silent));
+        let silent = self.silent.and_then(|(silent, _)| self.servers.get(silent));
         if silent == Some(&from) {
             self.silent = None;
         }
@@ -192,8 +195,7 @@ impl<P> Calls<P> {
         if self.servers.get(self.target) != Some(&peer) {
             return;
         }
-        self.silent = Some(self.target);
-        self.target = self.next_server();
+        self.avoid_target(now);
         let numbers: Vec<_> = self.open.keys().copied().collect();
         for number in numbers {
             self.back_off(now, number);
@@ -212,18 +214,29 @@ impl<P> Calls<P> {
             call.attempts = call.attempts.saturating_add(1);
             // Of many calls that the same silent server leaves unanswered, the first turns to the next server.
             if call.sent_to == self.target {
-                self.silent = Some(self.target);
-                self.target = self.next_server();
+                self.avoid_target(now);
             }
             self.due.push(number);
         }
     }
 
+    /// Turns to the next server, and avoids this one for a while: an election's length, not for ever, since it may lead
+    /// again.
+    fn avoid_target(&mut self, now: Instant) {
+        self.silent = Some((self.target, now + SILENCE));
+        self.target = self.next_server(now);
+    }
+
+    fn is_silent(&self, server: usize, now: Instant) -> bool {
+        self.silent
+            .is_some_and(|(silent, until)| silent == server && now < until)
+    }
+
     /// The next server in turn that is not known to be silent.
-    fn next_server(&self) -> usize {
+    fn next_server(&self, now: Instant) -> usize {
         let count = self.servers.len().max(1);
         let next = (self.target + 1) % count;
-        if self.silent == Some(next) {
+        if self.is_silent(next, now) {
             (next + 1) % count
         } else {
             next
@@ -306,24 +319,25 @@ mod tests {
         let mut now = Instant::default();
         let number = calls.begin(now, (CallKind::Request, Numbering::Once), Bytes::new(), ());
         assert_eq!(sent_to(&mut calls, now), Some(peer(1)));
-        for follower in [2, 3, 2] {
+        let mut followers = BTreeSet::new();
+        loop {
             now = calls.deadline().unwrap();
             calls.fire(now);
-            assert_eq!(sent_to(&mut calls, now), Some(peer(follower)));
-            calls.heard(peer(follower));
-            calls.redirect(now, peer(follower), number, Some(peer(1)));
+            let follower = sent_to(&mut calls, now).unwrap();
+            followers.insert(follower);
+            calls.heard(follower);
+            calls.redirect(now, follower, number, Some(peer(1)));
+            if !calls.is_silent(0, now) {
+                break;
+            }
             assert_eq!(
                 sent_to(&mut calls, now),
                 None,
                 "it waits a little for an election"
             );
         }
-        // Back, it is as good as any.
-        calls.heard(peer(1));
-        now = calls.deadline().unwrap();
-        calls.fire(now);
-        assert_eq!(sent_to(&mut calls, now), Some(peer(3)));
-        calls.redirect(now, peer(3), number, Some(peer(1)));
+        assert_eq!(followers, BTreeSet::from([peer(2), peer(3)]));
+        // It may lead again: nobody is avoided for ever.
         assert_eq!(sent_to(&mut calls, now), Some(peer(1)));
     }
 }
