@@ -70,7 +70,7 @@ impl Writer {
         match &outcome {
             Ok(()) => self.maintain_or_poison(tables),
             Err(StorageError::InvalidBatch { .. } | StorageError::Full { .. }) => {}
-            Err(_) => self.poisoned = !is_planted("storage_retry_failed_sync"),
+            Err(_) => self.poisoned = true,
         }
         outcome
     }
@@ -116,11 +116,11 @@ impl Writer {
     pub(super) fn sync(&mut self) -> Result<(), StorageError> {
         let last = self.at.next_sequence - 1;
         if self.at.synced < last {
-            self.active.file.sync_data().map_err(failed(
-                self.files.as_ref(),
-                &self.active.name(),
-                "sync",
-            ))?;
+            let mut outcome = self.active.file.sync_data();
+            if outcome.is_err() && is_planted("storage_retry_failed_sync") {
+                outcome = self.active.file.sync_data();
+            }
+            outcome.map_err(failed(self.files.as_ref(), &self.active.name(), "sync"))?;
             self.at.synced = last;
         }
         Ok(())
