@@ -1,2 +1,50 @@
 #![doc = include_str!("../README.md")]
+#![no_std]
 #![deny(missing_docs)]
+
+extern crate alloc;
+
+mod lattice;
+
+mod context;
+mod dot;
+mod hlc;
+mod interval;
+mod replica;
+mod version;
+
+mod causal;
+mod delta;
+mod edit;
+mod error;
+mod removal_log;
+pub mod store;
+mod writer;
+
+mod counter;
+mod flag;
+mod map;
+mod register;
+mod set;
+
+pub use causal::Causal;
+pub use context::CausalContext;
+pub use counter::{
+    BoundedCounter, BoundedError, CounterJump, GCounter, PnCounter, ResettableCounter,
+};
+pub use delta::Delta;
+pub use dot::Dot;
+pub use edit::Edit;
+pub use error::{ApplyError, WriteError};
+pub use flag::{DisableWinsFlag, EnableWinsFlag};
+pub use hlc::{FarFutureStamp, Hlc, Stamp};
+pub use interval::{Interval, IntervalVersionVector};
+pub use lattice::{Changed, Lattice};
+pub use map::ObservedRemoveMap;
+pub use register::{LwwRegister, MvRegister};
+pub use removal_log::REMOVAL_LOG_BYTES_MAX;
+pub use replica::ReplicaId;
+pub use set::{AddWinsSet, GrowOnlySet, RemoveWinsSet};
+pub use store::{DotFun, DotMap, DotSet, DotStore};
+pub use version::VersionVector;
+pub use writer::{Mint, Writer};

@@ -1,0 +1,302 @@
+//! A replicated document: a store, what it knows, and what was removed.
+
+use alloc::vec::Vec;
+
+use crate::removal_log::{REMOVAL_LOG_BYTES_MAX, RemovalLog};
+use crate::{
+    ApplyError, Changed, Delta, Dot, DotStore, Edit, Interval, IntervalVersionVector, Lattice,
+    Mint, VersionVector, WriteError, Writer,
+};
+
+/// A store with the vector of events it knows.
+///
+/// Every event has a dot, removals too. Two rules keep it right:
+///
+/// 1. The events of a replica are known without gaps, and an event is known only with all dots it removed. Deltas
+///    that would break this are refused.
+/// 2. A dot that is known and not held has been removed, and the log says by which event, or the log's floor says
+///    that it no longer does.
+///
+/// A write's delta needs no more than that: it may be applied before other events that its writer had seen. Then, until
+/// those arrive, a value that they removed can be read beside the one written after. Deltas from
+/// [`delta_since`](Self::delta_since) carry every event the sender knows, so replicas that exchange only those always
+/// see causally closed states.
+///
+/// So equal vectors imply equal states, and a peer's vector is all it takes to tell it what it lacks. The log is no
+/// part of equality.
+///
+/// # Cost
+///
+/// A write, a delta and a join cost what they carry, times a logarithm of the state. Only for a peer behind the log's
+/// floor is the state walked.
+///
+/// # Example
+///
+/// ```
+/// use peaberry_crdt::{AddWinsSet, Causal, Lattice, ReplicaId, Writer};
+///
+/// let mut here: Causal<AddWinsSet<&str>> = Causal::bottom();
+/// let mut there = Causal::bottom();
+/// let mut writer = Writer::new(ReplicaId::new(1).unwrap(), 0, 1000);
+/// let add = here.write(&mut writer, |set, mint| Ok(set.add(mint, "tea"))).unwrap();
+/// let remove = here.write(&mut writer, |set, _| Ok(set.remove(&"tea"))).unwrap();
+/// assert!(there.apply(&remove).is_err()); // a gap
+/// there.apply(&add).unwrap();
+/// assert!(there.value().contains(&"tea"));
+/// there.apply(&remove).unwrap();
+/// there.apply(&add).unwrap(); // late and repeated: changes nothing
+/// assert!(!there.value().contains(&"tea"));
+/// assert_eq!(here, there);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Causal<S> {
+    store: S,
+    context: VersionVector,
+    log: RemovalLog,
+    log_bytes_max: usize,
+}
+
+impl<S: PartialEq> PartialEq for Causal<S> {
+    fn eq(&self, other: &Self) -> bool {
+        self.context == other.context && self.store == other.store
+    }
+}
+
+impl<S: Eq> Eq for Causal<S> {}
+
+impl<S: DotStore> Causal<S> {
+    /// The state.
+    #[must_use]
+    pub const fn value(&self) -> &S {
+        &self.store
+    }
+
+    /// The events known.
+    #[must_use]
+    pub const fn vector(&self) -> &VersionVector {
+        &self.context
+    }
+
+    /// Carries out one edit as the writer's next event and returns it as a delta. An edit that changes nothing mints
+    /// no dot and gives an empty delta.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`]; neither the state nor the writer changed.
+    pub fn write(
+        &mut self,
+        writer: &mut Writer,
+        edit: impl FnOnce(&S, Mint) -> Result<Edit<S>, WriteError>,
+    ) -> Result<Delta<S>, WriteError> {
+        let mint = writer.next(&self.context)?;
+        let edit = edit(&self.store, mint)?;
+        let delta = self.delta_of(mint.dot(), edit)?;
+        if !delta.is_empty() {
+            writer.advance();
+            self.merge(&delta.to, &delta.store, &delta.log, None);
+        }
+        Ok(delta)
+    }
+
+    /// What this state has over one that knows `known`.
+    #[must_use]
+    pub fn delta_since(&self, known: &VersionVector) -> Delta<S> {
+        let from = known.meet(&self.context);
+        let mut store = S::default();
+        self.store.copy_after(&from, &mut store);
+        let mut log = RemovalLog::default();
+        for (event, removed) in self.log.after(&from) {
+            log.push(event, removed.clone());
+        }
+        let alive = (!self.log.floor().partial_le(&from)).then(|| self.alive_up_to(&from));
+        if alive.is_some() {
+            log.cut(self.log.floor());
+        }
+        Delta {
+            from,
+            to: self.context.clone(),
+            store,
+            log,
+            alive,
+        }
+    }
+
+    /// Joins a delta.
+    ///
+    /// # Errors
+    ///
+    /// [`ApplyError::Gap`] if the state does not know what the delta starts from, [`ApplyError::Conflict`] if the
+    /// delta has another value for an event whose value is held; the state did not change. A conflict is seen only
+    /// while both values are there to compare.
+    pub fn apply(&mut self, delta: &Delta<S>) -> Result<Changed, ApplyError> {
+        if let Some(replica) = self.context.first_behind(&delta.from) {
+            let (known, from) = (self.context.get(replica), delta.from.get(replica));
+            return Err(ApplyError::Gap {
+                replica,
+                known,
+                from,
+            });
+        }
+        if let Some(dot) = self.conflict(delta) {
+            return Err(ApplyError::Conflict {
+                replica: dot.replica(),
+                counter: dot.counter(),
+            });
+        }
+        let Some(alive) = &delta.alive else {
+            return Ok(self.merge(&delta.to, &delta.store, &delta.log, None));
+        };
+        let is_alive = |dot| alive.contains(dot) || delta.store.contains_dot(dot);
+        Ok(self.merge(&delta.to, &delta.store, &delta.log, Some(&is_alive)))
+    }
+
+    /// Drops from the removal log what every replica knows: `stable` is the [`meet`](VersionVector::meet) of all
+    /// members' acknowledged vectors. A vector that is too high costs bytes, not correctness: peers behind it are
+    /// told what is alive instead.
+    pub fn collect(&mut self, stable: &VersionVector) -> Changed {
+        self.log.cut(&stable.meet(&self.context))
+    }
+
+    /// Keeps the removal log within `bytes_max` from now on; [`REMOVAL_LOG_BYTES_MAX`](crate::REMOVAL_LOG_BYTES_MAX)
+    /// at first.
+    pub fn limit_log(&mut self, bytes_max: usize) {
+        self.log_bytes_max = bytes_max;
+        self.log.limit(bytes_max);
+    }
+
+    /// About how many bytes the removal log takes.
+    #[must_use]
+    pub const fn log_bytes(&self) -> usize {
+        self.log.bytes()
+    }
+
+    fn delta_of(&self, event: Dot, edit: Edit<S>) -> Result<Delta<S>, WriteError> {
+        let mut foreign = None;
+        edit.store
+            .for_each_after(&VersionVector::new(), &mut |dot| {
+                if dot != event {
+                    foreign = Some(dot);
+                }
+            });
+        if let Some(dot) = foreign {
+            return Err(WriteError::ForeignDot { event, dot });
+        }
+        let mut from = VersionVector::new();
+        from.raise(event.replica(), event.counter() - 1);
+        // The receiver must know each removed dot, or a late add would bring it back.
+        for removed in edit.removed.iter() {
+            if self.context.get(removed.replica()) < removed.last() {
+                let dot = Dot::new(removed.replica(), removed.last())
+                    .expect("an interval ends at one or above");
+                return Err(WriteError::ForeignDot { event, dot });
+            }
+            from.raise(removed.replica(), removed.last());
+        }
+        let mut to = from.clone();
+        let mut log = RemovalLog::default();
+        if !edit.is_nothing() {
+            to.raise(event.replica(), event.counter());
+            log.push(event, edit.removed);
+        }
+        Ok(Delta {
+            from,
+            to,
+            store: edit.store,
+            log,
+            alive: None,
+        })
+    }
+
+    fn conflict(&self, delta: &Delta<S>) -> Option<Dot> {
+        let mut conflict = None;
+        delta
+            .store
+            .for_each_after(&VersionVector::new(), &mut |dot| {
+                if self.store.contains_dot(dot) && !self.store.same_at(&delta.store, dot) {
+                    conflict = Some(dot);
+                }
+            });
+        conflict
+    }
+
+    fn alive_up_to(&self, known: &VersionVector) -> IntervalVersionVector {
+        let mut alive = Vec::new();
+        self.store
+            .for_each_after(&VersionVector::new(), &mut |dot| {
+                if known.covers(dot) {
+                    alive.push(dot);
+                }
+            });
+        alive.sort_unstable();
+        alive.into_iter().collect()
+    }
+
+    /// The one way in which anything is joined; the caller has checked that there is no gap.
+    fn merge(
+        &mut self,
+        to: &VersionVector,
+        store: &S,
+        log: &RemovalLog,
+        is_alive: Option<&dyn Fn(Dot) -> bool>,
+    ) -> Changed {
+        if to.partial_le(&self.context) {
+            return Changed::No;
+        }
+        store.copy_after(&self.context, &mut self.store);
+        for (event, removed) in log.after(&self.context) {
+            for interval in removed.iter() {
+                self.store.remove(interval);
+            }
+            self.log.push(event, removed.clone());
+        }
+        if let Some(is_alive) = is_alive {
+            self.remove_dead(to, is_alive);
+            // These removals came without their events, so they cannot be passed on as events.
+            self.log.cut(log.floor());
+        }
+        self.context.join(to);
+        self.log.limit(self.log_bytes_max);
+        Changed::Yes
+    }
+
+    fn remove_dead(&mut self, to: &VersionVector, is_alive: &dyn Fn(Dot) -> bool) {
+        let mut dead = Vec::new();
+        self.store
+            .for_each_after(&VersionVector::new(), &mut |dot| {
+                if to.covers(dot) && !is_alive(dot) {
+                    dead.push(dot);
+                }
+            });
+        for dot in dead {
+            self.store.remove(Interval::from(dot));
+        }
+    }
+}
+
+impl<S: DotStore> Lattice for Causal<S> {
+    fn bottom() -> Self {
+        Self {
+            store: S::default(),
+            context: VersionVector::new(),
+            log: RemovalLog::default(),
+            log_bytes_max: REMOVAL_LOG_BYTES_MAX,
+        }
+    }
+
+    /// Joins a whole state. States with equal vectors are equal, and cost only the comparison of the vectors.
+    fn join(&mut self, other: &Self) -> Changed {
+        if other.log.floor().partial_le(&self.context) {
+            return self.merge(&other.context, &other.store, &other.log, None);
+        }
+        self.merge(
+            &other.context,
+            &other.store,
+            &other.log,
+            Some(&|dot| other.store.contains_dot(dot)),
+        )
+    }
+
+    fn partial_le(&self, other: &Self) -> bool {
+        self.context.partial_le(&other.context)
+    }
+}

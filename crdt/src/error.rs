@@ -1,0 +1,82 @@
+//! What can go wrong.
+
+use thiserror::Error;
+
+use crate::{Dot, ReplicaId, Stamp};
+
+/// A write was refused. Neither the state nor the writer changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// Persist a larger reservation, then [`Writer::reserve`](crate::Writer::reserve).
+    #[error(
+        "replica {replica} has minted all dots up to its reservation of {reserved}; reserve more"
+    )]
+    ReservationExhausted {
+        /// Whose reservation.
+        replica: ReplicaId,
+        /// Its end.
+        reserved: u64,
+    },
+    /// The writer belongs to another document, or one of the two is stale. Take a new replica id.
+    #[error(
+        "state knows {known} events of replica {replica}, its writer minted {minted}; take a new replica id"
+    )]
+    NotContinuous {
+        /// Whose events.
+        replica: ReplicaId,
+        /// What the state knows.
+        known: u64,
+        /// What the writer minted.
+        minted: u64,
+    },
+    /// The edit put something under a dot that is not its event's, or removes a dot that the state does not know. It
+    /// was made for another event or from another state.
+    #[error("edit of event {event:?} names the foreign dot {dot:?}")]
+    ForeignDot {
+        /// The event being written.
+        event: Dot,
+        /// The dot it held.
+        dot: Dot,
+    },
+    /// A write to a register must exceed every stamp it has seen; ask the clock that observed them.
+    #[error("stamp {given:?} does not exceed {seen:?}, which the register has seen")]
+    StaleStamp {
+        /// The stamp of the write.
+        given: Stamp,
+        /// The highest stamp seen.
+        seen: Stamp,
+    },
+    /// A replica's total would not fit 64 bits.
+    #[error("total of replica {replica} would exceed 64 bits")]
+    CounterOverflow {
+        /// Whose total.
+        replica: ReplicaId,
+    },
+}
+
+/// A delta was refused. The state did not change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ApplyError {
+    /// Events are missing between the state and the delta. Ask for a delta since the state's own vector.
+    #[error(
+        "delta starts after event {from} of replica {replica}, of which {known} are known; ask for one since then"
+    )]
+    Gap {
+        /// Whose events are missing.
+        replica: ReplicaId,
+        /// What is known.
+        known: u64,
+        /// What the delta starts from.
+        from: u64,
+    },
+    /// One dot with two meanings: two writers have used one replica id. Quarantine it.
+    #[error("event {counter} of replica {replica} has two different values; the id was used twice")]
+    Conflict {
+        /// Whose event.
+        replica: ReplicaId,
+        /// Its counter.
+        counter: u64,
+    },
+}

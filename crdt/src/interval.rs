@@ -1,0 +1,178 @@
+//! Sets of events as ranges, never expanded.
+
+use alloc::vec::Vec;
+
+use crate::{Changed, Dot, Lattice, ReplicaId, VersionVector};
+
+/// The events `first..=last` of one replica; never empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Interval {
+    replica: ReplicaId,
+    first: u64,
+    last: u64,
+}
+
+impl Interval {
+    /// The interval, or `None` if `first` is zero or past `last`.
+    #[must_use]
+    pub const fn new(replica: ReplicaId, first: u64, last: u64) -> Option<Self> {
+        if first == 0 || first > last {
+            None
+        } else {
+            Some(Self {
+                replica,
+                first,
+                last,
+            })
+        }
+    }
+
+    /// Whose events they are.
+    #[must_use]
+    pub const fn replica(self) -> ReplicaId {
+        self.replica
+    }
+
+    /// The lowest counter.
+    #[must_use]
+    pub const fn first(self) -> u64 {
+        self.first
+    }
+
+    /// The highest counter.
+    #[must_use]
+    pub const fn last(self) -> u64 {
+        self.last
+    }
+
+    /// Whether the event lies within.
+    #[must_use]
+    pub fn contains(self, dot: Dot) -> bool {
+        self.replica == dot.replica() && (self.first..=self.last).contains(&dot.counter())
+    }
+
+    fn touches(self, next: Self) -> bool {
+        self.replica == next.replica && next.first <= self.last.saturating_add(1)
+    }
+}
+
+impl From<Dot> for Interval {
+    fn from(dot: Dot) -> Self {
+        Self {
+            replica: dot.replica(),
+            first: dot.counter(),
+            last: dot.counter(),
+        }
+    }
+}
+
+/// A set of events as sorted, disjoint, non-adjacent intervals.
+///
+/// Its size is the number of intervals, whatever their span. Equal sets are equal representations.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct IntervalVersionVector {
+    intervals: Vec<Interval>,
+}
+
+impl IntervalVersionVector {
+    /// The empty set.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            intervals: Vec::new(),
+        }
+    }
+
+    /// Adds the interval. Appending in ascending order costs amortised constant time.
+    pub fn insert(&mut self, interval: Interval) -> Changed {
+        let start = self
+            .intervals
+            .partition_point(|held| *held < interval && !held.touches(interval));
+        let end = self
+            .intervals
+            .partition_point(|held| *held < interval || interval.touches(*held));
+        let mut merged = interval;
+        for held in self.intervals.get(start..end).unwrap_or_default() {
+            if held.first <= interval.first && interval.last <= held.last {
+                return Changed::No;
+            }
+            merged.first = merged.first.min(held.first);
+            merged.last = merged.last.max(held.last);
+        }
+        self.intervals.splice(start..end, [merged]);
+        Changed::Yes
+    }
+
+    /// Whether the event is in the set.
+    #[must_use]
+    pub fn contains(&self, dot: Dot) -> bool {
+        let after = self
+            .intervals
+            .partition_point(|held| (held.replica, held.first) <= (dot.replica(), dot.counter()));
+        after
+            .checked_sub(1)
+            .and_then(|at| self.intervals.get(at))
+            .is_some_and(|held| held.contains(dot))
+    }
+
+    /// The intervals in ascending order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Interval> + '_ {
+        self.intervals.iter().copied()
+    }
+
+    /// Whether the set has no event.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.intervals.is_empty()
+    }
+
+    /// Moves what continues `vector` without a gap into it, and drops what it covers already.
+    pub(crate) fn drain_contiguous(&mut self, vector: &mut VersionVector) {
+        self.intervals.retain_mut(|held| {
+            let known = vector.get(held.replica);
+            if held.first <= known.saturating_add(1) {
+                vector.raise(held.replica, held.last);
+                return false;
+            }
+            true
+        });
+    }
+}
+
+impl FromIterator<Dot> for IntervalVersionVector {
+    fn from_iter<I: IntoIterator<Item = Dot>>(dots: I) -> Self {
+        let mut set = Self::new();
+        for dot in dots {
+            set.insert(dot.into());
+        }
+        set
+    }
+}
+
+impl Lattice for IntervalVersionVector {
+    fn bottom() -> Self {
+        Self::new()
+    }
+
+    fn join(&mut self, other: &Self) -> Changed {
+        let mut all: Vec<_> = self.iter().chain(other.iter()).collect();
+        all.sort_unstable();
+        let mut joined = Self {
+            intervals: Vec::with_capacity(all.len()),
+        };
+        for interval in all {
+            match joined.intervals.last_mut() {
+                Some(held) if held.touches(interval) => held.last = held.last.max(interval.last),
+                _ => joined.intervals.push(interval),
+            }
+        }
+        let changed = Changed::when(joined != *self);
+        *self = joined;
+        changed
+    }
+
+    fn partial_le(&self, other: &Self) -> bool {
+        let mut joined = other.clone();
+        joined.join(self) == Changed::No
+    }
+}

@@ -1,0 +1,91 @@
+//! A set of dots.
+
+use alloc::vec::Vec;
+
+use crate::{Dot, DotStore, Interval, VersionVector};
+
+/// A set of dots with nothing under them. One dot is held inline.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DotSet {
+    held: Held,
+}
+
+/// `Many` holds at least two, sorted: equal sets are equal representations.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Held {
+    #[default]
+    None,
+    One(Dot),
+    Many(Vec<Dot>),
+}
+
+impl DotSet {
+    /// The dots in ascending order.
+    #[must_use]
+    pub fn as_slice(&self) -> &[Dot] {
+        match &self.held {
+            Held::None => &[],
+            Held::One(dot) => core::slice::from_ref(dot),
+            Held::Many(dots) => dots,
+        }
+    }
+
+    pub(crate) fn insert(&mut self, dot: Dot) {
+        let Err(at) = self.as_slice().binary_search(&dot) else {
+            return;
+        };
+        match &mut self.held {
+            Held::None => self.held = Held::One(dot),
+            Held::One(held) => {
+                let mut dots = Vec::from([*held]);
+                dots.insert(at, dot);
+                self.held = Held::Many(dots);
+            }
+            Held::Many(dots) => dots.insert(at, dot),
+        }
+    }
+}
+
+impl DotStore for DotSet {
+    fn is_empty(&self) -> bool {
+        self.as_slice().is_empty()
+    }
+
+    fn contains_dot(&self, dot: Dot) -> bool {
+        self.as_slice().binary_search(&dot).is_ok()
+    }
+
+    fn for_each_after(&self, known: &VersionVector, visit: &mut dyn FnMut(Dot)) {
+        self.as_slice()
+            .iter()
+            .copied()
+            .filter(|dot| !known.covers(*dot))
+            .for_each(visit);
+    }
+
+    fn same_at(&self, other: &Self, dot: Dot) -> bool {
+        self.contains_dot(dot) && other.contains_dot(dot)
+    }
+
+    fn copy_dot(&self, dot: Dot, into: &mut Self) {
+        if self.contains_dot(dot) {
+            into.insert(dot);
+        }
+    }
+
+    fn remove(&mut self, interval: Interval) -> bool {
+        let before = self.as_slice().len();
+        match &mut self.held {
+            Held::None => {}
+            Held::One(dot) if interval.contains(*dot) => self.held = Held::None,
+            Held::One(_) => {}
+            Held::Many(dots) => {
+                dots.retain(|dot| !interval.contains(*dot));
+                if let [] | [_] = dots.as_slice() {
+                    self.held = dots.first().copied().map_or(Held::None, Held::One);
+                }
+            }
+        }
+        self.as_slice().len() < before
+    }
+}

@@ -1,0 +1,88 @@
+//! The only thing that mints dots.
+
+use crate::{Dot, ReplicaId, VersionVector, WriteError};
+
+/// The right to write as one replica to one document, within a reserved range of dots.
+///
+/// Persist the reservation *before* making the writer: after a crash, continue past it or take a new id, so that no
+/// dot is ever used twice. A writer is deliberately not `Clone`.
+#[derive(Debug)]
+pub struct Writer {
+    replica: ReplicaId,
+    minted: u64,
+    reserved: u64,
+}
+
+impl Writer {
+    /// Continues `replica` after its `minted` events, and may mint up to counter `reserved`.
+    #[must_use]
+    pub const fn new(replica: ReplicaId, minted: u64, reserved: u64) -> Self {
+        Self {
+            replica,
+            minted,
+            reserved,
+        }
+    }
+
+    /// Whose events it mints.
+    #[must_use]
+    pub const fn replica(&self) -> ReplicaId {
+        self.replica
+    }
+
+    /// How many more dots may be minted.
+    #[must_use]
+    pub const fn remaining(&self) -> u64 {
+        self.reserved.saturating_sub(self.minted)
+    }
+
+    /// Extends the reservation to counter `reserved`, which must have been persisted; a lower one changes nothing.
+    pub fn reserve(&mut self, reserved: u64) {
+        self.reserved = self.reserved.max(reserved);
+    }
+
+    /// The next dot, not yet used up.
+    pub(crate) fn next(&self, context: &VersionVector) -> Result<Mint, WriteError> {
+        let known = context.get(self.replica);
+        if known != self.minted {
+            return Err(WriteError::NotContinuous {
+                replica: self.replica,
+                known,
+                minted: self.minted,
+            });
+        }
+        if self.minted >= self.reserved {
+            return Err(WriteError::ReservationExhausted {
+                replica: self.replica,
+                reserved: self.reserved,
+            });
+        }
+        let dot = self
+            .minted
+            .checked_add(1)
+            .and_then(|counter| Dot::new(self.replica, counter));
+        dot.map(|dot| Mint { dot })
+            .ok_or(WriteError::ReservationExhausted {
+                replica: self.replica,
+                reserved: self.reserved,
+            })
+    }
+
+    pub(crate) fn advance(&mut self) {
+        self.minted += 1;
+    }
+}
+
+/// The dot of the event being written; handed to edits by [`Causal::write`](crate::Causal::write).
+#[derive(Clone, Copy, Debug)]
+pub struct Mint {
+    dot: Dot,
+}
+
+impl Mint {
+    /// The dot of the event.
+    #[must_use]
+    pub const fn dot(self) -> Dot {
+        self.dot
+    }
+}

@@ -1,0 +1,231 @@
+//! What is refused, by whose fault, and that nothing changes then.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
+use peaberry_crdt::{
+    AddWinsSet, ApplyError, Causal, Changed, Lattice, LwwRegister, MvRegister, ReplicaId, Stamp,
+    VersionVector, WriteError, Writer,
+};
+
+type Set = Causal<AddWinsSet<u32>>;
+
+fn replica(number: u128) -> ReplicaId {
+    ReplicaId::new(number).unwrap()
+}
+
+fn writer(number: u128) -> Writer {
+    Writer::new(replica(number), 0, 1000)
+}
+
+#[test]
+fn two_values_for_one_event_are_refused_by_name() {
+    let mut first: Causal<MvRegister<u8>> = Causal::bottom();
+    let mut second: Causal<MvRegister<u8>> = Causal::bottom();
+    first
+        .write(&mut writer(9), |register, mint| Ok(register.write(mint, 1)))
+        .unwrap();
+    let delta = second
+        .write(&mut writer(9), |register, mint| Ok(register.write(mint, 2)))
+        .unwrap();
+    let before = first.clone();
+    assert_eq!(
+        first.apply(&delta),
+        Err(ApplyError::Conflict {
+            replica: replica(9),
+            counter: 1
+        })
+    );
+    assert_eq!(first, before);
+}
+
+#[test]
+fn one_event_under_two_keys_is_refused() {
+    let mut first = Set::bottom();
+    let mut second = Set::bottom();
+    first
+        .write(&mut writer(9), |set, mint| Ok(set.add(mint, 1)))
+        .unwrap();
+    let delta = second
+        .write(&mut writer(9), |set, mint| Ok(set.add(mint, 2)))
+        .unwrap();
+    assert!(matches!(
+        first.apply(&delta),
+        Err(ApplyError::Conflict { .. })
+    ));
+}
+
+/// A removal that lands before the add it removed would let a late add bring the element back.
+#[test]
+fn a_removal_is_refused_before_the_add_it_removed() {
+    let (mut adder, mut remover, mut third) = (Set::bottom(), Set::bottom(), Set::bottom());
+    let add = adder
+        .write(&mut writer(1), |set, mint| Ok(set.add(mint, 5)))
+        .unwrap();
+    remover.apply(&add).unwrap();
+    let remove = remover
+        .write(&mut writer(2), |set, _| Ok(set.remove(&5)))
+        .unwrap();
+    let gap = ApplyError::Gap {
+        replica: replica(1),
+        known: 0,
+        from: 1,
+    };
+    assert_eq!(third.apply(&remove), Err(gap));
+    assert_eq!(third, Set::bottom());
+    third.apply(&add).unwrap();
+    third.apply(&remove).unwrap();
+    assert_eq!(third.apply(&add), Ok(Changed::No));
+    assert!(third.value().is_empty());
+}
+
+#[test]
+fn a_writer_stops_at_its_reservation_and_continues_past_a_larger_one() {
+    let mut set = Set::bottom();
+    let mut writer = Writer::new(replica(1), 0, 1);
+    set.write(&mut writer, |set, mint| Ok(set.add(mint, 1)))
+        .unwrap();
+    let before = set.clone();
+    let refused = set
+        .write(&mut writer, |set, mint| Ok(set.add(mint, 2)))
+        .unwrap_err();
+    assert_eq!(
+        refused,
+        WriteError::ReservationExhausted {
+            replica: replica(1),
+            reserved: 1
+        }
+    );
+    assert_eq!(set, before);
+    writer.reserve(2);
+    set.write(&mut writer, |set, mint| Ok(set.add(mint, 2)))
+        .unwrap();
+    assert_eq!((set.value().len(), writer.remaining()), (2, 0));
+}
+
+/// A restored backup knows fewer events than its writer minted: going on would use dots twice.
+#[test]
+fn a_writer_does_not_continue_a_stale_state() {
+    let mut set = Set::bottom();
+    let mut writer = writer(1);
+    let backup = set.clone();
+    set.write(&mut writer, |set, mint| Ok(set.add(mint, 1)))
+        .unwrap();
+    let mut restored = backup;
+    let refused = restored
+        .write(&mut writer, |set, mint| Ok(set.add(mint, 2)))
+        .unwrap_err();
+    assert_eq!(
+        refused,
+        WriteError::NotContinuous {
+            replica: replica(1),
+            known: 0,
+            minted: 1
+        }
+    );
+}
+
+#[test]
+fn an_edit_of_another_event_or_state_is_refused() {
+    let (mut here, mut there) = (Set::bottom(), Set::bottom());
+    let mut kept = None;
+    here.write(&mut writer(1), |set, mint| {
+        kept = Some(mint);
+        Ok(set.add(mint, 1))
+    })
+    .unwrap();
+    let mut other = writer(2);
+    let refused = there
+        .write(&mut other, |set, _| Ok(set.add(kept.unwrap(), 1)))
+        .unwrap_err();
+    assert!(matches!(refused, WriteError::ForeignDot { .. }));
+    let refused = there
+        .write(&mut other, |_, _| Ok(here.value().clear()))
+        .unwrap_err();
+    assert!(matches!(refused, WriteError::ForeignDot { .. }));
+    assert_eq!((there, other.remaining()), (Set::bottom(), 1000));
+}
+
+#[test]
+fn a_write_that_changes_nothing_mints_nothing() {
+    let mut set = Set::bottom();
+    let mut writer = writer(1);
+    let delta = set.write(&mut writer, |set, _| Ok(set.remove(&1))).unwrap();
+    assert!(delta.is_empty() && set.vector().is_empty());
+    assert_eq!(writer.remaining(), 1000);
+}
+
+#[test]
+fn a_stamp_that_was_seen_cannot_be_written_again() {
+    let mut register: Causal<LwwRegister<u8>> = Causal::bottom();
+    let mut writer = writer(1);
+    let seen = Stamp {
+        wall_ms: 5,
+        logical: 1,
+    };
+    register
+        .write(&mut writer, |register, mint| register.write(mint, seen, 1))
+        .unwrap();
+    let refused = register
+        .write(&mut writer, |register, mint| register.write(mint, seen, 2))
+        .unwrap_err();
+    assert_eq!(refused, WriteError::StaleStamp { given: seen, seen });
+}
+
+/// Removals reach a peer whose removal events the log has dropped, by what is alive.
+#[test]
+fn a_byte_budget_cuts_the_log_and_late_peers_still_lose_what_was_removed() {
+    let (mut here, mut late) = (Set::bottom(), Set::bottom());
+    let mut writer = writer(1);
+    for element in 0..100 {
+        here.write(&mut writer, |set, mint| Ok(set.add(mint, element)))
+            .unwrap();
+    }
+    late.join(&here);
+    here.limit_log(1000);
+    for element in 0..99 {
+        here.write(&mut writer, |set, _| Ok(set.remove(&element)))
+            .unwrap();
+        assert!(here.log_bytes() <= 1000);
+    }
+    let delta = here.delta_since(late.vector());
+    assert!(delta.is_beyond_log());
+    late.apply(&delta).unwrap();
+    assert_eq!(late, here);
+    assert!(late.value().iter().eq([&99]));
+    assert!(!here.delta_since(here.vector()).is_beyond_log());
+    assert!(here.delta_since(&VersionVector::new()).is_beyond_log());
+}
+
+/// Found by a random history: the second writer had seen a clear that the third has not, and its write, which removed
+/// nothing itself, does not depend on it.
+#[test]
+fn a_write_may_come_before_a_removal_its_writer_had_seen_and_still_converges() {
+    let mut states: [Causal<MvRegister<u8>>; 3] =
+        [Causal::bottom(), Causal::bottom(), Causal::bottom()];
+    let [first, second, third] = &mut states;
+    let mut writer_of_first = writer(1);
+    third
+        .apply(
+            &first
+                .write(&mut writer_of_first, |register, mint| {
+                    Ok(register.write(mint, 7))
+                })
+                .unwrap(),
+        )
+        .unwrap();
+    let clear = first
+        .write(&mut writer_of_first, |register, _| Ok(register.clear()))
+        .unwrap();
+    second.join(first);
+    third
+        .apply(
+            &second
+                .write(&mut writer(2), |register, mint| Ok(register.write(mint, 8)))
+                .unwrap(),
+        )
+        .unwrap();
+    assert!(third.value().values().eq(&[7, 8]));
+    third.apply(&clear).unwrap();
+    assert_eq!(third, second);
+    assert!(third.value().values().eq(&[8]));
+}
