@@ -540,6 +540,10 @@ impl<S: StateMachine, T: Send + 'static> RaftGroup<S, T> {
         if chunk.term < self.raw.raft.term || self.raw.raft.state == StateRole::Leader {
             return Ok(());
         }
+        if !chunk.manifest.is_plausible(chunk.term, &self.voters()) {
+            let what = "a snapshot of nothing, from the future, or with other members";
+            return Err(Misbehaviour::Impossible(what));
+        }
         let index = chunk.manifest.at.index;
         let mut ack = SnapshotAck {
             term: chunk.term,

@@ -204,3 +204,43 @@ fn configuration_changes_cannot_be_spelled() {
         }]
     );
 }
+
+/// A snapshot names its place and its members; both are checked before anything is kept of it.
+#[test]
+fn snapshots_that_cannot_be_are_refused() {
+    let chunk = |index, term, members: &[u64]| {
+        let mut out = vec![1, 32];
+        for field in [5, index, term, 1, members.len() as u64] {
+            wire::put_varint(&mut out, field);
+        }
+        members
+            .iter()
+            .for_each(|&member| wire::put_varint(&mut out, member));
+        out.extend_from_slice(&[0; 4]);
+        wire::put_varint(&mut out, 0);
+        wire::put_bytes(&mut out, &[0; 8]);
+        out
+    };
+    let mut replica = Replica::new();
+    for (index, term, members) in [
+        (u64::MAX, 5, [1, 2, 3].as_slice()),
+        (0, 5, &[1, 2, 3]),
+        (7, 0, &[1, 2, 3]),
+        (7, 6, &[1, 2, 3]),
+        (7, 5, &[1, 2, 4]),
+        (7, 5, &[1]),
+        (7, 5, &[]),
+    ] {
+        let events = replica.hear(2, chunk(index, term, members));
+        assert!(
+            matches!(
+                events.as_slice(),
+                [RaftEvent::Misbehaved {
+                    reason: Misbehaviour::Impossible(_),
+                    ..
+                }]
+            ),
+            "{events:?}"
+        );
+    }
+}

@@ -10,7 +10,7 @@ use super::event::Misbehaviour;
 use super::log_store::LogStore;
 
 /// Terms and indices stay below this, so that adding to one cannot overflow.
-const NUMBER_MAX: u64 = 1 << 62;
+pub(super) const NUMBER_MAX: u64 = 1 << 62;
 
 /// Checks a decoded message against the state it is about to be stepped into.
 ///

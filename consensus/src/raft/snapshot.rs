@@ -21,6 +21,7 @@ pub(super) use self::receive::Received;
 use self::receive::Receiving;
 use self::send::Sending;
 use self::take::Taking;
+use super::bounds::NUMBER_MAX;
 use super::log_store::Position;
 use crate::state_machine::StateMachine;
 
@@ -75,13 +76,10 @@ impl Manifest {
         })
     }
 
-    /// Whether a correct replica can have written it: some entries, and members each named once, in order.
-    fn is_plausible(&self) -> bool {
-        let in_order = self.voters.is_sorted_by(|before, after| before < after);
-        self.at.index > 0
-            && self.at.term > 0
-            && in_order
-            && self.voters.first().is_some_and(|&first| first > 0)
+    /// Whether a correct replica of a group with these members can have written it, in a term up to `term`.
+    pub(super) fn is_plausible(&self, term: u64, voters: &[u64]) -> bool {
+        let place = (1..=NUMBER_MAX).contains(&self.at.index) && (1..=term).contains(&self.at.term);
+        place && self.chunks > 0 && self.voters == voters
     }
 
     pub(super) fn conf_state(&self) -> ConfState {

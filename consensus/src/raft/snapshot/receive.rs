@@ -53,11 +53,6 @@ impl<S: StateMachine> Snapshots<S> {
         chunk: &SnapshotChunk,
         batch: &mut Batch,
     ) -> Result<Receipt<S>, Misbehaviour> {
-        if !chunk.manifest.is_plausible() {
-            return Err(Misbehaviour::Impossible(
-                "a snapshot of nothing, or with impossible members",
-            ));
-        }
         let is_same = self
             .receiving
             .as_ref()
