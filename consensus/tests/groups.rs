@@ -3,7 +3,6 @@
 
 mod support;
 
-use std::ops::{Bound, Range};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,8 +10,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use peaberry_consensus::{Outcome, RaftCommand, RaftConfig, RaftEvent, RaftGroup};
 use peaberry_core::{
-    Batch, Clock, Durability, Handle, Instant, LogId, MemoryNetwork, MemoryStorage, Next, Node,
-    Order, PeerId, ScanLimit, Sleep, Storage, StorageError, Timestamp,
+    Batch, Clock, Durability, Handle, Instant, Layer, Layered, MemoryNetwork, MemoryStorage, Next,
+    Node, PeerId, Sleep, Storage, StorageError, Timestamp,
 };
 use support::Sum;
 
@@ -25,32 +24,9 @@ struct Counting {
     commits: AtomicU64,
 }
 
-impl Storage for Counting {
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
-        self.storage.get(key)
-    }
-
-    fn scan(
-        &self,
-        from: Bound<&[u8]>,
-        to: Bound<&[u8]>,
-        order: Order,
-        limit: ScanLimit,
-    ) -> Result<Vec<(Bytes, Bytes)>, StorageError> {
-        self.storage.scan(from, to, order, limit)
-    }
-
-    fn log_bounds(&self, log: LogId) -> Result<Range<u64>, StorageError> {
-        self.storage.log_bounds(log)
-    }
-
-    fn log_read(
-        &self,
-        log: LogId,
-        range: Range<u64>,
-        bytes_max: usize,
-    ) -> Result<Vec<Bytes>, StorageError> {
-        self.storage.log_read(log, range, bytes_max)
+impl Layer for Counting {
+    fn inner(&self) -> &dyn Storage {
+        &self.storage
     }
 
     fn commit(&self, batch: &Batch, durability: Durability) -> Result<(), StorageError> {
@@ -92,7 +68,7 @@ fn settle(node: &mut Node) -> Option<Instant> {
 #[test]
 fn groups_on_one_node_share_a_commit() {
     let local = PeerId::new(1).unwrap();
-    let storage = Arc::new(Counting::default());
+    let storage = Arc::new(Layered::<Counting>::default());
     let clock = Arc::new(Stepped::default());
     let mut node = Node::new(
         Arc::new(MemoryNetwork::new().join(local)),
@@ -129,7 +105,7 @@ fn groups_on_one_node_share_a_commit() {
     }
     settle(&mut node);
 
-    let before = storage.commits.load(Ordering::SeqCst);
+    let before = storage.layer().commits.load(Ordering::SeqCst);
     for (number, handle) in (0..).zip(&handles) {
         handle
             .submit(RaftCommand::Propose {
@@ -141,5 +117,59 @@ fn groups_on_one_node_share_a_commit() {
     settle(&mut node);
     completed.lock().sort_unstable();
     assert_eq!(*completed.lock(), (0..GROUPS).collect::<Vec<_>>());
-    assert_eq!(storage.commits.load(Ordering::SeqCst) - before, 1);
+    assert_eq!(storage.layer().commits.load(Ordering::SeqCst) - before, 1);
+}
+
+/// Commands of one turn are one entry: each gets its own answer, in their order, and a crowd of long ones is split.
+#[test]
+fn commands_proposed_together_share_entries_and_keep_their_order() {
+    let local = PeerId::new(1).unwrap();
+    let storage = Arc::new(MemoryStorage::new());
+    let clock = Arc::new(Stepped::default());
+    let config = RaftConfig::new(0, local, [local], 1);
+    let channel = config.channel();
+    let group = RaftGroup::open(config, storage.as_ref(), Sum::default()).unwrap();
+    let transport = Arc::new(MemoryNetwork::new().join(local));
+    let mut node = Node::new(transport, storage, clock.clone());
+    let (told, tells) = std::sync::mpsc::channel();
+    let sink = move |events: &mut Vec<RaftEvent<u64>>| {
+        for event in events.drain(..) {
+            if let RaftEvent::Completed { token, outcome } = event {
+                told.send((token, outcome)).unwrap();
+            }
+        }
+    };
+    let handle = node.add(channel, group, sink).unwrap();
+    let election = settle(&mut node).unwrap();
+    for tick in 1..40 {
+        let now = election.as_nanos() + tick * 50_000_000;
+        clock.0.store(now, Ordering::SeqCst);
+        settle(&mut node);
+    }
+
+    let one = 1_u64.to_be_bytes().to_vec();
+    let long = [one.clone(), vec![0; 200_000]].concat();
+    for (token, command) in (0..).zip([&one, &one, &long, &long, &one]) {
+        let command = Bytes::copy_from_slice(command);
+        let propose = RaftCommand::Propose { command, token };
+        handle.submit(propose).unwrap();
+    }
+    settle(&mut node);
+    // The machine takes what is no number for zero.
+    let completed: Vec<_> = tells
+        .try_iter()
+        .map(|(token, outcome)| match outcome {
+            Outcome::Committed { index, response } => (token, index, support::number(&response)),
+            other => panic!("{token}: {other:?}"),
+        })
+        .collect();
+    let first = completed.first().unwrap().1;
+    let expected = [
+        (0, first, 1),
+        (1, first, 2),
+        (2, first, 2),
+        (3, first + 1, 2),
+        (4, first + 1, 3),
+    ];
+    assert_eq!(completed, expected);
 }

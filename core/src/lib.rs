@@ -37,6 +37,7 @@ pub use storage::disk::decode_any as decode_any_storage_bytes;
 pub use storage::disk::{DiskOptions, DiskStorage, Recovery};
 #[cfg(feature = "disk")]
 pub use storage::files;
+pub use storage::layer::{Layer, Layered};
 pub use storage::memory::MemoryStorage;
 pub use storage::{Durability, Order, ScanLimit, Storage, StorageError};
 pub use subspace::Subspace;

@@ -4,6 +4,7 @@
 pub(crate) mod disk;
 #[cfg(feature = "disk")]
 pub mod files;
+pub(crate) mod layer;
 pub(crate) mod memory;
 
 use std::ops::{Bound, Range};

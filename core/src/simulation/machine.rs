@@ -13,6 +13,7 @@ use crate::node::Node;
 use crate::peer::PeerId;
 use crate::signal::Signal;
 use crate::storage::Storage;
+use crate::storage::layer::Layered;
 use crate::transport::Transport;
 
 /// Why a machine could not boot, as when its store refuses to open. The world tries again after a while.
@@ -85,12 +86,12 @@ impl Boot {
     /// this and not `storage` itself.
     #[must_use]
     pub fn watch(&self, storage: Arc<dyn Storage>) -> Arc<dyn Storage> {
-        Arc::new(WatchedStorage {
+        Arc::new(Layered::new(WatchedStorage {
             inner: storage,
             machine: self.machine,
             incarnation: self.incarnation,
             substrate: self.substrate.clone(),
-        })
+        }))
     }
 
     /// A node on the machine's transport, [`storage`](Self::storage) and clock.

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use super::substrate::Substrate;
 use super::trace::TraceKind;
 use crate::batch::{Batch, LogId};
+use crate::storage::layer::Layer;
 use crate::storage::memory::MemoryStorage;
 use crate::storage::{Durability, Order, ScanLimit, Storage, StorageError};
 
@@ -231,32 +232,9 @@ fn latency(rng: &mut fastrand::Rng, durability: Durability) -> u64 {
     }
 }
 
-impl Storage for WatchedStorage {
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
-        self.inner.get(key)
-    }
-
-    fn scan(
-        &self,
-        from: Bound<&[u8]>,
-        to: Bound<&[u8]>,
-        order: Order,
-        limit: ScanLimit,
-    ) -> Result<Vec<(Bytes, Bytes)>, StorageError> {
-        self.inner.scan(from, to, order, limit)
-    }
-
-    fn log_bounds(&self, log: LogId) -> Result<Range<u64>, StorageError> {
-        self.inner.log_bounds(log)
-    }
-
-    fn log_read(
-        &self,
-        log: LogId,
-        range: Range<u64>,
-        bytes_max: usize,
-    ) -> Result<Vec<Bytes>, StorageError> {
-        self.inner.log_read(log, range, bytes_max)
+impl Layer for WatchedStorage {
+    fn inner(&self) -> &dyn Storage {
+        self.inner.as_ref()
     }
 
     fn commit(&self, batch: &Batch, durability: Durability) -> Result<(), StorageError> {

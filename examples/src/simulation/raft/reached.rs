@@ -1,12 +1,12 @@
 //! Which rare branches of a group the worlds reach.
 
-use std::ops::{Bound, Range};
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use peaberry_consensus::{Outcome, RaftEvent, Rejection};
-use peaberry_core::{Batch, Durability, LogId, Order, ScanLimit, Storage, StorageError};
+use peaberry_core::{Layer, LogId, Storage, StorageError};
 
 use super::{Seen, Token};
 use crate::simulation::Reached;
@@ -55,23 +55,9 @@ pub(super) struct CountedReads {
     pub(super) seen: Arc<Mutex<Seen>>,
 }
 
-impl Storage for CountedReads {
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
-        self.inner.get(key)
-    }
-
-    fn scan(
-        &self,
-        from: Bound<&[u8]>,
-        to: Bound<&[u8]>,
-        order: Order,
-        limit: ScanLimit,
-    ) -> Result<Vec<(Bytes, Bytes)>, StorageError> {
-        self.inner.scan(from, to, order, limit)
-    }
-
-    fn log_bounds(&self, log: LogId) -> Result<Range<u64>, StorageError> {
-        self.inner.log_bounds(log)
+impl Layer for CountedReads {
+    fn inner(&self) -> &dyn Storage {
+        self.inner.as_ref()
     }
 
     fn log_read(
@@ -88,9 +74,5 @@ impl Storage for CountedReads {
         };
         self.seen.lock().reached.mark(name);
         self.inner.log_read(log, range, bytes_max)
-    }
-
-    fn commit(&self, batch: &Batch, durability: Durability) -> Result<(), StorageError> {
-        self.inner.commit(batch, durability)
     }
 }
