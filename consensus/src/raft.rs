@@ -241,7 +241,7 @@ impl<S: StateMachine, T: Send + 'static> RaftGroup<S, T> {
                     let outcome = Outcome::Rejected(Rejection::TooLarge { bytes, bytes_max });
                     fx.emit(RaftEvent::Completed { token, outcome });
                 } else {
-                    self.proposals.push(command, token);
+                    self.proposals.push(&command, token);
                 }
             }
             RaftCommand::Read { query, token } => {
@@ -433,29 +433,34 @@ impl<S: StateMachine, T: Send + 'static> RaftGroup<S, T> {
         let Some(last) = entries.last().map(|entry| entry.index) else {
             return;
         };
-        for entry in entries {
-            let at = Position {
-                index: entry.index,
-                term: entry.term,
-            };
-            let mut response = Bytes::new();
-            if entry::is_command(&entry) {
-                let mut apply = Apply::new(entry.index, &entry.data, &mut self.notices, fx.batch());
-                response = self.machine.apply(&mut apply);
-            }
-            self.proposals
-                .complete(at, response, |event| fx.emit(event));
-            for notice in self.notices.drain(..) {
-                fx.emit(RaftEvent::Notice {
-                    index: entry.index,
-                    notice,
-                });
-            }
+        for entry in &entries {
+            self.apply_entry(entry, fx);
         }
         self.applied = last;
         self.raw.advance_apply_to(last);
         let cache_bytes = self.config.log_cache_bytes;
         self.raw.mut_store().evict(last, cache_bytes);
+    }
+
+    fn apply_entry(&mut self, entry: &Entry, fx: Fx<'_, '_, T>) {
+        let index = entry.index;
+        let at = Position {
+            index,
+            term: entry.term,
+        };
+        let tokens = self.proposals.committed(at, |event| fx.emit(event));
+        let mut tokens = tokens.into_iter();
+        for command in entry::commands(entry) {
+            let mut apply = Apply::new(index, command, &mut self.notices, fx.batch());
+            let response = self.machine.apply(&mut apply);
+            if let Some(token) = tokens.next() {
+                let outcome = Outcome::Committed { index, response };
+                fx.emit(RaftEvent::Completed { token, outcome });
+            }
+            for notice in self.notices.drain(..) {
+                fx.emit(RaftEvent::Notice { index, notice });
+            }
+        }
     }
 
     fn release_reads(&mut self, fx: Fx<'_, '_, T>) {
@@ -518,8 +523,7 @@ impl<S: StateMachine, T: Send + 'static> RaftGroup<S, T> {
             }
         }
         if let Some(at) = self.snapshots.take_chunk(fx.batch()) {
-            let first = at.index.saturating_sub(self.config.log_keep_entries) + 1;
-            self.raw.mut_store().compact(first, at, fx.batch());
+            self.raw.mut_store().compact(at, fx.batch());
             fx.emit_after_commit(RaftEvent::Snapshot {
                 index: at.index,
                 received: false,

@@ -127,7 +127,8 @@ impl RestoreError {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Apply<'a> {
-    /// The command's place in the group's log, from 1 upwards, with gaps.
+    /// The place in the group's log of the entry that holds the command, from 1 upwards, with gaps. Commands proposed
+    /// together share an entry and are applied in its order: to number commands, count them in the machine's state.
     pub index: u64,
     /// The command as it was proposed.
     pub command: &'a [u8],

@@ -40,7 +40,7 @@ fn write_until_killed(folder: &Path) {
     let mut config = RaftConfig::new(0, local, [local], 1);
     config.tick = Duration::from_millis(1);
     config.snapshot_log_bytes = 64 << 10;
-    config.log_keep_entries = 100;
+    config.log_cache_bytes = 16 << 10;
     let channel = config.channel();
     let group = RaftGroup::open(config, storage.as_ref(), Sum::default()).unwrap();
     let transport = Arc::new(MemoryNetwork::new().join(local));

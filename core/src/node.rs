@@ -8,6 +8,7 @@ mod slot;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use self::committer::{CommitThread, TURNS_IN_FLIGHT_MAX};
 pub use self::host::{NodeTask, NodeThread};
@@ -98,6 +99,7 @@ pub struct Node {
     /// What a commit waited for and has got: kept for its memory.
     spare: Waiting,
     failure: Option<StorageError>,
+    linger: Duration,
 }
 
 impl fmt::Debug for Node {
@@ -205,6 +207,7 @@ impl Node {
             emitters: Vec::new(),
             spare: Waiting::default(),
             failure: None,
+            linger: Duration::ZERO,
             transport,
             storage,
             clock,
@@ -232,6 +235,17 @@ impl Node {
             self.signal.clone(),
         )?);
         Ok(self)
+    }
+
+    /// Lets its host look for input for `linger` after the last before it puts the thread to sleep; zero unless set.
+    ///
+    /// Waking a sleeping thread may cost ten times what a turn does: with few clients that wait for each other's answers,
+    /// some tens of microseconds give twice the rate and half the latency, for as much of a core when there is nothing to
+    /// do. A node that only ticks does not linger on a runtime. Leave it at zero on batteries and where cores are dear.
+    #[must_use]
+    pub const fn with_linger(mut self, linger: Duration) -> Self {
+        self.linger = linger;
+        self
     }
 
     /// Listens, for protocols of this kind added from now on, to `peers` only. Without it to every authenticated peer.
@@ -409,7 +423,11 @@ impl Node {
             let error = Arc::new(error);
             (self.report)(Report::RecordingStopped { channel, error });
         }
+        let has_more = slot.has_more();
         self.reschedule(at, before, after);
+        if has_more {
+            self.touch(at);
+        }
     }
 
     fn reschedule(&mut self, at: usize, before: Option<Instant>, after: Option<Instant>) {

@@ -47,7 +47,6 @@ impl Signal {
     }
 
     /// Whether there is news that the owner has not looked at.
-    #[cfg(feature = "simulation")]
     pub(crate) fn is_notified(&self) -> bool {
         self.state.load(Ordering::Relaxed) == NOTIFIED
     }

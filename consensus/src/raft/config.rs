@@ -39,9 +39,8 @@ pub struct RaftConfig {
     pub uncommitted_bytes_max: usize,
     /// A snapshot is taken when the log has grown by so many bytes since the last.
     pub snapshot_log_bytes: usize,
-    /// Entries that stay in the log behind a snapshot, so that a replica a little behind needs none.
-    pub log_keep_entries: u64,
-    /// Applied entries kept in memory, in bytes; older ones are read from storage for a replica that is far behind.
+    /// Applied entries kept in memory, in bytes. They stay in the log when a snapshot cuts it, so that a replica a little
+    /// behind needs no snapshot; older ones are read from storage, as long as there is none.
     pub log_cache_bytes: usize,
 }
 
@@ -64,7 +63,6 @@ impl RaftConfig {
             command_bytes_max: 1 << 20,
             uncommitted_bytes_max: 64 << 20,
             snapshot_log_bytes: 64 << 20,
-            log_keep_entries: 10_000,
             log_cache_bytes: 16 << 20,
         }
     }

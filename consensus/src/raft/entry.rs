@@ -1,10 +1,13 @@
 //! Log entries, on disk and on the wire.
 //!
-//! On disk: kind (1 byte), term (varint), command. In a message the command has its length before it. The index is not
-//! written: an entry's place gives it.
+//! An entry holds the commands that were proposed together, each with its length (varint) before it, or nothing: what
+//! raft itself appends when a term begins. So raft-rs, the disk and the network work once for a crowd of commands.
+//!
+//! On disk: kind (1 byte), term (varint), commands. In a message the commands have their length before them. The index
+//! is not written: an entry's place gives it.
 
 use bytes::Bytes;
-use peaberry_core::wire::{self, Reader};
+use peaberry_core::wire::{self, Reader, WireError};
 use raft::eraftpb::Entry;
 
 use super::config::COMMAND_BYTES_LIMIT;
@@ -12,24 +15,35 @@ use super::event::Misbehaviour;
 
 /// What raft itself appends when a term begins.
 const EMPTY: u8 = 0;
-/// An application's command; it may be empty too.
-const COMMAND: u8 = 1;
+/// Commands of an application, at least one.
+const COMMANDS: u8 = 1;
 
-/// Tells an application's command from raft's own empty entry, in memory.
-const COMMAND_CONTEXT: Bytes = Bytes::from_static(b"c");
+/// The longest entry in bytes: the longest command and its length.
+const ENTRY_BYTES_LIMIT: usize = COMMAND_BYTES_LIMIT + 8;
 
-/// The entry of a command, to be proposed.
-pub(super) fn command(command: Bytes) -> Entry {
+/// Appends `command` to the commands of an entry.
+pub(super) fn put_command(commands: &mut Vec<u8>, command: &[u8]) {
+    wire::put_bytes(commands, command);
+}
+
+/// The entry of `commands`, to be proposed.
+pub(super) fn of(commands: Vec<u8>) -> Entry {
     Entry {
-        data: command,
-        context: COMMAND_CONTEXT,
+        data: commands.into(),
         ..Entry::default()
     }
 }
 
-/// Whether `entry` holds an application's command.
-pub(super) fn is_command(entry: &Entry) -> bool {
-    !entry.context.is_empty()
+/// The commands of `entry` in their order.
+pub(super) fn commands(entry: &Entry) -> impl Iterator<Item = &[u8]> {
+    let mut reader = Reader::new(&entry.data);
+    std::iter::from_fn(move || {
+        if reader.rest().is_empty() {
+            return None;
+        }
+        // An entry is checked when it is decoded, and written whole when it is proposed.
+        reader.bytes(COMMAND_BYTES_LIMIT).ok()
+    })
 }
 
 /// What `entry` takes in memory, about.
@@ -37,9 +51,17 @@ pub(super) fn cost(entry: &Entry) -> usize {
     entry.data.len() + size_of::<Entry>()
 }
 
+const fn kind(entry: &Entry) -> u8 {
+    if entry.data.is_empty() {
+        EMPTY
+    } else {
+        COMMANDS
+    }
+}
+
 /// Appends `entry` as it is stored.
 pub(super) fn encode(entry: &Entry, out: &mut Vec<u8>) {
-    out.push(if is_command(entry) { COMMAND } else { EMPTY });
+    out.push(kind(entry));
     wire::put_varint(out, entry.term);
     out.extend_from_slice(&entry.data);
 }
@@ -47,57 +69,66 @@ pub(super) fn encode(entry: &Entry, out: &mut Vec<u8>) {
 /// Reads the entry stored at `index`.
 pub(super) fn decode(index: u64, stored: &Bytes) -> Result<Entry, Misbehaviour> {
     let mut reader = Reader::new(stored);
-    let mut entry = decode_head(index, &mut reader)?;
-    if entry.context.is_empty() && !reader.rest().is_empty() {
-        return Err(Misbehaviour::Malformed("raft's own entry carries data"));
-    }
-    entry.data = stored.slice_ref(reader.rest());
-    Ok(entry)
-}
-
-fn decode_head(index: u64, reader: &mut Reader<'_>) -> Result<Entry, Misbehaviour> {
-    let malformed = |_| Misbehaviour::Malformed("entry is cut short");
-    let context = match reader.u8().map_err(malformed)? {
-        EMPTY => Bytes::new(),
-        COMMAND => COMMAND_CONTEXT,
-        _ => return Err(Misbehaviour::Malformed("unknown kind of entry")),
-    };
-    let term = reader.varint().map_err(malformed)?;
+    let (kind, term) = decode_head(&mut reader)?;
+    check_commands(kind, reader.rest())?;
     Ok(Entry {
         index,
         term,
-        context,
+        data: stored.slice_ref(reader.rest()),
         ..Entry::default()
     })
 }
 
+fn decode_head(reader: &mut Reader<'_>) -> Result<(u8, u64), Misbehaviour> {
+    let kind = reader.u8().map_err(cut_short)?;
+    Ok((kind, reader.varint().map_err(cut_short)?))
+}
+
+const fn cut_short(_: WireError) -> Misbehaviour {
+    Misbehaviour::Malformed("an entry is cut short")
+}
+
+fn check_commands(kind: u8, commands: &[u8]) -> Result<(), Misbehaviour> {
+    match (kind, commands) {
+        (EMPTY, []) => Ok(()),
+        (EMPTY, _) => Err(Misbehaviour::Malformed("raft's own entry carries data")),
+        (COMMANDS, []) => Err(Misbehaviour::Malformed("an entry without commands")),
+        (COMMANDS, commands) => {
+            let mut reader = Reader::new(commands);
+            while !reader.rest().is_empty() {
+                reader.bytes(COMMAND_BYTES_LIMIT).map_err(cut_short)?;
+            }
+            Ok(())
+        }
+        _ => Err(Misbehaviour::Malformed("unknown kind of entry")),
+    }
+}
+
 /// Appends `entry` as it travels.
 pub(super) fn encode_framed(entry: &Entry, out: &mut Vec<u8>) {
-    out.push(if is_command(entry) { COMMAND } else { EMPTY });
+    out.push(kind(entry));
     wire::put_varint(out, entry.term);
     wire::put_bytes(out, &entry.data);
 }
 
-/// Reads `count` entries from `first` on. Their commands are copied, all into one allocation: slices of the message
-/// would keep the transport's whole read buffer alive for as long as they stay in the log.
+/// Reads `count` entries from `first` on. Their commands are copied: slices of the message would keep the transport's
+/// whole read buffer alive for as long as they stay in the log.
 pub(super) fn decode_framed(
     first: u64,
     count: usize,
     reader: &mut Reader<'_>,
 ) -> Result<Vec<Entry>, Misbehaviour> {
-    let malformed = |_| Misbehaviour::Malformed("entries are cut short");
-    let bytes = Bytes::copy_from_slice(reader.rest());
-    let whole = reader.rest().len();
     let mut entries = Vec::with_capacity(count);
     for index in (first..).take(count) {
-        let mut entry = decode_head(index, reader)?;
-        let command = reader.bytes(COMMAND_BYTES_LIMIT).map_err(malformed)?;
-        if entry.context.is_empty() && !command.is_empty() {
-            return Err(Misbehaviour::Malformed("raft's own entry carries data"));
-        }
-        let end = whole - reader.rest().len();
-        entry.data = bytes.slice(end - command.len()..end);
-        entries.push(entry);
+        let (kind, term) = decode_head(reader)?;
+        let commands = reader.bytes(ENTRY_BYTES_LIMIT).map_err(cut_short)?;
+        check_commands(kind, commands)?;
+        entries.push(Entry {
+            index,
+            term,
+            data: Bytes::copy_from_slice(commands),
+            ..Entry::default()
+        });
     }
     Ok(entries)
 }

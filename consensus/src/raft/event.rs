@@ -58,7 +58,7 @@ pub enum RaftEvent<T> {
     },
     /// A state machine said something with [`Apply::notify`](crate::Apply::notify).
     Notice {
-        /// The place of the command that caused it.
+        /// The place of the entry whose command caused it.
         index: u64,
         /// What it said.
         notice: Bytes,
@@ -66,7 +66,7 @@ pub enum RaftEvent<T> {
     /// A snapshot is durable and the log before it is gone; or, on a replica that was far behind, it has taken the
     /// place of the state.
     Snapshot {
-        /// The last command that the snapshot holds.
+        /// The last entry that the snapshot holds.
         index: u64,
         /// Whether it came from another replica.
         received: bool,
@@ -86,7 +86,7 @@ pub enum RaftEvent<T> {
 pub enum Outcome {
     /// A quorum has it, and this replica has applied it.
     Committed {
-        /// Its place in the log.
+        /// Its entry's place in the log; commands proposed together share one.
         index: u64,
         /// The state machine's answer.
         response: Bytes,

@@ -133,9 +133,11 @@ impl LogStore {
         self.hard_state = hard_state;
     }
 
-    /// Drops entries before `first`, keeping the term of the one before it, and names the newest snapshot.
-    pub(super) fn compact(&mut self, first: u64, snapshot: Position, batch: &mut Batch) {
+    /// Drops the entries that `snapshot` holds and that are not in memory, keeping the term of the one before the first
+    /// that stays: a replica a little behind needs no snapshot.
+    pub(super) fn compact(&mut self, snapshot: Position, batch: &mut Batch) {
         self.snapshot = snapshot;
+        let first = self.tail_first.min(snapshot.index + 1);
         let Some(before) = first
             .checked_sub(1)
             .filter(|&index| index > self.compacted.index)

@@ -301,7 +301,7 @@ mod tests {
             fields: [u32; 5],
             reject: bool,
             hint: u32,
-            commands in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..64), 0..8),
+            batches in proptest::collection::vec(proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..64), 0..4), 0..4),
         ) {
             let [from, to] = [1, 2].map(|id| PeerId::new(id).unwrap());
             let mut message = Message { from: 1, to: 2, reject, reject_hint: hint.into(), ..Message::default() };
@@ -310,8 +310,10 @@ mod tests {
                 fields.map(u64::from);
             match message.get_msg_type() {
                 MessageType::MsgAppend => {
-                    let entries = commands.into_iter().zip(message.index + 1..).map(|(command, index)| {
-                        Entry { index, term: 3, ..entry::command(command.into()) }
+                    let entries = batches.into_iter().zip(message.index + 1..).map(|(batch, index)| {
+                        let mut commands = Vec::new();
+                        batch.iter().for_each(|command| entry::put_command(&mut commands, command));
+                        Entry { index, term: 3, ..entry::of(commands) }
                     });
                     message.entries = entries.collect::<Vec<_>>().into();
                 }

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
 use peaberry_core::PeerId;
 use raft::eraftpb::{Entry, Message, MessageType};
 use raft::{RawNode, StateRole};
@@ -11,180 +10,143 @@ use super::entry;
 use super::event::{Outcome, RaftEvent, Rejection};
 use super::log_store::{LogStore, Position};
 
-/// One message proposes entries of about this many bytes: below the limit for one append.
-const PROPOSE_BYTES: usize = 512 << 10;
+/// One entry holds commands of at most so many bytes, or one longer command: below the limit for one append.
+const ENTRY_BYTES: usize = 256 << 10;
 
 /// Proposals that have not ended.
 #[derive(Debug)]
 pub(super) struct Proposals<T> {
-    /// Commands of this turn, a vector for each message that will propose them.
-    messages: Vec<Vec<Entry>>,
-    /// What the last of `messages` takes.
-    message_bytes: usize,
-    tokens: Vec<T>,
-    /// Proposals in the log, by rising index.
+    /// This turn's, a batch for each entry that will hold them.
+    batches: Vec<Batch<T>>,
+    /// Those in the log, by rising index.
     in_log: VecDeque<InLog<T>>,
+}
+
+/// Commands that are proposed together, and who proposed each.
+#[derive(Debug)]
+struct Batch<T> {
+    commands: Vec<u8>,
+    tokens: Vec<T>,
 }
 
 #[derive(Debug)]
 struct InLog<T> {
     at: Position,
-    /// The group's tick at which it was proposed.
+    /// The group's tick at which they were proposed.
     since: u64,
-    token: T,
+    tokens: Vec<T>,
 }
 
 impl<T> Proposals<T> {
     pub(super) const fn new() -> Self {
         Self {
-            messages: Vec::new(),
-            message_bytes: 0,
-            tokens: Vec::new(),
+            batches: Vec::new(),
             in_log: VecDeque::new(),
         }
     }
 
-    pub(super) fn push(&mut self, command: Bytes, token: T) {
-        let entry = entry::command(command);
-        let is_full = self.message_bytes >= PROPOSE_BYTES;
-        let bytes = entry::cost(&entry);
-        match self.messages.last_mut() {
-            Some(message) if !is_full => {
-                message.push(entry);
-                self.message_bytes += bytes;
-            }
-            _ => {
-                self.messages.push(vec![entry]);
-                self.message_bytes = bytes;
-            }
+    pub(super) fn push(&mut self, command: &[u8], token: T) {
+        let fits = |batch: &&mut Batch<T>| batch.commands.len() + command.len() < ENTRY_BYTES;
+        if let Some(batch) = self.batches.last_mut().filter(fits) {
+            entry::put_command(&mut batch.commands, command);
+            batch.tokens.push(token);
+            return;
         }
-        self.tokens.push(token);
+        let mut commands = Vec::with_capacity(command.len() + 8);
+        entry::put_command(&mut commands, command);
+        let tokens = vec![token];
+        self.batches.push(Batch { commands, tokens });
     }
 
-    /// Proposes this turn's commands, many entries to a message.
+    /// Proposes this turn's commands, each batch as one entry.
     pub(super) fn flush(
         &mut self,
         raw: &mut RawNode<LogStore>,
         tick: u64,
         mut emit: impl FnMut(RaftEvent<T>),
     ) {
-        let mut tokens = std::mem::take(&mut self.tokens);
-        let mut waiting = tokens.drain(..);
-        for message in std::mem::take(&mut self.messages) {
-            let tokens = waiting.by_ref().take(message.len());
-            match propose(raw, message) {
+        for Batch { commands, tokens } in std::mem::take(&mut self.batches) {
+            match propose(raw, entry::of(commands)) {
                 // An earlier leadership's proposals at these indices have left our log; a rival may still hold them.
-                Ok(first) => {
-                    self.give_up_from(first.index, &mut emit);
-                    self.in_log
-                        .extend((first.index..).zip(tokens).map(|(index, token)| InLog {
-                            at: Position {
-                                index,
-                                term: first.term,
-                            },
-                            since: tick,
-                            token,
-                        }));
+                Ok(at) => {
+                    self.give_up_from(at.index, &mut emit);
+                    let since = tick;
+                    self.in_log.push_back(InLog { at, since, tokens });
                 }
-                Err(rejection) => tokens.for_each(|token| {
-                    emit(RaftEvent::Completed {
-                        token,
-                        outcome: Outcome::Rejected(rejection.clone()),
-                    });
-                }),
+                Err(rejection) => end(tokens, &Outcome::Rejected(rejection), &mut emit),
             }
         }
-        drop(waiting);
-        // Kept for its memory.
-        self.tokens = tokens;
     }
 
-    /// Ends the proposal at `at`, where a committed entry has been applied, and those before it.
-    pub(super) fn complete(
-        &mut self,
-        at: Position,
-        response: Bytes,
-        mut emit: impl FnMut(RaftEvent<T>),
-    ) {
-        while let Some(proposal) = self
-            .in_log
-            .pop_front_if(|proposal| proposal.at.index < at.index)
-        {
-            emit(RaftEvent::Completed {
-                token: proposal.token,
-                outcome: Outcome::Unknown,
-            });
+    /// Who proposed the commands of the committed entry at `at`, in their order; nobody here if it is empty. Ends the
+    /// proposals before it, and those at its index that it has taken the place of.
+    pub(super) fn committed(&mut self, at: Position, mut emit: impl FnMut(RaftEvent<T>)) -> Vec<T> {
+        while let Some(before) = self.pop_if(|proposed| proposed.at.index < at.index) {
+            end(before.tokens, &Outcome::Unknown, &mut emit);
         }
-        let Some(proposal) = self
-            .in_log
-            .pop_front_if(|proposal| proposal.at.index == at.index)
-        else {
-            return;
-        };
-        let outcome = if proposal.at.term == at.term {
-            Outcome::Committed {
-                index: at.index,
-                response,
+        match self.pop_if(|proposed| proposed.at.index == at.index) {
+            Some(proposed) if proposed.at.term == at.term => proposed.tokens,
+            Some(rival) => {
+                end(
+                    rival.tokens,
+                    &Outcome::Rejected(Rejection::Superseded),
+                    &mut emit,
+                );
+                Vec::new()
             }
-        } else {
-            Outcome::Rejected(Rejection::Superseded)
-        };
-        emit(RaftEvent::Completed {
-            token: proposal.token,
-            outcome,
-        });
+            None => Vec::new(),
+        }
     }
 
     /// Ends the proposals up to `index` whose entries a snapshot has jumped over.
     pub(super) fn jump(&mut self, index: u64, mut emit: impl FnMut(RaftEvent<T>)) {
-        while let Some(proposal) = self
-            .in_log
-            .pop_front_if(|proposal| proposal.at.index <= index)
-        {
-            emit(RaftEvent::Completed {
-                token: proposal.token,
-                outcome: Outcome::Unknown,
-            });
+        while let Some(jumped) = self.pop_if(|proposed| proposed.at.index <= index) {
+            end(jumped.tokens, &Outcome::Unknown, &mut emit);
         }
     }
 
     fn give_up_from(&mut self, index: u64, mut emit: impl FnMut(RaftEvent<T>)) {
         let kept = self
             .in_log
-            .partition_point(|proposal| proposal.at.index < index);
-        for proposal in self.in_log.drain(kept..) {
-            emit(RaftEvent::Completed {
-                token: proposal.token,
-                outcome: Outcome::Unknown,
-            });
+            .partition_point(|proposed| proposed.at.index < index);
+        for proposed in self.in_log.drain(kept..) {
+            end(proposed.tokens, &Outcome::Unknown, &mut emit);
         }
     }
 
     /// Ends the proposals made before the tick `before`: nobody knows when their fate will be decided.
     pub(super) fn give_up(&mut self, before: u64, mut emit: impl FnMut(RaftEvent<T>)) {
-        while let Some(proposal) = self.in_log.pop_front_if(|proposal| proposal.since < before) {
-            emit(RaftEvent::Completed {
-                token: proposal.token,
-                outcome: Outcome::Unknown,
-            });
+        while let Some(old) = self.pop_if(|proposed| proposed.since < before) {
+            end(old.tokens, &Outcome::Unknown, &mut emit);
         }
+    }
+
+    fn pop_if(&mut self, is_due: impl FnOnce(&InLog<T>) -> bool) -> Option<InLog<T>> {
+        self.in_log.pop_front_if(|first| is_due(first))
     }
 }
 
-/// Appends `entries` to the leader's log; answers the place of the first.
-fn propose(raw: &mut RawNode<LogStore>, entries: Vec<Entry>) -> Result<Position, Rejection> {
+fn end<T>(tokens: Vec<T>, outcome: &Outcome, emit: &mut impl FnMut(RaftEvent<T>)) {
+    for token in tokens {
+        let outcome = outcome.clone();
+        emit(RaftEvent::Completed { token, outcome });
+    }
+}
+
+/// Appends `entry` to the leader's log; answers its place.
+fn propose(raw: &mut RawNode<LogStore>, entry: Entry) -> Result<Position, Rejection> {
     if raw.raft.state != StateRole::Leader {
         return Err(Rejection::NotLeader {
             leader: PeerId::new(raw.raft.leader_id),
         });
     }
-    let first = Position {
+    let at = Position {
         index: raw.raft.raft_log.last_index() + 1,
         term: raw.raft.term,
     };
     let mut message = Message {
         from: raw.raft.id,
-        entries: entries.into(),
+        entries: vec![entry].into(),
         ..Message::default()
     };
     message.set_msg_type(MessageType::MsgPropose);
@@ -192,5 +154,5 @@ fn propose(raw: &mut RawNode<LogStore>, entries: Vec<Entry>) -> Result<Position,
     raw.raft
         .step(message)
         .map_err(|_dropped| Rejection::Overloaded)?;
-    Ok(first)
+    Ok(at)
 }

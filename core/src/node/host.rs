@@ -43,6 +43,7 @@ impl Node {
     pub const fn into_task(self) -> NodeTask {
         NodeTask {
             node: Some(self),
+            look_until: None,
             sleep: None,
         }
     }
@@ -115,6 +116,13 @@ fn run_on_thread(mut node: Node, stop: &AtomicBool) -> Node {
 
 /// Sleeps until the node's signal or `deadline`; may wake early.
 fn park(node: &Node, deadline: Option<Instant>, waker: &Waker) {
+    let look_until = look_until(node, deadline);
+    while look_until.is_some_and(|until| node.clock().now() < until) {
+        if node.signal().is_notified() {
+            return;
+        }
+        std::hint::spin_loop();
+    }
     if !node.signal().park(waker) {
         return;
     }
@@ -126,10 +134,21 @@ fn park(node: &Node, deadline: Option<Instant>, waker: &Waker) {
     }
 }
 
+/// Until when a node that has become idle looks for input before it sleeps; `None` if it is not to.
+fn look_until(node: &Node, deadline: Option<Instant>) -> Option<Instant> {
+    if node.linger.is_zero() {
+        return None;
+    }
+    let until = node.clock().now() + node.linger;
+    Some(deadline.map_or(until, |deadline| until.min(deadline)))
+}
+
 /// A node as a future; see [`Node::into_task`].
 pub struct NodeTask {
     /// `None` once complete.
     node: Option<Node>,
+    /// Until when the node looks for input before it sleeps, since it last had some.
+    look_until: Option<Instant>,
     sleep: Option<(Instant, Sleep)>,
 }
 
@@ -142,6 +161,32 @@ impl fmt::Debug for NodeTask {
 }
 
 impl NodeTask {
+    /// Whether there is no input and it is too early to sleep.
+    fn looks_on(&mut self) -> bool {
+        let (Some(node), Some(until)) = (&self.node, self.look_until) else {
+            return false;
+        };
+        if node.signal().is_notified() {
+            self.look_until = None;
+            return false;
+        }
+        node.clock().now() < until
+    }
+
+    /// Looks for input, for as long as the node is to linger after its last, then waits.
+    fn rest(&mut self, deadline: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.look_until.is_none()
+            && let Some(node) = &self.node
+        {
+            self.look_until = look_until(node, deadline);
+            if self.look_until.is_some() {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
+        self.wait(deadline, cx)
+    }
+
     /// Whether the node must turn again at once because `deadline` has come or a signal has.
     fn wait(&mut self, deadline: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
         let Some(node) = &self.node else {
@@ -175,6 +220,10 @@ impl Future for NodeTask {
     type Output = Node;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Node> {
+        if self.looks_on() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         for _ in 0..TURNS_PER_POLL_MAX {
             let next = self
                 .node
@@ -184,7 +233,7 @@ impl Future for NodeTask {
             match next {
                 Next::Again => {}
                 Next::Sleep(deadline) => {
-                    if self.wait(deadline, cx).is_pending() {
+                    if self.rest(deadline, cx).is_pending() {
                         return Poll::Pending;
                     }
                 }

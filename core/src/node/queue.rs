@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
@@ -92,7 +93,7 @@ impl<C> Handle<C> {
             return Err(Busy::Full(command));
         }
         let was_empty = inner.commands.is_empty();
-        inner.commands.push(command);
+        inner.commands.push_back(command);
         drop(inner);
         if was_empty {
             self.queue.ready.push(self.queue.slot);
@@ -109,14 +110,14 @@ pub(super) struct CommandQueue<C> {
 }
 
 struct Commands<C> {
-    commands: Vec<C>,
+    commands: VecDeque<C>,
     closed: bool,
 }
 
 impl<C> Default for Commands<C> {
     fn default() -> Self {
         Self {
-            commands: Vec::new(),
+            commands: VecDeque::new(),
             closed: false,
         }
     }
@@ -124,7 +125,7 @@ impl<C> Default for Commands<C> {
 
 impl<C> CommandQueue<C> {
     /// Swaps the waiting commands into `commands`, which must be empty.
-    pub(super) fn drain(&self, commands: &mut Vec<C>) {
+    pub(super) fn drain(&self, commands: &mut VecDeque<C>) {
         std::mem::swap(&mut self.inner.lock().commands, commands);
     }
 

@@ -12,6 +12,10 @@ use crate::recorder::{Recording, RecordingError};
 use crate::storage::StorageError;
 use crate::transport::Envelope;
 
+/// How many commands one turn takes for one protocol; the rest is the next turn's. While peers and the disk work on the
+/// first of a crowd of commands, the node takes the next, and no crowd holds up its neighbours for long.
+const COMMANDS_PER_TURN_MAX: usize = 1024;
+
 /// A place in a node, whatever the protocol in it.
 pub(super) trait Slot: Send {
     fn channel(&self) -> Channel;
@@ -30,6 +34,8 @@ pub(super) trait Slot: Send {
         turn: Turn,
         outbox: &mut Outbox,
     ) -> Result<(), ProtocolFailure>;
+    /// Whether inputs are left over for the next turn.
+    fn has_more(&self) -> bool;
     /// Whether events of `turn` wait for its commit.
     fn waits_for_commit(&self, turn: Turn) -> bool;
     fn emit(&mut self);
@@ -49,7 +55,10 @@ pub(super) struct TypedSlot<P: Protocol, S> {
     recording: Option<Box<Recording<P>>>,
     touched: bool,
     inbox: Inbox,
-    commands: Vec<P::Command>,
+    /// Commands taken from the queue and not yet stepped.
+    commands: VecDeque<P::Command>,
+    /// Whether commands were left over, here or in the queue.
+    has_more: bool,
     events: Vec<P::Event>,
     events_after_commit: Vec<P::Event>,
     waiting: VecDeque<(Turn, P::Event)>,
@@ -85,7 +94,8 @@ impl<P: Protocol, S> TypedSlot<P, S> {
             recording,
             touched: false,
             inbox: Inbox::default(),
-            commands: Vec::new(),
+            commands: VecDeque::new(),
+            has_more: false,
             events: Vec::new(),
             events_after_commit: Vec::new(),
             waiting: VecDeque::new(),
@@ -128,7 +138,8 @@ impl<P: Protocol, S> TypedSlot<P, S> {
         for message in self.inbox.messages.drain(..) {
             step(Input::Message(message))?;
         }
-        for command in self.commands.drain(..) {
+        let count = self.commands.len().min(COMMANDS_PER_TURN_MAX);
+        for command in self.commands.drain(..count) {
             step(Input::Command(command))?;
         }
         if std::mem::take(&mut self.inbox.timeout) {
@@ -143,6 +154,8 @@ impl<P: Protocol, S> TypedSlot<P, S> {
         }
         self.protocol = None;
         self.inbox = Inbox::default();
+        self.commands = VecDeque::new();
+        self.has_more = false;
         self.events.clear();
         self.events_after_commit.clear();
         self.queue.close();
@@ -196,10 +209,14 @@ where
         outbox: &mut Outbox,
     ) -> Result<(), ProtocolFailure> {
         self.touched = false;
-        self.queue.drain(&mut self.commands);
+        // What was left over comes first; the queue keeps what came meanwhile, and its bound.
+        let is_behind = !self.commands.is_empty();
+        if !is_behind {
+            self.queue.drain(&mut self.commands);
+        }
         let mark = outbox.mark();
         let outcome = self.run(now, turn, outbox);
-        self.commands.clear();
+        self.has_more = is_behind || !self.commands.is_empty();
         if let Err(error) = outcome {
             return Err(self.fail(error));
         }
@@ -213,6 +230,10 @@ where
                 .map(|event| (turn, event)),
         );
         Ok(())
+    }
+
+    fn has_more(&self) -> bool {
+        self.has_more
     }
 
     fn waits_for_commit(&self, turn: Turn) -> bool {

@@ -119,7 +119,7 @@ fn boot_replica(
     let mut config = RaftConfig::new(GROUP, boot.peer(), voters.iter().copied(), boot.seed());
     // Small, so that snapshots are taken and sent all the time.
     config.snapshot_log_bytes = 8 << 10;
-    config.log_keep_entries = 20;
+    config.log_cache_bytes = 2 << 10;
     let channel = config.channel();
     let storage = super::disk_of(boot)?;
     let group = RaftGroup::open(config, storage.as_ref(), LockTable::new())?;

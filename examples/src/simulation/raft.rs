@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use peaberry_consensus::{RaftCommand, RaftConfig, RaftEvent, RaftGroup, raft_message_kind};
 use peaberry_core::simulation::linearizability::Verdict;
 use peaberry_core::simulation::{Boot, BootError, FaultProfile, NetworkProfile, World};
-use peaberry_core::{Handle, Instant, Node, PeerId, Report};
+use peaberry_core::{Handle, Instant, Layered, Node, PeerId, Report};
 
 use self::clients::Clients;
 use self::machine::Registers;
@@ -169,7 +169,6 @@ fn boot(
     let mut config = RaftConfig::new(1, boot.peer(), peers.iter().copied(), boot.seed());
     // Small, so that snapshots, transfers and reads of old entries happen all the time.
     config.snapshot_log_bytes = 6 << 10;
-    config.log_keep_entries = 12;
     config.log_cache_bytes = 2 << 10;
     if contested {
         config.election_ticks = 4;
@@ -177,10 +176,10 @@ fn boot(
     let channel = config.channel();
     let machine = mutants::Mutable::new(Registers::default(), boot, mutant);
     let group = RaftGroup::open(config, storage.as_ref(), machine)?;
-    let storage = Arc::new(reached::CountedReads {
+    let storage = Arc::new(Layered::new(reached::CountedReads {
         inner: storage,
         seen: seen.clone(),
-    });
+    }));
     let reports = seen.clone();
     let mut node = Node::new(boot.transport(), storage, boot.clock()).with_report(move |report| {
         // A disk may fail to be read; raft's own state may not fall apart.

@@ -86,7 +86,7 @@ impl LockService {
         if let Some(clock) = &mut self.clock {
             clock.committed(reply.log_time_ms);
         }
-        if index > self.next_expiry.0 {
+        if index >= self.next_expiry.0 {
             self.next_expiry = (index, reply.next_expiry_ms);
         }
         Some(reply)
