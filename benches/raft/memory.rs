@@ -1,6 +1,7 @@
 //! Three replicas of ours in one process: nodes on tasks, a network and stores in memory.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use peaberry_consensus::{
@@ -12,6 +13,9 @@ use tokio::sync::mpsc;
 
 use super::Payload;
 use crate::sum::Sum;
+
+/// How long an idle node looks for input before it sleeps.
+const LINGER: Duration = Duration::from_micros(50);
 
 /// Starts three replicas on `servers`, with dispatchers on `clients`; answers the one that leads.
 pub(crate) async fn start(servers: &Handle, clients: &Handle) -> Replica {
@@ -26,7 +30,8 @@ pub(crate) async fn start(servers: &Handle, clients: &Handle) -> Replica {
         let group = RaftGroup::open(config, storage.as_ref(), Sum::default())
             .expect("an empty store holds no broken group");
         let transport = Arc::new(network.join(local));
-        let mut node = Node::new(transport, storage, Arc::new(SystemClock::new()));
+        let mut node =
+            Node::new(transport, storage, Arc::new(SystemClock::new())).with_linger(LINGER);
         let (tickets, dispatcher) = ticket_dispatcher();
         let led = led.clone();
         let commands = node.add(channel, group, move |events: &mut Vec<_>| {

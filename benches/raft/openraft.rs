@@ -1,8 +1,7 @@
-//! Three replicas of openraft in one process, set up as its own minimal benchmark does.
+//! Three replicas of openraft in one process, as its own minimal benchmark sets them up, or tuned further.
 //!
-//! The log is a deque behind a mutex that completes every append at once; a message is a call of the other replica, with
-//! the entries handed over as they are; append streams go to it whole, so that requests are pipelined. The state machine
-//! adds up what it is told. Nothing is encoded.
+//! A message is a call of the other replica, with the entries handed over as they are; an append is complete at once; the
+//! state machine adds up what it is told. Nothing is encoded.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::{self, Debug};
@@ -16,7 +15,7 @@ use openraft::alias::{EntryOf, LogIdOf, SnapshotMetaOf, SnapshotOf, StoredMember
 use openraft::base::{BoxFuture, BoxStream};
 use openraft::entry::RaftEntry;
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
-use openraft::network::RPCOption;
+use openraft::network::{RPCOption, stream_append_sequential};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, VoteRequest,
     VoteResponse,
@@ -26,12 +25,21 @@ use openraft::{
     Config, EntryPayload, LogState, OptionalSend, Raft, RaftLogReader, RaftNetworkFactory,
     RaftNetworkV2, RaftSnapshotBuilder, RaftTypeConfig,
 };
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use super::Payload;
 
+/// How the replicas keep and send their logs.
+#[derive(Clone, Copy)]
+pub(crate) enum Setup {
+    /// As openraft's own minimal benchmark does: the log is a tree, and a follower gets one request at a time.
+    OwnBenchmark,
+    /// The log is a deque, and append streams go to a follower whole, so that requests are pipelined.
+    Tuned,
+}
+
 /// Starts three replicas on the present runtime; answers the one that leads.
-pub(crate) async fn start() -> Replica {
+pub(crate) async fn start(setup: Setup) -> Replica {
     let config = Config {
         election_timeout_min: 200,
         election_timeout_max: 2000,
@@ -40,14 +48,14 @@ pub(crate) async fn start() -> Replica {
         ..Config::default()
     };
     let config = Arc::new(config.validate().expect("the values of its own benchmark"));
-    let network = Network::default();
+    let network = Network::new(setup);
     let ids = BTreeSet::from([0, 1, 2]);
     for &id in &ids {
         let replica = Raft::new(
             id,
             config.clone(),
             network.clone(),
-            Log::default(),
+            Log::new(setup),
             Machine::default(),
         );
         let replica = replica.await.expect("a fresh replica starts");
@@ -60,17 +68,31 @@ pub(crate) async fn start() -> Replica {
         .current_leader(0, "the initialised replica leads")
         .await
         .expect("an election in time");
-    Replica(first)
+    Replica {
+        leader: first,
+        network,
+    }
 }
 
 /// The leader.
 #[derive(Clone)]
-pub(crate) struct Replica(Raft<Types, Machine>);
+pub(crate) struct Replica {
+    leader: Raft<Types, Machine>,
+    network: Network,
+}
 
 impl Replica {
+    /// Stops all three.
+    pub(crate) async fn stop(self) {
+        let replicas = std::mem::take(&mut *self.network.replicas.lock());
+        for replica in replicas.into_values() {
+            replica.shutdown().await.expect("no replica has panicked");
+        }
+    }
+
     /// Proposes `payload` and waits until it is applied.
     pub(crate) async fn propose(&self, payload: Payload) {
-        self.0
+        self.leader
             .client_write(Command(payload))
             .await
             .expect("nothing fails in memory");
@@ -115,27 +137,86 @@ impl fmt::Display for Command {
 }
 
 /// The log, shared by its writer and its readers.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<LogInner>>);
+#[derive(Clone)]
+struct Log(Arc<RwLock<LogInner>>);
 
-#[derive(Default)]
+impl Log {
+    fn new(setup: Setup) -> Self {
+        Self(Arc::new(RwLock::new(LogInner {
+            vote: None,
+            purged: None,
+            entries: match setup {
+                Setup::OwnBenchmark => Entries::Tree(BTreeMap::new()),
+                Setup::Tuned => Entries::Deque(VecDeque::new()),
+            },
+        })))
+    }
+}
+
 struct LogInner {
     vote: Option<VoteOf<Types>>,
     purged: Option<LogIdOf<Types>>,
-    /// Without gaps, from the index behind `purged` on.
-    entries: VecDeque<EntryOf<Types>>,
+    entries: Entries,
 }
 
-impl LogInner {
-    fn first(&self) -> u64 {
-        self.purged.map_or(0, |purged| purged.index() + 1)
+enum Entries {
+    Tree(BTreeMap<u64, EntryOf<Types>>),
+    /// Without gaps.
+    Deque(VecDeque<EntryOf<Types>>),
+}
+
+impl Entries {
+    fn last(&self) -> Option<&EntryOf<Types>> {
+        match self {
+            Self::Tree(tree) => tree.last_key_value().map(|(_, entry)| entry),
+            Self::Deque(deque) => deque.back(),
+        }
     }
 
-    /// Where in `entries` the entry of `index` is, or would be.
-    fn place(&self, index: u64) -> usize {
-        let place = usize::try_from(index.saturating_sub(self.first()));
-        place.unwrap_or(usize::MAX).min(self.entries.len())
+    fn extend(&mut self, entries: impl IntoIterator<Item = EntryOf<Types>>) {
+        match self {
+            Self::Tree(tree) => {
+                tree.extend(entries.into_iter().map(|entry| (entry.index(), entry)))
+            }
+            Self::Deque(deque) => deque.extend(entries),
+        }
     }
+
+    fn range(&self, from: u64, to: u64) -> Vec<EntryOf<Types>> {
+        match self {
+            Self::Tree(tree) => tree
+                .range(from..to.max(from))
+                .map(|(_, entry)| entry.clone())
+                .collect(),
+            Self::Deque(deque) => {
+                let (from, to) = (place(deque, from), place(deque, to));
+                deque.range(from..to.max(from)).cloned().collect()
+            }
+        }
+    }
+
+    /// Drops the entries from `index` on.
+    fn truncate(&mut self, index: u64) {
+        match self {
+            Self::Tree(tree) => drop(tree.split_off(&index)),
+            Self::Deque(deque) => deque.truncate(place(deque, index)),
+        }
+    }
+
+    /// Drops the entries before `index`.
+    fn discard(&mut self, index: u64) {
+        match self {
+            Self::Tree(tree) => *tree = tree.split_off(&index),
+            Self::Deque(deque) => drop(deque.drain(..place(deque, index))),
+        }
+    }
+}
+
+/// Where in `deque` the entry of `index` is, or would be.
+fn place(deque: &VecDeque<EntryOf<Types>>, index: u64) -> usize {
+    let first = deque.front().map_or(index, RaftEntry::index);
+    let place = usize::try_from(index.saturating_sub(first));
+    place.unwrap_or(usize::MAX).min(deque.len())
 }
 
 impl RaftLogReader<Types> for Log {
@@ -143,23 +224,21 @@ impl RaftLogReader<Types> for Log {
         &mut self,
         range: RB,
     ) -> io::Result<Vec<EntryOf<Types>>> {
-        let log = self.0.lock();
-        let start = match range.start_bound() {
+        let from = match range.start_bound() {
             Bound::Included(&index) => index,
             Bound::Excluded(&index) => index + 1,
             Bound::Unbounded => 0,
         };
-        let end = match range.end_bound() {
+        let to = match range.end_bound() {
             Bound::Included(&index) => index + 1,
             Bound::Excluded(&index) => index,
             Bound::Unbounded => u64::MAX,
         };
-        let (start, end) = (log.place(start), log.place(end));
-        Ok(log.entries.range(start..end.max(start)).cloned().collect())
+        Ok(self.0.read().entries.range(from, to))
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<VoteOf<Types>>> {
-        Ok(self.0.lock().vote)
+        Ok(self.0.read().vote)
     }
 }
 
@@ -167,10 +246,10 @@ impl RaftLogStorage<Types> for Log {
     type LogReader = Self;
 
     async fn get_log_state(&mut self) -> io::Result<LogState<Types>> {
-        let log = self.0.lock();
+        let log = self.0.read();
         Ok(LogState {
             last_purged_log_id: log.purged,
-            last_log_id: log.entries.back().map(RaftEntry::log_id).or(log.purged),
+            last_log_id: log.entries.last().map(RaftEntry::log_id).or(log.purged),
         })
     }
 
@@ -179,7 +258,7 @@ impl RaftLogStorage<Types> for Log {
     }
 
     async fn save_vote(&mut self, vote: &VoteOf<Types>) -> io::Result<()> {
-        self.0.lock().vote = Some(*vote);
+        self.0.write().vote = Some(*vote);
         Ok(())
     }
 
@@ -188,22 +267,20 @@ impl RaftLogStorage<Types> for Log {
         I: IntoIterator<Item = EntryOf<Types>> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        self.0.lock().entries.extend(entries);
+        self.0.write().entries.extend(entries);
         callback.io_completed(Ok(()));
         Ok(())
     }
 
     async fn truncate_after(&mut self, last: Option<LogIdOf<Types>>) -> io::Result<()> {
-        let mut log = self.0.lock();
-        let kept = log.place(last.map_or(0, |last| last.index() + 1));
-        log.entries.truncate(kept);
+        let kept = last.map_or(0, |last| last.index() + 1);
+        self.0.write().entries.truncate(kept);
         Ok(())
     }
 
     async fn purge(&mut self, last: LogIdOf<Types>) -> io::Result<()> {
-        let mut log = self.0.lock();
-        let gone = log.place(last.index() + 1);
-        log.entries.drain(..gone);
+        let mut log = self.0.write();
+        log.entries.discard(last.index() + 1);
         log.purged = Some(last);
         Ok(())
     }
@@ -290,12 +367,20 @@ impl RaftSnapshotBuilder<Types> for Machine {
 }
 
 /// Every replica, by its id.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Network {
+    setup: Setup,
     replicas: Arc<Mutex<BTreeMap<u64, Raft<Types, Machine>>>>,
 }
 
 impl Network {
+    fn new(setup: Setup) -> Self {
+        Self {
+            setup,
+            replicas: Arc::default(),
+        }
+    }
+
     fn get(&self, id: u64) -> Raft<Types, Machine> {
         let replicas = self.replicas.lock();
         replicas.get(&id).expect("all replicas are started").clone()
@@ -307,6 +392,7 @@ impl RaftNetworkFactory<Types> for Network {
 
     async fn new_client(&mut self, target: u64, (): &()) -> Connection {
         Connection {
+            setup: self.setup,
             target: self.get(target),
         }
     }
@@ -314,6 +400,7 @@ impl RaftNetworkFactory<Types> for Network {
 
 /// Calls of one replica.
 struct Connection {
+    setup: Setup,
     target: Raft<Types, Machine>,
 }
 
@@ -332,11 +419,14 @@ impl RaftNetworkV2<Types> for Connection {
     fn stream_append<'s, S>(
         &'s mut self,
         requests: S,
-        _option: RPCOption,
+        option: RPCOption,
     ) -> BoxFuture<'s, Result<AppendAnswers<'s>, RPCError<Types>>>
     where
         S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
     {
+        if let Setup::OwnBenchmark = self.setup {
+            return stream_append_sequential(self, requests, option);
+        }
         let answers = self.target.stream_append(requests);
         let answers = answers.map_err(|error| Unreachable::new(&error).into());
         Box::pin(async move { Ok(answers.boxed()) })
