@@ -37,9 +37,8 @@ impl Amount {
 
     /// `wei` of an EVM chain's own coin: 18 decimals.
     #[must_use]
-    pub fn wei(wei: impl TryInto<U256, Error: fmt::Debug>) -> Self {
-        let units = wei.try_into().expect("an unsigned integer fits 256 bits");
-        Self::new(units, 18)
+    pub fn wei(wei: u128) -> Self {
+        Self::new(U256::from(wei), 18)
     }
 
     /// `lamports` of SOL: 9 decimals.
@@ -248,8 +247,8 @@ mod tests {
             Err(ChainError::AmountOverflow { bits: 256 })
         ));
         assert!(
-            Amount::wei(U256::MAX)
-                .checked_add(Amount::wei(1_u64))
+            Amount::new(U256::MAX, 18)
+                .checked_add(Amount::wei(1))
                 .is_err()
         );
         assert!(
@@ -257,7 +256,7 @@ mod tests {
                 .checked_sub(Amount::lamports(1))
                 .is_err()
         );
-        assert!(Amount::lamports(1).checked_add(Amount::wei(1_u64)).is_err());
+        assert!(Amount::lamports(1).checked_add(Amount::wei(1)).is_err());
         assert!(Amount::new(U256::from(1) << 64, 9).to_u64().is_err());
         assert_eq!(Amount::lamports(u64::MAX).to_u64().unwrap(), u64::MAX);
     }

@@ -68,9 +68,7 @@ impl ChainId {
     #[must_use]
     pub fn evm(number: u64) -> Self {
         assert!(number != 0, "an EVM chain's number is not zero");
-        format!("eip155:{number}")
-            .parse()
-            .expect("a positive number is a valid reference")
+        Self::constant(&format!("eip155:{number}"))
     }
 
     /// The Solana cluster with this genesis hash: its name is the first 32 characters in base 58.
@@ -78,9 +76,8 @@ impl ChainId {
     pub fn solana(genesis_hash: &[u8; 32]) -> Self {
         let hash = bs58::encode(genesis_hash).into_string();
         let reference = hash.get(..REFERENCE_BYTES_MAX).unwrap_or(&hash);
-        format!("solana:{reference}")
-            .parse()
-            .expect("base 58 is a subset of a reference's characters")
+        // Base 58 is a subset of the characters of a reference.
+        Self::constant(&format!("solana:{reference}"))
     }
 
     /// The whole name.
@@ -88,8 +85,9 @@ impl ChainId {
     pub fn as_str(&self) -> &str {
         let length = self.text.iter().position(|&byte| byte == 0);
         let text = self.text.get(..length.unwrap_or(BYTES_MAX));
+        // Always ASCII: only parsed names get here.
         text.and_then(|text| str::from_utf8(text).ok())
-            .expect("a chain id is made of ASCII")
+            .unwrap_or_default()
     }
 
     /// What stands before the colon.
@@ -124,11 +122,10 @@ impl ChainId {
     }
 
     fn split(&self) -> (&str, &str) {
-        self.as_str()
-            .split_once(':')
-            .expect("a chain id has a colon")
+        self.as_str().split_once(':').unwrap_or_default()
     }
 
+    /// `name` is valid, and so not too long.
     const fn constant(name: &str) -> Self {
         let bytes = name.as_bytes();
         let mut text = [0; BYTES_MAX];

@@ -28,6 +28,12 @@ pub enum ChainError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// Not a URL of an endpoint. Nothing was sent. The URL itself may hold a key, so it is not repeated.
+    #[error("the endpoint's URL cannot be used: {reason}")]
+    InvalidUrl {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// Not a transaction's id. Nothing was sent.
     #[error("{text:?} is no transaction id: expected 32 bytes of hex or 64 of base 58")]
     InvalidTxId {
@@ -124,10 +130,10 @@ pub enum ChainError {
         what: String,
     },
     /// The account cannot pay. Nothing was sent.
-    #[error("{account} cannot pay: {detail}")]
+    #[error("the account cannot pay{}: {detail}", account.map(|account| format!(" ({account})")).unwrap_or_default())]
     InsufficientFunds {
-        /// Who.
-        account: Address,
+        /// Who, where known.
+        account: Option<Address>,
         /// What is missing, or the node's words.
         detail: String,
     },

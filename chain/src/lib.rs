@@ -8,8 +8,11 @@ mod asset;
 mod block;
 mod chain_id;
 mod client;
+mod deadline;
 mod error;
 pub mod evm;
+#[cfg(feature = "http")]
+mod http;
 mod intent;
 mod log;
 mod signer;
@@ -26,6 +29,8 @@ pub use block::{Block, BlockAt, Finality, FinalityPolicy};
 pub use chain_id::{ChainFamily, ChainId};
 pub use client::ChainClient;
 pub use error::{ChainError, Revert, Sent};
+#[cfg(feature = "http")]
+pub use http::{HttpEndpoint, HttpOptions};
 pub use intent::{CallRequest, Estimate, Intent};
 pub use log::{Log, LogFilter, LogRange};
 pub use signer::{Payload, Signature, Signer};
