@@ -18,6 +18,8 @@ mod log;
 mod signer;
 mod status;
 mod transaction_id;
+#[cfg(feature = "wallet")]
+pub mod wallet;
 
 pub use account::AccountId;
 pub use address::{Address, SolanaAddress};
