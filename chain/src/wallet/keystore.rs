@@ -234,7 +234,7 @@ fn stretch(
             "its scrypt parameters are none, or cost more than 1 GiB",
         ));
     }
-    let scrypt = scrypt::Params::new(log_n, params.r, params.p, params.dklen)
+    let scrypt = scrypt::Params::new(log_n, params.r, params.p)
         .map_err(|error| invalid("key file", &error))?;
     let mut stretched = Zeroizing::new([0; 32]);
     scrypt::scrypt(password.as_bytes(), salt, &scrypt, &mut *stretched)
