@@ -110,7 +110,7 @@ impl Wallet {
         let parsed = path
             .parse()
             .map_err(|error: bip32::Error| invalid("path", &error))?;
-        let key = bip32::XPrv::derive_from_path(&*self.seed, &parsed)
+        let key = bip32::XPrv::derive_from_path(self.seed.as_slice(), &parsed)
             .map_err(|error| invalid("path", &error))?;
         Ok(EvmKey::new(key.private_key().clone()))
     }
@@ -173,7 +173,7 @@ mod tests {
         ];
         for (phrase, seed) in vectors {
             let wallet = Wallet::from_phrase(phrase, "TREZOR").unwrap();
-            assert_eq!(hex::encode(&*wallet.seed), seed);
+            assert_eq!(hex::encode(wallet.seed.as_slice()), seed);
         }
     }
 
@@ -192,7 +192,7 @@ mod tests {
         );
         let key = wallet.evm_key(0).unwrap();
         assert_eq!(
-            hex::encode(&*key.reveal()),
+            hex::encode(key.reveal().as_slice()),
             "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
         );
     }

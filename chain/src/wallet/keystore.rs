@@ -178,7 +178,7 @@ impl EvmKey {
                 cipherparams: CipherParams {
                     iv: hex::encode(iv),
                 },
-                ciphertext: hex::encode(&*secret),
+                ciphertext: hex::encode(secret.as_slice()),
                 kdf: "scrypt".into(),
                 mac: hex::encode(mac(&stretched, &*secret)),
                 kdfparams: params,
@@ -303,7 +303,7 @@ mod tests {
     fn the_published_file_opens() {
         let key = EvmKey::from_keystore(PUBLISHED.as_bytes(), "testpassword").unwrap();
         assert_eq!(
-            hex::encode(&*key.reveal()),
+            hex::encode(key.reveal().as_slice()),
             "7a28b5ba57c53603b0b07b56bba752f7784bf506fa95edc395f5cf6c7514fe9d"
         );
     }
