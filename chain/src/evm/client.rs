@@ -112,31 +112,21 @@ impl EvmClient {
     ///
     /// The node could not be asked. Nothing was sent.
     pub async fn fees(&self) -> Result<Fees, ChainError> {
-        let history = self.rpc.fee_history(FEE_BLOCKS, &[TIP_PERCENTILE]).await?;
-        let to_u128 = |price: U256| {
-            u128::try_from(price).map_err(|_too_large| ChainError::Malformed {
-                doing: "eth_feeHistory",
-                reason: "a price of more than 128 bits".into(),
-                sent: Sent::No,
-            })
-        };
-        let base_fee = to_u128(history.next_base_fee())?;
-        let mut tips: Vec<U256> = history.tips.iter().flatten().copied().collect();
-        tips.sort_unstable();
-        let tip = to_u128(tips.get(tips.len() / 2).copied().unwrap_or_default())?;
-        let sum = |tip: u128| base_fee.saturating_mul(2).saturating_add(tip);
-        Ok(match self.network.fees {
+        match self.network.fees {
             FeeModel::Eip1559 { tip_min } => {
-                let tip_max = tip.max(tip_min);
-                Fees::Eip1559 {
-                    fee_max: sum(tip_max),
+                let history = self.rpc.fee_history(FEE_BLOCKS, &[TIP_PERCENTILE]).await?;
+                let base_fee = price(history.next_base_fee(), "eth_feeHistory")?;
+                let tip_max = price(history.median_tip(), "eth_feeHistory")?.max(tip_min);
+                Ok(Fees::Eip1559 {
+                    fee_max: base_fee.saturating_mul(2).saturating_add(tip_max),
                     tip_max,
-                }
+                })
             }
-            FeeModel::Legacy => Fees::Legacy {
-                gas_price: sum(tip),
-            },
-        })
+            FeeModel::Legacy => {
+                let gas_price = price(self.rpc.gas_price().await?, "eth_gasPrice")?;
+                Ok(Fees::Legacy { gas_price })
+            }
+        }
     }
 
     /// What `intent` is on this chain: nonce, fees and gas are the node's view of this moment. Signs nothing.
@@ -336,6 +326,14 @@ impl EvmClient {
             },
         })
     }
+}
+
+fn price(price: U256, doing: &'static str) -> Result<u128, ChainError> {
+    u128::try_from(price).map_err(|_too_large| ChainError::Malformed {
+        doing,
+        reason: "a price of more than 128 bits".into(),
+        sent: Sent::No,
+    })
 }
 
 fn in_wei(amount: Amount) -> Result<U256, ChainError> {

@@ -242,6 +242,10 @@ impl EvmRpc for JsonRpc {
         Ok(history.into())
     }
 
+    async fn gas_price(&self) -> Result<U256, ChainError> {
+        self.ask("eth_gasPrice", (), Asked::Read).await
+    }
+
     async fn broadcast(&self, raw: &[u8]) -> Result<B256, ChainError> {
         const DOING: &str = "eth_sendRawTransaction";
         let hash = keccak256(raw);

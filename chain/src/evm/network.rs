@@ -43,7 +43,7 @@ pub enum FeeModel {
         /// The least tip that nodes of the chain take, in wei a unit of gas.
         tip_min: u128,
     },
-    /// One price: the same sum, in transactions of the old kind.
+    /// One price, the node's own (`eth_gasPrice`), in transactions of the old kind (EIP-155).
     Legacy,
 }
 

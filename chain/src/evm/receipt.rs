@@ -61,4 +61,11 @@ impl FeeHistory {
     pub fn next_base_fee(&self) -> U256 {
         self.base_fees.last().copied().unwrap_or_default()
     }
+    /// The median of the tips, of all blocks and percentiles together; zero where there are none.
+    #[must_use]
+    pub fn median_tip(&self) -> U256 {
+        let mut tips: Vec<U256> = self.tips.iter().flatten().copied().collect();
+        tips.sort_unstable();
+        tips.get(tips.len() / 2).copied().unwrap_or_default()
+    }
 }

@@ -68,6 +68,17 @@ pub trait EvmRpc: Send + Sync {
     /// The node could not be asked.
     async fn fee_history(&self, blocks: u16, percentiles: &[u8]) -> Result<FeeHistory, ChainError>;
 
+    /// What the node would pay for a unit of gas now, in wei: for chains that know one price. Unless a node has an
+    /// answer of its own, the next base fee and the median of recent tips.
+    ///
+    /// # Errors
+    ///
+    /// The node could not be asked.
+    async fn gas_price(&self) -> Result<U256, ChainError> {
+        let history = self.fee_history(10, &[50]).await?;
+        Ok(history.next_base_fee().saturating_add(history.median_tip()))
+    }
+
     /// Gives the node a signed transaction to spread, and returns its hash. A node that knows it already has it: that
     /// is a success.
     ///
