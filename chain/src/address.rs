@@ -97,6 +97,14 @@ impl Address {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SolanaAddress(pub [u8; 32]);
 
+impl SolanaAddress {
+    /// The address written as `text`, for constants.
+    #[cfg(feature = "solana")]
+    pub(crate) const fn constant(text: &str) -> Self {
+        Self(bs58::decode(text.as_bytes()).into_array_const_unwrap())
+    }
+}
+
 impl FromStr for SolanaAddress {
     type Err = ChainError;
 

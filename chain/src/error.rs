@@ -163,6 +163,13 @@ pub enum ChainError {
         /// The attempt, where known.
         transaction: Option<TxId>,
     },
+    /// The very same transaction was submitted before: the same transfer, dated by the same block (Solana). Nothing more
+    /// was sent: to do it twice, try again after the next block; otherwise ask for its status.
+    #[error("{transaction} was submitted already: to do the same twice, wait for the next block")]
+    AlreadySubmitted {
+        /// The transaction.
+        transaction: TxId,
+    },
     /// The node said no, in words that this crate does not know.
     #[error("the node refused {doing}: {message} (code {code})")]
     Refused {
@@ -240,6 +247,29 @@ pub enum ChainError {
         /// How many equal answers it takes.
         wanted: usize,
     },
+    /// The node is behind its chain, or still starting: wait, or ask another. Nothing was sent.
+    #[error("the node is not in step with its chain: {message}")]
+    NotSynced {
+        /// The node's words.
+        message: String,
+    },
+    /// A transaction larger than the chain takes: do less in one. Nothing was sent.
+    #[error("the transaction of {bytes} bytes is over the chain's limit of {bytes_max}")]
+    TransactionTooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The chain's limit.
+        bytes_max: usize,
+    },
+    /// A contract's ABI does not fit: not an ABI, no such function, arguments of other types, an answer or event that
+    /// does not decode. Nothing was sent.
+    #[error("{what} does not fit the contract's ABI: {reason}")]
+    Abi {
+        /// The function, event or file.
+        what: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The store failed; whether this changed anything its own error says.
     #[error("the store failed")]
     Storage(#[from] peaberry_core::StorageError),
@@ -281,6 +311,7 @@ impl ChainError {
                 | Self::Connection { .. }
                 | Self::Malformed { .. }
                 | Self::NoQuorum { .. }
+                | Self::NotSynced { .. }
         )
     }
 

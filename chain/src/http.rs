@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
@@ -14,7 +15,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use parking_lot::Mutex;
 use peaberry_core::{Clock, Instant, SystemClock};
 
-use crate::ChainError;
+use crate::{ChainError, RpcTransport, TransportFailure};
 
 #[cfg(feature = "https")]
 type Connector = hyper_rustls::HttpsConnector<HttpConnector>;
@@ -63,22 +64,6 @@ struct Inner {
     not_before: Mutex<Instant>,
 }
 
-/// Why a POST brought no answer.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum HttpFailure {
-    #[error("could not connect")]
-    Connect(#[source] hyper_util::client::legacy::Error),
-    #[error("the connection broke")]
-    Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("over the limit of {0} bytes")]
-    TooLarge(usize),
-    #[error("rate limited")]
-    RateLimited(Duration),
-    // Nodes also wrap their JSON-RPC errors into other statuses than 200: the body may be an answer.
-    #[error("the status is {status}")]
-    Status { status: u16, body: Bytes },
-}
-
 impl HttpEndpoint {
     /// The endpoint at `url`: `http://…`, and with feature `https` also `https://…`. Does not connect yet.
     ///
@@ -120,7 +105,7 @@ impl HttpEndpoint {
     }
 
     /// Sends `body` once and reads the answer, within bounds.
-    pub(crate) async fn post(&self, body: Bytes) -> Result<Bytes, HttpFailure> {
+    pub(crate) async fn post(&self, body: Bytes) -> Result<Bytes, TransportFailure> {
         self.expect_welcome()?;
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
@@ -129,9 +114,9 @@ impl HttpEndpoint {
         let response = self.inner.client.request(request).await;
         let response = response.map_err(|error| {
             if error.is_connect() {
-                HttpFailure::Connect(error)
+                TransportFailure::Connect(Arc::new(error))
             } else {
-                HttpFailure::Broken(Box::new(error))
+                TransportFailure::Broken(Arc::new(error))
             }
         })?;
         let status = response.status();
@@ -142,25 +127,25 @@ impl HttpEndpoint {
         if status.is_success() {
             return Ok(answer);
         }
-        Err(HttpFailure::Status {
+        Err(TransportFailure::Status {
             status: status.as_u16(),
-            body: answer,
+            body: answer.into(),
         })
     }
 
-    async fn read(&self, mut body: hyper::body::Incoming) -> Result<Bytes, HttpFailure> {
+    async fn read(&self, mut body: hyper::body::Incoming) -> Result<Bytes, TransportFailure> {
         let bytes_max = self.inner.options.answer_bytes_max;
         let mut first: Option<Bytes> = None;
         let mut all = Vec::new();
         let mut length = 0_usize;
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| HttpFailure::Broken(Box::new(error)))?;
+            let frame = frame.map_err(|error| TransportFailure::Broken(Arc::new(error)))?;
             let Ok(chunk) = frame.into_data() else {
                 continue;
             };
             length = length.saturating_add(chunk.len());
             if length > bytes_max {
-                return Err(HttpFailure::TooLarge(bytes_max));
+                return Err(TransportFailure::TooLarge(bytes_max));
             }
             match first.take() {
                 None if all.is_empty() => first = Some(chunk),
@@ -174,15 +159,15 @@ impl HttpEndpoint {
         Ok(first.unwrap_or_else(|| all.into()))
     }
 
-    fn expect_welcome(&self) -> Result<(), HttpFailure> {
+    fn expect_welcome(&self) -> Result<(), TransportFailure> {
         let not_before = *self.inner.not_before.lock();
         match not_before.since(self.inner.clock.now()) {
             Duration::ZERO => Ok(()),
-            remaining => Err(HttpFailure::RateLimited(remaining)),
+            remaining => Err(TransportFailure::RateLimited(remaining)),
         }
     }
 
-    fn back_off(&self, headers: &HeaderMap) -> HttpFailure {
+    fn back_off(&self, headers: &HeaderMap) -> TransportFailure {
         let after = headers
             .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok())
@@ -191,7 +176,17 @@ impl HttpEndpoint {
             .min(RETRY_AFTER_MAX);
         let mut not_before = self.inner.not_before.lock();
         *not_before = (*not_before).max(self.inner.clock.now() + after);
-        HttpFailure::RateLimited(after)
+        TransportFailure::RateLimited(after)
+    }
+}
+
+#[async_trait]
+impl RpcTransport for HttpEndpoint {
+    async fn exchange(
+        &self,
+        request: alloy_primitives::Bytes,
+    ) -> Result<alloy_primitives::Bytes, TransportFailure> {
+        self.post(request.0).await.map(Into::into)
     }
 }
 

@@ -16,8 +16,13 @@ mod http;
 mod intent;
 mod log;
 mod signer;
+#[cfg(feature = "solana")]
+pub mod solana;
 mod status;
 mod transaction_id;
+#[cfg(any(feature = "http", feature = "solana"))]
+mod transport;
+mod wait;
 #[cfg(feature = "wallet")]
 pub mod wallet;
 
@@ -38,3 +43,5 @@ pub use log::{Log, LogFilter, LogRange};
 pub use signer::{Payload, Signature, Signer};
 pub use status::TransactionStatus;
 pub use transaction_id::TxId;
+#[cfg(any(feature = "http", feature = "solana"))]
+pub use transport::{RpcTransport, TransportFailure};

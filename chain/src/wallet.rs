@@ -3,6 +3,7 @@
 mod evm_key;
 #[cfg(feature = "keystore")]
 mod keystore;
+#[cfg(feature = "solana")]
 mod slip10;
 #[cfg(feature = "solana")]
 mod solana_key;

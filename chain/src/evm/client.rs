@@ -9,10 +9,10 @@ use alloy_primitives::{Address as EvmAddress, Bytes, U256};
 use async_trait::async_trait;
 use futures_util::future::try_join3;
 use parking_lot::Mutex;
-use peaberry_core::{Clock, Instant, SystemClock};
+use peaberry_core::{Clock, SystemClock};
 
 use super::{EvmNetwork, EvmRpc, FeeModel, Fees, Receipt, SignedTransaction, Transaction, erc20};
-use crate::deadline::within;
+use crate::wait::wait_for;
 use crate::{
     Address, Amount, Asset, Block, BlockAt, CallRequest, ChainClient, ChainError, ChainId,
     Estimate, Finality, FinalityPolicy, Intent, Log, LogFilter, LogRange, Revert, Sent, Signer,
@@ -24,7 +24,6 @@ const GAS_MARGIN_PERCENT: u64 = 20;
 const FEE_BLOCKS: u16 = 10;
 const TIP_PERCENTILE: u8 = 50;
 const TOKENS_KNOWN_MAX: usize = 4096;
-const WAIT_FIRST: Duration = Duration::from_millis(4);
 const WAIT_MIN: Duration = Duration::from_millis(25);
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
@@ -185,39 +184,8 @@ impl EvmClient {
         until: Finality,
         patience: Duration,
     ) -> Result<TransactionStatus, ChainError> {
-        let reached = self.wait_for_ever(id, until);
-        within(&*self.clock, patience, reached)
-            .await
-            .unwrap_or(Err(ChainError::TimedOut {
-                doing: "the wait for a transaction",
-                after: patience,
-                sent: Sent::Maybe(Some(id)),
-            }))
-    }
-
-    async fn wait_for_ever(
-        &self,
-        id: TxId,
-        until: Finality,
-    ) -> Result<TransactionStatus, ChainError> {
-        let most = (self.network.block_time / 8).clamp(WAIT_MIN, WAIT_MAX);
-        let mut pause = WAIT_FIRST;
-        loop {
-            let asked = self.clock.now();
-            let not_before = match self.status(id).await {
-                Ok(status) if is_reached(&status, until) => return Ok(status),
-                Ok(_) => asked + pause,
-                Err(ChainError::RateLimited { retry_after }) => self.clock.now() + retry_after,
-                Err(error) if error.is_retryable() => self.clock.now() + most,
-                Err(error) => return Err(error),
-            };
-            self.pause_until(not_before).await;
-            pause = (pause * 3 / 2).min(most);
-        }
-    }
-
-    async fn pause_until(&self, at: Instant) {
-        self.clock.sleep_until(at).await;
+        let pause_max = (self.network.block_time / 8).clamp(WAIT_MIN, WAIT_MAX);
+        wait_for(self, &*self.clock, pause_max, id, until, patience).await
     }
 
     async fn gas_limit(&self, request: &CallRequest) -> Result<u64, ChainError> {
@@ -344,20 +312,6 @@ fn in_wei(amount: Amount) -> Result<U256, ChainError> {
         });
     }
     Ok(amount.units())
-}
-
-fn is_reached(status: &TransactionStatus, until: Finality) -> bool {
-    let depth_wanted = match until {
-        Finality::Latest => 0,
-        Finality::Depth(depth) => depth,
-        Finality::Final => return status.is_settled(),
-    };
-    match status {
-        TransactionStatus::Included { depth, .. } | TransactionStatus::Reverted { depth, .. } => {
-            *depth >= depth_wanted || status.is_settled()
-        }
-        status => status.is_settled(),
-    }
 }
 
 #[async_trait]

@@ -7,7 +7,7 @@ use alloy_transport::{TransportError, TransportErrorKind, TransportFut};
 use bytes::Bytes;
 use tower_service::Service;
 
-use crate::http::{HttpEndpoint, HttpFailure};
+use crate::{HttpEndpoint, TransportFailure};
 
 /// An [`HttpEndpoint`] as a transport of alloy's.
 #[derive(Clone, Debug)]
@@ -43,11 +43,10 @@ impl Service<RequestPacket> for HttpTransport {
                         text: String::new(),
                     })
                 }
-                Err(HttpFailure::Status { status, body }) => {
-                    serde_json::from_slice(&body).map_err(|_no_answer| {
-                        TransportErrorKind::custom(HttpFailure::Status { status, body })
-                    })
-                }
+                Err(TransportFailure::Status { status, body }) => serde_json::from_slice(&body)
+                    .map_err(|_no_answer| {
+                        TransportErrorKind::custom(TransportFailure::Status { status, body })
+                    }),
                 Err(failure) => Err(TransportErrorKind::custom(failure)),
             }
         })

@@ -19,9 +19,9 @@ use super::json::{
 use super::refusal::{Asked, NodeError};
 use super::{EvmRpc, FeeHistory, Receipt, SeenTransaction};
 use crate::deadline::within;
-use crate::http::{HttpEndpoint, HttpFailure, HttpOptions};
 use crate::{
-    Block, BlockAt, CallRequest, ChainError, ChainId, Log, LogFilter, LogRange, Sent, TxId,
+    Block, BlockAt, CallRequest, ChainError, ChainId, HttpEndpoint, HttpOptions, Log, LogFilter,
+    LogRange, Sent, TransportFailure, TxId,
 };
 
 /// How long a node may take to answer, unless told otherwise.
@@ -142,25 +142,15 @@ const fn sent(asked: Asked) -> Sent {
 }
 
 fn explain_transport(kind: TransportErrorKind, doing: &'static str, asked: Asked) -> ChainError {
-    let connection =
-        |sent, source: Arc<dyn std::error::Error + Send + Sync>| ChainError::Connection {
-            doing,
-            sent,
-            source,
-        };
+    let connection = |source: Arc<dyn std::error::Error + Send + Sync>| ChainError::Connection {
+        doing,
+        sent: sent(asked),
+        source,
+    };
     match kind {
-        TransportErrorKind::Custom(error) => match error.downcast::<HttpFailure>() {
-            Ok(failure) => match *failure {
-                HttpFailure::RateLimited(retry_after) => ChainError::RateLimited { retry_after },
-                HttpFailure::TooLarge(bytes_max) => ChainError::TooLarge {
-                    doing,
-                    bytes_max,
-                    sent: sent(asked),
-                },
-                failure @ HttpFailure::Connect(_) => connection(Sent::No, Arc::new(failure)),
-                failure => connection(sent(asked), Arc::new(failure)),
-            },
-            Err(error) => connection(sent(asked), Arc::from(error)),
+        TransportErrorKind::Custom(error) => match error.downcast::<TransportFailure>() {
+            Ok(failure) => failure.into_chain_error(doing, sent(asked)),
+            Err(error) => connection(Arc::from(error)),
         },
         TransportErrorKind::HttpErrorWithRetryAfter { error, retry_after }
             if error.status == 429 =>
@@ -170,7 +160,7 @@ fn explain_transport(kind: TransportErrorKind, doing: &'static str, asked: Asked
         TransportErrorKind::HttpError(error) if error.status == 429 => ChainError::RateLimited {
             retry_after: Duration::from_secs(1),
         },
-        kind => connection(sent(asked), Arc::new(kind)),
+        kind => connection(Arc::new(kind)),
     }
 }
 
