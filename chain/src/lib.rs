@@ -8,6 +8,8 @@ mod asset;
 mod block;
 mod chain_id;
 mod client;
+#[cfg(feature = "contract")]
+pub mod contract;
 mod deadline;
 mod error;
 pub mod evm;
@@ -15,6 +17,7 @@ pub mod evm;
 mod http;
 mod intent;
 mod log;
+mod multi;
 mod signer;
 #[cfg(feature = "solana")]
 pub mod solana;
@@ -40,6 +43,7 @@ pub use error::{ChainError, Revert, Sent};
 pub use http::{HttpEndpoint, HttpOptions};
 pub use intent::{CallRequest, Estimate, Intent};
 pub use log::{Log, LogFilter, LogRange};
+pub use multi::{Holding, MultiChain};
 pub use signer::{Payload, Signature, Signer};
 pub use status::TransactionStatus;
 pub use transaction_id::TxId;
