@@ -18,6 +18,9 @@ const EMPTY: u8 = 0;
 /// Commands of an application, at least one.
 const COMMANDS: u8 = 1;
 
+const BEYOND_THE_END: Misbehaviour =
+    Misbehaviour::Malformed("entries beyond the last index there can be");
+
 /// The longest entry in bytes: the longest command and its length.
 const ENTRY_BYTES_LIMIT: usize = COMMAND_BYTES_LIMIT + 8;
 
@@ -111,15 +114,17 @@ pub(super) fn encode_framed(entry: &Entry, out: &mut Vec<u8>) {
     wire::put_bytes(out, &entry.data);
 }
 
-/// Reads `count` entries from `first` on. Their commands are copied: slices of the message would keep the transport's
+/// Reads `count` entries behind the index `before`. Their commands are copied: slices of the message would keep the transport's
 /// whole read buffer alive for as long as they stay in the log.
 pub(super) fn decode_framed(
-    first: u64,
+    before: u64,
     count: usize,
     reader: &mut Reader<'_>,
 ) -> Result<Vec<Entry>, Misbehaviour> {
     let mut entries = Vec::with_capacity(count);
-    for index in (first..).take(count) {
+    let mut index = before;
+    for _ in 0..count {
+        index = index.checked_add(1).ok_or(BEYOND_THE_END)?;
         let (kind, term) = decode_head(reader)?;
         let commands = reader.bytes(ENTRY_BYTES_LIMIT).map_err(cut_short)?;
         check_commands(kind, commands)?;

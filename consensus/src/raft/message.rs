@@ -219,7 +219,7 @@ fn decode_raft(
 fn decode_entries(before: u64, reader: &mut Reader<'_>) -> Result<Vec<Entry>, Misbehaviour> {
     let count_max = reader.rest().len() / entry::FRAMED_BYTES_MIN;
     let count = reader.length(count_max).map_err(cut_short)?;
-    entry::decode_framed(before.saturating_add(1), count, reader)
+    entry::decode_framed(before, count, reader)
 }
 
 impl SnapshotChunk {
@@ -279,6 +279,20 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn entries_beyond_the_last_index_are_refused() {
+        let [from, to] = [1, 2].map(|id| PeerId::new(id).unwrap());
+        let mut append = Message {
+            index: u64::MAX - 1,
+            entries: vec![Entry::default(); 2].into(),
+            ..Message::default()
+        };
+        append.set_msg_type(MessageType::MsgAppend);
+        let bytes = encode_raft(&append).unwrap();
+        let refused = RaftMessage::decode(from, to, &bytes).unwrap_err();
+        assert!(refused.to_string().contains("last index"), "{refused}");
+    }
 
     proptest! {
         #[test]
