@@ -10,7 +10,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(not(feature = "simulation"))]
+use self::committer::Committer;
 use self::committer::{CommitThread, TURNS_IN_FLIGHT_MAX};
+#[cfg(feature = "simulation")]
+pub(crate) use self::committer::{Committer, commit_group};
 pub use self::host::{NodeTask, NodeThread};
 use self::queue::Ready;
 pub use self::queue::{Busy, Handle};
@@ -92,7 +96,7 @@ pub struct Node {
     now: Instant,
     outbox: Outbox,
     arrived: Arrived,
-    committer: Option<CommitThread>,
+    committer: Option<Box<dyn Committer>>,
     in_flight: VecDeque<Waiting>,
     /// Slots whose events wait for this turn's commit.
     emitters: Vec<usize>,
@@ -230,11 +234,19 @@ impl Node {
     ///
     /// The thread could not be started.
     pub fn with_commit_thread(mut self) -> std::io::Result<Self> {
-        self.committer = Some(CommitThread::start(
-            self.storage.clone(),
-            self.signal.clone(),
-        )?);
+        let thread = CommitThread::start(self.storage.clone(), self.signal.clone())?;
+        self.committer = Some(Box::new(thread));
         Ok(self)
+    }
+
+    /// Commits by what `start` makes of the node's store and signal.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn with_committer<C: Committer + 'static>(
+        mut self,
+        start: impl FnOnce(Arc<dyn Storage>, Arc<Signal>) -> C,
+    ) -> Self {
+        self.committer = Some(Box::new(start(self.storage.clone(), self.signal.clone())));
+        self
     }
 
     /// Lets its host look for input for `linger` after the last before it puts the thread to sleep; zero unless set.

@@ -12,6 +12,7 @@
 //! - [`Trace`] and [`Diagram`] show what did happen.
 
 mod clock;
+mod committer;
 mod diagram;
 mod faults;
 pub mod files;

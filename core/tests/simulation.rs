@@ -146,7 +146,11 @@ fn registers_on(
         let outside = outside.clone();
         world.add(peer(id), move |boot| {
             let storage = open(boot)?;
-            let mut node = Node::new(boot.transport(), storage.clone(), boot.clock());
+            let node = Node::new(boot.transport(), storage.clone(), boot.clock());
+            let mut node = match boot.seed() % 2 {
+                0 => node,
+                _ => boot.with_commit_thread(node),
+            };
             let others = (1..=count).map(peer).filter(|&other| other != peer(id));
             let register = MaxRegister::open(storage.as_ref(), others.collect(), tells_too_early);
             let mut told = outside.lock();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use peaberry_consensus::OpenError;
 use peaberry_core::simulation::{Boot, BootError, FaultCounts, FaultKind};
-use peaberry_core::{DiskOptions, DiskStorage, Storage, StorageError};
+use peaberry_core::{DiskOptions, DiskStorage, Node, Storage, StorageError};
 
 pub use self::reached::Reached;
 
@@ -107,6 +107,15 @@ fn disk_of(boot: &Boot) -> Result<Arc<dyn Storage>, StorageError> {
         .checkpoint_bytes(16 << 10);
     let storage = DiskStorage::open_on(Arc::new(boot.files()), options)?;
     Ok(boot.watch(Arc::new(storage)))
+}
+
+/// `node`, committing inline in half of the lives and beside its turns in the others.
+fn commit_either_way(boot: &mut Boot, node: Node) -> Node {
+    if boot.seed().is_multiple_of(2) {
+        node
+    } else {
+        boot.with_commit_thread(node)
+    }
 }
 
 /// Why a machine that could not boot points to a bug. Disks here lose what was not synced, fail and fill up; none damages

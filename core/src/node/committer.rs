@@ -11,7 +11,17 @@ use crate::storage::{Durability, Storage, StorageError};
 /// How many turns may wait for the commit thread before the node waits too.
 pub(super) const TURNS_IN_FLIGHT_MAX: usize = 8;
 
-/// Commits a node's batches in order, all that wait with one sync.
+/// Commits a node's batches in order, beside its turns.
+pub(crate) trait Committer: Send {
+    /// Takes the next batch.
+    fn submit(&self, batch: Batch, durability: Durability);
+
+    /// The outcomes since the last call, in order; wakes the node's signal when there are some. Nothing is committed
+    /// behind a failure.
+    fn take_finished(&self) -> Vec<Result<(), StorageError>>;
+}
+
+/// Commits on a thread of its own, all that wait with one sync.
 #[derive(Debug)]
 pub(super) struct CommitThread {
     /// `None` only while dropping.
@@ -36,8 +46,10 @@ impl CommitThread {
             thread: Some(thread),
         })
     }
+}
 
-    pub(super) fn submit(&self, batch: Batch, durability: Durability) {
+impl Committer for CommitThread {
+    fn submit(&self, batch: Batch, durability: Durability) {
         let sent = self
             .batches
             .as_ref()
@@ -47,8 +59,7 @@ impl CommitThread {
         }
     }
 
-    /// The outcomes since the last call, in order.
-    pub(super) fn take_finished(&self) -> Vec<Result<(), StorageError>> {
+    fn take_finished(&self) -> Vec<Result<(), StorageError>> {
         std::mem::take(&mut self.finished.lock())
     }
 }
@@ -84,7 +95,10 @@ fn run(
 }
 
 /// Commits all of `group`; the last commit syncs for those before it.
-fn commit_group(storage: &dyn Storage, group: &[(Batch, Durability)]) -> Result<(), StorageError> {
+pub(crate) fn commit_group(
+    storage: &dyn Storage,
+    group: &[(Batch, Durability)],
+) -> Result<(), StorageError> {
     let Some(((last, _), earlier)) = group.split_last() else {
         return Ok(());
     };

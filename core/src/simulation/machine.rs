@@ -4,6 +4,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::clock::SimulatedClock;
+use super::committer::SimulatedCommitter;
 use super::files::SimulatedFiles;
 use super::network::SimulatedTransport;
 use super::storage::{SimulatedStorage, WatchedStorage};
@@ -32,6 +33,7 @@ pub struct Boot {
     pub(super) storage: Arc<SimulatedStorage>,
     pub(super) files: SimulatedFiles,
     pub(super) substrate: Arc<Mutex<Substrate>>,
+    pub(super) committer: Option<SimulatedCommitter>,
 }
 
 impl Boot {
@@ -94,6 +96,18 @@ impl Boot {
         }))
     }
 
+    /// `node`, committing beside its turns as [`Node::with_commit_thread`] makes it: the world is the thread, so that
+    /// the seed decides how far the disk lags behind and what it syncs at once.
+    #[must_use]
+    pub fn with_commit_thread(&mut self, node: Node) -> Node {
+        let life = (self.machine, self.incarnation);
+        let substrate = self.substrate.clone();
+        node.with_committer(|storage, signal| {
+            let committer = SimulatedCommitter::new(life, storage, signal, substrate);
+            self.committer.insert(committer).clone()
+        })
+    }
+
     /// A node on the machine's transport, [`storage`](Self::storage) and clock.
     #[must_use]
     pub fn node(&self) -> Node {
@@ -108,6 +122,8 @@ pub(super) struct Machine {
     pub(super) boot: Option<BootFn>,
     pub(super) node: Option<Node>,
     pub(super) signal: Arc<Signal>,
+    /// `None` while it commits inline.
+    pub(super) committer: Option<SimulatedCommitter>,
     pub(super) clock: SimulatedClock,
     pub(super) storage: Arc<SimulatedStorage>,
     pub(super) files: SimulatedFiles,

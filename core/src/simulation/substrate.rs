@@ -218,6 +218,16 @@ pub(super) enum Event {
         machine: usize,
         pause: u64,
     },
+    /// The machine's disk takes up what waits for it, beside the turns; only in this life.
+    CommitBegins {
+        machine: usize,
+        incarnation: u64,
+    },
+    /// The node is told.
+    CommitEnds {
+        machine: usize,
+        incarnation: u64,
+    },
     Start {
         machine: usize,
         /// Only if it is still down from this life.

@@ -31,7 +31,7 @@ type Important = Box<dyn FnMut() -> Option<PeerId>>;
 /// on. Between them the harness looks at what the machines' sinks have collected, submits commands, and
 /// breaks things; or it lets [`unleash`](Self::unleash) break them.
 ///
-/// Nodes must commit inline, not on a commit thread, and protocols must keep to the rules of
+/// Nodes commit inline or by [`Boot::with_commit_thread`], never on a real thread, and protocols must keep to the rules of
 /// [`Protocol`](crate::Protocol); else a seed does not replay.
 ///
 /// # Example
@@ -165,6 +165,7 @@ impl World {
             boot: Some(Box::new(boot)),
             node: None,
             signal: Arc::default(),
+            committer: None,
             clock,
             storage: Arc::new(SimulatedStorage::new()),
             files,

@@ -111,7 +111,7 @@ pub fn run(seed: u64) -> Run {
 }
 
 fn boot_replica(
-    boot: &Boot,
+    boot: &mut Boot,
     voters: &[PeerId],
     leader: Arc<Mutex<Option<PeerId>>>,
     seen: Arc<Mutex<Seen>>,
@@ -123,7 +123,8 @@ fn boot_replica(
     let channel = config.channel();
     let storage = super::disk_of(boot)?;
     let group = RaftGroup::open(config, storage.as_ref(), LockTable::new())?;
-    let mut node = Node::new(boot.transport(), storage, boot.clock());
+    let node = Node::new(boot.transport(), storage, boot.clock());
+    let mut node = super::commit_either_way(boot, node);
     let config = ReplicaConfig {
         local: boot.peer(),
         group: channel,

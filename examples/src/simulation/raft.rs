@@ -159,7 +159,7 @@ fn run(seed: u64, mutant: Option<&str>) -> Run {
 
 /// Makes a replica's node from what its disk holds.
 fn boot(
-    boot: &Boot,
+    boot: &mut Boot,
     peers: &[PeerId],
     seen: &Arc<Mutex<Seen>>,
     mutant: Option<&str>,
@@ -181,7 +181,8 @@ fn boot(
         seen: seen.clone(),
     }));
     let reports = seen.clone();
-    let mut node = Node::new(boot.transport(), storage, boot.clock()).with_report(move |report| {
+    let node = Node::new(boot.transport(), storage, boot.clock());
+    let mut node = super::commit_either_way(boot, node).with_report(move |report| {
         // A disk may fail to be read; raft's own state may not fall apart.
         if let Report::ProtocolFailed { error, .. } = &report
             && error.to_string().starts_with("the raft core stopped")

@@ -2,6 +2,7 @@ use std::sync::atomic::Ordering;
 
 use super::World;
 use crate::node::{Next, Node};
+use crate::simulation::committer::SimulatedCommitter;
 use crate::simulation::faults::FaultKind;
 use crate::simulation::machine::Boot;
 use crate::simulation::substrate::Event;
@@ -56,6 +57,14 @@ impl World {
                     self.resume(machine);
                 }
             }
+            Event::CommitBegins {
+                machine,
+                incarnation,
+            } => self.begin_commit(machine, incarnation),
+            Event::CommitEnds {
+                machine,
+                incarnation,
+            } => self.end_commit(machine, incarnation),
             Event::Start {
                 machine,
                 incarnation,
@@ -157,6 +166,59 @@ impl World {
         }
     }
 
+    /// A paused machine's disk works no further than it had when the pause began.
+    fn begin_commit(&mut self, at: usize, incarnation: u64) {
+        let now = self.now_nanos();
+        let Some(committer) = self.committer(at, incarnation) else {
+            return;
+        };
+        let paused_until = self.machine(at).paused_until;
+        if paused_until > now {
+            let event = Event::CommitBegins {
+                machine: at,
+                incarnation,
+            };
+            return self.push(paused_until, event);
+        }
+        committer.begin();
+        let mut substrate = self.substrate.lock();
+        let port = substrate.port(at);
+        let elapsed = std::mem::take(&mut port.elapsed);
+        let is_doomed = port.is_doomed;
+        drop(substrate);
+        if is_doomed || self.machine(at).files.is_off() {
+            self.take_down(at, Down::PowerLoss);
+            return self.come_back(at);
+        }
+        let event = Event::CommitEnds {
+            machine: at,
+            incarnation,
+        };
+        self.push(now + elapsed, event);
+    }
+
+    fn end_commit(&mut self, at: usize, incarnation: u64) {
+        let Some(committer) = self.committer(at, incarnation) else {
+            return;
+        };
+        if committer.end() {
+            let now = self.now_nanos();
+            let event = Event::CommitBegins {
+                machine: at,
+                incarnation,
+            };
+            self.push(now, event);
+        }
+    }
+
+    /// What commits beside the machine's turns, if it is still in this life.
+    fn committer(&mut self, at: usize, incarnation: u64) -> Option<SimulatedCommitter> {
+        let machine = self.machine(at);
+        let is_running = machine.node.is_some();
+        let committer = machine.committer.clone();
+        committer.filter(|committer| is_running && committer.incarnation() == incarnation)
+    }
+
     /// The clock has changed: what the node waits for comes at another time. A turn too many does no harm.
     pub(super) fn requeue_deadline(&mut self, at: usize) {
         if self.machine(at).node.is_some() {
@@ -186,7 +248,7 @@ impl World {
         let incarnation = port.incarnation;
         substrate.record(TraceKind::Started { peer, incarnation });
         drop(substrate);
-        let outcome = function(&mut Boot {
+        let mut boot = Boot {
             peer,
             machine: at,
             incarnation,
@@ -195,7 +257,10 @@ impl World {
             storage,
             files,
             substrate: self.substrate.clone(),
-        });
+            committer: None,
+        };
+        let outcome = function(&mut boot);
+        self.machine(at).committer = boot.committer;
         self.machine(at).boot = Some(function);
         match outcome {
             Ok(node) => self.run(at, node),
