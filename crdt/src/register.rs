@@ -157,13 +157,13 @@ impl<V: Clone + Debug + Eq + Element> StoreCodec for LwwRegister<V> {
         out.push('>');
     }
 
-    fn write_column(stores: &[&Self], out: &mut Encoder<'_>) {
+    fn encode_column(stores: &[&Self], out: &mut Encoder<'_>) {
         let stores: Vec<_> = stores.iter().map(|register| &register.store).collect();
-        DotFun::write_column(&stores, out);
+        DotFun::encode_column(&stores, out);
     }
 
-    fn read_column(count: usize, input: &mut Decoder<'_>) -> Result<Vec<Self>, DecodeError> {
-        let stores = DotFun::read_column(count, input)?;
+    fn decode_column(count: usize, input: &mut Decoder<'_>) -> Result<Vec<Self>, DecodeError> {
+        let stores = DotFun::decode_column(count, input)?;
         Ok(stores.into_iter().map(|store| Self { store }).collect())
     }
 }

@@ -146,20 +146,20 @@ macro_rules! dot_store {
                 $(<$store as $crate::wire::StoreCodec>::describe(out); out.push(';');)+
                 out.push('}');
             }
-            fn write_column(stores: &[&Self], out: &mut $crate::wire::Encoder<'_>) {
+            fn encode_column(stores: &[&Self], out: &mut $crate::wire::Encoder<'_>) {
                 $(
                     let fields: $crate::__private::Vec<&$store> =
                         stores.iter().map(|store| &store.$field).collect();
-                    <$store as $crate::wire::StoreCodec>::write_column(&fields, out);
+                    <$store as $crate::wire::StoreCodec>::encode_column(&fields, out);
                 )+
             }
-            fn read_column(
+            fn decode_column(
                 count: usize,
                 input: &mut $crate::wire::Decoder<'_>,
             ) -> ::core::result::Result<$crate::__private::Vec<Self>, $crate::wire::DecodeError> {
                 $(
                     let mut $field =
-                        <$store as $crate::wire::StoreCodec>::read_column(count, input)?.into_iter();
+                        <$store as $crate::wire::StoreCodec>::decode_column(count, input)?.into_iter();
                 )+
                 let mut stores = $crate::__private::Vec::new();
                 while let ($(::core::option::Option::Some($field),)+) = ($($field.next(),)+) {

@@ -26,9 +26,9 @@
 //!
 //! impl Element for Table {
 //!     fn describe(out: &mut String) { out.push_str("Table"); }
-//!     fn write(&self, out: &mut Encoder<'_>) { self.room.write(out); self.seats.write(out); }
-//!     fn read(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-//!         Ok(Self { room: String::read(input)?, seats: u64::read(input)? })
+//!     fn encode(&self, out: &mut Encoder<'_>) { self.room.encode(out); self.seats.encode(out); }
+//!     fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+//!         Ok(Self { room: String::decode(input)?, seats: u64::decode(input)? })
 //!     }
 //! }
 //!

@@ -24,7 +24,7 @@ impl<S: StoreCodec> Causal<S> {
 
     fn write_content(&self, out: &mut Encoder<'_>) {
         out.vector(&self.context);
-        S::write_column(&[&self.store], out);
+        S::encode_column(&[&self.store], out);
     }
 }
 
@@ -36,7 +36,7 @@ impl<S: StoreCodec> Message for Causal<S> {
         S::describe(out);
     }
 
-    fn write(&self, out: &mut Encoder<'_>) {
+    fn encode(&self, out: &mut Encoder<'_>) {
         let no_log = self.log.floor() == &self.context;
         out.u8(if no_log { NO_LOG } else { 0 });
         self.write_content(out);
@@ -45,18 +45,18 @@ impl<S: StoreCodec> Message for Causal<S> {
             out.set_base(self.log.floor());
             out.u8(u8::from(!self.log.is_empty()));
             if !self.log.is_empty() {
-                self.log.write(out);
+                self.log.encode(out);
             }
         }
     }
 
-    fn read(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+    fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         let flags = input.u8()?;
         if flags & !NO_LOG != 0 {
             return Err(DecodeError::Malformed("flags of a state"));
         }
         let context = input.vector()?;
-        let store = S::read_column(1, input)?.pop();
+        let store = S::decode_column(1, input)?.pop();
         let mut state = Self {
             store: store.ok_or(DecodeError::Malformed("no store"))?,
             log: RemovalLog::default(),
@@ -72,7 +72,7 @@ impl<S: StoreCodec> Message for Causal<S> {
             input.set_base(&floor);
             match input.u8()? {
                 0 => {}
-                1 => state.log.read(&state.context, input)?,
+                1 => state.log.decode(&state.context, input)?,
                 _ => return Err(DecodeError::Malformed("log of a state")),
             }
         } else {

@@ -53,14 +53,12 @@ impl ResettableCounter {
     pub fn add(&self, mint: Mint, amount: i64) -> Result<Edit<Self>, WriteError> {
         let replica = mint.dot().replica();
         let held = self.total(replica);
-        let mut total = held.map_or(
-            Total {
-                start: mint.dot().counter(),
-                up: 0,
-                down: 0,
-            },
-            |(_, total)| total,
-        );
+        let first = || Total {
+            start: mint.dot().counter(),
+            up: 0,
+            down: 0,
+        };
+        let mut total = held.map_or_else(first, |(_, total)| total);
         let changed = if amount < 0 {
             &mut total.down
         } else {
@@ -235,13 +233,13 @@ impl StoreCodec for ResettableCounter {
         out.push_str("ResettableCounter");
     }
 
-    fn write_column(stores: &[&Self], out: &mut Encoder<'_>) {
+    fn encode_column(stores: &[&Self], out: &mut Encoder<'_>) {
         let stores: Vec<_> = stores.iter().map(|counter| &counter.store).collect();
-        DotFun::write_column(&stores, out);
+        DotFun::encode_column(&stores, out);
     }
 
-    fn read_column(count: usize, input: &mut Decoder<'_>) -> Result<Vec<Self>, DecodeError> {
-        let stores = DotFun::read_column(count, input)?;
+    fn decode_column(count: usize, input: &mut Decoder<'_>) -> Result<Vec<Self>, DecodeError> {
+        let stores = DotFun::decode_column(count, input)?;
         Ok(stores.into_iter().map(|store| Self { store }).collect())
     }
 }
@@ -252,25 +250,25 @@ impl Element for Entry {
     }
 
     /// The number of replicas seen plus one, or zero for a total.
-    fn write(&self, out: &mut Encoder<'_>) {
+    fn encode(&self, out: &mut Encoder<'_>) {
         match self {
             Self::Total(total) => {
                 out.varint(0);
-                total.write(out);
+                total.encode(out);
             }
             Self::Seen(seen) => {
                 out.varint(seen.len() as u64 + 1);
                 for (replica, total) in seen {
                     out.id(*replica);
-                    total.write(out);
+                    total.encode(out);
                 }
             }
         }
     }
 
-    fn read(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+    fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         let Some(count) = input.varint()?.checked_sub(1) else {
-            return Ok(Self::Total(Total::read(input)?));
+            return Ok(Self::Total(Total::decode(input)?));
         };
         let mut seen: Vec<(ReplicaId, Total)> = Vec::new();
         for _ in 0..count {
@@ -280,7 +278,7 @@ impl Element for Entry {
                     "totals seen by a reset do not ascend",
                 ));
             }
-            seen.push((replica, Total::read(input)?));
+            seen.push((replica, Total::decode(input)?));
         }
         Ok(Self::Seen(seen))
     }
@@ -291,13 +289,13 @@ impl Element for Total {
         out.push_str("Total");
     }
 
-    fn write(&self, out: &mut Encoder<'_>) {
+    fn encode(&self, out: &mut Encoder<'_>) {
         out.varint(self.start);
         out.varint(self.up);
         out.varint(self.down);
     }
 
-    fn read(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+    fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         Ok(Self {
             start: input.varint()?,
             up: input.varint()?,

@@ -21,7 +21,7 @@ impl<S: StoreCodec> Message for Delta<S> {
         S::describe(out);
     }
 
-    fn write(&self, out: &mut Encoder<'_>) {
+    fn encode(&self, out: &mut Encoder<'_>) {
         let one = self.alive.is_none() && self.to.iter().len() == 1;
         let flag = |flag, set| if set { flag } else { 0 };
         out.u8(flag(ONE, one)
@@ -37,13 +37,13 @@ impl<S: StoreCodec> Message for Delta<S> {
             }
         }
         out.set_base(&self.from);
-        S::write_column(&[&self.store], out);
+        S::encode_column(&[&self.store], out);
         if !self.log.is_empty() {
-            self.log.write(out);
+            self.log.encode(out);
         }
     }
 
-    fn read(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+    fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         let flags = input.u8()?;
         if flags & !(ONE | LOG | ALIVE) != 0 || flags & (ONE | ALIVE) == ONE | ALIVE {
             return Err(DecodeError::Malformed("flags of a delta"));
@@ -59,12 +59,12 @@ impl<S: StoreCodec> Message for Delta<S> {
             alive = Some(input.intervals()?);
         }
         input.set_base(&from);
-        let store = S::read_column(1, input)?.pop();
+        let store = S::decode_column(1, input)?.pop();
         let store = store.ok_or(DecodeError::Malformed("no store"))?;
         let mut log = RemovalLog::default();
         log.cut(&floor);
         if flags & LOG != 0 {
-            log.read(&to, input)?;
+            log.decode(&to, input)?;
         }
         let delta = Self {
             from,

@@ -74,7 +74,8 @@ impl<S: DotStore> Delta<S> {
         let mut groups = Vec::new();
         for events in self.events() {
             while items.reached.get(events.replica()) < events.last() {
-                let next = items.next_of(events.replica()).unwrap_or(events.last());
+                let next = items.next_of(events.replica());
+                let next = next.unwrap_or_else(|| events.last());
                 groups.push(items.take(events.replica(), next));
             }
         }

@@ -95,18 +95,18 @@ impl<V: Clone + Debug + Eq + Element> StoreCodec for DotFun<V> {
         out.push('>');
     }
 
-    fn write_column(stores: &[&Self], out: &mut Encoder<'_>) {
+    fn encode_column(stores: &[&Self], out: &mut Encoder<'_>) {
         out.sizes(stores.iter().map(|store| store.entries.len()));
         let entries = stores.iter().flat_map(|store| &store.entries);
         out.dots(entries.clone().map(|entry| entry.0));
         let values: Vec<&V> = entries.map(|entry| &entry.1).collect();
-        V::write_column(&values, out);
+        V::encode_column(&values, out);
     }
 
-    fn read_column(count: usize, input: &mut Decoder<'_>) -> Result<Vec<Self>, DecodeError> {
+    fn decode_column(count: usize, input: &mut Decoder<'_>) -> Result<Vec<Self>, DecodeError> {
         let (sizes, total) = input.sizes_in_bytes(count)?;
         let dots = input.dots(total)?;
-        let values = V::read_column(total, input)?;
+        let values = V::decode_column(total, input)?;
         let mut entries = dots.into_iter().zip(values);
         let mut stores = Vec::with_capacity(sizes.len());
         for size in sizes {

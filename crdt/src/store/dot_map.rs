@@ -217,28 +217,28 @@ impl<K: Clone + Debug + Ord + Element, S: StoreCodec> StoreCodec for DotMap<K, S
         out.push('>');
     }
 
-    fn write_column(stores: &[&Self], out: &mut Encoder<'_>) {
+    fn encode_column(stores: &[&Self], out: &mut Encoder<'_>) {
         out.sizes(stores.iter().map(|store| store.entries.len()));
         // Keys ascend within a map: each is a column of its own.
         for store in stores {
             let keys: Vec<&K> = store.entries.keys().collect();
-            K::write_column(&keys, out);
+            K::encode_column(&keys, out);
         }
         let under: Vec<&S> = stores
             .iter()
             .flat_map(|store| store.entries.values())
             .collect();
-        S::write_column(&under, out);
+        S::encode_column(&under, out);
     }
 
-    fn read_column(count: usize, input: &mut Decoder<'_>) -> Result<Vec<Self>, DecodeError> {
+    fn decode_column(count: usize, input: &mut Decoder<'_>) -> Result<Vec<Self>, DecodeError> {
         input.nest(|input| {
             let (sizes, total) = input.sizes_in_bytes(count)?;
             let mut keys = Vec::new();
             for size in &sizes {
-                keys.extend(K::read_column(*size, input)?);
+                keys.extend(K::decode_column(*size, input)?);
             }
-            let under = S::read_column(total, input)?;
+            let under = S::decode_column(total, input)?;
             let mut entries = keys.into_iter().zip(under);
             let mut stores = Vec::with_capacity(sizes.len());
             for size in sizes {

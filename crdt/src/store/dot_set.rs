@@ -105,12 +105,12 @@ impl StoreCodec for DotSet {
         out.push_str("DotSet");
     }
 
-    fn write_column(stores: &[&Self], out: &mut Encoder<'_>) {
+    fn encode_column(stores: &[&Self], out: &mut Encoder<'_>) {
         out.sizes(stores.iter().map(|store| store.as_slice().len()));
         out.dots(stores.iter().flat_map(|store| store.as_slice()).copied());
     }
 
-    fn read_column(count: usize, input: &mut Decoder<'_>) -> Result<Vec<Self>, DecodeError> {
+    fn decode_column(count: usize, input: &mut Decoder<'_>) -> Result<Vec<Self>, DecodeError> {
         let (sizes, total) = input.sizes(count)?;
         let mut dots = input.dots(total)?.into_iter();
         let mut stores = Vec::with_capacity(sizes.len());

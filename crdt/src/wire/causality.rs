@@ -16,11 +16,11 @@ impl Message for VersionVector {
         out.push_str("VersionVector");
     }
 
-    fn write(&self, out: &mut Encoder<'_>) {
+    fn encode(&self, out: &mut Encoder<'_>) {
         out.vector(self);
     }
 
-    fn read(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+    fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         input.vector()
     }
 }
@@ -158,7 +158,7 @@ const TAG_BITS: u32 = 2;
 
 impl RemovalLog {
     /// The runs of each replica: how far after the previous, a tag with the length, and the dots removed.
-    pub(crate) fn write(&self, out: &mut Encoder<'_>) {
+    pub(crate) fn encode(&self, out: &mut Encoder<'_>) {
         out.varint(self.runs().len() as u64);
         for (replica, runs) in self.runs() {
             out.id(replica);
@@ -168,13 +168,13 @@ impl RemovalLog {
             for run in runs {
                 out.varint(run.first - known - 1);
                 known = run.last();
-                run.write(&mut removed, out);
+                run.encode(&mut removed, out);
             }
         }
     }
 
     /// Reads runs behind the floor and up to `to`.
-    pub(crate) fn read(
+    pub(crate) fn decode(
         &mut self,
         to: &VersionVector,
         input: &mut Decoder<'_>,
@@ -196,7 +196,7 @@ impl RemovalLog {
                 let first = first
                     .filter(|first| *first <= to.get(replica))
                     .ok_or(malformed)?;
-                let run = LogRun::read(first, &mut removed, input)?;
+                let run = LogRun::decode(first, &mut removed, input)?;
                 known = first
                     .checked_add(run.count() - 1)
                     .filter(|last| *last <= to.get(replica))
@@ -219,7 +219,7 @@ impl RemovalLog {
 }
 
 impl LogRun {
-    fn write(&self, previous: &mut Option<Dot>, out: &mut Encoder<'_>) {
+    fn encode(&self, previous: &mut Option<Dot>, out: &mut Encoder<'_>) {
         let puts = if self.puts { PUTS } else { 0 };
         match &self.removed {
             Removed::Each(dots) => {
@@ -236,7 +236,7 @@ impl LogRun {
         }
     }
 
-    fn read(
+    fn decode(
         first: u64,
         previous: &mut Option<Dot>,
         input: &mut Decoder<'_>,

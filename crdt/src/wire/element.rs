@@ -16,7 +16,7 @@ pub trait Element: Sized {
     fn describe(out: &mut String);
 
     /// Writes the value.
-    fn write(&self, out: &mut Encoder<'_>);
+    fn encode(&self, out: &mut Encoder<'_>);
 
     /// Reads a value.
     ///
@@ -24,22 +24,22 @@ pub trait Element: Sized {
     ///
     /// [`DecodeError`]: what the bytes lack, or [`DecodeError::Malformed`] for what the type does not allow. Anything
     /// allocated must be bounded by what was read.
-    fn read(input: &mut Decoder<'_>) -> Result<Self, DecodeError>;
+    fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError>;
 
     /// Writes many values; keys come in ascending order. One after the other unless overridden.
-    fn write_column(values: &[&Self], out: &mut Encoder<'_>) {
+    fn encode_column(values: &[&Self], out: &mut Encoder<'_>) {
         for value in values {
-            value.write(out);
+            value.encode(out);
         }
     }
 
-    /// Reads `count` values, as [`write_column`](Self::write_column) writes them.
+    /// Reads `count` values, as [`encode_column`](Self::encode_column) writes them.
     ///
     /// # Errors
     ///
-    /// As [`read`](Self::read).
-    fn read_column(count: usize, input: &mut Decoder<'_>) -> Result<Vec<Self>, DecodeError> {
-        (0..count).map(|_| Self::read(input)).collect()
+    /// As [`decode`](Self::decode).
+    fn decode_column(count: usize, input: &mut Decoder<'_>) -> Result<Vec<Self>, DecodeError> {
+        (0..count).map(|_| Self::decode(input)).collect()
     }
 }
 
@@ -50,14 +50,14 @@ macro_rules! integers {
             fn describe(out: &mut String) {
                 out.push_str(stringify!($name));
             }
-            fn write(&self, out: &mut Encoder<'_>) {
-                Self::write_column(&[self], out);
+            fn encode(&self, out: &mut Encoder<'_>) {
+                Self::encode_column(&[self], out);
             }
-            fn read(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+            fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
                 let value: i64 = input.signed()?;
                 $from(value).ok_or(DecodeError::Malformed("integer does not fit its type"))
             }
-            fn write_column(values: &[&Self], out: &mut Encoder<'_>) {
+            fn encode_column(values: &[&Self], out: &mut Encoder<'_>) {
                 let mut previous = 0_i64;
                 for value in values {
                     let value: i64 = $to(**value);
@@ -65,7 +65,7 @@ macro_rules! integers {
                     previous = value;
                 }
             }
-            fn read_column(count: usize, input: &mut Decoder<'_>) -> Result<Vec<Self>, DecodeError> {
+            fn decode_column(count: usize, input: &mut Decoder<'_>) -> Result<Vec<Self>, DecodeError> {
                 let mut previous = 0_i64;
                 (0..count)
                     .map(|_| {
@@ -93,11 +93,11 @@ impl Element for u8 {
         out.push_str("u8");
     }
 
-    fn write(&self, out: &mut Encoder<'_>) {
+    fn encode(&self, out: &mut Encoder<'_>) {
         out.u8(*self);
     }
 
-    fn read(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+    fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         input.u8()
     }
 }
@@ -107,11 +107,11 @@ impl Element for bool {
         out.push_str("bool");
     }
 
-    fn write(&self, out: &mut Encoder<'_>) {
+    fn encode(&self, out: &mut Encoder<'_>) {
         out.u8(u8::from(*self));
     }
 
-    fn read(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+    fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         match input.u8()? {
             0 => Ok(false),
             1 => Ok(true),
@@ -125,11 +125,11 @@ impl Element for String {
         out.push_str("String");
     }
 
-    fn write(&self, out: &mut Encoder<'_>) {
+    fn encode(&self, out: &mut Encoder<'_>) {
         out.bytes(self.as_bytes());
     }
 
-    fn read(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+    fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         match core::str::from_utf8(input.bytes()?) {
             Ok(text) => Ok(Self::from(text)),
             Err(_) => Err(DecodeError::Malformed("text is not UTF-8")),
@@ -143,11 +143,11 @@ impl<const N: usize> Element for [u8; N] {
         write!(out, "[u8;{N}]").expect("writing to a string does not fail");
     }
 
-    fn write(&self, out: &mut Encoder<'_>) {
+    fn encode(&self, out: &mut Encoder<'_>) {
         out.raw(self);
     }
 
-    fn read(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+    fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         input.array()
     }
 }
@@ -157,14 +157,14 @@ impl<T: Element> Element for Vec<T> {
         describe_generic("Vec", &[T::describe], out);
     }
 
-    fn write(&self, out: &mut Encoder<'_>) {
+    fn encode(&self, out: &mut Encoder<'_>) {
         out.varint(self.len() as u64);
-        self.iter().for_each(|value| value.write(out));
+        self.iter().for_each(|value| value.encode(out));
     }
 
-    fn read(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+    fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         let count = input.count()?;
-        input.nest(|input| (0..count).map(|_| T::read(input)).collect())
+        input.nest(|input| (0..count).map(|_| T::decode(input)).collect())
     }
 }
 
@@ -173,12 +173,12 @@ impl<T: Element> Element for Box<T> {
         T::describe(out);
     }
 
-    fn write(&self, out: &mut Encoder<'_>) {
-        T::write(self, out);
+    fn encode(&self, out: &mut Encoder<'_>) {
+        T::encode(self, out);
     }
 
-    fn read(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        input.nest(T::read).map(Self::new)
+    fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        input.nest(T::decode).map(Self::new)
     }
 }
 
@@ -187,15 +187,15 @@ impl<T: Element> Element for Option<T> {
         describe_generic("Option", &[T::describe], out);
     }
 
-    fn write(&self, out: &mut Encoder<'_>) {
-        self.is_some().write(out);
+    fn encode(&self, out: &mut Encoder<'_>) {
+        self.is_some().encode(out);
         if let Some(value) = self {
-            value.write(out);
+            value.encode(out);
         }
     }
 
-    fn read(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        bool::read(input)?.then(|| T::read(input)).transpose()
+    fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        bool::decode(input)?.then(|| T::decode(input)).transpose()
     }
 }
 
@@ -204,13 +204,13 @@ impl<A: Element, B: Element> Element for (A, B) {
         describe_generic("pair", &[A::describe, B::describe], out);
     }
 
-    fn write(&self, out: &mut Encoder<'_>) {
-        self.0.write(out);
-        self.1.write(out);
+    fn encode(&self, out: &mut Encoder<'_>) {
+        self.0.encode(out);
+        self.1.encode(out);
     }
 
-    fn read(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        Ok((A::read(input)?, B::read(input)?))
+    fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        Ok((A::decode(input)?, B::decode(input)?))
     }
 }
 
@@ -219,12 +219,12 @@ impl Element for Stamp {
         out.push_str("Stamp");
     }
 
-    fn write(&self, out: &mut Encoder<'_>) {
+    fn encode(&self, out: &mut Encoder<'_>) {
         out.varint(self.wall_ms);
         out.varint(u64::from(self.logical));
     }
 
-    fn read(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+    fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         let wall_ms = input.varint()?;
         let logical = u32::try_from(input.varint()?).ok();
         let logical = logical.ok_or(DecodeError::Malformed("counter of a stamp does not fit"))?;
@@ -237,11 +237,11 @@ impl Element for ReplicaId {
         out.push_str("ReplicaId");
     }
 
-    fn write(&self, out: &mut Encoder<'_>) {
+    fn encode(&self, out: &mut Encoder<'_>) {
         out.id(*self);
     }
 
-    fn read(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+    fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         input.id()
     }
 }
@@ -251,12 +251,12 @@ impl Element for Dot {
         out.push_str("Dot");
     }
 
-    fn write(&self, out: &mut Encoder<'_>) {
+    fn encode(&self, out: &mut Encoder<'_>) {
         out.id(self.replica());
         out.varint(self.counter());
     }
 
-    fn read(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+    fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         let replica = input.id()?;
         Self::new(replica, input.varint()?).ok_or(DecodeError::Malformed("event zero"))
     }

@@ -23,14 +23,14 @@ pub trait Message: Sized {
     fn describe(out: &mut String);
 
     /// Writes the body.
-    fn write(&self, out: &mut Encoder<'_>);
+    fn encode(&self, out: &mut Encoder<'_>);
 
     /// Reads and validates a body.
     ///
     /// # Errors
     ///
     /// [`DecodeError`].
-    fn read(input: &mut Decoder<'_>) -> Result<Self, DecodeError>;
+    fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError>;
 
     /// The message, standing alone.
     #[must_use]
@@ -84,7 +84,7 @@ pub trait Message: Sized {
     /// Appends the message for a peer that has `ids`, and knows kind, version and schema. No checksum: see [`seal`].
     fn to_session_bytes(&self, ids: &IdTable, out: &mut Vec<u8>) {
         let mut encoder = Encoder::new(ids);
-        self.write(&mut encoder);
+        self.encode(&mut encoder);
         encoder.finish(out);
     }
 
@@ -99,7 +99,7 @@ pub trait Message: Sized {
         budget: Budget,
     ) -> Result<Self, DecodeError> {
         let mut decoder = Decoder::new(bytes, ids, budget)?;
-        let message = Self::read(&mut decoder)?;
+        let message = Self::decode(&mut decoder)?;
         decoder.finish()?;
         Ok(message)
     }

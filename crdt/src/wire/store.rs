@@ -15,14 +15,14 @@ pub trait StoreCodec: DotStore {
     fn describe(out: &mut String);
 
     /// Writes the stores.
-    fn write_column(stores: &[&Self], out: &mut Encoder<'_>);
+    fn encode_column(stores: &[&Self], out: &mut Encoder<'_>);
 
     /// Reads `count` stores.
     ///
     /// # Errors
     ///
     /// [`DecodeError`].
-    fn read_column(count: usize, input: &mut Decoder<'_>) -> Result<Vec<Self>, DecodeError>;
+    fn decode_column(count: usize, input: &mut Decoder<'_>) -> Result<Vec<Self>, DecodeError>;
 }
 
 impl Encoder<'_> {
