@@ -1,2 +1,51 @@
 #![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
+
+mod account;
+mod address;
+mod amount;
+mod asset;
+mod block;
+mod chain_id;
+mod client;
+#[cfg(feature = "contract")]
+pub mod contract;
+mod deadline;
+mod error;
+pub mod evm;
+#[cfg(feature = "http")]
+mod http;
+mod intent;
+mod log;
+mod multi;
+mod signer;
+#[cfg(feature = "solana")]
+pub mod solana;
+mod status;
+mod transaction_id;
+#[cfg(any(feature = "http", feature = "solana"))]
+mod transport;
+mod wait;
+#[cfg(feature = "wallet")]
+pub mod wallet;
+
+pub use account::AccountId;
+pub use address::{Address, SolanaAddress};
+pub use alloy_primitives as primitives;
+pub use alloy_primitives::Address as EvmAddress;
+pub use amount::Amount;
+pub use asset::Asset;
+pub use block::{Block, BlockAt, Finality, FinalityPolicy};
+pub use chain_id::{ChainFamily, ChainId};
+pub use client::ChainClient;
+pub use error::{ChainError, Revert, Sent};
+#[cfg(feature = "http")]
+pub use http::{HttpEndpoint, HttpOptions};
+pub use intent::{CallRequest, Estimate, Intent};
+pub use log::{Log, LogFilter, LogRange};
+pub use multi::{Holding, MultiChain};
+pub use signer::{Payload, Signature, Signer};
+pub use status::TransactionStatus;
+pub use transaction_id::TxId;
+#[cfg(any(feature = "http", feature = "solana"))]
+pub use transport::{RpcTransport, TransportFailure};

@@ -67,7 +67,11 @@ fn compare(arguments: &Arguments) -> Result<Vec<String>, Box<dyn Error>> {
         )
         .into());
     }
-    print(&format!("{}\n", table::of(&questions)))?;
+    print(&format!("{}\n\n", table::of(&questions)))?;
+    print(&format!(
+        "What is included:\n\n{}\n",
+        table::included(&questions)
+    ))?;
     for question in &questions {
         let picture = draw(&folder, question)?;
         print(&format!("{}\n", picture.display()))?;

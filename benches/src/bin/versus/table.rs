@@ -1,6 +1,7 @@
-//! All figures as one table.
+//! All figures as one table, and what they include beneath it: Markdown, so that what is read on a terminal can stand in
+//! a document as it is.
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
 
 use crate::results::Question;
@@ -12,7 +13,7 @@ const RATIO: usize = 5;
 /// The table of every question's measures.
 pub(crate) fn of(questions: &[Question]) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY);
+    table.load_style(ASCII_MARKDOWN);
     table.set_header([
         "question",
         "measure",
@@ -21,7 +22,6 @@ pub(crate) fn of(questions: &[Question]) -> Table {
         "peer's name",
         "ratio",
         "unit",
-        "includes",
     ]);
     for question in questions {
         for measure in &question.measures {
@@ -33,7 +33,6 @@ pub(crate) fn of(questions: &[Question]) -> Table {
                 measure.peer_name.clone(),
                 measure.ratio.map_or_else(|| "–".into(), ratio),
                 measure.unit.clone(),
-                measure.includes.clone(),
             ]);
         }
     }
@@ -43,6 +42,23 @@ pub(crate) fn of(questions: &[Question]) -> Table {
         }
     }
     table
+}
+
+/// One line for each question and peer: what is counted.
+pub(crate) fn included(questions: &[Question]) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for question in questions {
+        for measure in &question.measures {
+            let line = format!(
+                "- `{}` against {}: {}.\n",
+                question.name, measure.peer_name, measure.includes
+            );
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
+        }
+    }
+    lines.concat()
 }
 
 /// Three digits that mean something, and a prefix for the rest: `1.23 M`.
@@ -102,10 +118,15 @@ mod tests {
                 includes: "one fdatasync for each commit".into(),
             }],
         };
-        let text = of(&[question]).to_string();
+        let text = of(std::slice::from_ref(&question)).to_string();
         assert!(
             text.contains("76.0 k") && text.contains("not there"),
             "{text}"
+        );
+        let included = included(&[question]);
+        assert_eq!(
+            included,
+            "- `raft_durable` against etcd: one fdatasync for each commit.\n"
         );
     }
 }

@@ -1,0 +1,47 @@
+//! Values as people write them.
+
+use alloy_dyn_abi::DynSolType;
+use alloy_primitives::hex;
+
+use super::Value;
+use super::abi::misfit;
+use crate::{Address, ChainError};
+
+/// A value as text: numbers in decimal, addresses with their checksum, bytes as hex, text in quotes.
+#[must_use]
+pub fn to_text(value: &Value) -> String {
+    match value {
+        Value::Bool(yes) => yes.to_string(),
+        Value::Int(number, _) => number.to_string(),
+        Value::Uint(number, _) => number.to_string(),
+        Value::FixedBytes(word, size) => {
+            hex::encode_prefixed(word.get(..*size).unwrap_or_default())
+        }
+        Value::Address(address) => address.to_string(),
+        Value::Function(function) => hex::encode_prefixed(function),
+        Value::Bytes(bytes) => hex::encode_prefixed(bytes),
+        Value::String(text) => format!("{text:?}"),
+        Value::Array(values) | Value::FixedArray(values) => format!("[{}]", join(values)),
+        Value::Tuple(values) => format!("({})", join(values)),
+    }
+}
+
+fn join(values: &[Value]) -> String {
+    let texts: Vec<String> = values.iter().map(to_text).collect();
+    texts.join(", ")
+}
+
+/// Reads one argument of `function`.
+pub(super) fn read(kind: &DynSolType, text: &str, function: &str) -> Result<Value, ChainError> {
+    match kind {
+        // Whose checksum is looked at.
+        DynSolType::Address => match text.parse::<Address>()? {
+            Address::Evm(address) => Ok(Value::Address(address)),
+            Address::Solana(_) => Err(misfit(function, "an address of another family")),
+        },
+        DynSolType::String => Ok(Value::String(text.to_owned())),
+        kind => kind
+            .coerce_str(text)
+            .map_err(|error| misfit(function, error)),
+    }
+}

@@ -1,0 +1,28 @@
+//! EVM chains: what is asked of a node, and transactions before and after they are signed.
+
+mod client;
+mod erc20;
+#[cfg(feature = "http")]
+mod http;
+#[cfg(feature = "http")]
+mod json;
+#[cfg(feature = "http")]
+mod json_rpc;
+mod network;
+mod receipt;
+mod refusal;
+mod revert;
+mod rpc;
+mod transaction;
+
+pub use client::EvmClient;
+#[cfg(feature = "http")]
+pub use http::HttpTransport;
+#[cfg(feature = "http")]
+pub use json_rpc::{ANSWER_WITHIN, JsonRpc};
+pub use network::{EvmNetwork, FeeModel};
+pub use receipt::{FeeHistory, Receipt, SeenTransaction};
+pub use refusal::{Asked, NodeError};
+pub use revert::decode_revert;
+pub use rpc::EvmRpc;
+pub use transaction::{Fees, SignedTransaction, Transaction};

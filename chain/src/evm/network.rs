@@ -1,0 +1,98 @@
+//! What is special about one EVM chain.
+
+use std::time::Duration;
+
+use crate::{ChainId, FinalityPolicy};
+
+const GWEI: u128 = 1_000_000_000;
+
+/// An EVM chain's habits: change what differs from the preset.
+///
+/// ```
+/// use peaberry_chain::evm::{EvmNetwork, FeeModel};
+/// use peaberry_chain::FinalityPolicy;
+///
+/// let polygon = EvmNetwork::polygon();
+/// assert_eq!(polygon.chain.to_string(), "eip155:137");
+///
+/// // A private chain whose nodes have no tag `finalized`.
+/// let private = EvmNetwork {
+///     finality: FinalityPolicy::Depth(20),
+///     fees: FeeModel::Legacy,
+///     ..EvmNetwork::generic(4242)
+/// };
+/// assert_eq!(private.chain.evm_number(), Some(4242));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EvmNetwork {
+    /// The chain; a node that serves another is refused when the client connects.
+    pub chain: ChainId,
+    /// When a block is final. Never by the tag `safe`.
+    pub finality: FinalityPolicy,
+    /// How gas is priced.
+    pub fees: FeeModel,
+    /// The usual time between two blocks: how often it makes sense to ask.
+    pub block_time: Duration,
+}
+
+/// How gas is priced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeeModel {
+    /// EIP-1559: the median of recent tips, at least `tip_min`, on top of twice the next base fee.
+    Eip1559 {
+        /// The least tip that nodes of the chain take, in wei a unit of gas.
+        tip_min: u128,
+    },
+    /// One price, the node's own (`eth_gasPrice`), in transactions of the old kind (EIP-155).
+    Legacy,
+}
+
+impl EvmNetwork {
+    /// Ethereum mainnet: slots of 12 s, final after two epochs.
+    #[must_use]
+    pub const fn ethereum() -> Self {
+        Self {
+            chain: ChainId::ETHEREUM,
+            finality: FinalityPolicy::Finalized,
+            fees: FeeModel::Eip1559 { tip_min: 0 },
+            block_time: Duration::from_secs(12),
+        }
+    }
+
+    /// Polygon PoS: blocks of 2 s, final by milestones (PIP-11), tips of at least 25 gwei.
+    #[must_use]
+    pub const fn polygon() -> Self {
+        Self {
+            chain: ChainId::POLYGON,
+            finality: FinalityPolicy::Finalized,
+            fees: FeeModel::Eip1559 { tip_min: 25 * GWEI },
+            block_time: Duration::from_secs(2),
+        }
+    }
+
+    /// BNB Smart Chain: blocks of less than a second, fast finality (BEP-126), no base fee, a price of at least 0.05 gwei.
+    #[must_use]
+    pub const fn bsc() -> Self {
+        Self {
+            chain: ChainId::BSC,
+            finality: FinalityPolicy::Finalized,
+            fees: FeeModel::Eip1559 { tip_min: GWEI / 20 },
+            block_time: Duration::from_millis(750),
+        }
+    }
+
+    /// Any other EVM chain with the tag `finalized` and EIP-1559.
+    ///
+    /// # Panics
+    ///
+    /// `number` is zero, which is no chain.
+    #[must_use]
+    pub fn generic(number: u64) -> Self {
+        Self {
+            chain: ChainId::evm(number),
+            finality: FinalityPolicy::Finalized,
+            fees: FeeModel::Eip1559 { tip_min: 0 },
+            block_time: Duration::from_secs(2),
+        }
+    }
+}

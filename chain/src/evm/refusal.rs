@@ -1,0 +1,267 @@
+//! What nodes mean when they say no.
+//!
+//! JSON-RPC gives them a code and free text. Codes overlap between clients, so the text decides; the phrases are those
+//! of geth, bor, BSC, erigon, nethermind, besu, reth and anvil. What is not known stays [`ChainError::Refused`].
+
+use std::time::Duration;
+
+use alloy_primitives::{Address, Bytes};
+
+use super::revert::{cut, decode_revert};
+use crate::{ChainError, Sent, TxId};
+
+/// A JSON-RPC error of an EVM node, for those who bring a node of their own.
+#[derive(Clone, Debug, Default)]
+pub struct NodeError {
+    /// JSON-RPC's code.
+    pub code: i64,
+    /// The node's words.
+    pub message: String,
+    /// What a reverted call returned.
+    pub data: Option<Bytes>,
+}
+
+/// What a method was asked to do, as far as it changes the meaning of an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// Something about the chain.
+    Read,
+    /// To try a call, in this account's name.
+    Try(Option<Address>),
+    /// Logs of a range.
+    Logs,
+    /// To spread this transaction.
+    Broadcast(TxId),
+}
+
+const ALREADY_KNOWN: &[&str] = &[
+    "already known",
+    "alreadyknown",
+    "known transaction",
+    "already imported",
+    "already in mempool",
+    "transaction already in pool",
+];
+const NONCE_TOO_LOW: &[&str] = &[
+    "nonce too low",
+    "nonce is too low",
+    "oldnonce",
+    "nonce already used",
+];
+const UNDERPRICED_REPLACEMENT: &[&str] = &[
+    "replacement transaction underpriced",
+    "replacementnotallowed",
+    "could not replace existing",
+    "replacement fee too low",
+];
+const FEE_TOO_LOW: &[&str] = &[
+    "transaction underpriced",
+    "underpriced",
+    "feetoolow",
+    "max fee per gas less than block base fee",
+    "below configured minimum",
+    "gas price too low",
+    "gas price below",
+    "tip cap below",
+    "less than minimum",
+];
+const NO_FUNDS: &[&str] = &[
+    "insufficient funds",
+    "insufficientfunds",
+    "upfront cost exceeds",
+    "insufficient balance",
+];
+const REVERTED: &[&str] = &[
+    "execution reverted",
+    "revert",
+    "out of gas",
+    "invalid opcode",
+    "vm execution error",
+];
+const TOO_WIDE: &[&str] = &[
+    "block range",
+    "query returned more than",
+    "too many results",
+    "range is too",
+    "range too",
+    "exceed maximum",
+    "exceeds max",
+    "exceeds the range",
+    "limited to",
+    "logs matched",
+    "response size",
+    "10000 results",
+];
+const RATE: &[&str] = &[
+    "rate limit",
+    "too many requests",
+    "request limit",
+    "compute units per second",
+    "throttl",
+];
+const NOT_THERE: &[&str] = &[
+    "header not found",
+    "block not found",
+    "unknown block",
+    "finalized block not",
+    "could not find block",
+    "header for hash not found",
+    "missing trie node",
+    "no state available",
+];
+
+impl NodeError {
+    /// Whether the node already had the transaction that it was given: a success.
+    #[must_use]
+    pub fn is_already_known(&self) -> bool {
+        self.says(ALREADY_KNOWN)
+    }
+
+    /// What it means after the method `doing` was `asked`.
+    #[must_use]
+    pub fn into_chain_error(self, doing: &'static str, asked: Asked) -> ChainError {
+        let message = cut(&self.message);
+        let is_rate = matches!(self.code, 429 | -32029) || self.says(RATE);
+        if is_rate && !(asked == Asked::Logs && self.says(TOO_WIDE)) {
+            return ChainError::RateLimited {
+                retry_after: Duration::from_secs(1),
+            };
+        }
+        match asked {
+            Asked::Broadcast(transaction) => self.of_broadcast(message, transaction, doing),
+            Asked::Try(account) => self.of_trial(message, account, doing),
+            Asked::Logs if self.code == -32005 || self.says(TOO_WIDE) => {
+                ChainError::RangeTooWide { message }
+            }
+            Asked::Logs | Asked::Read => self.of_read(message, doing),
+        }
+    }
+
+    fn of_broadcast(&self, message: String, transaction: TxId, doing: &'static str) -> ChainError {
+        if self.says(NONCE_TOO_LOW) {
+            return ChainError::NonceTooLow {
+                transaction: Some(transaction),
+            };
+        }
+        if self.says(UNDERPRICED_REPLACEMENT) {
+            return ChainError::ReplacementUnderpriced;
+        }
+        if self.says(NO_FUNDS) {
+            return ChainError::InsufficientFunds {
+                account: None,
+                detail: message,
+            };
+        }
+        if self.says(FEE_TOO_LOW) {
+            return ChainError::FeeTooLow { message };
+        }
+        // Words we do not know may come from a gateway that has passed the bytes on.
+        ChainError::Refused {
+            doing,
+            code: self.code,
+            message,
+            sent: Sent::Maybe(Some(transaction)),
+        }
+    }
+
+    fn of_trial(
+        &self,
+        message: String,
+        account: Option<Address>,
+        doing: &'static str,
+    ) -> ChainError {
+        if self.says(NO_FUNDS) {
+            return ChainError::InsufficientFunds {
+                account: account.map(Into::into),
+                detail: message,
+            };
+        }
+        let data: &[u8] = self.data.as_ref().map_or(&[], |data| data);
+        if self.code == 3 || !data.is_empty() || self.says(REVERTED) {
+            return ChainError::Reverted(decode_revert(data, &message));
+        }
+        self.of_read(message, doing)
+    }
+
+    fn of_read(&self, message: String, doing: &'static str) -> ChainError {
+        if self.says(NOT_THERE) {
+            return ChainError::NotFound {
+                what: format!("what {doing} was asked about ({message})"),
+            };
+        }
+        ChainError::Refused {
+            doing,
+            code: self.code,
+            message,
+            sent: Sent::No,
+        }
+    }
+
+    fn says(&self, phrases: &[&str]) -> bool {
+        let message = self.message.to_ascii_lowercase();
+        phrases.iter().any(|phrase| message.contains(phrase))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::B256;
+
+    use super::*;
+
+    const ATTEMPT: TxId = TxId::Evm(B256::repeat_byte(7));
+
+    fn broadcast(message: &str) -> ChainError {
+        let error = NodeError {
+            code: -32000,
+            message: message.into(),
+            data: None,
+        };
+        error.into_chain_error("eth_sendRawTransaction", Asked::Broadcast(ATTEMPT))
+    }
+
+    #[test]
+    fn a_used_nonce_may_be_our_own_and_an_underpriced_rival_is_not() {
+        let used = broadcast("nonce too low: next nonce 5, tx nonce 4");
+        assert!(used.may_have_been_sent());
+        assert_eq!(used.transaction(), Some(ATTEMPT));
+        let rival = broadcast("replacement transaction underpriced");
+        assert!(matches!(rival, ChainError::ReplacementUnderpriced));
+        assert!(!rival.may_have_been_sent());
+    }
+
+    #[test]
+    fn words_nobody_knows_leave_it_open() {
+        assert!(broadcast("the moon is in the wrong house").may_have_been_sent());
+        assert!(!broadcast("insufficient funds for gas * price + value").may_have_been_sent());
+        assert!(!broadcast("transaction underpriced").may_have_been_sent());
+    }
+
+    #[test]
+    fn wide_ranges_and_rates_are_told_apart() {
+        let error = |code, message: &str| {
+            let error = NodeError {
+                code,
+                message: message.into(),
+                data: None,
+            };
+            error.into_chain_error("eth_getLogs", Asked::Logs)
+        };
+        assert!(matches!(
+            error(-32005, "query returned more than 10000 results"),
+            ChainError::RangeTooWide { .. }
+        ));
+        assert!(matches!(
+            error(-32600, "eth_getLogs is limited to a 10 block range"),
+            ChainError::RangeTooWide { .. }
+        ));
+        assert!(matches!(
+            error(429, "slow down"),
+            ChainError::RateLimited { .. }
+        ));
+        assert!(matches!(
+            error(-32000, "unknown block"),
+            ChainError::NotFound { .. }
+        ));
+    }
+}

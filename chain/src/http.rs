@@ -1,0 +1,245 @@
+//! One POST over HTTP, with bounds on time, size and rate.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use hyper::{Method, Request, StatusCode, Uri};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use parking_lot::Mutex;
+use peaberry_core::{Clock, Instant, SystemClock};
+
+use crate::{ChainError, RpcTransport, TransportFailure};
+
+#[cfg(feature = "https")]
+type Connector = hyper_rustls::HttpsConnector<HttpConnector>;
+#[cfg(not(feature = "https"))]
+type Connector = HttpConnector;
+
+// What a node may ask us to wait; and what we wait when it does not say.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
+
+/// Bounds on what an RPC endpoint may take of us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HttpOptions {
+    /// How long a connection may take. 5 s by default.
+    pub connect_within: Duration,
+    /// The largest answer that is read. 16 MiB by default.
+    pub answer_bytes_max: usize,
+    /// How many idle connections are kept. 64 by default.
+    pub idle_connections_max: usize,
+}
+
+impl Default for HttpOptions {
+    fn default() -> Self {
+        Self {
+            connect_within: Duration::from_secs(5),
+            answer_bytes_max: 16 << 20,
+            idle_connections_max: 64,
+        }
+    }
+}
+
+/// An HTTP endpoint that takes JSON by POST. Cheap to clone; clones share connections.
+///
+/// Honours `Retry-After`: while the endpoint wants to be left alone nothing is sent to it. Needs a tokio runtime.
+#[derive(Clone)]
+pub struct HttpEndpoint {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    uri: Uri,
+    headers: HeaderMap,
+    client: Client<Connector, Full<Bytes>>,
+    options: HttpOptions,
+    clock: Arc<dyn Clock>,
+    not_before: Mutex<Instant>,
+}
+
+impl HttpEndpoint {
+    /// The endpoint at `url`: `http://…`, and with feature `https` also `https://…`. Does not connect yet.
+    ///
+    /// User and password in the URL become an `Authorization` header.
+    ///
+    /// # Errors
+    ///
+    /// [`ChainError::InvalidUrl`]: not such a URL.
+    pub fn new(url: &str, options: HttpOptions) -> Result<Self, ChainError> {
+        let invalid = |reason| ChainError::InvalidUrl { reason };
+        let (url, headers) = split_credentials(url)?;
+        let uri: Uri = url
+            .parse()
+            .map_err(|_not_a_uri| invalid("it does not parse"))?;
+        let scheme = uri.scheme_str();
+        let is_known =
+            scheme == Some("http") || (cfg!(feature = "https") && scheme == Some("https"));
+        if !is_known || uri.authority().is_none() {
+            return Err(invalid(
+                "it does not begin with http:// or (feature https) https:// and a host",
+            ));
+        }
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder
+            .pool_max_idle_per_host(options.idle_connections_max)
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(Duration::from_secs(60));
+        let inner = Inner {
+            uri,
+            headers,
+            client: builder.build(connector(&options)),
+            options,
+            clock: Arc::new(SystemClock::new()),
+            not_before: Mutex::new(Instant::default()),
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// Sends `body` once and reads the answer, within bounds.
+    pub(crate) async fn post(&self, body: Bytes) -> Result<Bytes, TransportFailure> {
+        self.expect_welcome()?;
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.inner.uri.clone();
+        *request.headers_mut() = self.inner.headers.clone();
+        let response = self.inner.client.request(request).await;
+        let response = response.map_err(|error| {
+            if error.is_connect() {
+                TransportFailure::Connect(Arc::new(error))
+            } else {
+                TransportFailure::Broken(Arc::new(error))
+            }
+        })?;
+        let status = response.status();
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            return Err(self.back_off(response.headers()));
+        }
+        let answer = self.read(response.into_body()).await?;
+        if status.is_success() {
+            return Ok(answer);
+        }
+        Err(TransportFailure::Status {
+            status: status.as_u16(),
+            body: answer.into(),
+        })
+    }
+
+    async fn read(&self, mut body: hyper::body::Incoming) -> Result<Bytes, TransportFailure> {
+        let bytes_max = self.inner.options.answer_bytes_max;
+        let mut first: Option<Bytes> = None;
+        let mut all = Vec::new();
+        let mut length = 0_usize;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| TransportFailure::Broken(Arc::new(error)))?;
+            let Ok(chunk) = frame.into_data() else {
+                continue;
+            };
+            length = length.saturating_add(chunk.len());
+            if length > bytes_max {
+                return Err(TransportFailure::TooLarge(bytes_max));
+            }
+            match first.take() {
+                None if all.is_empty() => first = Some(chunk),
+                Some(head) => {
+                    all.extend_from_slice(&head);
+                    all.extend_from_slice(&chunk);
+                }
+                None => all.extend_from_slice(&chunk),
+            }
+        }
+        Ok(first.unwrap_or_else(|| all.into()))
+    }
+
+    fn expect_welcome(&self) -> Result<(), TransportFailure> {
+        let not_before = *self.inner.not_before.lock();
+        match not_before.since(self.inner.clock.now()) {
+            Duration::ZERO => Ok(()),
+            remaining => Err(TransportFailure::RateLimited(remaining)),
+        }
+    }
+
+    fn back_off(&self, headers: &HeaderMap) -> TransportFailure {
+        let after = headers
+            .get(RETRY_AFTER)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|text| text.trim().parse().ok())
+            .map_or(RETRY_AFTER_DEFAULT, Duration::from_secs)
+            .min(RETRY_AFTER_MAX);
+        let mut not_before = self.inner.not_before.lock();
+        *not_before = (*not_before).max(self.inner.clock.now() + after);
+        TransportFailure::RateLimited(after)
+    }
+}
+
+#[async_trait]
+impl RpcTransport for HttpEndpoint {
+    async fn exchange(
+        &self,
+        request: alloy_primitives::Bytes,
+    ) -> Result<alloy_primitives::Bytes, TransportFailure> {
+        self.post(request.0).await.map(Into::into)
+    }
+}
+
+/// Credentials in a URL belong into a header: URLs end up in logs.
+fn split_credentials(url: &str) -> Result<(String, HeaderMap), ChainError> {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return Ok((url.to_owned(), headers));
+    };
+    let authority_end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(authority_end);
+    let Some((credentials, host)) = authority.rsplit_once('@') else {
+        return Ok((url.to_owned(), headers));
+    };
+    let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
+    let value = alloy_transport::Authorization::basic(user, password).to_string();
+    let mut value =
+        HeaderValue::try_from(value).map_err(|_not_a_header| ChainError::InvalidUrl {
+            reason: "its credentials do not fit a header",
+        })?;
+    value.set_sensitive(true);
+    headers.insert(hyper::header::AUTHORIZATION, value);
+    Ok((format!("{scheme}://{host}{path}"), headers))
+}
+
+fn connector(options: &HttpOptions) -> Connector {
+    let mut http = HttpConnector::new();
+    http.set_connect_timeout(Some(options.connect_within));
+    http.set_nodelay(true);
+    #[cfg(feature = "https")]
+    {
+        http.enforce_http(false);
+        hyper_rustls::HttpsConnectorBuilder::new()
+            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())
+            .expect("ring speaks the default versions of TLS")
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(http)
+    }
+    #[cfg(not(feature = "https"))]
+    http
+}
+
+impl fmt::Debug for HttpEndpoint {
+    /// Without the path: providers put their customers' keys there.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let uri = &self.inner.uri;
+        let host = uri.host().unwrap_or_default();
+        write!(
+            f,
+            "HttpEndpoint({}://{host})",
+            uri.scheme_str().unwrap_or_default()
+        )
+    }
+}

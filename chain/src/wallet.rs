@@ -1,0 +1,240 @@
+//! Keys that grow from one seed phrase.
+
+mod evm_key;
+#[cfg(feature = "keystore")]
+mod keystore;
+#[cfg(feature = "solana")]
+mod slip10;
+#[cfg(feature = "solana")]
+mod solana_key;
+
+use std::fmt;
+
+use bip39::{Language, Mnemonic};
+use zeroize::Zeroizing;
+
+pub use evm_key::EvmKey;
+#[cfg(feature = "keystore")]
+pub use keystore::{KEYSTORE_BYTES_MAX, Stretching};
+#[cfg(feature = "solana")]
+pub use solana_key::SolanaKey;
+
+use crate::ChainError;
+
+/// One seed, and from it the keys of every chain.
+///
+/// BIP-39 turns a phrase into the seed; EVM keys lie at `m/44'/60'/0'/0/i` (BIP-44), Solana's at `m/44'/501'/i'/0'`
+/// (SLIP-0010): where other wallets find them. The seed is wiped from memory when the wallet is dropped, and appears in
+/// no output.
+///
+/// ```
+/// use peaberry_chain::{Signer, wallet::Wallet};
+///
+/// let phrase = "test test test test test test test test test test test junk";
+/// let wallet = Wallet::from_phrase(phrase, "")?;
+/// let first = wallet.evm_key(0)?;
+/// assert_eq!(first.address().to_string(), "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266");
+/// assert_eq!(format!("{wallet:?}"), "Wallet");
+/// # Ok::<(), peaberry_chain::ChainError>(())
+/// ```
+pub struct Wallet {
+    seed: Zeroizing<[u8; 64]>,
+}
+
+/// A seed phrase: whoever reads it owns everything. Shown by [`reveal`](Self::reveal) alone; wiped when dropped.
+pub struct Phrase(Zeroizing<String>);
+
+impl Phrase {
+    /// The words, to be written on paper.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Wallet {
+    /// A new wallet and the English phrase of 24 words that brings it back, from the operating system's randomness.
+    ///
+    /// # Errors
+    ///
+    /// [`ChainError::Wallet`]: the system has no randomness.
+    pub fn generate() -> Result<(Self, Phrase), ChainError> {
+        let mut entropy = Zeroizing::new([0; 32]);
+        getrandom::fill(&mut *entropy).map_err(|error| invalid("randomness", &error))?;
+        let mnemonic =
+            Mnemonic::from_entropy(&*entropy).map_err(|error| invalid("entropy", &error))?;
+        let phrase = Phrase(Zeroizing::new(mnemonic.to_string()));
+        Ok((Self::from_mnemonic(&mnemonic, ""), phrase))
+    }
+
+    /// The wallet of an English phrase of 12 to 24 words, and the passphrase that protects it (empty for most).
+    ///
+    /// Any passphrase gives a wallet: a wrong one gives an empty one.
+    ///
+    /// # Errors
+    ///
+    /// [`ChainError::Wallet`]: a word that is not in the list (the message says which place, not which word), or a
+    /// checksum that is wrong.
+    pub fn from_phrase(phrase: &str, passphrase: &str) -> Result<Self, ChainError> {
+        let mnemonic = Mnemonic::parse_in(Language::English, phrase)
+            .map_err(|error| invalid("seed phrase", &error))?;
+        Ok(Self::from_mnemonic(&mnemonic, passphrase))
+    }
+
+    /// The wallet of a seed as BIP-39 makes them.
+    #[must_use]
+    pub fn from_seed(seed: [u8; 64]) -> Self {
+        Self {
+            seed: Zeroizing::new(seed),
+        }
+    }
+
+    fn from_mnemonic(mnemonic: &Mnemonic, passphrase: &str) -> Self {
+        Self::from_seed(mnemonic.to_seed(passphrase))
+    }
+
+    /// The EVM key number `index`, at `m/44'/60'/0'/0/index`. One key serves on all EVM chains.
+    ///
+    /// # Errors
+    ///
+    /// [`ChainError::Wallet`]: the index is 2^31 or more.
+    pub fn evm_key(&self, index: u32) -> Result<EvmKey, ChainError> {
+        self.evm_key_at(&format!("m/44'/60'/0'/0/{index}"))
+    }
+
+    /// The EVM key at a BIP-32 path such as `m/44'/60'/1'/0/0`.
+    ///
+    /// # Errors
+    ///
+    /// [`ChainError::Wallet`]: not a path.
+    pub fn evm_key_at(&self, path: &str) -> Result<EvmKey, ChainError> {
+        let parsed = path
+            .parse()
+            .map_err(|error: bip32::Error| invalid("path", &error))?;
+        let key = bip32::XPrv::derive_from_path(self.seed.as_slice(), &parsed)
+            .map_err(|error| invalid("path", &error))?;
+        Ok(EvmKey::new(key.private_key().clone()))
+    }
+
+    /// The Solana key number `index`, at `m/44'/501'/index'/0'`.
+    ///
+    /// # Errors
+    ///
+    /// [`ChainError::Wallet`]: the index is 2^31 or more.
+    #[cfg(feature = "solana")]
+    pub fn solana_key(&self, index: u32) -> Result<SolanaKey, ChainError> {
+        let node = slip10::derive(&*self.seed, &[44, 501, index, 0])?;
+        Ok(SolanaKey::from_bytes(&node.key))
+    }
+}
+
+fn invalid(what: &'static str, error: &dyn fmt::Display) -> ChainError {
+    ChainError::Wallet {
+        what,
+        reason: error.to_string(),
+    }
+}
+
+impl fmt::Debug for Wallet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Wallet")
+    }
+}
+
+impl fmt::Debug for Phrase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Phrase")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::hex;
+
+    use super::*;
+    use crate::Signer;
+
+    const ABANDON: &str = "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about";
+
+    #[test]
+    fn bip_39_vectors_give_their_seeds() {
+        let vectors = [
+            (
+                ABANDON,
+                "c55257c360c07c72029aebc1b53c05ed0362ada38ead3e3e9efa3708e53495531f09a6987599d18264c1e1c92f2cf141630c7a3c4ab7c81b2f001698e7463b04",
+            ),
+            (
+                "legal winner thank year wave sausage worth useful legal winner thank yellow",
+                "2e8905819b8723fe2c1d161860e5ee1830318dbf49a83bd451cfb8440c28bd6fa457fe1296106559a3c80937a1c1069be3a3a5bd381ee6260e8d9739fce1f607",
+            ),
+            (
+                "zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo wrong",
+                "ac27495480225222079d7be181583751e86f571027b0497b5b5d11218e0a8a13332572917f0f8e5a589620c6f15b11c61dee327651a14c34e18231052e48c069",
+            ),
+        ];
+        for (phrase, seed) in vectors {
+            let wallet = Wallet::from_phrase(phrase, "TREZOR").unwrap();
+            assert_eq!(hex::encode(wallet.seed.as_slice()), seed);
+        }
+    }
+
+    #[test]
+    fn bip_44_gives_the_accounts_that_every_development_chain_funds() {
+        let phrase = "test test test test test test test test test test test junk";
+        let wallet = Wallet::from_phrase(phrase, "").unwrap();
+        let addresses = [0, 1, 2].map(|index| wallet.evm_key(index).unwrap().address().to_string());
+        assert_eq!(
+            addresses,
+            [
+                "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266",
+                "0x70997970C51812dc3A010C7d01b50e0d17dc79C8",
+                "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC",
+            ]
+        );
+        let key = wallet.evm_key(0).unwrap();
+        assert_eq!(
+            hex::encode(key.reveal().as_slice()),
+            "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
+        );
+    }
+
+    #[test]
+    fn a_wrong_phrase_is_refused_without_being_repeated() {
+        for phrase in [
+            "",
+            "abandon",
+            &ABANDON.replace("about", "abandon"),
+            &ABANDON.replace("about", "sekret"),
+        ] {
+            let error = Wallet::from_phrase(phrase, "").unwrap_err();
+            assert!(!error.to_string().contains("sekret"), "{error}");
+            assert!(!error.may_have_been_sent());
+        }
+        let wallet = Wallet::from_phrase(ABANDON, "").unwrap();
+        assert!(wallet.evm_key(1 << 31).is_err());
+        assert!(wallet.evm_key_at("n/44").is_err());
+    }
+
+    #[test]
+    fn secrets_are_never_printed() {
+        let (wallet, phrase) = Wallet::generate().unwrap();
+        let again = Wallet::from_phrase(phrase.reveal(), "").unwrap();
+        assert_eq!(*wallet.seed, *again.seed);
+        let key = wallet.evm_key(0).unwrap();
+        let secrets = [
+            hex::encode(&wallet.seed[..8]),
+            format!("{:?}", &wallet.seed[..4]),
+            hex::encode(&key.reveal()[..8]),
+            phrase.reveal()[..20].to_owned(),
+        ];
+        for printed in [
+            format!("{wallet:?}{wallet:#?}"),
+            format!("{phrase:?}"),
+            format!("{key:?}{key:#?}"),
+        ] {
+            for secret in &secrets {
+                assert!(!printed.contains(secret.as_str()), "{printed}");
+            }
+        }
+    }
+}

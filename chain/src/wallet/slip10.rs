@@ -1,0 +1,107 @@
+//! SLIP-0010 for ed25519: keys from a seed, by hardened steps alone.
+
+use hmac::{Hmac, Mac};
+use sha2::Sha512;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::ChainError;
+
+const HARDENED: u32 = 1 << 31;
+
+/// A key and what its children are derived with.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub(super) struct Node {
+    pub(super) key: [u8; 32],
+    chain_code: [u8; 32],
+}
+
+/// The node at `path` under the master of `seed`; every step is hardened, as ed25519 knows no others.
+pub(super) fn derive(seed: &[u8], path: &[u32]) -> Result<Node, ChainError> {
+    let mut node = split(b"ed25519 seed", &[seed]);
+    for &index in path {
+        if index >= HARDENED {
+            return Err(ChainError::Wallet {
+                what: "path",
+                reason: format!("step {index} is 2^31 or more"),
+            });
+        }
+        let index = (index | HARDENED).to_be_bytes();
+        node = split(&node.chain_code, &[&[0], &node.key, &index]);
+    }
+    Ok(node)
+}
+
+fn split(key: &[u8], parts: &[&[u8]]) -> Node {
+    let mut mac = Hmac::<Sha512>::new_from_slice(key).expect("HMAC takes keys of any length");
+    for part in parts {
+        mac.update(part);
+    }
+    let bytes = Zeroizing::new(<[u8; 64]>::from(mac.finalize().into_bytes()));
+    let mut node = Node {
+        key: [0; 32],
+        chain_code: [0; 32],
+    };
+    let (key, chain_code) = bytes.split_at(32);
+    node.key.copy_from_slice(key);
+    node.chain_code.copy_from_slice(chain_code);
+    node
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::hex;
+
+    use super::*;
+
+    #[test]
+    fn the_first_published_vector_is_met() {
+        let seed = hex!("000102030405060708090a0b0c0d0e0f");
+        let expected: [(&[u32], &str, &str); 3] = [
+            (
+                &[],
+                "90046a93de5380a72b5e45010748567d5ea02bbf6522f979e05c0d8d8ca9fffb",
+                "2b4be7f19ee27bbf30c667b642d5f4aa69fd169872f8fc3059c08ebae2eb19e7",
+            ),
+            (
+                &[0],
+                "8b59aa11380b624e81507a27fedda59fea6d0b779a778918a2fd3590e16e9c69",
+                "68e0fe46dfb67e368c75379acec591dad19df3cde26e63b93a8e704f1dade7a3",
+            ),
+            (
+                &[0, 1],
+                "a320425f77d1b5c2505a6b1b27382b37368ee640e3557c315416801243552f14",
+                "b1d0bad404bf35da785a64ca1ac54b2617211d2777696fbffaf208f746ae84f2",
+            ),
+        ];
+        for (path, chain_code, key) in expected {
+            let node = derive(&seed, path).unwrap();
+            assert_eq!(hex::encode(node.chain_code), chain_code);
+            assert_eq!(hex::encode(node.key), key);
+        }
+        assert!(derive(&seed, &[HARDENED]).is_err());
+    }
+
+    #[cfg(feature = "solana")]
+    #[test]
+    fn the_public_keys_are_those_published() {
+        use crate::wallet::SolanaKey;
+        let seed = hex!("000102030405060708090a0b0c0d0e0f");
+        for (path, public) in [
+            (
+                &[][..],
+                "a4b2856bfec510abab89753fac1ac0e1112364e7d250545963f135f2a33188ed",
+            ),
+            (
+                &[0],
+                "8c8a13df77a28f3445213a0f432fde644acaa215fc72dcdf300d5efaa85d350c",
+            ),
+            (
+                &[0, 1],
+                "1932a5270f335bed617d5b935c80aedb1a35bd9fc1e31acafd5372c30f5c1187",
+            ),
+        ] {
+            let key = SolanaKey::from_bytes(&derive(&seed, path).unwrap().key);
+            assert_eq!(hex::encode(key.solana_address().0), public);
+        }
+    }
+}
