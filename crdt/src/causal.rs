@@ -1,29 +1,53 @@
 //! A replicated document: a store, what it knows, and what was removed.
 
+mod message;
+
 use alloc::vec::Vec;
 
-use crate::removal_log::{REMOVAL_LOG_BYTES_MAX, RemovalLog};
+use crate::removal_log::{LogRun, REMOVAL_LOG_BYTES_MAX, RemovalLog};
 use crate::{
     ApplyError, Changed, Delta, Dot, DotStore, Edit, Interval, IntervalVersionVector, Lattice,
-    Mint, VersionVector, WriteError, Writer,
+    Limits, Mint, VersionVector, WriteError, Writer,
 };
 
 /// A store with the vector of events it knows.
 ///
-/// Every event has a dot, removals too. Two rules keep it right:
+/// Every event has a dot, removals too. Let `puts(e)` be what event `e` put and `removes(e)` the dots that it removed.
+/// A state that knows the events `K` holds
 ///
-/// 1. The events of a replica are known without gaps, and an event is known only with all dots it removed. Deltas
-///    that would break this are refused.
-/// 2. A dot that is known and not held has been removed, and the log says by which event, or the log's floor says
-///    that it no longer does.
+/// > `store(K)` = all `puts(e)`, without the dots of all `removes(e)`, for `e` in `K`
 ///
-/// A write's delta needs no more than that: it may be applied before other events that its writer had seen. Then, until
-/// those arrive, a value that they removed can be read beside the one written after. Deltas from
-/// [`delta_since`](Self::delta_since) carry every event the sender knows, so replicas that exchange only those always
-/// see causally closed states.
+/// and `K` obeys two rules:
 ///
-/// So equal vectors imply equal states, and a peer's vector is all it takes to tell it what it lacks. The log is no
-/// part of equality.
+/// 1. The events of a replica are known without gaps: `K` is a vector.
+/// 2. An event is known only with all dots that it removed.
+///
+/// So equal vectors mean equal states, whatever way the events came. The log says which event removed which dots. It is
+/// no part of equality, and it may be cut: up to its floor, events may be missing from it.
+///
+/// # What a delta needs
+///
+/// A delta stands for a set of events `R`. It has `store(R)` and the log of `R`. Applying it to `K` gives `store(K ∪ R)`
+/// if only `K ∪ R` obeys the rules, that is, if `K` knows
+///
+/// - for each replica in `R`, its events up to the first in `R`, and
+/// - the dots that `R` removes and that are not in `R`.
+///
+/// That, and nothing else, is what [`Delta::from`] asks for: not the whole vector of the writer. For a dot that is new
+/// in `R`, no event of `K` can have removed it, by rule 2; for one that both know, `R`'s own copy is skipped, and if an
+/// event of `R` removed it, the log says so.
+///
+/// It takes one thing of `R` itself: a dot of `R` that is dead must have been removed by an event of `R`. Otherwise a
+/// receiver would hold a dot as dead without knowing the event that removed it, and would differ from others with the
+/// same vector. A delta of one event has it trivially. A delta since the vector of a state has it by rule 2, as far as
+/// the log reaches back. Where it does not, or the vector is none that a state can have, the delta tells which of the
+/// receiver's dots are alive instead, and then asks for the whole of the vector it was made for. Whatever way a delta
+/// was made or read, this is checked: each event it claims is alive in its store, a removal in its log, or removed by
+/// its log. **It cannot claim what it does not carry.**
+///
+/// A delta may come before other events that its writer had seen and it does not depend on. Then, until they arrive, a
+/// value that they removed can be read beside the one written after. Replicas that apply what
+/// [`delta_since`](Self::delta_since) made for their own vector see causally closed states only.
 ///
 /// # Cost
 ///
@@ -105,19 +129,24 @@ impl<S: DotStore> Causal<S> {
         let mut store = S::default();
         self.store.copy_after(&from, &mut store);
         let mut log = RemovalLog::default();
-        for (event, removed) in self.log.after(&from) {
-            log.push(event, removed.clone());
+        for (replica, run) in self.log.between(&from, None) {
+            log.push(replica, run);
         }
-        let alive = (!self.log.floor().partial_le(&from)).then(|| self.alive_up_to(&from));
-        if alive.is_some() {
-            log.cut(self.log.floor());
+        if self.log.floor().partial_le(&from) {
+            let delta = Delta::of_events(&from, &self.context, store, log);
+            if delta.first_overclaim().is_none() {
+                return delta;
+            }
+            (store, log) = (delta.store, delta.log);
         }
+        let alive = self.alive_up_to(&from);
+        log.cut(self.log.floor());
         Delta {
             from,
             to: self.context.clone(),
             store,
             log,
-            alive,
+            alive: Some(alive),
         }
     }
 
@@ -129,6 +158,19 @@ impl<S: DotStore> Causal<S> {
     /// delta has another value for an event whose value is held; the state did not change. A conflict is seen only
     /// while both values are there to compare.
     pub fn apply(&mut self, delta: &Delta<S>) -> Result<Changed, ApplyError> {
+        self.apply_within(delta, &Limits::NONE)
+    }
+
+    /// Joins a delta whose new values keep within `limits`. For what comes from others.
+    ///
+    /// # Errors
+    ///
+    /// As [`apply`](Self::apply), and [`ApplyError::FarFuture`] and [`ApplyError::Jump`]; the state did not change.
+    pub fn apply_within(
+        &mut self,
+        delta: &Delta<S>,
+        limits: &Limits,
+    ) -> Result<Changed, ApplyError> {
         if let Some(replica) = self.context.first_behind(&delta.from) {
             let (known, from) = (self.context.get(replica), delta.from.get(replica));
             return Err(ApplyError::Gap {
@@ -142,6 +184,9 @@ impl<S: DotStore> Causal<S> {
                 replica: dot.replica(),
                 counter: dot.counter(),
             });
+        }
+        if *limits != Limits::NONE {
+            self.store.admit(&delta.store, &self.context, limits)?;
         }
         let Some(alive) = &delta.alive else {
             return Ok(self.merge(&delta.to, &delta.store, &delta.log, None));
@@ -171,6 +216,15 @@ impl<S: DotStore> Causal<S> {
     }
 
     fn delta_of(&self, event: Dot, edit: Edit<S>) -> Result<Delta<S>, WriteError> {
+        if edit.is_nothing() {
+            return Ok(Delta {
+                from: VersionVector::new(),
+                to: VersionVector::new(),
+                store: edit.store,
+                log: RemovalLog::default(),
+                alive: None,
+            });
+        }
         let mut foreign = None;
         edit.store
             .for_each_after(&VersionVector::new(), &mut |dot| {
@@ -194,9 +248,10 @@ impl<S: DotStore> Causal<S> {
         }
         let mut to = from.clone();
         let mut log = RemovalLog::default();
-        if !edit.is_nothing() {
-            to.raise(event.replica(), event.counter());
-            log.push(event, edit.removed);
+        to.raise(event.replica(), event.counter());
+        let puts = !edit.store.is_empty();
+        if let Some(run) = LogRun::one(event.counter(), puts, edit.removed) {
+            log.push(event.replica(), run);
         }
         Ok(Delta {
             from,
@@ -243,11 +298,11 @@ impl<S: DotStore> Causal<S> {
             return Changed::No;
         }
         store.copy_after(&self.context, &mut self.store);
-        for (event, removed) in log.after(&self.context) {
-            for interval in removed.iter() {
+        for (replica, run) in log.between(&self.context, None) {
+            for interval in run.removed() {
                 self.store.remove(interval);
             }
-            self.log.push(event, removed.clone());
+            self.log.push(replica, run);
         }
         if let Some(is_alive) = is_alive {
             self.remove_dead(to, is_alive);

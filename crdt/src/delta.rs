@@ -1,13 +1,18 @@
 //! What one state has over another.
 
-use crate::removal_log::RemovalLog;
-use crate::{Interval, IntervalVersionVector, VersionVector};
+mod claim;
+mod message;
+mod split;
 
-/// The events in `(from, to]` of each replica: what is alive of them, and what they removed.
+use crate::removal_log::RemovalLog;
+use crate::{DotStore, Interval, IntervalVersionVector, Lattice, VersionVector};
+
+/// A set of events, in `(from, to]` of each replica: what is alive of them, and what they removed.
 ///
-/// Only a write and [`Causal::delta_since`](crate::Causal::delta_since) make one, so it carries all it claims. It may
-/// be lost, repeated and reordered: applied twice it changes nothing, applied too early it is refused.
-#[derive(Clone, Debug)]
+/// Only a write, [`Causal::delta_since`](crate::Causal::delta_since), [`split`](Self::split) and a validating decode
+/// make one, so it carries all it claims. It may be lost, repeated and reordered: applied twice it changes nothing,
+/// applied too early it is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delta<S> {
     pub(crate) from: VersionVector,
     pub(crate) to: VersionVector,
@@ -18,7 +23,7 @@ pub struct Delta<S> {
 }
 
 impl<S> Delta<S> {
-    /// What the receiver must know.
+    /// What the receiver must know: the events before those carried, and the dots they removed.
     #[must_use]
     pub const fn from(&self) -> &VersionVector {
         &self.from
@@ -52,4 +57,49 @@ impl<S> Delta<S> {
     pub fn is_empty(&self) -> bool {
         self.events().next().is_none()
     }
+}
+
+impl<S: DotStore> Delta<S> {
+    /// The events in `(known, upto]`, of which `store` and `log` are what is alive and what was removed. Asks only for
+    /// what they need.
+    pub(crate) fn of_events(
+        known: &VersionVector,
+        upto: &VersionVector,
+        store: S,
+        log: RemovalLog,
+    ) -> Self {
+        let (from, to) = claim_of(known, upto, &log);
+        Self {
+            from,
+            to,
+            store,
+            log,
+            alive: None,
+        }
+    }
+}
+
+/// What the events in `(known, upto]` with this log need, and what they give.
+fn claim_of(
+    known: &VersionVector,
+    upto: &VersionVector,
+    log: &RemovalLog,
+) -> (VersionVector, VersionVector) {
+    let (mut from, mut to) = (VersionVector::new(), VersionVector::new());
+    for events in upto.since(known) {
+        from.raise(events.replica(), events.first() - 1);
+        to.raise(events.replica(), events.last());
+    }
+    let mut needed = VersionVector::new();
+    for (_, runs) in log.runs() {
+        for removed in runs.iter().flat_map(|run| run.removed()) {
+            // Those of a replica that is carried are carried themselves or come before.
+            if to.get(removed.replica()) == 0 {
+                needed.raise(removed.replica(), removed.last());
+            }
+        }
+    }
+    from.join(&needed);
+    to.join(&needed);
+    (from, to)
 }

@@ -1,6 +1,6 @@
 //! One event, described before it happens.
 
-use crate::{DotStore, Interval, IntervalVersionVector, VersionVector};
+use crate::{Dot, DotStore, Interval, IntervalVersionVector, VersionVector};
 
 /// What one event puts under its own dot and which dots it removes. Made by the types' methods, such as
 /// [`AddWinsSet::add`](crate::AddWinsSet::add), and carried out by [`Causal::write`](crate::Causal::write).
@@ -33,6 +33,12 @@ impl<S: DotStore> Edit<S> {
         held.for_each_after(&VersionVector::new(), &mut |dot| {
             self.removed.insert(Interval::from(dot));
         });
+        self
+    }
+
+    /// Also removes one dot.
+    pub fn removing_dot(mut self, dot: Dot) -> Self {
+        self.removed.insert(Interval::from(dot));
         self
     }
 

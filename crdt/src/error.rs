@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::{Dot, ReplicaId, Stamp};
+use crate::{CounterJump, Dot, FarFutureStamp, ReplicaId, Stamp};
 
 /// A write was refused. Neither the state nor the writer changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -79,4 +79,10 @@ pub enum ApplyError {
         /// Its counter.
         counter: u64,
     },
+    /// A stamp from the far future; see [`Limits`](crate::Limits).
+    #[error(transparent)]
+    FarFuture(#[from] FarFutureStamp),
+    /// A total that rises too far at once; see [`Limits`](crate::Limits).
+    #[error(transparent)]
+    Jump(#[from] CounterJump),
 }

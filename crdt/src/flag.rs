@@ -1,7 +1,6 @@
 //! Flags: enable-wins and disable-wins, both off at first.
 
-use crate::store::dot_store_by_field;
-use crate::{DotFun, DotSet, DotStore, Edit, Mint};
+use crate::{DotFun, DotSet, DotStore, Edit, Mint, dot_store};
 
 /// A flag that is on if an enable is concurrent with a disable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,8 +18,7 @@ pub struct DisableWinsFlag {
 impl EnableWinsFlag {
     /// Turns the flag on.
     pub fn enable(&self, mint: Mint) -> Edit<Self> {
-        let mut store = DotSet::default();
-        store.insert(mint.dot());
+        let store = DotSet::one(mint.dot());
         Edit::put(Self { store }).removing(&self.store)
     }
 
@@ -60,5 +58,5 @@ impl DisableWinsFlag {
     }
 }
 
-dot_store_by_field!([] EnableWinsFlag);
-dot_store_by_field!([] DisableWinsFlag);
+dot_store!(EnableWinsFlag { store: DotSet });
+dot_store!(DisableWinsFlag { store: DotFun<bool> });

@@ -126,6 +126,39 @@ impl IntervalVersionVector {
         self.intervals.is_empty()
     }
 
+    /// The union of intervals in any order.
+    pub(crate) fn of(mut intervals: Vec<Interval>) -> Self {
+        intervals.sort_unstable();
+        let mut set = Self {
+            intervals: Vec::with_capacity(intervals.len()),
+        };
+        for interval in intervals {
+            set.append(interval);
+        }
+        set
+    }
+
+    /// Adds an interval that starts at or after the start of the last.
+    fn append(&mut self, interval: Interval) {
+        match self.intervals.last_mut() {
+            Some(held) if held.touches(interval) => held.last = held.last.max(interval.last),
+            _ => self.intervals.push(interval),
+        }
+    }
+
+    /// The first event of `wanted` that is not in the set.
+    pub(crate) fn first_missing(&self, wanted: Interval) -> Option<Dot> {
+        let after = self
+            .intervals
+            .partition_point(|held| (held.replica, held.first) <= (wanted.replica, wanted.first));
+        let before = after.checked_sub(1).and_then(|at| self.intervals.get(at));
+        match before.filter(|held| held.replica == wanted.replica && held.last >= wanted.first) {
+            Some(held) if held.last >= wanted.last => None,
+            Some(held) => Dot::new(wanted.replica, held.last + 1),
+            None => Dot::new(wanted.replica, wanted.first),
+        }
+    }
+
     /// Moves what continues `vector` without a gap into it, and drops what it covers already.
     pub(crate) fn drain_contiguous(&mut self, vector: &mut VersionVector) {
         self.intervals.retain_mut(|held| {
@@ -155,17 +188,7 @@ impl Lattice for IntervalVersionVector {
     }
 
     fn join(&mut self, other: &Self) -> Changed {
-        let mut all: Vec<_> = self.iter().chain(other.iter()).collect();
-        all.sort_unstable();
-        let mut joined = Self {
-            intervals: Vec::with_capacity(all.len()),
-        };
-        for interval in all {
-            match joined.intervals.last_mut() {
-                Some(held) if held.touches(interval) => held.last = held.last.max(interval.last),
-                _ => joined.intervals.push(interval),
-            }
-        }
+        let joined = Self::of(self.iter().chain(other.iter()).collect());
         let changed = Changed::when(joined != *self);
         *self = joined;
         changed

@@ -17,7 +17,9 @@ mod causal;
 mod delta;
 mod edit;
 mod error;
+mod limits;
 mod removal_log;
+mod replicated;
 pub mod store;
 mod writer;
 
@@ -26,6 +28,8 @@ mod flag;
 mod map;
 mod register;
 mod set;
+
+pub mod wire;
 
 pub use causal::Causal;
 pub use context::CausalContext;
@@ -40,11 +44,20 @@ pub use flag::{DisableWinsFlag, EnableWinsFlag};
 pub use hlc::{FarFutureStamp, Hlc, Stamp};
 pub use interval::{Interval, IntervalVersionVector};
 pub use lattice::{Changed, Lattice};
+pub use limits::Limits;
 pub use map::ObservedRemoveMap;
 pub use register::{LwwRegister, MvRegister};
 pub use removal_log::REMOVAL_LOG_BYTES_MAX;
 pub use replica::ReplicaId;
+pub use replicated::Replicated;
 pub use set::{AddWinsSet, GrowOnlySet, RemoveWinsSet};
 pub use store::{DotFun, DotMap, DotSet, DotStore};
 pub use version::VersionVector;
 pub use writer::{Mint, Writer};
+
+/// For the macros of this crate alone.
+#[doc(hidden)]
+pub mod __private {
+    pub use alloc::string::String;
+    pub use alloc::vec::Vec;
+}

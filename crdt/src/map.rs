@@ -2,8 +2,8 @@
 
 use core::fmt::Debug;
 
-use crate::store::dot_store_by_field;
-use crate::{DotMap, DotStore, Edit, WriteError};
+use crate::wire::{Element, StoreCodec};
+use crate::{DotMap, DotStore, Edit, WriteError, dot_store};
 
 /// An observed-remove map: removing a key removes what is known under it; a concurrent update of the key survives,
 /// with what it wrote alone.
@@ -72,4 +72,8 @@ impl<K: Ord, S> Default for ObservedRemoveMap<K, S> {
     }
 }
 
-dot_store_by_field!([K: Clone + Debug + Ord, S: DotStore] ObservedRemoveMap<K, S>);
+dot_store!(
+    [K: Clone + Debug + Ord, S: DotStore]
+    [K: Clone + Debug + Ord + Element, S: StoreCodec]
+    "ObservedRemoveMap", ObservedRemoveMap<K, S> { store: DotMap<K, S> }
+);

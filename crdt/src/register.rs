@@ -1,9 +1,14 @@
 //! Registers: all concurrent values, or the last by hybrid time.
 
+use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt::Debug;
 
-use crate::store::dot_store_by_field;
-use crate::{Dot, DotFun, Edit, Mint, Stamp, WriteError};
+use crate::wire::{DecodeError, Decoder, Element, Encoder, StoreCodec};
+use crate::{
+    ApplyError, Dot, DotFun, DotStore, Edit, FarFutureStamp, Interval, Limits, Mint, Stamp,
+    VersionVector, WriteError, dot_store,
+};
 
 /// A register that keeps every value no other write has seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,8 +19,8 @@ pub struct MvRegister<V> {
 /// A register of which the last write is read: the highest by stamp, then replica, then value.
 ///
 /// A write removes those it has seen, so only concurrent ones are held beside each other. Stamps come from one
-/// [`Hlc`](crate::Hlc) for each replica. Before a peer's delta is applied, let the clock observe its
-/// [`stamps`](Self::stamps): it refuses those from the far future, which would win for ever.
+/// [`Hlc`](crate::Hlc) for each replica; let it observe the [`stamps`](Self::stamps) of what a peer sends. Those from
+/// the far future, which would win for ever, are refused by [`Causal::apply_within`](crate::Causal::apply_within).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LwwRegister<V> {
     store: DotFun<(Stamp, V)>,
@@ -93,5 +98,72 @@ impl<V> Default for LwwRegister<V> {
     }
 }
 
-dot_store_by_field!([V: Clone + Debug + Eq] MvRegister<V>);
-dot_store_by_field!([V: Clone + Debug + Eq] LwwRegister<V>);
+dot_store!(
+    [V: Clone + Debug + Eq]
+    [V: Clone + Debug + Eq + Element]
+    "MvRegister", MvRegister<V> { store: DotFun<V> }
+);
+
+impl<V: Clone + Debug + Eq> DotStore for LwwRegister<V> {
+    fn is_empty(&self) -> bool {
+        self.store.is_empty()
+    }
+
+    fn contains_dot(&self, dot: Dot) -> bool {
+        self.store.contains_dot(dot)
+    }
+
+    fn for_each_after(&self, known: &VersionVector, visit: &mut dyn FnMut(Dot)) {
+        self.store.for_each_after(known, visit);
+    }
+
+    fn same_at(&self, other: &Self, dot: Dot) -> bool {
+        self.store.same_at(&other.store, dot)
+    }
+
+    fn copy_dot(&self, dot: Dot, into: &mut Self) {
+        self.store.copy_dot(dot, &mut into.store);
+    }
+
+    fn remove(&mut self, interval: Interval) -> bool {
+        self.store.remove(interval)
+    }
+
+    fn admit(
+        &self,
+        delta: &Self,
+        known: &VersionVector,
+        limits: &Limits,
+    ) -> Result<(), ApplyError> {
+        let latest = limits.wall_ms.saturating_add(limits.drift_ms_max);
+        for (dot, (stamp, _)) in delta.store.iter() {
+            if stamp.wall_ms > latest && !known.covers(dot) {
+                return Err(ApplyError::FarFuture(FarFutureStamp {
+                    replica: dot.replica(),
+                    stamp_ms: stamp.wall_ms,
+                    wall_ms: limits.wall_ms,
+                    drift_ms_max: limits.drift_ms_max,
+                }));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<V: Clone + Debug + Eq + Element> StoreCodec for LwwRegister<V> {
+    fn describe(out: &mut String) {
+        out.push_str("LwwRegister<");
+        V::describe(out);
+        out.push('>');
+    }
+
+    fn encode_column(stores: &[&Self], out: &mut Encoder<'_>) {
+        let stores: Vec<_> = stores.iter().map(|register| &register.store).collect();
+        DotFun::encode_column(&stores, out);
+    }
+
+    fn decode_column(count: usize, input: &mut Decoder<'_>) -> Result<Vec<Self>, DecodeError> {
+        let stores = DotFun::decode_column(count, input)?;
+        Ok(stores.into_iter().map(|store| Self { store }).collect())
+    }
+}

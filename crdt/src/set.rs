@@ -2,8 +2,8 @@
 
 use core::fmt::Debug;
 
-use crate::store::dot_store_by_field;
-use crate::{DotFun, DotMap, DotSet, DotStore, Edit, Mint};
+use crate::wire::Element;
+use crate::{DotFun, DotMap, DotSet, DotStore, Edit, Mint, dot_store};
 
 /// A set in which an add wins over a concurrent removal. A removed element leaves nothing behind in the set.
 ///
@@ -32,7 +32,7 @@ impl<K: Clone + Debug + Ord> AddWinsSet<K> {
     pub fn add(&self, mint: Mint, element: K) -> Edit<Self> {
         let held = self.store.get(&element).cloned().unwrap_or_default();
         Edit::put(Self {
-            store: DotMap::one(element, one_dot(mint)),
+            store: DotMap::one(element, DotSet::one(mint.dot())),
         })
         .removing(&held)
     }
@@ -112,7 +112,7 @@ impl<K: Clone + Debug + Ord> GrowOnlySet<K> {
             return Edit::nothing();
         }
         Edit::put(Self {
-            store: DotMap::one(element, one_dot(mint)),
+            store: DotMap::one(element, DotSet::one(mint.dot())),
         })
     }
 
@@ -126,12 +126,6 @@ impl<K: Clone + Debug + Ord> GrowOnlySet<K> {
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &K> + ExactSizeIterator {
         self.store.iter().map(|(element, _)| element)
     }
-}
-
-fn one_dot(mint: Mint) -> DotSet {
-    let mut dots = DotSet::default();
-    dots.insert(mint.dot());
-    dots
 }
 
 fn all_true(marks: &DotFun<bool>) -> bool {
@@ -162,6 +156,18 @@ impl<K: Ord> Default for GrowOnlySet<K> {
     }
 }
 
-dot_store_by_field!([K: Clone + Debug + Ord] AddWinsSet<K>);
-dot_store_by_field!([K: Clone + Debug + Ord] RemoveWinsSet<K>);
-dot_store_by_field!([K: Clone + Debug + Ord] GrowOnlySet<K>);
+dot_store!(
+    [K: Clone + Debug + Ord]
+    [K: Clone + Debug + Ord + Element]
+    "AddWinsSet", AddWinsSet<K> { store: DotMap<K, DotSet> }
+);
+dot_store!(
+    [K: Clone + Debug + Ord]
+    [K: Clone + Debug + Ord + Element]
+    "RemoveWinsSet", RemoveWinsSet<K> { store: DotMap<K, DotFun<bool>> }
+);
+dot_store!(
+    [K: Clone + Debug + Ord]
+    [K: Clone + Debug + Ord + Element]
+    "GrowOnlySet", GrowOnlySet<K> { store: DotMap<K, DotSet> }
+);

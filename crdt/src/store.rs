@@ -22,7 +22,7 @@ pub use dot_fun::DotFun;
 pub use dot_map::DotMap;
 pub use dot_set::DotSet;
 
-use crate::{Dot, Interval, VersionVector};
+use crate::{ApplyError, Dot, Interval, Limits, VersionVector};
 
 /// State in which every piece is there because of one event, and goes when that event's dot is removed.
 ///
@@ -34,7 +34,7 @@ pub trait DotStore: Clone + Debug + Default + Eq {
     /// Whether the dot is held.
     fn contains_dot(&self, dot: Dot) -> bool;
 
-    /// Calls `visit` with each held dot that `known` does not cover; those of one replica in ascending order.
+    /// Calls `visit` with each held dot that `known` does not cover, once.
     fn for_each_after(&self, known: &VersionVector, visit: &mut dyn FnMut(Dot));
 
     /// Whether both hold the dot, and the same under it.
@@ -51,34 +51,122 @@ pub trait DotStore: Clone + Debug + Default + Eq {
     /// Removes the dots of the interval with all under them; whether any was held. Costs by the dots held, never by
     /// the span of the interval.
     fn remove(&mut self, interval: Interval) -> bool;
+
+    /// Whether what `delta` holds beyond `known` keeps within `limits`, against what is held here. A store of stores
+    /// asks each of them.
+    ///
+    /// # Errors
+    ///
+    /// The first that does not, as [`ApplyError::FarFuture`] or [`ApplyError::Jump`].
+    fn admit(
+        &self,
+        delta: &Self,
+        known: &VersionVector,
+        limits: &Limits,
+    ) -> Result<(), ApplyError> {
+        let _ = (delta, known, limits);
+        Ok(())
+    }
 }
 
-/// Implements [`DotStore`] for a type with one field that is one.
-macro_rules! dot_store_by_field {
-    ([$($generics:tt)*] $name:ty) => {
+/// Makes a store of a type whose fields are stores, with [`DotStore`], [`StoreCodec`](crate::wire::StoreCodec) and
+/// what they need: pass the type's name and all of its fields.
+///
+/// One event puts something under one of the fields: edit a field and wrap the edit with
+/// [`Edit::within`](crate::Edit::within).
+///
+/// # Example
+///
+/// ```
+/// use peaberry_crdt::{AddWinsSet, Causal, Edit, Lattice, Mint, MvRegister, ReplicaId, Writer, dot_store};
+///
+/// #[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// struct Product { name: MvRegister<String>, tags: AddWinsSet<String> }
+///
+/// dot_store!(Product { name: MvRegister<String>, tags: AddWinsSet<String> });
+///
+/// impl Product {
+///     fn tag(&self, mint: Mint, tag: &str) -> Edit<Self> {
+///         self.tags.add(mint, tag.into()).within(|tags| Self { tags, ..Self::default() })
+///     }
+/// }
+///
+/// let mut product: Causal<Product> = Causal::bottom();
+/// let mut writer = Writer::new(ReplicaId::new(1).unwrap(), 0, 10);
+/// product.write(&mut writer, |product, mint| Ok(product.tag(mint, "decaf"))).unwrap();
+/// assert!(product.value().tags.contains(&"decaf".to_string()));
+/// ```
+#[macro_export]
+macro_rules! dot_store {
+    ($name:ident { $($field:ident: $store:ty),+ $(,)? }) => {
+        $crate::dot_store!([] [] stringify!($name), $name { $($field: $store),+ });
+    };
+    ([$($generics:tt)*] [$($codec:tt)*] $label:expr, $name:ty { $($field:ident: $store:ty),+ }) => {
         impl<$($generics)*> $crate::DotStore for $name {
             fn is_empty(&self) -> bool {
-                $crate::DotStore::is_empty(&self.store)
+                true $(&& $crate::DotStore::is_empty(&self.$field))+
             }
             fn contains_dot(&self, dot: $crate::Dot) -> bool {
-                self.store.contains_dot(dot)
+                false $(|| $crate::DotStore::contains_dot(&self.$field, dot))+
             }
-            fn for_each_after(&self, known: &$crate::VersionVector, visit: &mut dyn FnMut($crate::Dot)) {
-                self.store.for_each_after(known, visit);
+            fn for_each_after(
+                &self,
+                known: &$crate::VersionVector,
+                visit: &mut dyn ::core::ops::FnMut($crate::Dot),
+            ) {
+                $($crate::DotStore::for_each_after(&self.$field, known, visit);)+
             }
             fn same_at(&self, other: &Self, dot: $crate::Dot) -> bool {
-                self.store.same_at(&other.store, dot)
+                false $(|| $crate::DotStore::same_at(&self.$field, &other.$field, dot))+
             }
             fn copy_dot(&self, dot: $crate::Dot, into: &mut Self) {
-                self.store.copy_dot(dot, &mut into.store);
+                $($crate::DotStore::copy_dot(&self.$field, dot, &mut into.$field);)+
             }
             fn copy_after(&self, known: &$crate::VersionVector, into: &mut Self) {
-                self.store.copy_after(known, &mut into.store);
+                $($crate::DotStore::copy_after(&self.$field, known, &mut into.$field);)+
             }
             fn remove(&mut self, interval: $crate::Interval) -> bool {
-                self.store.remove(interval)
+                false $(| $crate::DotStore::remove(&mut self.$field, interval))+
+            }
+            fn admit(
+                &self,
+                delta: &Self,
+                known: &$crate::VersionVector,
+                limits: &$crate::Limits,
+            ) -> ::core::result::Result<(), $crate::ApplyError> {
+                $($crate::DotStore::admit(&self.$field, &delta.$field, known, limits)?;)+
+                ::core::result::Result::Ok(())
+            }
+        }
+
+        impl<$($codec)*> $crate::wire::StoreCodec for $name {
+            fn describe(out: &mut $crate::__private::String) {
+                out.push_str($label);
+                out.push('{');
+                $(<$store as $crate::wire::StoreCodec>::describe(out); out.push(';');)+
+                out.push('}');
+            }
+            fn encode_column(stores: &[&Self], out: &mut $crate::wire::Encoder<'_>) {
+                $(
+                    let fields: $crate::__private::Vec<&$store> =
+                        stores.iter().map(|store| &store.$field).collect();
+                    <$store as $crate::wire::StoreCodec>::encode_column(&fields, out);
+                )+
+            }
+            fn decode_column(
+                count: usize,
+                input: &mut $crate::wire::Decoder<'_>,
+            ) -> ::core::result::Result<$crate::__private::Vec<Self>, $crate::wire::DecodeError> {
+                $(
+                    let mut $field =
+                        <$store as $crate::wire::StoreCodec>::decode_column(count, input)?.into_iter();
+                )+
+                let mut stores = $crate::__private::Vec::new();
+                while let ($(::core::option::Option::Some($field),)+) = ($($field.next(),)+) {
+                    stores.push(Self { $($field),+ });
+                }
+                ::core::result::Result::Ok(stores)
             }
         }
     };
 }
-pub(crate) use dot_store_by_field;

@@ -1,20 +1,45 @@
 //! A counter under dots, which can be reset and nested in a map.
 
-use crate::store::dot_store_by_field;
-use crate::{DotFun, Edit, Mint, WriteError};
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::wire::{DecodeError, Decoder, Element, Encoder, StoreCodec};
+use crate::{
+    ApplyError, CounterJump, Dot, DotFun, DotStore, Edit, Interval, Limits, Mint, ReplicaId,
+    VersionVector, WriteError,
+};
 
 /// A counter that can be reset, and removed with the key of a map that holds it.
 ///
-/// Each replica has one running total since the last reset it has seen, under the dot of its latest change. A reset
-/// removes the totals it has seen. A change that is concurrent with a reset brings back its replica's whole running
-/// total, not only the change: that is the price of holding one total for each replica and not every change.
+/// A reset undoes the changes it has seen; a change concurrent with it counts in full, and alone.
+///
+/// Each replica has one running total, under the dot of its latest change. A reset leaves the totals and puts beside
+/// them how far it has seen each: what counts is what lies beyond. So the counter takes one entry for each replica that
+/// has ever changed it.
+///
+/// Removing the key of a map is coarser. It removes the totals it has seen with their dots, and a change concurrent
+/// with it comes with its replica's whole running total: to tell the parts of a total apart, the map would have to
+/// keep something of every counter removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResettableCounter {
-    store: DotFun<Running>,
+    store: DotFun<Entry>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Running {
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Entry {
+    Total(Total),
+    /// How far a reset has seen the total of each replica, in ascending order.
+    Seen(Vec<(ReplicaId, Total)>),
+}
+
+/// What a replica has added and taken away.
+///
+/// When the total was removed with a map's key, the replica starts another. `start` is the counter of its first change,
+/// so that what a reset has seen of one is not taken off the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Total {
+    start: u64,
     up: u64,
     down: u64,
 }
@@ -27,38 +52,254 @@ impl ResettableCounter {
     /// [`WriteError::CounterOverflow`] if the replica's running total does not fit.
     pub fn add(&self, mint: Mint, amount: i64) -> Result<Edit<Self>, WriteError> {
         let replica = mint.dot().replica();
-        let held = self.store.iter().find(|(dot, _)| dot.replica() == replica);
-        let mut running = held.map(|(_, running)| *running).unwrap_or_default();
-        let total = if amount < 0 {
-            &mut running.down
-        } else {
-            &mut running.up
+        let held = self.total(replica);
+        let first = || Total {
+            start: mint.dot().counter(),
+            up: 0,
+            down: 0,
         };
-        *total = total
+        let mut total = held.map_or_else(first, |(_, total)| total);
+        let changed = if amount < 0 {
+            &mut total.down
+        } else {
+            &mut total.up
+        };
+        *changed = changed
             .checked_add(amount.unsigned_abs())
             .ok_or(WriteError::CounterOverflow { replica })?;
-        let replaced = held
-            .map(|(dot, running)| DotFun::one(dot, *running))
-            .unwrap_or_default();
-        Ok(Edit::put(Self {
-            store: DotFun::one(mint.dot(), running),
+        let edit = Edit::put(Self {
+            store: DotFun::one(mint.dot(), Entry::Total(total)),
+        });
+        Ok(match held {
+            Some((dot, _)) => edit.removing_dot(dot),
+            None => edit,
         })
-        .removing(&replaced))
     }
 
-    /// Sets what is known here to zero.
-    pub fn reset(&self) -> Edit<Self> {
-        Edit::nothing().removing(&self.store)
+    /// Undoes the changes known here; nothing if they are undone already.
+    pub fn reset(&self, mint: Mint) -> Edit<Self> {
+        if self
+            .totals()
+            .all(|(dot, total)| self.undone(dot.replica(), total) == total)
+        {
+            return Edit::nothing();
+        }
+        let seen = self.seen().into_iter().collect();
+        let mut edit = Edit::put(Self {
+            store: DotFun::one(mint.dot(), Entry::Seen(seen)),
+        });
+        for (dot, entry) in self.store.iter() {
+            if let Entry::Seen(_) = entry {
+                edit = edit.removing_dot(dot);
+            }
+        }
+        edit
     }
 
-    /// The sum of the running totals.
+    /// The sum of the changes that no reset has undone.
     #[must_use]
     pub fn value(&self) -> i128 {
-        self.store
-            .iter()
-            .map(|(_, running)| i128::from(running.up) - i128::from(running.down))
+        self.totals()
+            .map(|(dot, total)| {
+                let undone = self.undone(dot.replica(), total);
+                i128::from(total.up)
+                    - i128::from(undone.up)
+                    - (i128::from(total.down) - i128::from(undone.down))
+            })
             .sum()
+    }
+
+    /// All totals known, of which earlier resets may have known more.
+    fn seen(&self) -> BTreeMap<ReplicaId, Total> {
+        let mut joined: BTreeMap<ReplicaId, Total> = BTreeMap::new();
+        let mut add = |replica, total: Total| {
+            let held = joined.entry(replica).or_insert(total);
+            *held = held.join(total);
+        };
+        for (dot, entry) in self.store.iter() {
+            match entry {
+                Entry::Total(total) => add(dot.replica(), *total),
+                Entry::Seen(seen) => seen
+                    .iter()
+                    .for_each(|(replica, total)| add(*replica, *total)),
+            }
+        }
+        joined
+    }
+
+    fn totals(&self) -> impl Iterator<Item = (Dot, Total)> + '_ {
+        self.store.iter().filter_map(|(dot, entry)| match entry {
+            Entry::Total(total) => Some((dot, *total)),
+            Entry::Seen(_) => None,
+        })
+    }
+
+    fn total(&self, replica: ReplicaId) -> Option<(Dot, Total)> {
+        self.totals().find(|(dot, _)| dot.replica() == replica)
+    }
+
+    /// The part of a replica's total that resets have seen. They may have seen more than is known here.
+    fn undone(&self, replica: ReplicaId, total: Total) -> Total {
+        let mut undone = Total {
+            up: 0,
+            down: 0,
+            ..total
+        };
+        for (_, entry) in self.store.iter() {
+            let Entry::Seen(seen) = entry else { continue };
+            let Ok(at) = seen.binary_search_by_key(&replica, |entry| entry.0) else {
+                continue;
+            };
+            if let Some((_, seen)) = seen.get(at)
+                && seen.start == total.start
+            {
+                undone.up = undone.up.max(seen.up.min(total.up));
+                undone.down = undone.down.max(seen.down.min(total.down));
+            }
+        }
+        undone
     }
 }
 
-dot_store_by_field!([] ResettableCounter);
+impl Total {
+    /// The later of two, or the larger of one.
+    fn join(self, other: Self) -> Self {
+        if self.start == other.start {
+            Self {
+                start: self.start,
+                up: self.up.max(other.up),
+                down: self.down.max(other.down),
+            }
+        } else {
+            self.max(other)
+        }
+    }
+}
+
+impl DotStore for ResettableCounter {
+    fn is_empty(&self) -> bool {
+        self.store.is_empty()
+    }
+
+    fn contains_dot(&self, dot: Dot) -> bool {
+        self.store.contains_dot(dot)
+    }
+
+    fn for_each_after(&self, known: &VersionVector, visit: &mut dyn FnMut(Dot)) {
+        self.store.for_each_after(known, visit);
+    }
+
+    fn same_at(&self, other: &Self, dot: Dot) -> bool {
+        self.store.same_at(&other.store, dot)
+    }
+
+    fn copy_dot(&self, dot: Dot, into: &mut Self) {
+        self.store.copy_dot(dot, &mut into.store);
+    }
+
+    fn remove(&mut self, interval: Interval) -> bool {
+        self.store.remove(interval)
+    }
+
+    /// A total may rise by `advance_max` over the one known, in either direction.
+    fn admit(
+        &self,
+        delta: &Self,
+        known: &VersionVector,
+        limits: &Limits,
+    ) -> Result<(), ApplyError> {
+        let advance_max = limits.advance_max;
+        for (dot, given) in delta.totals().filter(|(dot, _)| !known.covers(*dot)) {
+            let replica = dot.replica();
+            let held = self.total(replica).map(|(_, total)| total);
+            let (up, down) = held.map_or((0, 0), |held| (held.up, held.down));
+            for (known, given) in [(up, given.up), (down, given.down)] {
+                if given.saturating_sub(known) > advance_max {
+                    return Err(ApplyError::Jump(CounterJump {
+                        replica,
+                        known,
+                        given,
+                        advance_max,
+                    }));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl StoreCodec for ResettableCounter {
+    fn describe(out: &mut String) {
+        out.push_str("ResettableCounter");
+    }
+
+    fn encode_column(stores: &[&Self], out: &mut Encoder<'_>) {
+        let stores: Vec<_> = stores.iter().map(|counter| &counter.store).collect();
+        DotFun::encode_column(&stores, out);
+    }
+
+    fn decode_column(count: usize, input: &mut Decoder<'_>) -> Result<Vec<Self>, DecodeError> {
+        let stores = DotFun::decode_column(count, input)?;
+        Ok(stores.into_iter().map(|store| Self { store }).collect())
+    }
+}
+
+impl Element for Entry {
+    fn describe(out: &mut String) {
+        out.push_str("ResettableEntry");
+    }
+
+    /// The number of replicas seen plus one, or zero for a total.
+    fn encode(&self, out: &mut Encoder<'_>) {
+        match self {
+            Self::Total(total) => {
+                out.varint(0);
+                total.encode(out);
+            }
+            Self::Seen(seen) => {
+                out.varint(seen.len() as u64 + 1);
+                for (replica, total) in seen {
+                    out.id(*replica);
+                    total.encode(out);
+                }
+            }
+        }
+    }
+
+    fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        let Some(count) = input.varint()?.checked_sub(1) else {
+            return Ok(Self::Total(Total::decode(input)?));
+        };
+        let mut seen: Vec<(ReplicaId, Total)> = Vec::new();
+        for _ in 0..count {
+            let replica = input.id()?;
+            if seen.last().is_some_and(|last| last.0 >= replica) {
+                return Err(DecodeError::Malformed(
+                    "totals seen by a reset do not ascend",
+                ));
+            }
+            seen.push((replica, Total::decode(input)?));
+        }
+        Ok(Self::Seen(seen))
+    }
+}
+
+impl Element for Total {
+    fn describe(out: &mut String) {
+        out.push_str("Total");
+    }
+
+    fn encode(&self, out: &mut Encoder<'_>) {
+        out.varint(self.start);
+        out.varint(self.up);
+        out.varint(self.down);
+    }
+
+    fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            start: input.varint()?,
+            up: input.varint()?,
+            down: input.varint()?,
+        })
+    }
+}

@@ -1,8 +1,10 @@
 //! A value under each dot.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Debug;
 
+use crate::wire::{DecodeError, Decoder, Element, Encoder, StoreCodec};
 use crate::{Dot, DotStore, Interval, VersionVector};
 
 /// A value under each dot, in a vector sorted by dot.
@@ -34,7 +36,9 @@ impl<V> DotFun<V> {
             .map(|entry| &entry.1)
     }
 
-    pub(crate) fn one(dot: Dot, value: V) -> Self {
+    /// One value under one dot: what an edit puts.
+    #[must_use]
+    pub fn one(dot: Dot, value: V) -> Self {
         Self {
             entries: Vec::from([(dot, value)]),
         }
@@ -81,5 +85,37 @@ impl<V: Clone + Debug + Eq> DotStore for DotFun<V> {
         });
         self.entries.drain(start..end);
         start < end
+    }
+}
+
+impl<V: Clone + Debug + Eq + Element> StoreCodec for DotFun<V> {
+    fn describe(out: &mut String) {
+        out.push_str("DotFun<");
+        V::describe(out);
+        out.push('>');
+    }
+
+    fn encode_column(stores: &[&Self], out: &mut Encoder<'_>) {
+        out.sizes(stores.iter().map(|store| store.entries.len()));
+        let entries = stores.iter().flat_map(|store| &store.entries);
+        out.dots(entries.clone().map(|entry| entry.0));
+        let values: Vec<&V> = entries.map(|entry| &entry.1).collect();
+        V::encode_column(&values, out);
+    }
+
+    fn decode_column(count: usize, input: &mut Decoder<'_>) -> Result<Vec<Self>, DecodeError> {
+        let (sizes, total) = input.sizes_in_bytes(count)?;
+        let dots = input.dots(total)?;
+        let values = V::decode_column(total, input)?;
+        let mut entries = dots.into_iter().zip(values);
+        let mut stores = Vec::with_capacity(sizes.len());
+        for size in sizes {
+            let entries: Vec<_> = entries.by_ref().take(size).collect();
+            if !entries.is_sorted_by(|a, b| a.0 < b.0) {
+                return Err(DecodeError::Malformed("dots do not ascend"));
+            }
+            stores.push(Self { entries });
+        }
+        Ok(stores)
     }
 }

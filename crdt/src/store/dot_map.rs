@@ -1,12 +1,14 @@
 //! A store under each key.
 
 use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Debug;
 use core::mem;
 
 use super::run::Runs;
-use crate::{Dot, DotStore, Interval, VersionVector};
+use crate::wire::{DecodeError, Decoder, Element, Encoder, StoreCodec};
+use crate::{ApplyError, Dot, DotStore, Interval, Limits, VersionVector};
 
 /// One insertion by key costs about as much as walking this many entries.
 const WALK_COSTS_LESS: usize = 4;
@@ -61,8 +63,9 @@ impl<K: Ord, S> DotMap<K, S> {
 }
 
 impl<K: Clone + Ord, S: DotStore> DotMap<K, S> {
-    /// The map with one key.
-    pub(crate) fn one(key: K, store: S) -> Self {
+    /// The map with one key: what an edit puts. Empty if the store is.
+    #[must_use]
+    pub fn one(key: K, store: S) -> Self {
         let mut map = Self::default();
         store.for_each_after(&VersionVector::new(), &mut |dot| {
             map.runs.insert(dot, key.clone())
@@ -94,6 +97,32 @@ impl<K: Clone + Ord, S: DotStore> DotMap<K, S> {
         }
         merged.extend(held);
         merged.into_iter().collect()
+    }
+}
+
+impl<K: Clone + Ord, S: DotStore> DotMap<K, S> {
+    /// The map of entries that a stranger has sent; `None` if it is not one.
+    fn from_entries(entries: Vec<(K, S)>) -> Option<Self> {
+        if !entries.is_sorted_by(|a, b| a.0 < b.0) {
+            return None;
+        }
+        let mut dots = Vec::with_capacity(entries.len());
+        for (key, store) in &entries {
+            if store.is_empty() {
+                return None;
+            }
+            store.for_each_after(&VersionVector::new(), &mut |dot| dots.push((dot, key)));
+        }
+        dots.sort_by_key(|entry| entry.0);
+        if !dots.is_sorted_by(|a, b| a.0 < b.0) {
+            return None;
+        }
+        let mut runs = Runs::default();
+        for (dot, key) in dots {
+            runs.insert(dot, key.clone());
+        }
+        let entries = entries.into_iter().collect();
+        Some(Self { entries, runs })
     }
 }
 
@@ -161,5 +190,62 @@ impl<K: Clone + Debug + Ord, S: DotStore> DotStore for DotMap<K, S> {
             }
         }
         !taken.is_empty()
+    }
+
+    fn admit(
+        &self,
+        delta: &Self,
+        known: &VersionVector,
+        limits: &Limits,
+    ) -> Result<(), ApplyError> {
+        for (key, store) in &delta.entries {
+            match self.entries.get(key) {
+                Some(held) => held.admit(store, known, limits)?,
+                None => S::default().admit(store, known, limits)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<K: Clone + Debug + Ord + Element, S: StoreCodec> StoreCodec for DotMap<K, S> {
+    fn describe(out: &mut String) {
+        out.push_str("DotMap<");
+        K::describe(out);
+        out.push(',');
+        S::describe(out);
+        out.push('>');
+    }
+
+    fn encode_column(stores: &[&Self], out: &mut Encoder<'_>) {
+        out.sizes(stores.iter().map(|store| store.entries.len()));
+        // Keys ascend within a map: each is a column of its own.
+        for store in stores {
+            let keys: Vec<&K> = store.entries.keys().collect();
+            K::encode_column(&keys, out);
+        }
+        let under: Vec<&S> = stores
+            .iter()
+            .flat_map(|store| store.entries.values())
+            .collect();
+        S::encode_column(&under, out);
+    }
+
+    fn decode_column(count: usize, input: &mut Decoder<'_>) -> Result<Vec<Self>, DecodeError> {
+        input.nest(|input| {
+            let (sizes, total) = input.sizes_in_bytes(count)?;
+            let mut keys = Vec::new();
+            for size in &sizes {
+                keys.extend(K::decode_column(*size, input)?);
+            }
+            let under = S::decode_column(total, input)?;
+            let mut entries = keys.into_iter().zip(under);
+            let mut stores = Vec::with_capacity(sizes.len());
+            for size in sizes {
+                let map = Self::from_entries(entries.by_ref().take(size).collect());
+                stores.push(map.ok_or(DecodeError::Malformed("entries of a map"))?);
+            }
+            Ok(stores)
+        })
     }
 }

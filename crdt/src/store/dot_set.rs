@@ -1,7 +1,9 @@
 //! A set of dots.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::wire::{DecodeError, Decoder, Encoder, StoreCodec};
 use crate::{Dot, DotStore, Interval, VersionVector};
 
 /// A set of dots with nothing under them. One dot is held inline.
@@ -30,7 +32,15 @@ impl DotSet {
         }
     }
 
-    pub(crate) fn insert(&mut self, dot: Dot) {
+    /// The set of one dot: what an edit puts.
+    #[must_use]
+    pub const fn one(dot: Dot) -> Self {
+        Self {
+            held: Held::One(dot),
+        }
+    }
+
+    fn insert(&mut self, dot: Dot) {
         let Err(at) = self.as_slice().binary_search(&dot) else {
             return;
         };
@@ -87,5 +97,35 @@ impl DotStore for DotSet {
             }
         }
         self.as_slice().len() < before
+    }
+}
+
+impl StoreCodec for DotSet {
+    fn describe(out: &mut String) {
+        out.push_str("DotSet");
+    }
+
+    fn encode_column(stores: &[&Self], out: &mut Encoder<'_>) {
+        out.sizes(stores.iter().map(|store| store.as_slice().len()));
+        out.dots(stores.iter().flat_map(|store| store.as_slice()).copied());
+    }
+
+    fn decode_column(count: usize, input: &mut Decoder<'_>) -> Result<Vec<Self>, DecodeError> {
+        let (sizes, total) = input.sizes(count)?;
+        let mut dots = input.dots(total)?.into_iter();
+        let mut stores = Vec::with_capacity(sizes.len());
+        for size in sizes {
+            let held = match size {
+                0 => Held::None,
+                1 => dots.next().map_or(Held::None, Held::One),
+                _ => Held::Many(dots.by_ref().take(size).collect()),
+            };
+            let store = Self { held };
+            if !store.as_slice().is_sorted_by(|a, b| a < b) {
+                return Err(DecodeError::Malformed("dots do not ascend"));
+            }
+            stores.push(store);
+        }
+        Ok(stores)
     }
 }

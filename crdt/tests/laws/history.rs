@@ -3,9 +3,10 @@
 
 use std::fmt::Debug;
 
+use peaberry_crdt::wire::StoreCodec;
 use peaberry_crdt::{
-    ApplyError, Causal, Delta, Dot, DotStore, Edit, Lattice, Mint, ReplicaId, VersionVector,
-    WriteError, Writer,
+    ApplyError, Causal, Delta, Dot, Edit, Lattice, Mint, ReplicaId, VersionVector, WriteError,
+    Writer,
 };
 use proptest::prelude::*;
 
@@ -22,7 +23,7 @@ pub(crate) struct Event<O> {
 
 /// A type under test, and what it should show.
 pub(crate) trait Subject {
-    type Store: DotStore;
+    type Store: StoreCodec;
     type Op: Clone + Debug;
     type View: PartialEq + Debug;
 
@@ -88,7 +89,7 @@ pub(crate) struct World<T: Subject> {
     pub(crate) states: Vec<Causal<T::Store>>,
     writers: Vec<Writer>,
     events: Vec<Event<T::Op>>,
-    deltas: Vec<Delta<T::Store>>,
+    pub(crate) deltas: Vec<Delta<T::Store>>,
     /// The vectors each replica has had.
     past: Vec<Vec<VersionVector>>,
 }

@@ -9,6 +9,7 @@
 mod counters;
 mod history;
 mod specifications;
+mod wire;
 
 use history::{REPLICAS, Step, Subject, World, steps};
 use peaberry_crdt::{Causal, Changed, DotStore, Lattice};
@@ -60,6 +61,8 @@ fn check<T: Subject>(steps: &[Step]) {
     let mut world = World::<T>::run(steps);
     check_lattice(&world.states);
     check_deltas(&world.states);
+    wire::check_round_trips(&world.states);
+    wire::check_parts(&world);
     for at in 0..REPLICAS {
         for from in 0..REPLICAS {
             let other = world.states[from].clone();

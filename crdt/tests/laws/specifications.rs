@@ -1,6 +1,6 @@
 //! What each type should show, read from the events alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use peaberry_crdt::{
     AddWinsSet, DisableWinsFlag, Edit, EnableWinsFlag, GrowOnlySet, LwwRegister, Mint, MvRegister,
@@ -288,31 +288,23 @@ impl Subject for Resettable {
         mint: Mint,
         op: &Self::Op,
     ) -> Result<Edit<Self::Store>, WriteError> {
-        op.map_or_else(|| Ok(counter.reset()), |amount| counter.add(mint, amount))
+        op.map_or_else(
+            || Ok(counter.reset(mint)),
+            |amount| counter.add(mint, amount),
+        )
     }
 
     fn view(counter: &Self::Store) -> i128 {
         counter.value()
     }
 
-    /// A change continues its replica's previous one, unless it knows of a reset that has seen that one.
+    /// What was added by changes that no reset has seen.
     fn specification(events: &[Event<Self::Op>]) -> i128 {
-        let resets: Vec<_> = events.iter().filter(|event| event.op.is_none()).collect();
-        let mut running: BTreeMap<_, (&Event<Self::Op>, i128)> = BTreeMap::new();
-        for event in events {
-            let Some(amount) = event.op else { continue };
-            let before = running.get(&event.dot.replica()).filter(|(previous, _)| {
-                !resets
-                    .iter()
-                    .any(|reset| event.seen.covers(reset.dot) && reset.seen.covers(previous.dot))
-            });
-            let total = before.map_or(0, |(_, total)| *total) + i128::from(amount);
-            running.insert(event.dot.replica(), (event, total));
-        }
-        let alive = running
-            .values()
-            .filter(|(last, _)| !resets.iter().any(|reset| reset.seen.covers(last.dot)));
-        alive.map(|(_, total)| total).sum()
+        survivors(events, |later, _| later.is_none())
+            .iter()
+            .filter_map(|event| event.op)
+            .map(i128::from)
+            .sum()
     }
 }
 

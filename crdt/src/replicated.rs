@@ -1,0 +1,79 @@
+//! What replicas exchange, whatever they replicate.
+
+use alloc::vec::Vec;
+
+use crate::wire::{Message, StoreCodec};
+use crate::{ApplyError, Causal, Changed, Delta, DotStore, Limits, VersionVector};
+
+/// A document that replicas exchange by vectors and deltas. The sync needs no more of it.
+///
+/// # Contract
+///
+/// 1. Equal vectors mean equal states.
+/// 2. `y.apply(x.delta_since(y.vector()))` leaves `y` with all that either knew.
+/// 3. A delta that starts beyond what is known is refused with [`ApplyError::Gap`], and nothing changes; one that is
+///    late or repeated changes nothing.
+/// 4. The parts of a split delta, applied in order, do what the delta does; after each the state is a valid one.
+pub trait Replicated: Sized {
+    /// What one state has over another.
+    type Delta: Message;
+
+    /// The events known.
+    fn vector(&self) -> &VersionVector;
+
+    /// What this state has over one that knows `known`.
+    fn delta_since(&self, known: &VersionVector) -> Self::Delta;
+
+    /// What the receiver of the delta must know.
+    fn needs(delta: &Self::Delta) -> &VersionVector;
+
+    /// What the receiver of the delta knows afterwards, beside what it knew.
+    fn gives(delta: &Self::Delta) -> &VersionVector;
+
+    /// Joins a delta that keeps within `limits`.
+    ///
+    /// # Errors
+    ///
+    /// [`ApplyError`]; the state did not change.
+    fn apply_within(&mut self, delta: &Self::Delta, limits: &Limits)
+    -> Result<Changed, ApplyError>;
+
+    /// Cuts a delta into parts of about `bytes_max` bytes, standing alone, to be applied in order. What cannot be told
+    /// apart stays together, so a part may be larger.
+    fn split(delta: Self::Delta, bytes_max: usize) -> Vec<Self::Delta>;
+
+    /// Forgets history that every replica knows.
+    fn collect(&mut self, stable: &VersionVector) -> Changed;
+}
+
+impl<S: DotStore + StoreCodec> Replicated for Causal<S> {
+    type Delta = Delta<S>;
+
+    fn vector(&self) -> &VersionVector {
+        self.vector()
+    }
+
+    fn delta_since(&self, known: &VersionVector) -> Delta<S> {
+        self.delta_since(known)
+    }
+
+    fn needs(delta: &Delta<S>) -> &VersionVector {
+        delta.from()
+    }
+
+    fn gives(delta: &Delta<S>) -> &VersionVector {
+        delta.to()
+    }
+
+    fn apply_within(&mut self, delta: &Delta<S>, limits: &Limits) -> Result<Changed, ApplyError> {
+        self.apply_within(delta, limits)
+    }
+
+    fn split(delta: Delta<S>, bytes_max: usize) -> Vec<Delta<S>> {
+        delta.split(bytes_max)
+    }
+
+    fn collect(&mut self, stable: &VersionVector) -> Changed {
+        self.collect(stable)
+    }
+}
