@@ -2,12 +2,17 @@
 #![deny(missing_docs)]
 
 mod error;
+pub mod filter;
 mod identity;
 mod name;
+pub mod ops;
 pub mod payload;
+mod ring;
+pub mod rules;
 pub mod time;
 pub mod topic;
 
 pub use error::EdgeError;
 pub use identity::{BootEpoch, RecordId};
 pub use name::{DeviceId, NAME_BYTES_MAX, Name, SiteId};
+pub use ring::Ring;
