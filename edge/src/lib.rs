@@ -7,6 +7,7 @@ pub mod filter;
 mod identity;
 mod name;
 pub mod ops;
+pub mod order;
 pub mod payload;
 mod ring;
 pub mod rules;

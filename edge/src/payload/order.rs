@@ -28,12 +28,14 @@ pub enum OrderPhase {
     Cancelled,
     /// A step failed.
     Failed,
-    /// The machine was stopped for safety, or lost power in a step that must not be begun twice.
+    /// The machine was stopped for safety.
     Stopped,
+    /// The machine lost power in a step that must not be begun twice: nobody can tell whether it was done.
+    Unknown,
 }
 
 impl OrderPhase {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Accepted,
         Self::Began,
         Self::Progress,
@@ -43,6 +45,7 @@ impl OrderPhase {
         Self::Cancelled,
         Self::Failed,
         Self::Stopped,
+        Self::Unknown,
     ];
 
     /// Its number on the wire and on disk; it never changes.
@@ -58,6 +61,7 @@ impl OrderPhase {
             Self::Cancelled => 6,
             Self::Failed => 7,
             Self::Stopped => 8,
+            Self::Unknown => 9,
         }
     }
 
