@@ -11,6 +11,7 @@ pub mod order;
 pub mod payload;
 mod ring;
 pub mod rules;
+pub mod sensor;
 pub mod time;
 pub mod topic;
 
