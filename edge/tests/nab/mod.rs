@@ -6,6 +6,8 @@
 //! One threshold holds for all series: the one with the best sum. The sum is scaled so that a detector that says nothing
 //! gets 0 and a perfect one 100.
 
+pub(crate) mod gaussian;
+
 /// What right and wrong detections are worth: the standard profile.
 const FALSE_POSITIVE: f64 = 0.11;
 const MISSED_WINDOW: f64 = 1.0;
@@ -28,41 +30,79 @@ pub(crate) struct Found {
     pub(crate) false_positives: usize,
 }
 
-/// The best score over all thresholds, and that threshold.
+/// The best score over all thresholds, and that threshold: one sweep from the highest score down.
 pub(crate) fn best(series: &[Scored]) -> (f64, f64) {
-    let mut thresholds: Vec<f64> = series.iter().flat_map(|one| one.scores.clone()).collect();
-    thresholds.retain(|score| *score > 0.0);
-    thresholds.sort_by(f64::total_cmp);
-    thresholds.dedup();
+    let mut rows: Vec<(f64, usize, usize)> = Vec::new();
+    for (number, one) in series.iter().enumerate() {
+        let scored = one.scores.iter().enumerate().skip(one.probation());
+        rows.extend(
+            scored
+                .filter(|(_, score)| **score > 0.0)
+                .map(|(row, score)| (*score, number, row)),
+        );
+    }
+    rows.sort_by(|one, other| other.0.total_cmp(&one.0));
+    let mut credits: Vec<Vec<f64>> = series
+        .iter()
+        .map(|one| vec![-MISSED_WINDOW; one.windows.len()])
+        .collect();
+    let mut raw: f64 = credits.iter().flatten().sum();
     // Above every score: nothing is found.
-    let nothing = (at_threshold(series, f64::INFINITY), f64::INFINITY);
-    thresholds
-        .into_iter()
-        .map(|threshold| (at_threshold(series, threshold), threshold))
-        .fold(nothing, |best, one| if one.0 > best.0 { one } else { best })
+    let mut best = (raw, f64::INFINITY);
+    for equal in rows.chunk_by(|one, other| one.0 == other.0) {
+        for &(_, number, row) in equal {
+            let one = &series[number];
+            match one.window_of(row) {
+                Some(window) => {
+                    let held = &mut credits[number][window];
+                    let credit = one.credit(window, row).max(*held);
+                    raw += credit - *held;
+                    *held = credit;
+                }
+                None => raw += one.penalty(row),
+            }
+        }
+        if raw > best.0 {
+            best = (raw, equal[0].0);
+        }
+    }
+    (scaled(series, best.0), best.1)
 }
 
 /// The score of all series together at a threshold, 0 to 100 and below.
 pub(crate) fn at_threshold(series: &[Scored], threshold: f64) -> f64 {
-    let raw: f64 = series.iter().map(|one| one.found(threshold).raw).sum();
+    scaled(
+        series,
+        series.iter().map(|one| one.found(threshold).raw).sum(),
+    )
+}
+
+fn scaled(series: &[Scored], raw: f64) -> f64 {
     let windows = series.iter().map(|one| one.windows.len()).sum::<usize>() as f64;
     let nothing = -MISSED_WINDOW * windows;
     100.0 * (raw - nothing) / (windows - nothing)
 }
 
 impl Scored {
+    /// How many rows are for learning.
+    fn probation(&self) -> usize {
+        (PROBATION * self.scores.len().min(PROBATION_ROWS) as f64).floor() as usize
+    }
+
+    fn window_of(&self, row: usize) -> Option<usize> {
+        let inside = |(first, last): &(usize, usize)| (*first..=*last).contains(&row);
+        self.windows.iter().position(inside)
+    }
+
     pub(crate) fn found(&self, threshold: f64) -> Found {
-        let rows = self.scores.len();
-        let probation = (PROBATION * rows.min(PROBATION_ROWS) as f64).floor();
         let mut best = vec![None::<f64>; self.windows.len()];
         let mut penalty = 0.0;
         let mut false_positives = 0;
         for (row, score) in self.scores.iter().enumerate() {
-            if (row as f64) < probation || *score < threshold {
+            if row < self.probation() || *score < threshold {
                 continue;
             }
-            let inside = |(first, last): &(usize, usize)| (*first..=*last).contains(&row);
-            if let Some(window) = self.windows.iter().position(inside) {
+            if let Some(window) = self.window_of(row) {
                 let credit = self.credit(window, row);
                 let slot = &mut best[window];
                 *slot = Some(slot.map_or(credit, |held| held.max(credit)));
@@ -138,4 +178,17 @@ fn later_in_a_window_is_worth_less_and_far_behind_one_costs_all() {
     assert!(series(300) > series(350) && series(350) > series(399) && series(399) > 0.0);
     assert!(series(400) < -1.0 && series(400) > series(450) && series(450) > series(900));
     assert!((series(900) + 1.0 + FALSE_POSITIVE).abs() < 1e-9);
+}
+
+#[test]
+fn the_sweep_finds_what_trying_every_threshold_finds() {
+    let mut random = fastrand::Rng::with_seed(5);
+    for _ in 0..50 {
+        let scores: Vec<f64> = (0..300).map(|_| f64::from(random.u8(0..20))).collect();
+        let windows = vec![(60, 80), (200, 230)];
+        let series = [Scored { scores, windows }];
+        let tried = (1..20).map(|threshold| at_threshold(&series, f64::from(threshold)));
+        let tried = tried.fold(0.0, f64::max);
+        assert!((best(&series).0 - tried).abs() < 1e-9);
+    }
 }
