@@ -1,0 +1,108 @@
+//! Why something could not be done.
+
+use peaberry_core::StorageError;
+use peaberry_core::wire::WireError;
+
+/// Why the edge could not do as told. Unless a variant says otherwise, nothing changed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EdgeError {
+    /// A name is empty, too long, or has a character outside `A–Z a–z 0–9 . _ -`.
+    #[error("{text:?} is no name: use 1 to {bytes_max} of A-Z a-z 0-9 . _ -")]
+    Name {
+        /// Its beginning.
+        text: String,
+        /// The longest name allowed.
+        bytes_max: usize,
+    },
+    /// A topic is not one of ours.
+    #[error("topic {topic:?} is not understood: {reason}")]
+    Topic {
+        /// Its beginning.
+        topic: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// Bytes are not what their place calls for.
+    #[error("{what} is malformed: {reason}")]
+    Malformed {
+        /// What was being read.
+        what: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Something is longer than its limit; for bytes from outside, it was refused before memory was taken for it.
+    #[error("{what} of {length} is over the limit of {length_max}")]
+    TooLong {
+        /// What it is.
+        what: &'static str,
+        /// Its length, in the unit that `what` names.
+        length: u64,
+        /// The limit.
+        length_max: u64,
+    },
+    /// A message was written in a format of a later major version.
+    #[error("{what} has format {found}, this build reads {supported}: use a newer build")]
+    Version {
+        /// What was being read.
+        what: &'static str,
+        /// Its format.
+        found: u64,
+        /// The one this build reads.
+        supported: u64,
+    },
+    /// A command names another device.
+    #[error("command for {addressed} reached {device}: it was not carried out")]
+    WrongDevice {
+        /// The device it names.
+        addressed: String,
+        /// The device it reached.
+        device: String,
+    },
+    /// A setting is outside its range.
+    #[error("{setting} of {value} is refused: {reason}")]
+    Setting {
+        /// Which setting.
+        setting: &'static str,
+        /// What was given.
+        value: f64,
+        /// Its range.
+        reason: &'static str,
+    },
+    /// The store failed. What it says about its state holds.
+    #[error("could not {doing}")]
+    Storage {
+        /// What was attempted.
+        doing: &'static str,
+        /// The store's answer.
+        #[source]
+        source: StorageError,
+    },
+    /// The store holds something else than was written: it belongs to another program, or is damaged in a way the store
+    /// itself does not see. Start with an empty one.
+    #[error("what is stored as {what} cannot be read")]
+    Stored {
+        /// What was being read.
+        what: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: WireError,
+    },
+}
+
+impl EdgeError {
+    pub(crate) fn malformed(what: &'static str, reason: impl Into<String>) -> Self {
+        Self::Malformed {
+            what,
+            reason: reason.into(),
+        }
+    }
+}
+
+/// The beginning of what a stranger sent, short enough to be shown.
+pub(crate) fn excerpt(text: &str) -> String {
+    text.chars().take(EXCERPT_CHARS_MAX).collect()
+}
+
+/// A line's worth.
+const EXCERPT_CHARS_MAX: usize = 80;

@@ -1,0 +1,123 @@
+//! Which record it is: device, boot epoch, sequence.
+
+use std::fmt;
+use std::num::NonZeroU64;
+
+use peaberry_core::mutant::is_planted;
+use peaberry_core::wire::{self, Reader};
+use peaberry_core::{Batch, Durability, Storage, Subspace};
+
+use crate::error::EdgeError;
+use crate::name::DeviceId;
+
+/// Counts a device's starts, from 1. No two starts share one, also after a crash: [`BootEpoch::begin`] makes it durable
+/// before it is used.
+///
+/// A device restored from a backup must be given a new [`DeviceId`], or its epochs repeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "json", derive(serde::Serialize, serde::Deserialize))]
+pub struct BootEpoch(NonZeroU64);
+
+impl BootEpoch {
+    /// The first epoch.
+    pub const FIRST: Self = Self(NonZeroU64::MIN);
+
+    /// Epoch `number`; `None` for zero.
+    #[must_use]
+    pub const fn new(number: u64) -> Option<Self> {
+        match NonZeroU64::new(number) {
+            Some(number) => Some(Self(number)),
+            None => None,
+        }
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0.get()
+    }
+
+    /// Takes the next epoch of the device that owns `space`, and makes that durable before it returns. Call it once for
+    /// each start of the device.
+    ///
+    /// # Errors
+    ///
+    /// [`EdgeError::Storage`] if the store failed: whether the epoch was taken is unknown, and it must not be used.
+    /// [`EdgeError::Stored`] if what is there is no epoch.
+    pub fn begin(storage: &dyn Storage, space: &Subspace) -> Result<Self, EdgeError> {
+        let doing = "take the next boot epoch";
+        let fail = |source| EdgeError::Storage { doing, source };
+        let last = match space.get(storage, BOOT_KEY).map_err(fail)? {
+            Some(bytes) => read_epoch(&bytes)?,
+            None => 0,
+        };
+        let next = Self(NonZeroU64::MIN.saturating_add(last));
+        let mut batch = Batch::new();
+        let mut bytes = Vec::new();
+        wire::put_varint(&mut bytes, next.get());
+        space.put(&mut batch, BOOT_KEY, &bytes);
+        if is_planted("edge_boot_epoch_reused") {
+            return Ok(next);
+        }
+        storage.commit(&batch, Durability::Synced).map_err(fail)?;
+        Ok(next)
+    }
+}
+
+const BOOT_KEY: &[u8] = b"boot";
+
+fn read_epoch(bytes: &[u8]) -> Result<u64, EdgeError> {
+    let mut reader = Reader::new(bytes);
+    let read = reader.varint().and_then(|last| {
+        reader.finish()?;
+        Ok(last)
+    });
+    read.map_err(|source| EdgeError::Stored {
+        what: "a boot epoch",
+        source,
+    })
+}
+
+impl fmt::Display for BootEpoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// Names a record for ever: its device, the start of the device in which it was made, and its number within that start,
+/// from 1. Whoever sees a record twice knows it by this.
+///
+/// Ordered by device, epoch, sequence: within one device, the order in which records were made.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "json", derive(serde::Serialize, serde::Deserialize))]
+pub struct RecordId {
+    /// Who made it.
+    pub device: DeviceId,
+    /// In which of its starts.
+    pub boot: BootEpoch,
+    /// Its number within the start, from 1, without gaps.
+    pub sequence: u64,
+}
+
+impl fmt::Display for RecordId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.device, self.boot, self.sequence)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use peaberry_core::{Channel, MemoryStorage, ProtocolId};
+
+    use super::*;
+
+    #[test]
+    fn no_two_starts_share_an_epoch() {
+        let storage = MemoryStorage::new();
+        let space = Subspace::of(Channel::new(ProtocolId(1), 1));
+        let epochs: Vec<_> = (0..3)
+            .map(|_| BootEpoch::begin(&storage, &space).unwrap().get())
+            .collect();
+        assert_eq!(epochs, [1, 2, 3]);
+    }
+}

@@ -1,0 +1,427 @@
+//! Stories of orders, as transcripts.
+
+use std::time::Duration;
+
+use peaberry_core::{
+    Channel, Durability, EffectsBuffer, Input, Instant, MemoryStorage, Protocol, ProtocolId,
+    Storage, Subspace,
+};
+use proptest::prelude::*;
+
+use super::state::{Ended, Open, State, Stored};
+use super::*;
+use crate::payload::{OrderPhase, OrderUpdate, Text};
+use crate::{EdgeError, Name};
+
+const CHANNEL: Channel = Channel::new(ProtocolId(2001), 0);
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+fn step(text: &str, after_crash: AfterCrash, interruption: Interruption, water: u64) -> Step {
+    Step {
+        name: name(text),
+        capability: name(text),
+        needs: vec![Need {
+            resource: name("water"),
+            units: water,
+        }],
+        duration_max: Duration::from_secs(10),
+        after_crash,
+        interruption,
+    }
+}
+
+/// Heating may be begun again and broken off; pouring neither.
+fn tea() -> Recipe {
+    Recipe {
+        name: name("tea"),
+        steps: vec![
+            step("heat", AfterCrash::Repeat, Interruption::AtOnce, 0),
+            step("pour", AfterCrash::GiveUp, Interruption::AfterStep, 200),
+        ],
+    }
+}
+
+/// A machine without anything around it.
+struct Machine {
+    storage: MemoryStorage,
+    orders: Orders,
+    now: Instant,
+    settings: OrdersSettings,
+}
+
+impl Machine {
+    fn with_water(units: u64) -> Self {
+        let storage = MemoryStorage::new();
+        let settings = OrdersSettings::default();
+        let mut this = Self {
+            orders: open(&storage, settings),
+            storage,
+            now: Instant::default(),
+            settings,
+        };
+        let resource = name("water");
+        this.turn(vec![Input::Command(OrderCommand::Stock {
+            resource,
+            units,
+        })]);
+        this
+    }
+
+    fn reopen(&mut self) -> String {
+        self.orders = open(&self.storage, self.settings);
+        self.turn(vec![])
+    }
+
+    fn turn(&mut self, inputs: Vec<Input<OrderCommand>>) -> String {
+        let mut buffer = EffectsBuffer::new(CHANNEL);
+        for input in inputs {
+            let Ok(()) = self.orders.step(self.now, input, &mut buffer.effects());
+        }
+        let Ok(()) = self.orders.settle(self.now, &mut buffer.effects());
+        self.storage
+            .commit(buffer.batch(), Durability::Synced)
+            .unwrap();
+        let at_once = buffer.events().iter();
+        let all = at_once.chain(buffer.events_after_commit());
+        all.filter_map(word).collect::<Vec<_>>().join(", ")
+    }
+
+    fn say(&mut self, command: OrderCommand) -> String {
+        self.turn(vec![Input::Command(command)])
+    }
+
+    fn place(&mut self, key: &str, recipe: &str) -> String {
+        let (key, recipe) = (name(key), name(recipe));
+        self.say(OrderCommand::Place { key, recipe })
+    }
+
+    fn cancel(&mut self, key: &str) -> String {
+        self.say(OrderCommand::Cancel { key: name(key) })
+    }
+
+    fn done(&mut self, order: u64, step: u16, attempt: u32) -> String {
+        let run = StepRun {
+            order,
+            step,
+            attempt,
+        };
+        let quality_permille = 900 + step;
+        self.say(OrderCommand::Done {
+            run,
+            quality_permille,
+        })
+    }
+
+    fn stop(&mut self) -> String {
+        let reason = Text::new("smoke");
+        self.say(OrderCommand::SafeStop { reason })
+    }
+
+    fn wait(&mut self, seconds: u64) -> String {
+        self.now += Duration::from_secs(seconds);
+        self.turn(vec![Input::Timeout])
+    }
+
+    fn water(&self) -> u64 {
+        self.orders.free(&name("water"))
+    }
+}
+
+fn open(storage: &MemoryStorage, settings: OrdersSettings) -> Orders {
+    let can = [name("heat"), name("pour")];
+    let milk = step("froth", AfterCrash::GiveUp, Interruption::AtOnce, 0);
+    let latte = Recipe {
+        name: name("latte"),
+        steps: vec![milk],
+    };
+    let space = Subspace::of(CHANNEL);
+    Orders::open(storage, &space, [tea(), latte], can, settings).unwrap()
+}
+
+/// An event in a few words; notifications are left out.
+fn word(event: &OrderEvent) -> Option<String> {
+    Some(match event {
+        OrderEvent::Begin { run, step, .. } => {
+            format!("[{} {}.{}]", step.name, run.order, run.attempt)
+        }
+        OrderEvent::Abort { run } => format!("[abort {}.{}]", run.order, run.attempt),
+        OrderEvent::Update(update) => in_words(update),
+        OrderEvent::Notify(_) => return None,
+    })
+}
+
+fn in_words(update: &OrderUpdate) -> String {
+    let mut words = format!("{} {:?}", update.key, update.phase).to_lowercase();
+    if let Some((_, step)) = &update.step {
+        words += &format!(" {step}");
+    }
+    if let Some(quality) = update.quality_permille {
+        words += &format!(" q{quality}");
+    }
+    if let Some(reason) = &update.reason {
+        words += &format!(" ({reason})");
+    }
+    words
+}
+
+#[test]
+fn orders_are_carried_out_one_after_the_other_and_the_worst_step_is_the_quality() {
+    let mut machine = Machine::with_water(1000);
+    assert_eq!(
+        machine.place("a", "tea"),
+        "a accepted, a began heat, [heat 1.1]"
+    );
+    assert_eq!(machine.place("b", "tea"), "b accepted");
+    assert_eq!(machine.water(), 600);
+    assert_eq!(
+        machine.done(1, 0, 1),
+        "a done heat q900, a began pour, [pour 1.1]"
+    );
+    // A report about a step that is not under way is passed over.
+    assert_eq!(machine.done(1, 0, 1), "");
+    assert_eq!(
+        machine.done(1, 1, 1),
+        "a done pour q901, a completed q900, b began heat, [heat 2.1]"
+    );
+}
+
+#[test]
+fn a_key_is_carried_out_once_however_often_it_comes() {
+    let mut machine = Machine::with_water(1000);
+    machine.place("a", "tea");
+    assert_eq!(machine.place("a", "tea"), "a began heat");
+    assert_eq!(
+        machine.place("a", "latte"),
+        "a rejected (the key was used for tea)"
+    );
+    machine.done(1, 0, 1);
+    machine.done(1, 1, 1);
+    assert_eq!(machine.place("a", "tea"), "a completed q900");
+    assert_eq!(machine.reopen(), "a completed q900");
+    assert_eq!(machine.place("a", "tea"), "a completed q900");
+    assert_eq!(machine.water(), 800);
+    // Once it is known that the end is known, it is not told again.
+    machine.say(OrderCommand::Told { key: name("a") });
+    assert_eq!(machine.reopen(), "");
+}
+
+#[test]
+fn what_cannot_be_done_is_rejected_with_the_reason() {
+    let mut machine = Machine::with_water(300);
+    assert_eq!(
+        machine.place("a", "soup"),
+        "a rejected (recipe soup is unknown)"
+    );
+    assert_eq!(
+        machine.place("a", "latte"),
+        "a rejected (the machine cannot froth)"
+    );
+    machine.place("a", "tea");
+    assert_eq!(
+        machine.place("b", "tea"),
+        "b rejected (not enough water: refill it and order again)"
+    );
+    let resource = name("water");
+    machine.say(OrderCommand::Stock {
+        resource,
+        units: 900,
+    });
+    assert_eq!(machine.place("b", "tea"), "b accepted");
+}
+
+#[test]
+fn less_than_was_promised_fails_the_orders_that_find_it_gone() {
+    let mut machine = Machine::with_water(1000);
+    machine.place("a", "tea");
+    let resource = name("water");
+    machine.say(OrderCommand::Stock {
+        resource,
+        units: 100,
+    });
+    assert_eq!(
+        machine.done(1, 0, 1),
+        "a done heat q900, a failed (water ran out before pour)"
+    );
+}
+
+#[test]
+fn a_cancellation_waits_for_a_step_that_cannot_be_broken_off() {
+    let mut machine = Machine::with_water(1000);
+    machine.place("a", "tea");
+    assert_eq!(machine.cancel("a"), "[abort 1.1], a cancelled");
+    assert_eq!(machine.water(), 1000);
+    assert_eq!(machine.cancel("a"), "a cancelled");
+    assert_eq!(machine.cancel("z"), "z rejected (there is no such order)");
+    machine.place("b", "tea");
+    machine.done(2, 0, 1);
+    // It pours already, and that was the last step: the tea is ready, not cancelled.
+    assert_eq!(machine.cancel("b"), "");
+    assert_eq!(machine.done(2, 1, 1), "b done pour q901, b completed q900");
+}
+
+#[test]
+fn power_lost_in_a_step_repeats_it_or_is_told_as_unknown() {
+    let mut machine = Machine::with_water(1000);
+    machine.place("a", "tea");
+    assert_eq!(machine.reopen(), "a began heat, [heat 1.2]");
+    // What the first attempt's controller still says no longer counts.
+    assert_eq!(machine.done(1, 0, 1), "");
+    machine.done(1, 0, 2);
+    assert_eq!(machine.reopen(), "a unknown (power was lost during pour)");
+    assert_eq!(machine.water(), 800);
+    assert_eq!(
+        machine.place("a", "tea"),
+        "a unknown (power was lost during pour)"
+    );
+}
+
+#[test]
+fn a_first_input_does_not_meet_what_the_crash_left() {
+    let mut machine = Machine::with_water(1000);
+    machine.place("a", "tea");
+    machine.done(1, 0, 1);
+    machine.orders = open(&machine.storage, machine.settings);
+    assert_eq!(
+        machine.done(1, 1, 1),
+        "a unknown (power was lost during pour)"
+    );
+}
+
+#[test]
+fn a_safe_stop_ends_everything_and_lasts_until_resumed() {
+    let mut machine = Machine::with_water(1000);
+    machine.place("a", "tea");
+    machine.place("b", "tea");
+    assert_eq!(
+        machine.stop(),
+        "[abort 1.1], a stopped (smoke), b stopped (smoke)"
+    );
+    assert_eq!(machine.water(), 1000);
+    machine.reopen();
+    assert_eq!(
+        machine.place("c", "tea"),
+        "c rejected (the machine is stopped: smoke)"
+    );
+    machine.say(OrderCommand::Resume);
+    machine.reopen();
+    assert_eq!(
+        machine.place("c", "tea"),
+        "c accepted, c began heat, [heat 3.1]"
+    );
+}
+
+#[test]
+fn a_step_that_takes_too_long_fails_its_order_alone() {
+    let mut machine = Machine::with_water(1000);
+    machine.place("a", "tea");
+    machine.place("b", "tea");
+    assert_eq!(machine.wait(9), "");
+    assert_eq!(
+        machine.wait(1),
+        "[abort 1.1], a failed (the step took too long), b began heat, [heat 2.1]"
+    );
+}
+
+#[test]
+fn orders_wait_in_bounded_number_and_the_oldest_keys_are_forgotten() {
+    let mut machine = Machine::with_water(1_000_000);
+    machine.settings = OrdersSettings {
+        open_max: 2,
+        remembered_max: 1,
+    };
+    machine.reopen();
+    machine.place("a", "tea");
+    machine.place("b", "tea");
+    assert_eq!(
+        machine.place("c", "tea"),
+        "c rejected (2 orders wait already)"
+    );
+    machine.cancel("a");
+    machine.cancel("b");
+    assert_eq!(machine.orders.standing(&name("a")), None);
+    machine.reopen();
+    // Numbers go on, so no report of an old step can be taken for one of a new order.
+    assert_eq!(
+        machine.place("a", "tea"),
+        "a accepted, a began heat, [heat 3.1]"
+    );
+}
+
+#[test]
+fn a_journal_of_a_later_build_is_refused_by_its_version() {
+    let machine = Machine::with_water(0);
+    let mut batch = peaberry_core::Batch::new();
+    let orders = Subspace::of(CHANNEL).within(b"o");
+    orders.put(&mut batch, &1_u64.to_be_bytes(), &[2]);
+    machine.storage.commit(&batch, Durability::Synced).unwrap();
+    let settings = OrdersSettings::default();
+    let opened = Orders::open(&machine.storage, &Subspace::of(CHANNEL), [], [], settings);
+    assert!(matches!(
+        opened,
+        Err(EdgeError::Version {
+            found: 2,
+            supported: 1,
+            ..
+        })
+    ));
+}
+
+fn stored() -> impl Strategy<Value = Stored> {
+    let state = prop_oneof![
+        (0..2_u16, 0..9_u32, any::<bool>(), 0..=1000_u16).prop_map(
+            |(index, attempt, is_cancelled, quality_permille)| State::Open(Open {
+                steps: tea().steps,
+                index,
+                attempt,
+                is_cancelled,
+                quality_permille,
+            })
+        ),
+        (
+            4..=9_u64,
+            proptest::option::of(0..=1000_u16),
+            any::<bool>(),
+            proptest::option::of(".{0,9}")
+        )
+            .prop_map(
+                |(phase, quality_permille, is_told, reason)| State::Ended(Ended {
+                    phase: OrderPhase::from_number(phase).unwrap(),
+                    quality_permille,
+                    reason: reason.as_deref().map(Text::new),
+                    is_told,
+                })
+            ),
+    ];
+    ("[a-z]{1,9}", state).prop_map(|(key, state)| Stored {
+        key: name(&key),
+        recipe: name("tea"),
+        state,
+    })
+}
+
+proptest! {
+    #[test]
+    fn stored_orders_come_back(order in stored()) {
+        let mut bytes = Vec::new();
+        order.encode_into(&mut bytes);
+        let mut reader = peaberry_core::wire::Reader::new(&bytes);
+        prop_assert_eq!(Stored::decode_from(&mut reader), Ok(order));
+        prop_assert_eq!(reader.finish(), Ok(()));
+    }
+
+    #[test]
+    fn any_bytes_are_an_order_or_refused(
+        order in stored(), at: prop::sample::Index, byte: u8, noise in proptest::collection::vec(any::<u8>(), 0..99),
+    ) {
+        decode_any_order_bytes(&noise);
+        let mut bytes = vec![1];
+        order.encode_into(&mut bytes);
+        let at = at.index(bytes.len());
+        decode_any_order_bytes(&bytes[..at]);
+        bytes[at] = byte;
+        decode_any_order_bytes(&bytes);
+    }
+}

@@ -1,0 +1,213 @@
+use proptest::prelude::*;
+
+use crate::{BootEpoch, Name, RecordId};
+
+use super::*;
+
+fn name() -> impl Strategy<Value = Name> {
+    "[A-Za-z0-9._-]{1,64}".prop_map(|text| Name::new(&text).unwrap())
+}
+
+fn text() -> impl Strategy<Value = Text> {
+    ".{0,40}".prop_map(|text| Text::new(&text))
+}
+
+fn value() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        (-100_000_i32..100_000).prop_map(|whole| f64::from(whole) / 100.0),
+        any::<f64>(),
+        any::<u64>().prop_map(f64::from_bits),
+    ]
+}
+
+fn column() -> impl Strategy<Value = Column> {
+    let readings = proptest::collection::vec((any::<u64>(), value()), 0..20);
+    (name(), readings).prop_map(|(metric, readings)| {
+        let mut column = Column::new(metric);
+        for (at_ms, value) in readings {
+            column.push(at_ms, value).unwrap();
+        }
+        column
+    })
+}
+
+fn payload() -> impl Strategy<Value = Payload> {
+    let bytes = || proptest::collection::vec(any::<u8>(), 0..40).prop_map(bytes::Bytes::from);
+    prop_oneof![
+        proptest::collection::vec(column(), 0..4)
+            .prop_map(|columns| Payload::Readings(Readings { columns })),
+        (any::<u64>(), any::<u64>(), any::<Option<i64>>(), text()).prop_map(
+            |(uptime_ms, spooled_records, wall_offset_ms, firmware)| Payload::Health(Health {
+                status: Status::Online,
+                uptime_ms,
+                spooled_records,
+                wall_offset_ms,
+                firmware,
+                ..Health::default()
+            })
+        ),
+        (name(), name(), any::<bool>(), value()).prop_map(|(rule, metric, is_raised, value)| {
+            Payload::Alert(Alert {
+                rule,
+                metric,
+                level: Level::Warning,
+                is_raised,
+                value,
+            })
+        }),
+        (
+            name(),
+            proptest::option::of((any::<u16>(), name())),
+            proptest::option::of(text())
+        )
+            .prop_map(|(key, step, reason)| {
+                let phase = OrderPhase::Began;
+                Payload::Order(OrderUpdate {
+                    step,
+                    reason,
+                    permille: Some(250),
+                    ..OrderUpdate::new(key, phase)
+                })
+            }),
+        (text(), proptest::option::of(name())).prop_map(|(text, order)| {
+            let level = Level::Info;
+            Payload::Notification(Notification { level, text, order })
+        }),
+        bytes().prop_map(Payload::Twin),
+        (name(), bytes()).prop_map(|(name, bytes)| Payload::Custom { name, bytes }),
+    ]
+}
+
+fn record() -> impl Strategy<Value = Record> {
+    (name(), 1..u64::MAX, 1..u64::MAX, any::<u64>(), payload()).prop_map(
+        |(device, boot, sequence, at_ms, payload)| Record {
+            id: RecordId {
+                device,
+                boot: BootEpoch::new(boot).unwrap(),
+                sequence,
+            },
+            at_ms,
+            payload,
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn a_record_comes_back_bit_for_bit(record in record()) {
+        let bytes = record.encode();
+        // Bytes rather than values: a NaN does not equal itself.
+        prop_assert_eq!(Record::decode(&bytes).unwrap().encode(), bytes);
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        decode_any_payload_bytes(&bytes);
+    }
+
+    #[test]
+    fn damaged_records_are_read_or_refused(record in record(), at: prop::sample::Index, byte: u8) {
+        let mut bytes = record.encode();
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        decode_any_payload_bytes(&bytes);
+        decode_any_payload_bytes(&bytes[..at]);
+    }
+
+    #[cfg(feature = "json")]
+    #[test]
+    fn what_json_can_say_comes_back(record in record()) {
+        let json = to_json(&record).unwrap();
+        if !json.contains("null") {
+            prop_assert_eq!(from_json::<Record>(json.as_bytes()).unwrap(), record);
+        }
+    }
+}
+
+fn command(action: Action) -> Command {
+    let device = Name::new("m-17").unwrap();
+    Command { device, action }
+}
+
+/// The bytes that `PAYLOAD.md` shows.
+#[test]
+fn the_documented_bytes_are_the_ones_written() {
+    let key = Name::new("o1").unwrap();
+    let place = command(Action::PlaceOrder {
+        key,
+        recipe: Name::new("latte").unwrap(),
+    });
+    let hex = "a50001 0164 6d2d3137 0201 0362 6f31 0465 6c61747465".replace(' ', "");
+    assert_eq!(to_hex(&place.encode()), hex);
+    let mut column = Column::new(Name::new("t").unwrap());
+    for (at_ms, value) in [(1000, 93.0), (2000, 93.5), (3000, 93.4)] {
+        column.push(at_ms, value).unwrap();
+    }
+    let columns = vec![column];
+    let hex = "a100 81 a4 006174 0144d00f0000 0201 0344c40e0a01".replace(' ', "");
+    assert_eq!(to_hex(&Readings { columns }.encode()), hex);
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn keys_of_a_later_build_are_skipped_and_keys_out_of_order_refused() {
+    let mut bytes = command(Action::Ping).encode();
+    assert_eq!(bytes[0], 0xa3);
+    bytes[0] = 0xa4;
+    // Key 40: an array of a text, a map and an indefinite byte string.
+    bytes.extend([
+        0x18, 40, 0x83, 0x61, b'x', 0xa1, 0x20, 0xf6, 0x5f, 0x41, 1, 0xff,
+    ]);
+    assert_eq!(Command::decode(&bytes).unwrap(), command(Action::Ping));
+    let mut repeated = command(Action::Ping).encode();
+    repeated[0] = 0xa4;
+    repeated.extend([0x02, 0x05]);
+    assert!(Command::decode(&repeated).is_err());
+}
+
+#[test]
+fn a_record_of_an_unknown_kind_is_kept_as_it_came() {
+    let id = RecordId {
+        device: Name::new("m").unwrap(),
+        boot: BootEpoch::FIRST,
+        sequence: 9,
+    };
+    let payload = Payload::Unknown {
+        kind: 77,
+        body: vec![0x82, 1, 2].into(),
+    };
+    let record = Record {
+        id,
+        at_ms: 3,
+        payload,
+    };
+    assert_eq!(Record::decode(&record.encode()).unwrap(), record);
+}
+
+#[test]
+fn oversized_and_misaddressed_commands_are_refused() {
+    let long = vec![0; MESSAGE_BYTES_MAX + 1];
+    assert!(matches!(
+        Command::decode(&long),
+        Err(EdgeError::TooLong { .. })
+    ));
+    let other = Name::new("m-18").unwrap();
+    let error = command(Action::Resume).addressed_to(&other).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "command for m-17 reached m-18: it was not carried out"
+    );
+}
+
+/// A length of 2^60 readings in eleven bytes takes no memory for them.
+#[test]
+fn a_claimed_length_is_refused_before_memory_is_taken() {
+    let bytes = [0xa1, 0, 0x9b, 0x10, 0, 0, 0, 0, 0, 0, 0];
+    assert!(matches!(
+        Readings::decode(&bytes),
+        Err(EdgeError::TooLong { .. })
+    ));
+}
