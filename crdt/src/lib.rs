@@ -18,9 +18,13 @@ mod delta;
 mod edit;
 mod error;
 mod limits;
+mod random;
 mod removal_log;
 mod replicated;
 pub mod store;
+pub mod sync;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 mod writer;
 
 mod counter;

@@ -42,6 +42,9 @@ pub trait Replicated: Sized {
     /// apart stays together, so a part may be larger.
     fn split(delta: Self::Delta, bytes_max: usize) -> Vec<Self::Delta>;
 
+    /// The state as bytes that are equal for equal states, whatever way they came about and whatever history is kept.
+    fn canonical_bytes(&self) -> Vec<u8>;
+
     /// Forgets history that every replica knows.
     fn collect(&mut self, stable: &VersionVector) -> Changed;
 }
@@ -71,6 +74,10 @@ impl<S: DotStore + StoreCodec> Replicated for Causal<S> {
 
     fn split(delta: Delta<S>, bytes_max: usize) -> Vec<Delta<S>> {
         delta.split(bytes_max)
+    }
+
+    fn canonical_bytes(&self) -> Vec<u8> {
+        self.canonical_bytes()
     }
 
     fn collect(&mut self, stable: &VersionVector) -> Changed {

@@ -1,0 +1,55 @@
+//! Anti-entropy: replicas of one document find out what the other lacks, and send that.
+//!
+//! [`AntiEntropy`] decides and acts not: the caller hands it frames and the time, and asks it for frames and for when to
+//! ask again. It needs no clock, no socket and no randomness but one number, and works on links that lose, repeat,
+//! reorder and damage.
+//!
+//! # The conversation
+//!
+//! | frame | says | answered by |
+//! |---|---|---|
+//! | `Hello` | who I am: format, schema, document, [`Membership`], my session and its table of replica ids, my digest, and the session of yours that I know | a `Hello`, until both know the other's session |
+//! | `Digest` | 16 bytes of my vector | nothing if yours is the same, else your `Vector` |
+//! | `Vector` | what I know | a `Delta` of what I lack; your `Vector` if I asked for it or know more |
+//! | `Delta` | events that I believe you lack | an `Ack` |
+//! | `Ack` | what I know of the replicas in your delta | the next `Delta`, if you still lack something |
+//!
+//! # Why it is safe
+//!
+//! - **A frame is read only under its own session's table.** The checksum covers the sender's session number, which is
+//!   drawn anew in each life and with each table; so a frame of an earlier life is a damaged frame.
+//! - **What a peer is believed to know is a lower bound.** It begins at nothing with each of the peer's sessions, rises
+//!   with what that session says of itself, and is nothing that this replica concluded from having sent. Within a life a
+//!   replica's knowledge only grows, so a late word is still true. Should the belief be too high in spite of that, the
+//!   delta is refused as a gap, and the `Vector` that answers replaces it.
+//! - **Equal digests mean equal vectors** (but for one chance in 2^64 at a million replicas), and equal vectors mean
+//!   equal states: that is a law of [`Replicated`](crate::Replicated).
+//! - **A part of a delta is a causally closed prefix**, and the next is sent when the one before is acknowledged: at any
+//!   moment a replica's state is that of the events in its vector.
+//! - **History is forgotten** only below [`stable`](AntiEntropy::stable), which every *configured* member has
+//!   acknowledged, reachable or not. Who is gone for good is taken out of the configuration by raising its epoch, never
+//!   by a clock. What such a replica sends later is refused by name; it may come back as a new member with an empty
+//!   state.
+//!
+//! Members are trusted to tell the truth: one that forges another's events is not defended against.
+//!
+//! # What it costs
+//!
+//! Two replicas at rest exchange 21 bytes each way at every [`idle`](SyncConfig::idle) interval. For each peer there is
+//! one delta on the way, its later parts in memory for at most [`TRANSFERS_MAX`] peers at a time. A difference in one
+//! replica's events costs one whole vector in each direction: about three bytes for each replica that ever wrote.
+
+mod anti_entropy;
+mod config;
+mod frame;
+mod membership;
+mod outcome;
+mod peer;
+mod receive;
+
+pub use anti_entropy::{AntiEntropy, TRANSFERS_MAX};
+pub use config::SyncConfig;
+#[doc(hidden)]
+pub use frame::decode_any_hello;
+pub use membership::{Member, Membership};
+pub use outcome::{Handled, SyncError, SyncEvent, Transmit};

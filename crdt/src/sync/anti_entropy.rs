@@ -1,0 +1,365 @@
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use core::fmt;
+use core::time::Duration;
+
+use super::config::SyncConfig;
+use super::frame::{self, Hello, Kind, Session};
+use super::membership::{Member, Membership};
+use super::outcome::{SyncEvent, Transmit};
+use super::peer::{Owed, Peer};
+use crate::random::Random;
+use crate::wire::{IdTable, Message, schema};
+use crate::{Lattice, Replicated, VersionVector};
+
+/// To how many peers a delta of several parts may be on its way at once. The others wait: the parts stay in memory.
+pub const TRANSFERS_MAX: usize = 2;
+
+/// How many replica ids a session's table holds at most; later ones are told inside each frame.
+const TABLE_IDS_MAX: usize = 4096;
+
+/// After how many frames that had to tell ids a new session is begun, whose table has them.
+const TOLD_FRAMES_MAX: u32 = 16;
+
+/// One replica's side of the sync with all its peers; see the [module](crate::sync).
+///
+/// The state stays with the caller, who hands it in, tells of own writes by [`changed`](Self::changed), and makes it
+/// durable before what rests on it leaves: the frames of [`poll_transmit`](Self::poll_transmit) speak of the state they
+/// are given.
+///
+/// # Example
+///
+/// ```
+/// use core::time::Duration;
+/// use peaberry_crdt::sync::{AntiEntropy, Member, Membership, SyncConfig};
+/// use peaberry_crdt::{AddWinsSet, Causal, Lattice, Limits, ReplicaId, Writer};
+///
+/// type Tags = Causal<AddWinsSet<String>>;
+/// let [anna, ben] = [1, 2].map(|number| Member::new(number).unwrap());
+/// let sides = [anna, ben].map(|local| {
+///     let config = SyncConfig::new(local, 7, Membership::new([anna, ben]), local.get());
+///     (AntiEntropy::<Tags>::new(config, Duration::ZERO), Tags::bottom())
+/// });
+/// let [(mut annas, mut here), (mut bens, mut there)] = sides;
+///
+/// let mut writer = Writer::new(ReplicaId::new(1).unwrap(), 0, 10);
+/// here.write(&mut writer, |tags, mint| Ok(tags.add(mint, "decaf".into()))).unwrap();
+/// annas.changed();
+///
+/// for now in (0..10).map(Duration::from_secs) {
+///     while let Some(sent) = annas.poll_transmit(now, &here) {
+///         bens.handle(now, anna, &sent.frame, &mut there, &Limits::NONE).unwrap();
+///     }
+///     while let Some(sent) = bens.poll_transmit(now, &there) {
+///         annas.handle(now, ben, &sent.frame, &mut here, &Limits::NONE).unwrap();
+///     }
+/// }
+/// assert_eq!(here, there);
+/// assert_eq!(annas.stable(&here), *here.vector());
+/// ```
+pub struct AntiEntropy<R: Replicated> {
+    pub(super) config: SyncConfig,
+    random: Random,
+    pub(super) session: Session,
+    pub(super) peers: BTreeMap<Member, Peer<R::Delta>>,
+    pub(super) is_evicted: bool,
+    /// Who was refused and is to be told the membership.
+    pub(super) strangers: BTreeSet<Member>,
+    /// Frames that had to tell ids since the session began.
+    told_frames: u32,
+    stable: VersionVector,
+    /// The last peer that was served, so that none is passed over.
+    served: Option<Member>,
+}
+
+impl<R: Replicated> fmt::Debug for AntiEntropy<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AntiEntropy")
+            .field("local", &self.config.local)
+            .field("membership", &self.config.membership)
+            .field("is_evicted", &self.is_evicted)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<R: Replicated> AntiEntropy<R> {
+    /// A new life at the time `now`, which is measured from any origin and never goes back.
+    #[must_use]
+    pub fn new(config: SyncConfig, now: Duration) -> Self {
+        let mut random = Random::new(config.seed);
+        let session = Session {
+            number: random.next().max(1),
+            table: IdTable::new(),
+        };
+        let mut side = Self {
+            is_evicted: false,
+            random,
+            session,
+            peers: BTreeMap::new(),
+            strangers: BTreeSet::new(),
+            told_frames: 0,
+            stable: VersionVector::new(),
+            served: None,
+            config,
+        };
+        side.admit_members(now);
+        side
+    }
+
+    /// Who takes part, as far as this replica has heard.
+    #[must_use]
+    pub const fn membership(&self) -> &Membership {
+        &self.config.membership
+    }
+
+    /// Whether this replica was evicted; it sends nothing then.
+    #[must_use]
+    pub const fn is_evicted(&self) -> bool {
+        self.is_evicted
+    }
+
+    /// Tells that the caller has written to the state.
+    pub fn changed(&mut self) {
+        for peer in self.peers.values_mut() {
+            peer.is_stale = true;
+        }
+    }
+
+    /// What every member has acknowledged, of what `state` knows: history up to here may be forgotten by
+    /// [`Replicated::collect`]. Never goes back within a life.
+    pub fn stable(&mut self, state: &R) -> VersionVector {
+        let known = self.peers.values().map(|peer| &peer.known);
+        let now = known.fold(state.vector().clone(), |all, known| all.meet(known));
+        self.stable.join(&now);
+        self.stable.clone()
+    }
+
+    /// Configures a later membership; it spreads to the others by itself. One that is not later changes nothing.
+    pub fn reconfigure(&mut self, now: Duration, membership: Membership) -> Option<SyncEvent> {
+        if membership.epoch() <= self.config.membership.epoch() {
+            return None;
+        }
+        self.config.membership = membership.clone();
+        self.admit_members(now);
+        for peer in self.peers.values_mut() {
+            peer.owes_hello = true;
+            peer.attempts = 0;
+        }
+        Some(if self.is_evicted {
+            SyncEvent::Evicted(membership)
+        } else {
+            SyncEvent::Reconfigured(membership)
+        })
+    }
+
+    fn admit_members(&mut self, now: Duration) {
+        let config = &self.config;
+        self.is_evicted = config.membership.joined(config.local) != Some(config.joined);
+        if self.is_evicted {
+            self.peers.clear();
+            return;
+        }
+        self.peers
+            .retain(|member, _| config.membership.joined(*member).is_some());
+        for (member, _) in config.membership.iter() {
+            if member != config.local {
+                self.peers.entry(member).or_insert_with(|| Peer::new(now));
+            }
+        }
+    }
+
+    /// When to ask [`poll_transmit`](Self::poll_transmit) again, if nothing happens before.
+    #[must_use]
+    pub fn poll_timeout(&self, now: Duration) -> Option<Duration> {
+        if !self.strangers.is_empty() {
+            return Some(now);
+        }
+        self.peers.values().map(|peer| peer.due(now)).min()
+    }
+
+    /// The next frame to send; ask until there is none.
+    pub fn poll_transmit(&mut self, now: Duration, state: &R) -> Option<Transmit> {
+        if let Some(to) = self.strangers.pop_first() {
+            let frame = self.hello(to, state);
+            return Some(Transmit { to, frame });
+        }
+        let after = self.served;
+        let members: Vec<Member> = self.peers.keys().copied().collect();
+        let start = members.partition_point(|member| Some(*member) <= after);
+        let (former, latter) = members.split_at(start);
+        for &to in latter.iter().chain(former) {
+            if let Some(frame) = self.transmit_to(to, now, state) {
+                self.served = Some(to);
+                return Some(Transmit { to, frame });
+            }
+        }
+        None
+    }
+
+    fn transmit_to(&mut self, to: Member, now: Duration, state: &R) -> Option<Vec<u8>> {
+        let wait = self.wait(to);
+        let peer = self.peers.get_mut(&to)?;
+        if !peer.is_met() {
+            if peer.due(now) > now {
+                return None;
+            }
+            peer.attempts = peer.attempts.saturating_add(1);
+            peer.retry_at = now + wait;
+            return Some(self.hello(to, state));
+        }
+        if peer.owes_hello {
+            return Some(self.hello(to, state));
+        }
+        let owed = core::mem::replace(&mut peer.owed, Owed::Nothing);
+        let kind = match owed {
+            Owed::Nothing => return self.transmit_events(to, now, wait, state),
+            Owed::Vector => Kind::Vector,
+            Owed::VectorAsking => Kind::VectorAsking,
+            Owed::VectorReset => Kind::VectorReset,
+        };
+        peer.ack = None;
+        Some(self.write(kind, state.vector()))
+    }
+
+    fn transmit_events(
+        &mut self,
+        to: Member,
+        now: Duration,
+        wait: Duration,
+        state: &R,
+    ) -> Option<Vec<u8>> {
+        self.fill(to, state);
+        let idle = self.config.idle;
+        let jitter = self.random.next();
+        let peer = self.peers.get_mut(&to)?;
+        if let Some(ack) = peer.ack.take() {
+            return Some(self.write(Kind::Ack, &ack));
+        }
+        if let Some(part) = peer.parts.front()
+            && (!peer.is_sent || peer.retry_at <= now)
+        {
+            let tells = tells_ids(R::gives(part), &self.session.table);
+            let frame = frame::write(&self.session, Kind::Delta, |out| {
+                frame::put(part, &self.session, out);
+            });
+            peer.is_sent = true;
+            peer.retry_at = now + wait;
+            peer.attempts = peer.attempts.saturating_add(1);
+            self.told_frames += u32::from(tells);
+            if self.told_frames == TOLD_FRAMES_MAX {
+                peer.owes_hello = true;
+            }
+            return Some(frame);
+        }
+        if peer.digest_at > now {
+            return None;
+        }
+        peer.digest_at = now + idle / 2 + scaled(idle / 2, jitter);
+        let digest = state.vector().digest();
+        Some(frame::write(&self.session, Kind::Digest, |out| {
+            out.extend_from_slice(&digest)
+        }))
+    }
+
+    /// Looks what a peer lacks, if anything has happened since.
+    fn fill(&mut self, to: Member, state: &R) {
+        let in_transfer = self
+            .peers
+            .values()
+            .filter(|peer| peer.is_in_transfer())
+            .count();
+        let Some(peer) = self.peers.get_mut(&to) else {
+            return;
+        };
+        if !core::mem::take(&mut peer.is_stale) {
+            return;
+        }
+        peer.drop_known(R::gives);
+        if !peer.parts.is_empty() || state.vector().partial_le(&peer.known) {
+            return;
+        }
+        let delta = state.delta_since(&peer.known);
+        let mut parts = R::split(delta, self.config.part_bytes);
+        if parts.len() > 1 && in_transfer >= TRANSFERS_MAX {
+            // The first part is of use by itself; what follows is made again when it has arrived.
+            parts.truncate(1);
+        }
+        peer.take_parts(parts);
+    }
+
+    /// How long to wait for this peer's answer, by the attempts so far.
+    fn wait(&mut self, to: Member) -> Duration {
+        let attempts = self.peers.get(&to).map_or(0, |peer| peer.attempts);
+        let factor = 1_u32.checked_shl(attempts.min(16)).unwrap_or(1);
+        let wait = self
+            .config
+            .retry_min
+            .saturating_mul(factor)
+            .min(self.config.retry_max);
+        wait / 2 + scaled(wait / 2, self.random.next())
+    }
+
+    fn hello(&mut self, to: Member, state: &R) -> Vec<u8> {
+        self.renew_session(state.vector());
+        let (mut echo, mut is_heard) = (0, false);
+        if let Some(peer) = self.peers.get_mut(&to) {
+            peer.owes_hello = false;
+            is_heard = peer.hears_us;
+            echo = peer.session.as_ref().map_or(0, |session| session.number);
+        }
+        frame::write_hello(&Hello {
+            schema: schema::<R::Delta>(),
+            document: self.config.document,
+            membership: self.config.membership.clone(),
+            joined: self.config.joined,
+            session: self.session.number,
+            echo,
+            is_heard,
+            digest: state.vector().digest(),
+            ids: self.session.table.as_slice().to_vec(),
+        })
+    }
+
+    /// Begins a session whose table has the ids that frames had to tell, if that was often.
+    fn renew_session(&mut self, vector: &VersionVector) {
+        let is_first = self.session.table.is_empty() && !vector.is_empty();
+        if !is_first && self.told_frames < TOLD_FRAMES_MAX {
+            return;
+        }
+        self.told_frames = 0;
+        let ids = vector
+            .iter()
+            .map(|(replica, _)| replica)
+            .take(TABLE_IDS_MAX);
+        self.session = Session {
+            number: self.random.next().max(1),
+            table: ids.collect(),
+        };
+        for peer in self.peers.values_mut() {
+            peer.hears_us = false;
+            peer.owes_hello = true;
+            peer.attempts = 0;
+        }
+    }
+
+    fn write<M: Message>(&self, kind: Kind, message: &M) -> Vec<u8> {
+        frame::write(&self.session, kind, |out| {
+            frame::put(message, &self.session, out)
+        })
+    }
+}
+
+/// Whether a frame about these replicas must tell ids that the table lacks.
+fn tells_ids(vector: &VersionVector, table: &IdTable) -> bool {
+    vector
+        .iter()
+        .any(|(replica, _)| table.index(replica).is_none())
+}
+
+/// A part of `whole`, by chance.
+fn scaled(whole: Duration, chance: u64) -> Duration {
+    let nanos = u64::try_from(whole.as_nanos()).unwrap_or(u64::MAX);
+    Duration::from_nanos(
+        u64::try_from((u128::from(nanos) * u128::from(chance)) >> 64).unwrap_or(nanos),
+    )
+}

@@ -1,0 +1,228 @@
+//! Frames as bytes: kind, body, checksum.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use super::membership::{Member, Membership};
+use crate::ReplicaId;
+use crate::wire::{Budget, DecodeError, Decoder, Encoder, IdTable, Message, VERSION};
+
+const CHECKSUM_BYTES: usize = 4;
+
+/// What a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Hello,
+    Digest,
+    /// A vector whose sender wants ours.
+    VectorAsking,
+    Vector,
+    /// A vector that replaces what we believed.
+    VectorReset,
+    Delta,
+    Ack,
+}
+
+const KINDS: [(u8, Kind); 7] = [
+    (1, Kind::Hello),
+    (2, Kind::Digest),
+    (3, Kind::VectorAsking),
+    (4, Kind::Vector),
+    (5, Kind::VectorReset),
+    (6, Kind::Delta),
+    (7, Kind::Ack),
+];
+
+impl Kind {
+    fn number(self) -> u8 {
+        KINDS
+            .iter()
+            .find(|(_, kind)| *kind == self)
+            .map_or(0, |(number, _)| *number)
+    }
+}
+
+/// One life's way of writing frames: its number seals them, its table shortens ids.
+#[derive(Clone, Debug)]
+pub(super) struct Session {
+    pub(super) number: u64,
+    pub(super) table: IdTable,
+}
+
+/// A frame of the session, the body written by `body`.
+pub(super) fn write(session: &Session, kind: Kind, body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    seal(session.number, kind, body)
+}
+
+/// A frame that needs no session to be read.
+pub(super) fn write_hello(hello: &Hello) -> Vec<u8> {
+    seal(0, Kind::Hello, |out| hello.encode(out))
+}
+
+fn seal(session: u64, kind: Kind, body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut out = Vec::from([kind.number()]);
+    body(&mut out);
+    let checksum = checksum(session, &out);
+    out.extend_from_slice(&checksum.to_be_bytes());
+    out
+}
+
+/// The kind of a frame and the rest of it; nothing is checked yet.
+pub(super) fn split(frame: &[u8]) -> Result<(Kind, &[u8]), DecodeError> {
+    let Some((&number, _)) = frame.split_first() else {
+        return Err(DecodeError::Truncated);
+    };
+    let known = KINDS.iter().find(|(known, _)| *known == number);
+    let (_, kind) = known.ok_or(DecodeError::Malformed("kind of frame"))?;
+    Ok((*kind, frame))
+}
+
+/// The body of a frame, if it was written in the session of this number; hellos are written in session 0.
+pub(super) fn open(session: u64, frame: &[u8]) -> Result<&[u8], DecodeError> {
+    let Some((content, found)) = frame.split_last_chunk::<CHECKSUM_BYTES>() else {
+        return Err(DecodeError::Truncated);
+    };
+    let (found, expected) = (u32::from_be_bytes(*found), checksum(session, content));
+    if found != expected {
+        return Err(DecodeError::Checksum { found, expected });
+    }
+    content.get(1..).ok_or(DecodeError::Truncated)
+}
+
+/// The session's number is summed with the frame and not sent.
+fn checksum(session: u64, content: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&session.to_be_bytes());
+    hasher.update(content);
+    hasher.finalize()
+}
+
+/// Who a sender is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Hello {
+    pub(super) schema: u32,
+    pub(super) document: u64,
+    pub(super) membership: Membership,
+    /// The epoch in which the sender's state began.
+    pub(super) joined: u64,
+    pub(super) session: u64,
+    /// The receiver's session, as far as the sender knows; 0 for none.
+    pub(super) echo: u64,
+    /// Whether the receiver has said that it knows the sender's session.
+    pub(super) is_heard: bool,
+    pub(super) digest: [u8; 16],
+    pub(super) ids: Vec<ReplicaId>,
+}
+
+impl Hello {
+    fn encode(&self, out: &mut Vec<u8>) {
+        let table = IdTable::new();
+        let mut body = Encoder::new(&table);
+        body.u8(VERSION);
+        body.raw(&self.schema.to_be_bytes());
+        body.raw(&self.document.to_be_bytes());
+        body.raw(&self.session.to_be_bytes());
+        body.raw(&self.echo.to_be_bytes());
+        body.u8(u8::from(self.is_heard));
+        body.raw(&self.digest);
+        body.varint(self.joined);
+        body.varint(self.membership.epoch());
+        body.varint(self.membership.iter().len() as u64);
+        for (member, joined) in self.membership.iter() {
+            body.varint(member.get());
+            body.varint(joined);
+        }
+        body.varint(self.ids.len() as u64);
+        for id in &self.ids {
+            body.raw(&id.get().to_be_bytes());
+        }
+        body.finish(out);
+    }
+
+    pub(super) fn decode(body: &[u8], budget: Budget) -> Result<Self, DecodeError> {
+        let table = IdTable::new();
+        let mut input = Decoder::new(body, &table, budget)?;
+        let version = input.u8()?;
+        if version != VERSION {
+            let (found, known) = (version, VERSION);
+            return Err(DecodeError::Version { found, known });
+        }
+        let schema = u32::from_be_bytes(input.array()?);
+        let document = u64::from_be_bytes(input.array()?);
+        let session = u64::from_be_bytes(input.array()?);
+        let echo = u64::from_be_bytes(input.array()?);
+        let is_heard = match input.u8()? {
+            0 => false,
+            1 => true,
+            _ => return Err(DecodeError::Malformed("neither yes nor no")),
+        };
+        let digest = input.array()?;
+        let joined = input.varint()?;
+        let membership = decode_membership(&mut input)?;
+        let ids = decode_ids(&mut input)?;
+        input.finish()?;
+        Ok(Self {
+            schema,
+            document,
+            membership,
+            joined,
+            session,
+            echo,
+            is_heard,
+            digest,
+            ids,
+        })
+    }
+}
+
+fn decode_membership(input: &mut Decoder<'_>) -> Result<Membership, DecodeError> {
+    let malformed = DecodeError::Malformed("membership");
+    let epoch = input.varint()?;
+    let count = input.count()?;
+    let mut members = BTreeMap::new();
+    for _ in 0..count {
+        let member = Member::new(input.varint()?).ok_or(malformed)?;
+        let is_next = members
+            .last_key_value()
+            .is_none_or(|(last, _)| *last < member);
+        members.insert(member, input.varint()?);
+        if !is_next {
+            return Err(malformed);
+        }
+    }
+    Membership::from_parts(epoch, members).ok_or(malformed)
+}
+
+fn decode_ids(input: &mut Decoder<'_>) -> Result<Vec<ReplicaId>, DecodeError> {
+    let malformed = DecodeError::Malformed("table of replica ids");
+    let count = input.count()?;
+    let mut table = IdTable::new();
+    for _ in 0..count {
+        let id = ReplicaId::new(u128::from_be_bytes(input.array()?)).ok_or(malformed)?;
+        let before = table.len();
+        table.push(id);
+        if table.len() == before {
+            return Err(malformed);
+        }
+    }
+    Ok(table.as_slice().to_vec())
+}
+
+/// Any bytes at all as a hello, for fuzzing: what decodes has one form.
+#[doc(hidden)]
+pub fn decode_any_hello(bytes: &[u8]) {
+    let budget = Budget {
+        bytes_max: 1 << 16,
+        ..Budget::default()
+    };
+    if let Ok(hello) = Hello::decode(bytes, budget) {
+        let mut again = Vec::new();
+        hello.encode(&mut again);
+        assert_eq!(again, bytes, "one hello, one spelling");
+    }
+}
+
+/// The body of a message in a session.
+pub(super) fn put<M: Message>(message: &M, session: &Session, out: &mut Vec<u8>) {
+    message.to_session_bytes(&session.table, out);
+}

@@ -1,0 +1,160 @@
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::frame::{Hello, Session};
+use crate::{Lattice, VersionVector};
+
+/// What a peer is owed beside events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Owed {
+    Nothing,
+    /// Our vector, because it lacks or has something.
+    Vector,
+    /// Our vector, and we want its.
+    VectorAsking,
+    /// Our vector in place of what it believes.
+    VectorReset,
+}
+
+/// One peer, as this replica knows it in its present life.
+#[derive(Debug)]
+pub(super) struct Peer<D> {
+    /// Its session, if it has said hello.
+    pub(super) session: Option<Session>,
+    /// Whether it has said that it knows our session.
+    pub(super) hears_us: bool,
+    /// What it has said it knows.
+    pub(super) known: VersionVector,
+    /// What is to be sent, in order; the first is on its way if `is_sent`.
+    pub(super) parts: VecDeque<D>,
+    pub(super) is_sent: bool,
+    /// When to say again what was not answered.
+    pub(super) retry_at: Duration,
+    pub(super) attempts: u32,
+    pub(super) owes_hello: bool,
+    pub(super) owed: Owed,
+    /// What it is told to have arrived.
+    pub(super) ack: Option<VersionVector>,
+    pub(super) digest_at: Duration,
+    /// Whether something has happened since events for it were looked for.
+    pub(super) is_stale: bool,
+}
+
+impl<D> Peer<D> {
+    pub(super) const fn new(now: Duration) -> Self {
+        Self {
+            session: None,
+            hears_us: false,
+            known: VersionVector::new(),
+            parts: VecDeque::new(),
+            is_sent: false,
+            retry_at: now,
+            attempts: 0,
+            owes_hello: true,
+            owed: Owed::Nothing,
+            ack: None,
+            digest_at: now,
+            is_stale: true,
+        }
+    }
+
+    /// Whether the conversation can go on: each knows the other's session.
+    pub(super) const fn is_met(&self) -> bool {
+        self.session.is_some() && self.hears_us
+    }
+
+    /// Takes in whom the peer says to be in this session.
+    pub(super) fn meet(&mut self, hello: &Hello, our_session: u64) {
+        let is_new = self
+            .session
+            .as_ref()
+            .is_none_or(|session| session.number != hello.session);
+        if is_new {
+            self.session = Some(Session {
+                number: hello.session,
+                table: hello.ids.iter().copied().collect(),
+            });
+            self.forget();
+        }
+        self.hears_us = hello.echo == our_session;
+        if !hello.is_heard || !self.hears_us {
+            self.owes_hello = true;
+        }
+        self.attempts = 0;
+    }
+
+    /// Believes nothing of the peer any more.
+    pub(super) fn forget(&mut self) {
+        self.known = VersionVector::new();
+        self.drop_parts();
+        self.ack = None;
+        self.is_stale = true;
+    }
+
+    pub(super) fn drop_parts(&mut self) {
+        self.parts = VecDeque::new();
+        self.is_sent = false;
+        self.is_stale = true;
+    }
+
+    /// The peer knows these events.
+    pub(super) fn knows(&mut self, vector: &VersionVector) {
+        self.known.join(vector);
+        self.attempts = 0;
+        self.is_stale = true;
+    }
+
+    pub(super) fn owe(&mut self, owed: Owed) {
+        self.owed = self.owed.max(owed);
+    }
+
+    /// The entries of our vector that answer a delta which gave `given`; joined with what it is owed already.
+    pub(super) fn acknowledge(&mut self, given: &VersionVector, ours: &VersionVector) {
+        let ack = self.ack.get_or_insert_default();
+        for (replica, _) in given.iter() {
+            ack.raise(replica, ours.get(replica));
+        }
+    }
+
+    /// When there is something to do for it, if nothing happens before.
+    pub(super) fn due(&self, now: Duration) -> Duration {
+        if !self.is_met() {
+            return if self.owes_hello && self.attempts == 0 {
+                now
+            } else {
+                self.retry_at
+            };
+        }
+        let is_owed =
+            self.owes_hello || self.owed != Owed::Nothing || self.ack.is_some() || self.is_stale;
+        if is_owed || (!self.parts.is_empty() && !self.is_sent) {
+            return now;
+        }
+        if self.is_sent {
+            self.retry_at.min(self.digest_at)
+        } else {
+            self.digest_at
+        }
+    }
+
+    /// Bytes waiting and on their way are frames of one delta; this tells how many parts of it.
+    pub(super) fn is_in_transfer(&self) -> bool {
+        self.parts.len() > 1
+    }
+
+    /// Drops the parts whose events the peer knows by now.
+    pub(super) fn drop_known(&mut self, gives: impl Fn(&D) -> &VersionVector) {
+        while let Some(first) = self.parts.front()
+            && gives(first).partial_le(&self.known)
+        {
+            self.parts.pop_front();
+            self.is_sent = false;
+        }
+    }
+
+    pub(super) fn take_parts(&mut self, parts: Vec<D>) {
+        self.parts = parts.into();
+        self.is_sent = false;
+    }
+}

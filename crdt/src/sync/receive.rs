@@ -1,0 +1,193 @@
+//! Taking in a frame.
+
+use core::time::Duration;
+
+use super::anti_entropy::AntiEntropy;
+use super::frame::{self, Hello, Kind};
+use super::membership::Member;
+use super::outcome::{Handled, SyncError};
+use super::peer::Owed;
+use crate::wire::{Bound, DecodeError, Message, schema};
+use crate::{ApplyError, Changed, Limits, Replicated, VersionVector};
+
+/// How many refused senders wait to be told the membership at most.
+const STRANGERS_MAX: usize = 64;
+
+impl<R: Replicated> AntiEntropy<R> {
+    /// Takes in a frame. `from` is who the link says has sent it. What changed of the state must be durable before
+    /// the next frames leave.
+    ///
+    /// # Errors
+    ///
+    /// [`SyncError`]; neither the state nor what is believed of the peer has changed, beyond that it may be greeted or
+    /// told our vector again.
+    pub fn handle(
+        &mut self,
+        now: Duration,
+        from: Member,
+        frame: &[u8],
+        state: &mut R,
+        limits: &Limits,
+    ) -> Result<Handled, SyncError> {
+        let unreadable = |source| SyncError::Unreadable { from, source };
+        let bytes_max = self.config.budget.bytes_max;
+        if frame.len() > bytes_max {
+            return Err(unreadable(DecodeError::OverBudget {
+                bound: Bound::Bytes,
+                given: frame.len() as u64,
+                max: bytes_max as u64,
+            }));
+        }
+        let (kind, frame) = frame::split(frame).map_err(unreadable)?;
+        if kind == Kind::Hello {
+            let body = frame::open(0, frame).map_err(unreadable)?;
+            let hello = Hello::decode(body, self.config.budget).map_err(unreadable)?;
+            return self.greet(now, from, &hello, state);
+        }
+        let Some(peer) = self.peers.get_mut(&from).filter(|_| !self.is_evicted) else {
+            return Err(self.not_a_member(from));
+        };
+        let opened = match &peer.session {
+            Some(session) => frame::open(session.number, frame).map(|body| (session, body)),
+            None => Err(DecodeError::Malformed("no session")),
+        };
+        let (session, body) = match opened {
+            Ok(opened) => opened,
+            Err(source) => {
+                // Perhaps it lives a new life, or has not heard of ours.
+                if peer.retry_at <= now || peer.attempts == 0 {
+                    peer.owes_hello = true;
+                }
+                return Err(unreadable(source));
+            }
+        };
+        let budget = self.config.budget;
+        match kind {
+            Kind::Hello => {}
+            Kind::Digest => {
+                let Ok(digest) = <[u8; 16]>::try_from(body) else {
+                    return Err(unreadable(DecodeError::Malformed("digest")));
+                };
+                if digest == state.vector().digest() {
+                    peer.knows(state.vector());
+                } else {
+                    peer.owe(Owed::VectorAsking);
+                }
+            }
+            Kind::Vector | Kind::VectorAsking | Kind::VectorReset => {
+                let vector = VersionVector::from_session_bytes(body, &session.table, budget)
+                    .map_err(unreadable)?;
+                if kind == Kind::VectorReset {
+                    peer.forget();
+                }
+                peer.knows(&vector);
+                if kind == Kind::VectorAsking {
+                    peer.owe(Owed::Vector);
+                }
+            }
+            Kind::Ack => {
+                let vector = VersionVector::from_session_bytes(body, &session.table, budget)
+                    .map_err(unreadable)?;
+                peer.knows(&vector);
+            }
+            Kind::Delta => {
+                let delta = R::Delta::from_session_bytes(body, &session.table, budget)
+                    .map_err(unreadable)?;
+                return self.join(from, &delta, state, limits);
+            }
+        }
+        Ok(NOTHING_NEW)
+    }
+
+    fn join(
+        &mut self,
+        from: Member,
+        delta: &R::Delta,
+        state: &mut R,
+        limits: &Limits,
+    ) -> Result<Handled, SyncError> {
+        let Some(peer) = self.peers.get_mut(&from) else {
+            return Ok(NOTHING_NEW);
+        };
+        let changed = match state.apply_within(delta, limits) {
+            Ok(changed) => changed,
+            Err(ApplyError::Gap { .. }) => {
+                peer.owe(Owed::VectorReset);
+                return Ok(NOTHING_NEW);
+            }
+            Err(source) => return Err(SyncError::Refused { from, source }),
+        };
+        // What it sends it knows; sent back to it, it would only be an echo.
+        peer.knows(R::gives(delta));
+        peer.acknowledge(R::gives(delta), state.vector());
+        if changed == Changed::Yes {
+            self.changed();
+        }
+        Ok(Handled {
+            changed,
+            event: None,
+        })
+    }
+
+    fn greet(
+        &mut self,
+        now: Duration,
+        from: Member,
+        hello: &Hello,
+        state: &R,
+    ) -> Result<Handled, SyncError> {
+        let (document, schema_found) = (hello.document, hello.schema);
+        if document != self.config.document || schema_found != schema::<R::Delta>() {
+            return Err(SyncError::OtherDocument {
+                from,
+                document,
+                schema: schema_found,
+            });
+        }
+        let (theirs, ours) = (&hello.membership, &self.config.membership);
+        if theirs.epoch() == ours.epoch() && theirs != ours {
+            let epoch = ours.epoch();
+            return Err(SyncError::TwoMemberships { from, epoch });
+        }
+        let event = self.reconfigure(now, hello.membership.clone());
+        if self.is_evicted {
+            return Ok(Handled {
+                changed: Changed::No,
+                event,
+            });
+        }
+        if self.config.membership.joined(from) != Some(hello.joined) {
+            return Err(self.not_a_member(from));
+        }
+        let is_behind = hello.membership.epoch() < self.config.membership.epoch();
+        let number = self.session.number;
+        let Some(peer) = self.peers.get_mut(&from) else {
+            return Err(self.not_a_member(from));
+        };
+        peer.meet(hello, number);
+        peer.owes_hello |= is_behind;
+        if hello.digest == state.vector().digest() {
+            peer.knows(state.vector());
+        } else {
+            peer.owe(Owed::Vector);
+        }
+        Ok(Handled {
+            changed: Changed::No,
+            event,
+        })
+    }
+
+    /// Tells one who is none what the members are, once for each word of his.
+    fn not_a_member(&mut self, from: Member) -> SyncError {
+        let epoch = self.config.membership.epoch();
+        if self.strangers.len() < STRANGERS_MAX && !self.is_evicted {
+            self.strangers.insert(from);
+        }
+        SyncError::NotAMember { from, epoch }
+    }
+}
+
+const NOTHING_NEW: Handled = Handled {
+    changed: Changed::No,
+    event: None,
+};

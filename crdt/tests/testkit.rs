@@ -1,0 +1,101 @@
+//! The shipped types keep the laws of the public testkit, and a type that breaks one is caught.
+#![cfg(feature = "testkit")]
+
+use peaberry_crdt::testkit::{Dice, check_convergence, check_laws};
+use peaberry_crdt::{
+    AddWinsSet, Causal, EnableWinsFlag, Lattice, LwwRegister, MvRegister, ObservedRemoveMap,
+    RemoveWinsSet, ResettableCounter, Stamp, Writer, dot_store,
+};
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Shop {
+    stock: ObservedRemoveMap<u64, ResettableCounter>,
+    tags: AddWinsSet<u64>,
+    banned: RemoveWinsSet<u64>,
+    price: LwwRegister<u64>,
+    name: MvRegister<u64>,
+    is_open: EnableWinsFlag,
+}
+
+dot_store!(Shop {
+    stock: ObservedRemoveMap<u64, ResettableCounter>,
+    tags: AddWinsSet<u64>,
+    banned: RemoveWinsSet<u64>,
+    price: LwwRegister<u64>,
+    name: MvRegister<u64>,
+    is_open: EnableWinsFlag,
+});
+
+fn edit(shop: &mut Causal<Shop>, writer: &mut Writer, dice: &mut Dice) {
+    let (what, number) = (dice.below(14), dice.below(4));
+    let stamp = Stamp {
+        wall_ms: dice.below(20),
+        logical: 0,
+    };
+    let written = shop.write(writer, |shop, mint| {
+        let of_tags = |tags| Shop {
+            tags,
+            ..Shop::default()
+        };
+        let of_banned = |banned| Shop {
+            banned,
+            ..Shop::default()
+        };
+        let of_name = |name| Shop {
+            name,
+            ..Shop::default()
+        };
+        let of_price = |price| Shop {
+            price,
+            ..Shop::default()
+        };
+        let of_flag = |is_open| Shop {
+            is_open,
+            ..Shop::default()
+        };
+        let of_stock = |stock| Shop {
+            stock,
+            ..Shop::default()
+        };
+        Ok(match what {
+            0..3 => shop.tags.add(mint, number).within(of_tags),
+            3 => shop.tags.remove(&number).within(of_tags),
+            4 => shop.tags.clear().within(of_tags),
+            5 => shop.banned.add(mint, number).within(of_banned),
+            6 => shop.banned.remove(mint, number).within(of_banned),
+            7 => shop.name.write(mint, number).within(of_name),
+            8 => shop.is_open.enable(mint).within(of_flag),
+            9 => shop.is_open.disable().within(of_flag),
+            10 => shop.stock.remove(&number).within(of_stock),
+            11 => shop
+                .stock
+                .update(number, |count| Ok(count.reset(mint)))?
+                .within(of_stock),
+            12 => shop.price.write(mint, stamp, number)?.within(of_price),
+            _ => shop
+                .stock
+                .update(number, |count| count.add(mint, 3))?
+                .within(of_stock),
+        })
+    });
+    // A stamp that is not the highest is refused, and that is all.
+    let _ = written;
+}
+
+/// `PEABERRY_SEEDS` in place of the usual number.
+fn seeds(usual: u64) -> u64 {
+    let wanted = std::env::var("PEABERRY_SEEDS").ok();
+    wanted
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(usual)
+}
+
+#[test]
+fn a_document_of_every_kind_keeps_the_laws() {
+    check_laws(0..seeds(300), Causal::<Shop>::bottom, edit);
+}
+
+#[test]
+fn a_document_of_every_kind_converges_on_a_bad_network() {
+    check_convergence(0..seeds(60), Causal::<Shop>::bottom, edit);
+}
