@@ -1,0 +1,106 @@
+// Compiles the contracts with the pinned compiler.
+//
+//   node build.mjs            writes artifacts/NAME.json
+//   node build.mjs --check    compares them with what the sources give, and fails if they differ
+//   node build.mjs --comparison FOLDER
+//                             compiles comparison/*.sol, which stand on OpenZeppelin, into FOLDER
+
+import { mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const require = createRequire(import.meta.url);
+const solc = require("solc");
+
+const settings = {
+  evmVersion: "cancun",
+  viaIR: false,
+  optimizer: { enabled: true, runs: 1_000_000 },
+  metadata: { appendCBOR: false, bytecodeHash: "none" },
+};
+
+function sourcesIn(folder) {
+  const names = readdirSync(join(here, folder)).filter((name) => name.endsWith(".sol"));
+  return Object.fromEntries(
+    names.sort().map((name) => [`${folder}/${name}`, { content: readFileSync(join(here, folder, name), "utf8") }]),
+  );
+}
+
+// What a library's file imports, from the installed packages alone.
+function findImport(path) {
+  try {
+    return { contents: readFileSync(require.resolve(path), "utf8") };
+  } catch (error) {
+    return { error: String(error) };
+  }
+}
+
+function compile(sources) {
+  const outputSelection = { "*": { "*": ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"] } };
+  const input = { language: "Solidity", sources, settings: { ...settings, outputSelection } };
+  const output = JSON.parse(solc.compile(JSON.stringify(input), { import: findImport }));
+  const complaints = output.errors ?? [];
+  complaints.forEach((complaint) => console.error(complaint.formattedMessage));
+  if (complaints.length > 0) {
+    process.exit(1);
+  }
+  return output.contracts;
+}
+
+// One artefact for each contract that can be deployed and is named as its file.
+function artefacts(sources) {
+  const contracts = compile(sources);
+  const made = new Map();
+  for (const path of Object.keys(sources)) {
+    const name = path.split("/").at(-1).replace(".sol", "");
+    const contract = contracts[path]?.[name];
+    if (!contract || contract.evm.bytecode.object === "") continue;
+    const artefact = {
+      contractName: name,
+      source: path,
+      compiler: { version: solc.version(), settings },
+      abi: contract.abi,
+      bytecode: `0x${contract.evm.bytecode.object}`,
+      deployedBytecode: `0x${contract.evm.deployedBytecode.object}`,
+    };
+    made.set(name, `${JSON.stringify(artefact, null, 2)}\n`);
+  }
+  return made;
+}
+
+function write(folder, made) {
+  mkdirSync(folder, { recursive: true });
+  for (const [name, text] of made) {
+    writeFileSync(join(folder, `${name}.json`), text);
+    console.log(`${name}: ${(text.match(/"deployedBytecode": "0x([0-9a-f]*)"/)[1].length / 2).toString()} bytes`);
+  }
+}
+
+function check(folder, made) {
+  const present = readdirSync(folder).filter((name) => name.endsWith(".json"));
+  const expected = [...made.keys()].map((name) => `${name}.json`);
+  const differing = expected.filter((name) => {
+    const text = made.get(name.replace(".json", ""));
+    return !present.includes(name) || readFileSync(join(folder, name), "utf8") !== text;
+  });
+  differing.push(...present.filter((name) => !expected.includes(name)));
+  if (differing.length > 0) {
+    console.error(`not what the sources give: ${differing.join(", ")}; run "npm run build" and commit`);
+    process.exit(1);
+  }
+  console.log(`${expected.length} artefacts are what ${solc.version()} makes of the sources`);
+}
+
+const [option, folder] = process.argv.slice(2);
+if (option === undefined) {
+  write(join(here, "artifacts"), artefacts(sourcesIn("src")));
+} else if (option === "--check") {
+  check(join(here, "artifacts"), artefacts(sourcesIn("src")));
+} else if (option === "--comparison" && folder) {
+  write(folder, artefacts(sourcesIn("comparison")));
+} else {
+  console.error("usage: node build.mjs [--check | --comparison FOLDER]");
+  process.exit(2);
+}
