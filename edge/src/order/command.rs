@@ -37,7 +37,7 @@ pub struct StepRun {
     pub attempt: u32,
 }
 
-/// What [`Orders`] is asked for or told.
+/// What [`Orders`](crate::order::Orders) is asked for or told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OrderCommand {
@@ -96,7 +96,7 @@ pub enum OrderCommand {
     },
 }
 
-/// What [`Orders`] wants done or told.
+/// What [`Orders`](crate::order::Orders) wants done or told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OrderEvent {

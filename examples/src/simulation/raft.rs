@@ -57,6 +57,8 @@ struct Seen {
     events: Vec<(PeerId, RaftEvent<Token>)>,
     /// By replica: the term and leader it believes in.
     leaders: BTreeMap<PeerId, (u64, Option<PeerId>)>,
+    /// Who was elected in each term.
+    elected: BTreeMap<u64, PeerId>,
     violations: Vec<String>,
     reached: Reached,
 }
@@ -67,6 +69,7 @@ impl Default for Seen {
             handles: BTreeMap::new(),
             events: Vec::new(),
             leaders: BTreeMap::new(),
+            elected: BTreeMap::new(),
             violations: Vec::new(),
             reached: reached::none(),
         }
@@ -209,6 +212,7 @@ impl Seen {
         match event {
             RaftEvent::Leader { term, leader } => {
                 self.leaders.insert(peer, (term, leader));
+                self.check_election(term, leader);
             }
             RaftEvent::Misbehaved {
                 peer: accused,
@@ -219,6 +223,18 @@ impl Seen {
                 ));
             }
             event => self.events.push((peer, event)),
+        }
+    }
+
+    /// Election safety (Raft, figure 3): a term has at most one leader, whoever says so.
+    fn check_election(&mut self, term: u64, leader: Option<PeerId>) {
+        let Some(leader) = leader else {
+            return;
+        };
+        let elected = *self.elected.entry(term).or_insert(leader);
+        if elected != leader {
+            let complaint = format!("term {term} has two leaders, {elected} and {leader}");
+            self.violations.push(complaint);
         }
     }
 }
