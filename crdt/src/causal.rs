@@ -4,6 +4,7 @@ mod message;
 
 use alloc::vec::Vec;
 
+use crate::mutant;
 use crate::removal_log::{LogRun, REMOVAL_LOG_BYTES_MAX, RemovalLog};
 use crate::{
     ApplyError, Changed, Delta, Dot, DotStore, Edit, Interval, IntervalVersionVector, Lattice,
@@ -114,6 +115,12 @@ impl<S: DotStore> Causal<S> {
     ) -> Result<Delta<S>, WriteError> {
         let mint = writer.next(&self.context)?;
         let edit = edit(&self.store, mint)?;
+        if edit.store.is_empty() && mutant::is_planted("removal_without_dot") {
+            for removed in edit.removed.iter() {
+                self.store.remove(removed);
+            }
+            return self.delta_of(mint.dot(), Edit::nothing());
+        }
         let delta = self.delta_of(mint.dot(), edit)?;
         if !delta.is_empty() {
             writer.advance();
@@ -130,11 +137,13 @@ impl<S: DotStore> Causal<S> {
         self.store.copy_after(&from, &mut store);
         let mut log = RemovalLog::default();
         for (replica, run) in self.log.between(&from, None) {
-            log.push(replica, run);
+            if !mutant::is_planted("over_claiming_delta") {
+                log.push(replica, run);
+            }
         }
         if self.log.floor().partial_le(&from) {
             let delta = Delta::of_events(&from, &self.context, store, log);
-            if delta.first_overclaim().is_none() {
+            if delta.first_overclaim().is_none() || mutant::lets_overclaims_pass() {
                 return delta;
             }
             (store, log) = (delta.store, delta.log);
@@ -171,7 +180,9 @@ impl<S: DotStore> Causal<S> {
         delta: &Delta<S>,
         limits: &Limits,
     ) -> Result<Changed, ApplyError> {
-        if let Some(replica) = self.context.first_behind(&delta.from) {
+        if let Some(replica) = self.context.first_behind(&delta.from)
+            && !mutant::is_planted("gap_accepted")
+        {
             let (known, from) = (self.context.get(replica), delta.from.get(replica));
             return Err(ApplyError::Gap {
                 replica,
@@ -199,6 +210,10 @@ impl<S: DotStore> Causal<S> {
     /// members' acknowledged vectors. A vector that is too high costs bytes, not correctness: peers behind it are
     /// told what is alive instead.
     pub fn collect(&mut self, stable: &VersionVector) -> Changed {
+        if mutant::is_planted("gc_before_stability") {
+            self.log.forget();
+            return Changed::No;
+        }
         self.log.cut(&stable.meet(&self.context))
     }
 

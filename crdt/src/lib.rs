@@ -3,6 +3,8 @@
 #![deny(missing_docs)]
 
 extern crate alloc;
+#[cfg(any(feature = "protocol", peaberry_mutant))]
+extern crate std;
 
 mod lattice;
 
@@ -18,6 +20,9 @@ mod delta;
 mod edit;
 mod error;
 mod limits;
+mod mutant;
+#[cfg(feature = "protocol")]
+pub mod protocol;
 mod random;
 mod removal_log;
 mod replicated;

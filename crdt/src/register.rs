@@ -122,6 +122,12 @@ impl<V: Clone + Debug + Eq> DotStore for LwwRegister<V> {
     }
 
     fn copy_dot(&self, dot: Dot, into: &mut Self) {
+        if crate::mutant::is_planted("lww_tie_by_arrival")
+            && let Some((stamp, _)) = self.store.get(dot)
+            && into.store.iter().any(|(_, (held, _))| held == stamp)
+        {
+            return;
+        }
         self.store.copy_dot(dot, &mut into.store);
     }
 

@@ -195,6 +195,12 @@ impl RemovalLog {
         self.bytes
     }
 
+    /// A planted bug: drops every event and keeps nothing to tell of it.
+    pub(crate) fn forget(&mut self) {
+        self.events.clear();
+        self.bytes = 0;
+    }
+
     /// Drops the events up to `floor`.
     pub(crate) fn cut(&mut self, floor: &VersionVector) -> Changed {
         let changed = self.floor.join(floor);

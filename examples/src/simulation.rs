@@ -1,5 +1,6 @@
 //! What `soak` and `mutants` run: one harness for each target, driven by seeds.
 
+pub mod crdt;
 pub mod lockd;
 pub mod raft;
 mod reached;
@@ -82,7 +83,7 @@ impl Mutant {
 }
 
 /// Every target, by name.
-pub const TARGETS: &[Target] = &[raft::TARGET, lockd::TARGET];
+pub const TARGETS: &[Target] = &[raft::TARGET, lockd::TARGET, crdt::TARGET];
 
 /// The target called `name`.
 #[must_use]

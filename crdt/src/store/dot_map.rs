@@ -7,6 +7,7 @@ use core::fmt::Debug;
 use core::mem;
 
 use super::run::Runs;
+use crate::mutant;
 use crate::wire::{DecodeError, Decoder, Element, Encoder, StoreCodec};
 use crate::{ApplyError, Dot, DotStore, Interval, Limits, VersionVector};
 
@@ -220,14 +221,16 @@ impl<K: Clone + Debug + Ord + Element, S: StoreCodec> StoreCodec for DotMap<K, S
     fn encode_column(stores: &[&Self], out: &mut Encoder<'_>) {
         out.sizes(stores.iter().map(|store| store.entries.len()));
         // Keys ascend within a map: each is a column of its own.
+        let mut under: Vec<&S> = Vec::new();
         for store in stores {
-            let keys: Vec<&K> = store.entries.keys().collect();
+            let mut keys: Vec<&K> = store.entries.keys().collect();
+            let mut values: Vec<&S> = store.entries.values().collect();
+            let entropy = mutant::entropy();
+            mutant::scramble(&mut keys, entropy);
+            mutant::scramble(&mut values, entropy);
             K::encode_column(&keys, out);
+            under.append(&mut values);
         }
-        let under: Vec<&S> = stores
-            .iter()
-            .flat_map(|store| store.entries.values())
-            .collect();
         S::encode_column(&under, out);
     }
 

@@ -92,7 +92,7 @@ impl Membership {
     }
 
     /// `None` for one that no sequence of changes leads to.
-    pub(super) fn from_parts(epoch: u64, members: BTreeMap<Member, u64>) -> Option<Self> {
+    pub(crate) fn from_parts(epoch: u64, members: BTreeMap<Member, u64>) -> Option<Self> {
         let is_sound = epoch > 0 && members.values().all(|joined| (1..=epoch).contains(joined));
         is_sound.then_some(Self { epoch, members })
     }

@@ -1,0 +1,47 @@
+//! How a replica is set up.
+
+use crate::sync::SyncConfig;
+use crate::{Limits, ReplicaId};
+
+/// Whether a replica may go on under the id of its last life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "it is vouched for or it is not")]
+pub enum Continuity {
+    /// It takes a fresh id. Right after crashes, and wherever a backup may have been restored.
+    #[default]
+    Unproven,
+    /// The caller knows that the store is as the last life left it. After [`close`](super::ReplicaHandle::close) the
+    /// replica keeps its id; after a crash it takes a fresh one all the same.
+    Vouched,
+}
+
+/// Options of a [`Replica`](super::Replica).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ReplicaOptions {
+    /// Which member this is, of which document, among whom, and the pace. A member's number is its peer's. A membership
+    /// of a higher epoch in the store holds instead of the one given here. `joined` is found in the store.
+    pub sync: SyncConfig,
+    /// The id to take if the last one cannot be kept. Random, and never the same twice.
+    pub fresh: ReplicaId,
+    /// Whether the last id may be kept.
+    pub continuity: Continuity,
+    /// How many dots are reserved at once. One mutation may mint a quarter of it.
+    pub reservation: u64,
+    /// What is refused of peers' values; see [`ReplicaHandle::limit`](super::ReplicaHandle::limit).
+    pub limits: Limits,
+}
+
+impl ReplicaOptions {
+    /// Nothing vouched for, 4,096 dots reserved at once, no limits, since a protocol knows no calendar.
+    #[must_use]
+    pub const fn new(sync: SyncConfig, fresh: ReplicaId) -> Self {
+        Self {
+            sync,
+            fresh,
+            continuity: Continuity::Unproven,
+            reservation: 4096,
+            limits: Limits::NONE,
+        }
+    }
+}

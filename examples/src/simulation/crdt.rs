@@ -1,0 +1,101 @@
+//! Replicas of a document in a world of faults, checked against the history of all events ever written.
+//!
+//! Three or four members write, lose power, messages, bits and old stores; one may be evicted, go on writing, and come
+//! back as another. At every look, what a replica shows must be what a naive reading of the events it knows says; in
+//! the end all members must be equal, to the byte, and have lost nothing that was answered for.
+
+mod damage;
+mod document;
+mod history;
+mod members;
+mod reached;
+
+use std::time::Duration;
+
+use peaberry_core::PeerId;
+use peaberry_core::simulation::{FaultKind, FaultProfile, World};
+
+use self::members::Members;
+use super::{Mutant, Run, Target};
+
+/// The target `crdt`.
+pub const TARGET: Target = Target {
+    name: "crdt",
+    run: |seed, _mutant| run(seed),
+    fault_kinds: || profile(true).kinds().collect(),
+    mutants: &[
+        Mutant::compiled("over_claiming_delta"),
+        Mutant::compiled("removal_without_dot"),
+        Mutant::compiled("dot_reuse_after_restart"),
+        Mutant::compiled("gap_accepted"),
+        Mutant::compiled("gc_before_stability"),
+        Mutant::compiled("map_order_in_bytes"),
+        Mutant::compiled("lww_tie_by_arrival"),
+    ],
+};
+
+/// How long faults strike.
+const STORM: Duration = Duration::from_secs(12);
+/// How long the members have to become equal once all is well: many ticks.
+const CALM_MAX: Duration = Duration::from_secs(20);
+/// The pause between two writes, at most.
+const PAUSE_MS_MAX: u64 = 300;
+
+fn profile(on_files: bool) -> FaultProfile {
+    // Clocks may run as they like: nothing here is decided by time.
+    let profile = FaultProfile::generic().weight(FaultKind::Pause, 2);
+    if on_files {
+        profile.on_files()
+    } else {
+        profile
+    }
+}
+
+/// Runs the world of one seed.
+#[must_use]
+pub fn run(seed: u64) -> Run {
+    let mut world = World::new(seed);
+    let mut rng = world.fork_rng();
+    // The shipped store on files that tear, or, so that backups can be taken of it, one in memory.
+    let on_files = seed.is_multiple_of(8);
+    let count = if rng.bool() { 3 } else { 4 };
+    let mut members = Members::new(&mut world, rng.fork(), count, on_files);
+    world.run_for(Duration::from_millis(500));
+    world.unleash(profile(on_files));
+    let end = world.now() + STORM;
+    while world.now() < end {
+        members.act(&mut world);
+        world.run_for(Duration::from_millis(rng.u64(1..PAUSE_MS_MAX)));
+        members.look();
+    }
+    world.heal();
+    members.end_trouble();
+    let patience = world.now() + CALM_MAX;
+    world.run_with(patience, |_| !members.are_settled());
+    members.conclude(&world)
+}
+
+fn peer(id: u64) -> PeerId {
+    PeerId::new(id).expect("peers here are numbered from one")
+}
+
+#[cfg(test)]
+mod tests {
+    use peaberry_core::simulation::check_seeds;
+
+    use super::*;
+
+    #[test]
+    fn members_converge_and_nothing_comes_back() {
+        check_seeds(0..60, |seed| match run(seed).violations.first() {
+            Some(violation) => Err(violation.clone()),
+            None => Ok(()),
+        });
+    }
+
+    #[test]
+    fn one_seed_tells_one_story() {
+        let (one, other) = (run(5), run(5));
+        assert_eq!((one.trace, one.operations), (other.trace, other.operations));
+    }
+}

@@ -1,0 +1,170 @@
+//! What the members write: tags, a price and shelves; and what a naive reading of its events says.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use peaberry_crdt::{
+    AddWinsSet, Causal, Dot, Edit, LwwRegister, Mint, MvRegister, ObservedRemoveMap, ReplicaId,
+    Stamp, VersionVector, WriteError, dot_store,
+};
+
+/// The document's state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Shop {
+    tags: AddWinsSet<u8>,
+    price: LwwRegister<u32>,
+    shelves: ObservedRemoveMap<u8, MvRegister<u8>>,
+}
+
+dot_store!(Shop {
+    tags: AddWinsSet<u8>,
+    price: LwwRegister<u32>,
+    shelves: ObservedRemoveMap<u8, MvRegister<u8>>,
+});
+
+pub(super) type Document = Causal<Shop>;
+
+/// One thing done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Op {
+    Tag(u8),
+    Untag(u8),
+    Price(Stamp, u32),
+    Fill(u8, u8),
+    Clear(u8),
+}
+
+/// One event, and what its writer knew.
+#[derive(Clone, Debug)]
+pub(super) struct Event {
+    pub(super) dot: Dot,
+    pub(super) op: Op,
+    pub(super) seen: VersionVector,
+}
+
+/// What a reader sees.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct View {
+    tags: BTreeSet<u8>,
+    price: Option<u32>,
+    shelves: BTreeMap<u8, Vec<u8>>,
+}
+
+impl Op {
+    /// Few keys, so that members get in each other's way; stamps that tie.
+    pub(super) fn draw(shop: &Shop, rng: &mut fastrand::Rng) -> Self {
+        match rng.u8(..10) {
+            0..3 => Self::Tag(rng.u8(..6)),
+            3..6 => Self::Untag(rng.u8(..6)),
+            6 => {
+                let last = shop.price.stamps().map(|(_, stamp)| stamp.wall_ms).max();
+                let wall_ms = last.unwrap_or_default() + 1;
+                let stamp = Stamp {
+                    wall_ms,
+                    logical: 0,
+                };
+                Self::Price(stamp, rng.u32(..1000))
+            }
+            7..9 => Self::Fill(rng.u8(..4), rng.u8(..)),
+            _ => Self::Clear(rng.u8(..4)),
+        }
+    }
+
+    pub(super) fn edit(self, shop: &Shop, mint: Mint) -> Result<Edit<Shop>, WriteError> {
+        let tags = |tags| Shop {
+            tags,
+            ..Shop::default()
+        };
+        let shelves = |shelves| Shop {
+            shelves,
+            ..Shop::default()
+        };
+        Ok(match self {
+            Self::Tag(tag) => shop.tags.add(mint, tag).within(tags),
+            Self::Untag(tag) => shop.tags.remove(&tag).within(tags),
+            Self::Price(stamp, price) => {
+                let edit = shop.price.write(mint, stamp, price)?;
+                edit.within(|price| Shop {
+                    price,
+                    ..Shop::default()
+                })
+            }
+            Self::Fill(shelf, with) => {
+                let edit = shop
+                    .shelves
+                    .update(shelf, |held| Ok(held.write(mint, with)))?;
+                edit.within(shelves)
+            }
+            Self::Clear(shelf) => shop.shelves.remove(&shelf).within(shelves),
+        })
+    }
+
+    /// Whether this, having seen `earlier`, does away with what that put.
+    fn overrides(self, earlier: Self) -> bool {
+        match (self, earlier) {
+            (Self::Tag(one) | Self::Untag(one), Self::Tag(other)) => one == other,
+            (Self::Price(..), Self::Price(..)) => true,
+            (Self::Fill(one, _) | Self::Clear(one), Self::Fill(other, _)) => one == other,
+            _ => false,
+        }
+    }
+}
+
+impl View {
+    pub(super) fn of(shop: &Shop) -> Self {
+        let shelves = shop.shelves.iter().map(|(shelf, held)| {
+            let mut held: Vec<u8> = held.values().copied().collect();
+            held.sort_unstable();
+            (*shelf, held)
+        });
+        Self {
+            tags: shop.tags.iter().copied().collect(),
+            price: shop.price.value().copied(),
+            shelves: shelves.collect(),
+        }
+    }
+
+    /// What the events that `known` covers say, without any of the crate's merging.
+    pub(super) fn specified(events: &[Event], known: &VersionVector) -> Self {
+        let events: Vec<_> = events
+            .iter()
+            .filter(|event| known.covers(event.dot))
+            .collect();
+        let alive = events.iter().filter(|event| {
+            !events
+                .iter()
+                .any(|later| later.seen.covers(event.dot) && later.op.overrides(event.op))
+        });
+        let mut view = Self::default();
+        let mut last: Option<(Stamp, ReplicaId, u32)> = None;
+        for event in alive {
+            match event.op {
+                Op::Tag(tag) => {
+                    view.tags.insert(tag);
+                }
+                Op::Price(stamp, price) => {
+                    last = last.max(Some((stamp, event.dot.replica(), price)));
+                }
+                Op::Fill(shelf, with) => view.shelves.entry(shelf).or_default().push(with),
+                Op::Untag(_) | Op::Clear(_) => {}
+            }
+        }
+        view.price = last.map(|(.., price)| price);
+        view.shelves
+            .values_mut()
+            .for_each(|held| held.sort_unstable());
+        view
+    }
+
+    /// What is shown and should be gone.
+    pub(super) fn resurrected(&self, specified: &Self) -> bool {
+        let held = |view: &Self, shelf, with| {
+            let shelf: Option<&Vec<u8>> = view.shelves.get(shelf);
+            shelf.is_some_and(|held| held.contains(with))
+        };
+        !self.tags.is_subset(&specified.tags)
+            || self
+                .shelves
+                .iter()
+                .any(|(shelf, all)| all.iter().any(|with| !held(specified, shelf, with)))
+    }
+}

@@ -1,0 +1,455 @@
+//! The members: what they do, and what is done to them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future as _;
+use std::ops::Bound;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use peaberry_core::simulation::{Boot, BootError, SimulatedStorage, World};
+use peaberry_core::{
+    Batch, Channel, Durability, LogId, Node, Order, PeerId, ScanLimit, Storage, Subspace,
+};
+use peaberry_crdt::protocol::{
+    CRDT, Continuity, Mutation, OpenError, Replica, ReplicaEvent, ReplicaHandle, ReplicaOptions,
+};
+use peaberry_crdt::sync::{Member, Membership, SyncConfig, SyncError};
+use peaberry_crdt::{Causal, Dot, Lattice, ReplicaId};
+
+use super::damage::Damaging;
+use super::document::{Document, Op};
+use super::history::History;
+use super::{peer, reached};
+use crate::simulation::{Reached, Run};
+
+/// What the machines' lives share with the harness.
+#[derive(Default)]
+struct Lives {
+    handles: BTreeMap<PeerId, ReplicaHandle<Document>>,
+    last_id: BTreeMap<PeerId, ReplicaId>,
+    /// What each member is booted with: the newest membership that its operator has given it.
+    memberships: BTreeMap<PeerId, Membership>,
+    /// Members whose store was exchanged for an older one: nobody vouches for them any more.
+    restored: BTreeSet<PeerId>,
+}
+
+/// A store as it once was.
+struct Backup {
+    keys: Vec<(Bytes, Bytes)>,
+    log_start: u64,
+    log: Vec<Bytes>,
+}
+
+pub(super) struct Members {
+    rng: fastrand::Rng,
+    on_files: bool,
+    lives: Arc<Mutex<Lives>>,
+    history: Arc<Mutex<History>>,
+    reached: Arc<Mutex<Reached>>,
+    damage: Arc<AtomicBool>,
+    membership: Membership,
+    evicted: Option<PeerId>,
+    backups: BTreeMap<PeerId, Backup>,
+    pending: Vec<(PeerId, Mutation<Option<Dot>>)>,
+    /// Events whose writer was told that they are durable.
+    answered: Vec<(PeerId, Dot)>,
+    operations: u64,
+}
+
+impl Members {
+    pub(super) fn new(world: &mut World, rng: fastrand::Rng, count: u64, on_files: bool) -> Self {
+        let members = (1..=count).map(|id| member(peer(id)));
+        let mut it = Self {
+            rng,
+            on_files,
+            lives: Arc::default(),
+            history: Arc::default(),
+            reached: Arc::new(Mutex::new(reached::none())),
+            damage: Arc::new(AtomicBool::new(true)),
+            membership: Membership::new(members),
+            evicted: None,
+            backups: BTreeMap::new(),
+            pending: Vec::new(),
+            answered: Vec::new(),
+            operations: 0,
+        };
+        for id in 1..=count {
+            it.add(world, peer(id));
+        }
+        it
+    }
+
+    fn add(&mut self, world: &mut World, at: PeerId) {
+        self.lives
+            .lock()
+            .memberships
+            .insert(at, self.membership.clone());
+        let (lives, reached, history) = (
+            self.lives.clone(),
+            self.reached.clone(),
+            self.history.clone(),
+        );
+        let (damage, on_files) = (self.damage.clone(), self.on_files);
+        world.add(at, move |boot| {
+            let node = boot_member(boot, on_files, &lives, &reached, &damage);
+            node.inspect_err(|error| {
+                if let Some(damage) = damage_of(error) {
+                    history.lock().complain(damage);
+                }
+            })
+        });
+    }
+
+    /// Does one thing: mostly a write.
+    pub(super) fn act(&mut self, world: &mut World) {
+        let Some(at) = self.rng.choice(world.peers().collect::<Vec<_>>()) else {
+            return;
+        };
+        match self.rng.u8(..40) {
+            0..2 => self.back_up(world, at),
+            2..5 => self.restore(world, at),
+            5 => self.close(world, at),
+            6 if self.evicted.is_none() => self.evict(at),
+            7 if self.evicted.is_some() => self.come_back(world),
+            _ => self.write(world, at),
+        }
+        self.hear_answers();
+    }
+
+    fn handle(&self, world: &World, at: PeerId) -> Option<ReplicaHandle<Document>> {
+        world
+            .is_running(at)
+            .then(|| self.lives.lock().handles.get(&at).cloned())?
+    }
+
+    fn write(&mut self, world: &World, at: PeerId) {
+        let Some(handle) = self.handle(world, at) else {
+            return;
+        };
+        if self.evicted == Some(at) {
+            self.reached.lock().mark(reached::LATE_WRITE);
+        }
+        let (mut rng, history) = (self.rng.fork(), self.history.clone());
+        let mutation = handle.mutate(move |doc: &mut Document, writer| {
+            let seen = doc.vector().clone();
+            let op = Op::draw(doc.value(), &mut rng);
+            let delta = doc.write(writer, |shop, mint| op.edit(shop, mint));
+            match delta {
+                Ok(delta) if !delta.is_empty() => {
+                    let counter = seen.get(writer.replica()) + 1;
+                    let dot = Dot::new(writer.replica(), counter).expect("above zero");
+                    history.lock().record(dot, op, seen);
+                    Some(dot)
+                }
+                Ok(_) => None,
+                Err(error) => {
+                    history.lock().complain(format!("a write failed: {error}"));
+                    None
+                }
+            }
+        });
+        self.pending.push((at, mutation));
+    }
+
+    /// An orderly end, after which the id may be kept.
+    fn close(&mut self, world: &mut World, at: PeerId) {
+        let Some(handle) = self.handle(world, at) else {
+            return;
+        };
+        drop(handle.close());
+        world.run_for(Duration::from_millis(20));
+        world.kill(at);
+        world.run_for(Duration::from_millis(self.rng.u64(1..500)));
+        world.restart(at);
+    }
+
+    fn back_up(&mut self, world: &World, at: PeerId) {
+        if !self.on_files {
+            self.backups.insert(at, Backup::of(&world.storage(at)));
+        }
+    }
+
+    fn restore(&mut self, world: &mut World, at: PeerId) {
+        let Some(backup) = self.backups.get(&at) else {
+            return;
+        };
+        world.kill(at);
+        if backup.restore(&world.storage(at)) {
+            self.lives.lock().restored.insert(at);
+            // What it had told was durable is, at the others only.
+            self.answered.retain(|(writer, _)| *writer != at);
+            self.pending.retain(|(writer, _)| *writer != at);
+            self.reached.lock().mark(reached::STALE_BACKUP);
+        }
+        world.restart(at);
+    }
+
+    fn evict(&mut self, at: PeerId) {
+        let membership = self.membership.without(member(at));
+        self.evicted = Some(at);
+        self.answered.retain(|(writer, _)| *writer != at);
+        self.reached.lock().mark(reached::EVICTED);
+        self.publish(membership, Some(at));
+    }
+
+    /// A machine takes the place of the evicted one, which is left alone.
+    fn come_back(&mut self, world: &mut World) {
+        let number = world.peers().map(PeerId::get).max().unwrap_or(0) + 1;
+        if number > 6 {
+            return;
+        }
+        // Half of them on the old machine, which starts empty then; half on a new one.
+        let number = if self.rng.bool() {
+            number
+        } else {
+            self.evicted.map_or(number, PeerId::get)
+        };
+        let membership = self.membership.with(member(peer(number)));
+        if self.evicted == Some(peer(number)) {
+            self.evicted = None;
+            self.publish(membership, None);
+            self.pending.retain(|(writer, _)| *writer != peer(number));
+            world.kill(peer(number));
+            world.restart(peer(number));
+        } else {
+            self.publish(membership, self.evicted);
+            self.add(world, peer(number));
+        }
+        self.reached.lock().mark(reached::REJOINED);
+    }
+
+    /// The operator tells everybody who is in, and one of those at once; the others may hear of it from each other.
+    fn publish(&mut self, membership: Membership, but: Option<PeerId>) {
+        let mut lives = self.lives.lock();
+        let mut told = Vec::new();
+        for (at, known) in &mut lives.memberships {
+            if Some(*at) != but {
+                *known = membership.clone();
+                told.push(*at);
+            }
+        }
+        let first = self.rng.choice(told);
+        if let Some(handle) = first.and_then(|first| lives.handles.get(&first)) {
+            // A machine that is down reads it when it boots.
+            let _ = handle.reconfigure(membership.clone());
+        }
+        self.membership = membership;
+    }
+
+    fn hear_answers(&mut self) {
+        let mut cx = Context::from_waker(Waker::noop());
+        let (answered, operations) = (&mut self.answered, &mut self.operations);
+        self.pending.retain_mut(
+            |(at, mutation)| match Pin::new(mutation).as_mut().poll(&mut cx) {
+                Poll::Pending => true,
+                Poll::Ready(outcome) => {
+                    *operations += u64::from(outcome.is_ok());
+                    answered.extend(outcome.ok().flatten().map(|dot| (*at, dot)));
+                    false
+                }
+            },
+        );
+        if let Some(evicted) = self.evicted {
+            self.answered.retain(|(writer, _)| *writer != evicted);
+        }
+    }
+
+    /// Looks at what every member shows.
+    pub(super) fn look(&self) {
+        let handles = self.lives.lock().handles.clone();
+        for (at, handle) in handles {
+            handle.read(|doc| self.history.lock().check(at, doc));
+        }
+    }
+
+    /// Links are whole again, and the operator asks after the membership: whom it was given may have died with it.
+    pub(super) fn end_trouble(&self) {
+        self.damage.store(false, Ordering::Relaxed);
+        let lives = self.lives.lock();
+        for (member, _) in self.membership.iter() {
+            if let Some(handle) = lives.handles.get(&peer(member.get())) {
+                // It cannot be busy: all of them are up, and nobody writes.
+                let _ = handle.reconfigure(self.membership.clone());
+            }
+        }
+    }
+
+    /// The members of the last membership, if all of them are up to it.
+    fn current(&self) -> Option<Vec<ReplicaHandle<Document>>> {
+        let lives = self.lives.lock();
+        self.membership
+            .iter()
+            .map(|(member, _)| lives.handles.get(&peer(member.get())).cloned())
+            .collect()
+    }
+
+    pub(super) fn are_settled(&self) -> bool {
+        let Some(handles) = self.current() else {
+            return false;
+        };
+        let mut digests = handles
+            .iter()
+            .map(|handle| handle.read(|doc| doc.vector().digest()));
+        let first = digests.next();
+        digests.all(|digest| Some(digest) == first)
+    }
+
+    pub(super) fn conclude(mut self, world: &World) -> Run {
+        self.hear_answers();
+        self.look();
+        if !self.are_settled() {
+            let complaint = "divergence: the members did not become equal in the calm".to_owned();
+            self.history.lock().complain(complaint);
+        }
+        let handles = self.current().unwrap_or_default();
+        let mut bytes = handles
+            .iter()
+            .map(|handle| handle.read(Document::canonical_bytes));
+        let first = bytes.next();
+        if self.are_settled() && !bytes.all(|bytes| Some(bytes) == first) {
+            let complaint = "divergence: equal states have different bytes".to_owned();
+            self.history.lock().complain(complaint);
+        }
+        for (at, dot) in &self.answered {
+            for handle in &handles {
+                if !handle.read(|doc| doc.vector().covers(*dot)) {
+                    let complaint = format!("{at} answered for {dot:?}, and it is lost");
+                    self.history.lock().complain(complaint);
+                }
+            }
+        }
+        Run {
+            virtual_time: Duration::from_nanos(world.now().as_nanos()),
+            faults: world.faults(),
+            reached: self.reached.lock().clone(),
+            operations: self.operations,
+            violations: std::mem::take(&mut self.history.lock().violations),
+            unknown: 0,
+            trace: world.trace().digest(),
+        }
+    }
+}
+
+fn boot_member(
+    boot: &mut Boot,
+    on_files: bool,
+    lives: &Arc<Mutex<Lives>>,
+    reached: &Arc<Mutex<Reached>>,
+    damage: &Arc<AtomicBool>,
+) -> Result<Node, BootError> {
+    let at = boot.peer();
+    let storage = if on_files {
+        crate::simulation::disk_of(boot)?
+    } else {
+        boot.storage()
+    };
+    let fresh = (u128::from(boot.seed()) << 64) | u128::from(at.get());
+    let given = lives.lock().memberships.get(&at).cloned();
+    let membership = given.ok_or("it was given a membership")?;
+    let config = SyncConfig::new(member(at), 0, membership, boot.seed());
+    let fresh = ReplicaId::new(fresh).ok_or("an id is not zero")?;
+    let mut options = ReplicaOptions::new(config, fresh);
+    // Small, so that reservations are extended, deltas cut and checkpoints taken all the time.
+    options.reservation = 8;
+    options.sync.part_bytes = 200;
+    options.sync.idle = Duration::from_millis(400);
+    options.sync.retry_max = Duration::from_secs(1);
+    if !lives.lock().restored.remove(&at) {
+        options.continuity = Continuity::Vouched;
+    }
+    let replica = Replica::open(storage.as_ref(), options, Causal::bottom())?;
+    let id = replica.replica();
+    let transport = Arc::new(Damaging {
+        inner: boot.transport(),
+        rng: Mutex::new(fastrand::Rng::with_seed(boot.seed())),
+        is_on: damage.clone(),
+        reached: reached.clone(),
+    });
+    let mut node = Node::new(transport, storage, boot.clock());
+    let heard = reached.clone();
+    let handle = replica.add_to(&mut node, move |event| tell(&event, &heard))?;
+    let mut lives = lives.lock();
+    if let Some(last) = lives.last_id.insert(at, id) {
+        reached.lock().mark(if last == id {
+            reached::ID_KEPT
+        } else {
+            reached::ID_FRESH
+        });
+    }
+    lives.handles.insert(at, handle);
+    Ok(node)
+}
+
+fn tell(event: &ReplicaEvent, reached: &Mutex<Reached>) {
+    let name = match event {
+        ReplicaEvent::Evicted { .. } => reached::LEARNED_EVICTION,
+        ReplicaEvent::Refused(SyncError::NotAMember { .. }) => reached::STRANGER_REFUSED,
+        _ => return,
+    };
+    reached.lock().mark(name);
+}
+
+/// Why a member that does not boot points to a bug.
+fn damage_of(error: &BootError) -> Option<String> {
+    let is_damage = matches!(
+        error.downcast_ref::<OpenError>(),
+        Some(OpenError::Damaged(_) | OpenError::Broken(_))
+    );
+    is_damage
+        .then(|| format!("a member does not open its store: {error}"))
+        .or_else(|| crate::simulation::damage(error))
+}
+
+impl Backup {
+    fn of(storage: &SimulatedStorage) -> Self {
+        let log = LogId::new(channel(), 0);
+        let scan = Subspace::of(channel()).scan(
+            storage,
+            Bound::Unbounded,
+            Bound::Unbounded,
+            Order::Ascending,
+            ScanLimit::count(16),
+        );
+        let bounds = storage.log_bounds(log).unwrap_or_default();
+        Self {
+            keys: scan.unwrap_or_default(),
+            log_start: bounds.start,
+            log: storage
+                .log_read(log, bounds, usize::MAX)
+                .unwrap_or_default(),
+        }
+    }
+
+    /// Whether the store took it.
+    fn restore(&self, storage: &SimulatedStorage) -> bool {
+        let (keys, log) = (Subspace::of(channel()), LogId::new(channel(), 0));
+        let Ok(bounds) = storage.log_bounds(log) else {
+            return false;
+        };
+        let mut batch = Batch::new();
+        keys.clear(&mut batch);
+        for (key, value) in &self.keys {
+            keys.put(&mut batch, key, value);
+        }
+        // The log goes on at its end: what counts is the order of the entries.
+        if bounds.end > bounds.start {
+            batch.discard(log, bounds.end);
+        }
+        let next = bounds.end.max(self.log_start);
+        batch.append(log, next, self.log.iter().map(|entry| entry.as_ref()));
+        storage.commit(&batch, Durability::Synced).is_ok()
+    }
+}
+
+const fn channel() -> Channel {
+    Channel::new(CRDT, 0)
+}
+
+fn member(peer: PeerId) -> Member {
+    Member::new(peer.get()).expect("peers are not zero")
+}

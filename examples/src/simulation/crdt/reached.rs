@@ -1,0 +1,27 @@
+//! Which rare branches the worlds reach.
+
+use crate::simulation::Reached;
+
+pub(super) const DAMAGED: &str = "frame_damaged";
+pub(super) const STALE_BACKUP: &str = "stale_backup_restored";
+pub(super) const EVICTED: &str = "member_evicted";
+pub(super) const REJOINED: &str = "member_came_back";
+pub(super) const STRANGER_REFUSED: &str = "evicted_member_refused_by_name";
+pub(super) const LEARNED_EVICTION: &str = "eviction_learned";
+pub(super) const ID_KEPT: &str = "id_kept_over_a_restart";
+pub(super) const ID_FRESH: &str = "fresh_id_after_a_restart";
+pub(super) const LATE_WRITE: &str = "write_after_eviction";
+
+pub(super) fn none() -> Reached {
+    Reached::of(&[
+        DAMAGED,
+        STALE_BACKUP,
+        EVICTED,
+        REJOINED,
+        STRANGER_REFUSED,
+        LEARNED_EVICTION,
+        ID_KEPT,
+        ID_FRESH,
+        LATE_WRITE,
+    ])
+}
