@@ -17,6 +17,7 @@ use crate::cluster::{Cluster, REPLICAS};
 use crate::machine::CoffeeMachine;
 use crate::replica::GROUP;
 use crate::report::Report;
+use crate::shops;
 use crate::trouble;
 use crate::witness::Witness;
 
@@ -98,7 +99,10 @@ pub(crate) async fn serve(shop: &Shop, orders: Vec<Order>) -> Result<Report, Fai
     let elapsed = clock.now().since(began);
     bar.abort();
     drop(node);
-    Report::new(shop.seed, &numbers, &counter, &trouble, elapsed)
+    let mut report = Report::new(shop.seed, &numbers, &counter, &trouble, elapsed)?;
+    let rng = fastrand::Rng::with_seed(shop.seed);
+    report.shops = shops::sell(folder.path(), numbers.len(), rng, &mut report.violations).await?;
+    Ok(report)
 }
 
 /// Ends when no order has been finished for a long time.

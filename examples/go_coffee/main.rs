@@ -11,6 +11,9 @@
 //! started again on its folder; two thirds of the way a follower is cut off by a proxy that drops both directions, and
 //! healed.
 //!
+//! When the last cup is served, three shops sell a bag for each order from one stock that they share as replicated data: a
+//! third of it while no shop hears of another, one of them restarted in between. Their counts must agree in the end.
+//!
 //! You will see a table, or with `--json` one object: orders, how many were brewed exactly once, whether a machine ever
 //! had two valid holders, whether tokens only grew, how long nobody could take a lock behind the kill, and locks per
 //! second. Exits with 1 if a promise was broken, with 2 if it could not begin.
@@ -24,6 +27,7 @@ mod machine;
 mod proxy;
 mod replica;
 mod report;
+mod shops;
 mod trouble;
 mod witness;
 

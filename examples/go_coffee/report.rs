@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::Failure;
 use crate::barista::Counter;
+use crate::shops::ShopsReport;
 use crate::trouble::Trouble;
 
 #[derive(Serialize)]
@@ -25,6 +26,7 @@ pub(crate) struct Report {
     failover_ms: u64,
     locks_per_second: f64,
     elapsed_s: f64,
+    pub(crate) shops: ShopsReport,
     pub(crate) violations: Vec<String>,
 }
 
@@ -70,6 +72,7 @@ impl Report {
             failover_ms: u64::try_from(trouble.failover.as_millis())?,
             locks_per_second: round(testimony.grants as f64 / elapsed.as_secs_f64()),
             elapsed_s: round(elapsed.as_secs_f64()),
+            shops: ShopsReport::default(),
             violations,
         })
     }
@@ -114,7 +117,7 @@ impl Report {
             ("elapsed", format!("{:.1} s", self.elapsed_s)),
             ("violations", self.violations.len().to_string()),
         ];
-        for (what, how) in rows {
+        for (what, how) in rows.into_iter().chain(self.shops.rows()) {
             table.add_row([what.to_owned(), how]);
         }
         for violation in &self.violations {

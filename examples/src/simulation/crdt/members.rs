@@ -179,11 +179,12 @@ impl Members {
             return;
         };
         world.kill(at);
+        // Whether a commit that failed is there after the restart is unknown: from now on nobody vouches for the store,
+        // and what it had told was durable is so at the others only.
+        self.lives.lock().restored.insert(at);
+        self.answered.retain(|(writer, _)| *writer != at);
+        self.pending.retain(|(writer, _)| *writer != at);
         if backup.restore(&world.storage(at)) {
-            self.lives.lock().restored.insert(at);
-            // What it had told was durable is, at the others only.
-            self.answered.retain(|(writer, _)| *writer != at);
-            self.pending.retain(|(writer, _)| *writer != at);
             self.reached.lock().mark(reached::STALE_BACKUP);
         }
         world.restart(at);
@@ -359,7 +360,7 @@ fn boot_member(
     options.sync.part_bytes = 200;
     options.sync.idle = Duration::from_millis(400);
     options.sync.retry_max = Duration::from_secs(1);
-    if !lives.lock().restored.remove(&at) {
+    if !lives.lock().restored.contains(&at) {
         options.continuity = Continuity::Vouched;
     }
     let replica = Replica::open(storage.as_ref(), options, Causal::bottom())?;

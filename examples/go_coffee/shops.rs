@@ -1,0 +1,257 @@
+//! Three shops sell bags through a partition; one of them is restarted. Stock and sales are one replicated document.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use peaberry_core::{
+    DiskOptions, DiskStorage, Mailbox, MemoryNetwork, MemoryTransport, Node, NodeThread, Outgoing,
+    PeerId, Peers, ProtocolId, SystemClock, Transport, TransportError,
+};
+use peaberry_crdt::protocol::{Replica, ReplicaHandle, ReplicaOptions};
+use peaberry_crdt::sync::{Member, Membership, SyncConfig};
+use peaberry_crdt::{
+    Causal, Edit, Lattice as _, Mint, ObservedRemoveMap, ReplicaId, ResettableCounter, WriteError,
+    dot_store,
+};
+use serde::Serialize;
+
+use crate::Failure;
+
+const SHOPS: u64 = 3;
+/// The document's number.
+const BOOKS: u64 = 1;
+/// How long the shops may take to agree once the line is back.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Bags in stock, and bags sold by each shop.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Books {
+    stock: ResettableCounter,
+    sold: ObservedRemoveMap<u64, ResettableCounter>,
+}
+
+dot_store!(Books {
+    stock: ResettableCounter,
+    sold: ObservedRemoveMap<u64, ResettableCounter>,
+});
+
+type Ledger = Causal<Books>;
+
+impl Books {
+    fn deliver(&self, mint: Mint, bags: i64) -> Result<Edit<Self>, WriteError> {
+        Ok(self.stock.add(mint, bags)?.within(|stock| Self {
+            stock,
+            ..Self::default()
+        }))
+    }
+
+    fn sell(&self, mint: Mint, shop: u64) -> Result<Edit<Self>, WriteError> {
+        let edit = self.sold.update(shop, |sold| sold.add(mint, 1))?;
+        Ok(edit.within(|sold| Self {
+            sold,
+            ..Self::default()
+        }))
+    }
+
+    /// What is left: bags are taken from the stock by being sold.
+    fn left(&self) -> i128 {
+        self.stock.value() - self.total()
+    }
+
+    fn total(&self) -> i128 {
+        self.sold.iter().map(|(_, sold)| sold.value()).sum()
+    }
+}
+
+/// What is told of the shops.
+#[derive(Default, Serialize)]
+pub(crate) struct ShopsReport {
+    delivered: i128,
+    sold: i128,
+    left: i128,
+    sold_during_partition: i128,
+    restarted: u64,
+    converged_ms: u64,
+}
+
+impl ShopsReport {
+    pub(crate) fn rows(&self) -> [(&'static str, String); 3] {
+        [
+            (
+                "bags sold, and left",
+                format!("{}, {}", self.sold, self.left),
+            ),
+            (
+                "sold through a partition",
+                self.sold_during_partition.to_string(),
+            ),
+            ("shops agreed after", format!("{} ms", self.converged_ms)),
+        ]
+    }
+}
+
+/// One shop, while its process runs.
+struct Shop {
+    number: u64,
+    ledger: ReplicaHandle<Ledger>,
+    /// Ends with it.
+    _node: NodeThread,
+}
+
+/// A line that can be down.
+struct Line {
+    inner: MemoryTransport,
+    is_down: Arc<AtomicBool>,
+}
+
+impl Transport for Line {
+    fn local(&self) -> PeerId {
+        self.inner.local()
+    }
+
+    fn bind(
+        &self,
+        protocol: ProtocolId,
+        accept: Peers,
+        mailbox: Arc<Mailbox>,
+    ) -> Result<(), TransportError> {
+        self.inner.bind(protocol, accept, mailbox)
+    }
+
+    fn send(&self, batch: &mut Vec<Outgoing>) {
+        if self.is_down.load(Ordering::SeqCst) {
+            batch.clear();
+        }
+        self.inner.send(batch);
+    }
+}
+
+/// The shops' street: how they reach each other, and where their books lie.
+struct Street<'a> {
+    folder: &'a Path,
+    network: MemoryNetwork,
+    is_down: Arc<AtomicBool>,
+    rng: fastrand::Rng,
+}
+
+impl Street<'_> {
+    fn open(&mut self, number: u64) -> Result<Shop, Failure> {
+        let peer = PeerId::new(number).ok_or("shops are numbered from 1")?;
+        let folder = self.folder.join(format!("shop-{number}"));
+        std::fs::create_dir_all(&folder)?;
+        let storage = Arc::new(DiskStorage::open(&folder, DiskOptions::new("shops", peer))?);
+        let members = (1..=SHOPS).filter_map(Member::new);
+        let fresh = ReplicaId::new(self.rng.u128(1..)).ok_or("an id is not zero")?;
+        let member = Member::new(number).ok_or("shops are numbered from 1")?;
+        let membership = Membership::new(members);
+        let config = SyncConfig::new(member, BOOKS, membership, self.rng.u64(..));
+        let mut options = ReplicaOptions::new(config, fresh);
+        options.sync.idle = Duration::from_millis(100);
+        let replica = Replica::open(storage.as_ref(), options, Ledger::bottom())?;
+        let line = Line {
+            inner: self.network.join(peer),
+            is_down: self.is_down.clone(),
+        };
+        let mut node = Node::new(Arc::new(line), storage, Arc::new(SystemClock::new()));
+        let ledger = replica.add_to(&mut node, |_event| {})?;
+        let node = node.spawn(&format!("shop-{number}"))?;
+        Ok(Shop {
+            number,
+            ledger,
+            _node: node,
+        })
+    }
+}
+
+impl Shop {
+    async fn sell(&self, bags: usize) -> Result<(), Failure> {
+        let number = self.number;
+        for _ in 0..bags {
+            let sold = self.ledger.mutate(move |ledger: &mut Ledger, writer| {
+                ledger.write(writer, |books, mint| books.sell(mint, number))
+            });
+            sold.await??;
+        }
+        Ok(())
+    }
+
+    fn totals(&self) -> (i128, i128) {
+        self.ledger
+            .read(|ledger| (ledger.value().total(), ledger.value().left()))
+    }
+}
+
+/// Sells a bag for each order, a third of them while no shop hears of another, and restarts one in the middle.
+pub(crate) async fn sell(
+    folder: &Path,
+    orders: usize,
+    rng: fastrand::Rng,
+    violations: &mut Vec<String>,
+) -> Result<ShopsReport, Failure> {
+    let mut street = Street {
+        folder,
+        network: MemoryNetwork::new(),
+        is_down: Arc::default(),
+        rng,
+    };
+    let mut shops = (1..=SHOPS)
+        .map(|number| street.open(number))
+        .collect::<Result<Vec<_>, _>>()?;
+    let stock = i64::try_from(orders)? * 2;
+    let first = shops.first().ok_or("there are shops")?;
+    let delivered = first.ledger.mutate(move |ledger: &mut Ledger, writer| {
+        ledger.write(writer, |books, mint| books.deliver(mint, stock))
+    });
+    delivered.await??;
+
+    let share = orders / (shops.len() * 3);
+    for shop in &shops {
+        shop.sell(share).await?;
+    }
+    street.is_down.store(true, Ordering::SeqCst);
+    for shop in &shops {
+        shop.sell(share).await?;
+    }
+    let restarted = street.rng.u64(1..=SHOPS);
+    shops.retain(|shop| shop.number != restarted);
+    shops.push(street.open(restarted)?);
+    let sold_during_partition = i128::try_from(share * shops.len())?;
+    let rest = orders - 2 * share * shops.len();
+    shops
+        .last()
+        .ok_or("it was opened just now")?
+        .sell(rest)
+        .await?;
+    street.is_down.store(false, Ordering::SeqCst);
+
+    let expected = (
+        i128::try_from(orders)?,
+        i128::from(stock) - i128::try_from(orders)?,
+    );
+    let began = tokio::time::Instant::now();
+    for shop in &shops {
+        let mut changes = shop.ledger.changes();
+        let agree = async {
+            while shop.totals() != expected {
+                changes.next().await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, agree).await.is_err() {
+            let (sold, left) = shop.totals();
+            violations.push(format!(
+                "shop {} counts {sold} sold and {left} left, {expected:?} are right",
+                shop.number
+            ));
+        }
+    }
+    Ok(ShopsReport {
+        delivered: i128::from(stock),
+        sold: expected.0,
+        left: expected.1,
+        sold_during_partition,
+        restarted,
+        converged_ms: u64::try_from(began.elapsed().as_millis())?,
+    })
+}
