@@ -1,7 +1,7 @@
 //! Contracts whose ABI is known only when the program runs: called and sent to by name.
 //!
 //! Where the ABI is known when the program is written, `alloy_sol_types::sol!` encodes and
-//! [`ChainClient::call`](crate::ChainClient::call) carries; this module is for tools, scripts and configuration.
+//! [`ChainClient::call`] carries; this module is for tools, scripts and configuration.
 
 mod abi;
 mod registry;

@@ -11,7 +11,7 @@
 //! | `Hello` | who I am: format, schema, document, [`Membership`], my session and its table of replica ids, my digest, and the session of yours that I know | a `Hello`, until both know the other's session |
 //! | `Digest` | 16 bytes of my vector | nothing if yours is the same, else your `Vector` |
 //! | `Vector` | what I know | a `Delta` of what I lack; your `Vector` if I asked for it or know more |
-//! | `Delta` | events that I believe you lack | an `Ack` |
+//! | `Delta` | events that I believe you lack; more than a few only after your `Vector` | an `Ack`, and soon a `Digest` to every other peer |
 //! | `Ack` | what I know of the replicas in your delta | the next `Delta`, if you still lack something |
 //!
 //! # Why it is safe
@@ -34,6 +34,9 @@
 //! Members are trusted to tell the truth: one that forges another's events is not defended against.
 //!
 //! # What it costs
+//!
+//! Who writes sends to every peer; who hears of it tells the others no more than a digest, so a change crosses each link
+//! once, and reaches those whom only others reach in a few times [`retry_min`](SyncConfig::retry_min) for each hop.
 //!
 //! Two replicas at rest exchange 21 bytes each way at every [`idle`](SyncConfig::idle) interval. For each peer there is
 //! one delta on the way, its later parts in memory for at most [`TRANSFERS_MAX`] peers at a time. A difference in one

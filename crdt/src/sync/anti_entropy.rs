@@ -15,6 +15,10 @@ use crate::{Lattice, Replicated, VersionVector};
 /// To how many peers a delta of several parts may be on its way at once. The others wait: the parts stay in memory.
 pub const TRANSFERS_MAX: usize = 2;
 
+/// How many events a peer is sent without having told what it knows, when others may have told it of them. Asking costs
+/// two vectors and a round trip.
+const UNASKED_EVENTS_MAX: u64 = 32;
+
 /// How many replica ids a session's table holds at most; later ones are told inside each frame.
 const TABLE_IDS_MAX: usize = 4096;
 
@@ -228,7 +232,7 @@ impl<R: Replicated> AntiEntropy<R> {
         wait: Duration,
         state: &R,
     ) -> Option<Vec<u8>> {
-        self.fill(to, state);
+        self.fill(to, now, state);
         let idle = self.config.idle;
         let jitter = self.random.next();
         let peer = self.peers.get_mut(&to)?;
@@ -251,6 +255,11 @@ impl<R: Replicated> AntiEntropy<R> {
             }
             return Some(frame);
         }
+        if peer.ask_at.is_some_and(|at| at <= now) {
+            peer.ask_at = Some(now + wait);
+            peer.attempts = peer.attempts.saturating_add(1);
+            return Some(self.write(Kind::VectorAsking, state.vector()));
+        }
         if peer.digest_at > now {
             return None;
         }
@@ -262,7 +271,7 @@ impl<R: Replicated> AntiEntropy<R> {
     }
 
     /// Looks what a peer lacks, if anything has happened since.
-    fn fill(&mut self, to: Member, state: &R) {
+    fn fill(&mut self, to: Member, now: Duration, state: &R) {
         let in_transfer = self
             .peers
             .values()
@@ -276,6 +285,10 @@ impl<R: Replicated> AntiEntropy<R> {
         }
         peer.drop_known(R::gives);
         if !peer.parts.is_empty() || state.vector().partial_le(&peer.known) {
+            return;
+        }
+        if !peer.is_told && is_many(&peer.known, state.vector()) {
+            peer.ask_at.get_or_insert(now);
             return;
         }
         let delta = state.delta_since(&peer.known);
@@ -296,7 +309,12 @@ impl<R: Replicated> AntiEntropy<R> {
             .retry_min
             .saturating_mul(factor)
             .min(self.config.retry_max);
-        wait / 2 + scaled(wait / 2, self.random.next())
+        wait / 2 + self.jitter(wait / 2)
+    }
+
+    /// A part of `whole`, by chance.
+    pub(super) fn jitter(&mut self, whole: Duration) -> Duration {
+        scaled(whole, self.random.next())
     }
 
     fn hello(&mut self, to: Member, state: &R) -> Vec<u8> {
@@ -354,6 +372,15 @@ fn tells_ids(vector: &VersionVector, table: &IdTable) -> bool {
     vector
         .iter()
         .any(|(replica, _)| table.index(replica).is_none())
+}
+
+/// Whether `known` lacks more of `vector` than is sent without asking.
+fn is_many(known: &VersionVector, vector: &VersionVector) -> bool {
+    let mut lacking = 0_u64;
+    vector.iter().any(|(replica, count)| {
+        lacking = lacking.saturating_add(count.saturating_sub(known.get(replica)));
+        lacking > UNASKED_EVENTS_MAX
+    })
 }
 
 /// A part of `whole`, by chance.

@@ -18,7 +18,8 @@ pub struct SyncConfig {
     pub seed: u64,
     /// How often digests are exchanged at rest. Half to all of it, by chance.
     pub idle: Duration,
-    /// How long to wait for an answer at first; each time twice as long, up to `retry_max`.
+    /// How long to wait for an answer at first; each time twice as long, up to `retry_max`. What another peer brought
+    /// is made known to the rest after a quarter to half of it.
     pub retry_min: Duration,
     /// The longest wait for an answer.
     pub retry_max: Duration,

@@ -39,6 +39,10 @@ pub(super) struct Peer<D> {
     pub(super) digest_at: Duration,
     /// Whether something has happened since events for it were looked for.
     pub(super) is_stale: bool,
+    /// Whether it has told all it knows since this replica last learned something from another.
+    pub(super) is_told: bool,
+    /// When to ask what it knows, if that is to be asked before more is sent.
+    pub(super) ask_at: Option<Duration>,
 }
 
 impl<D> Peer<D> {
@@ -56,6 +60,8 @@ impl<D> Peer<D> {
             ack: None,
             digest_at: now,
             is_stale: true,
+            is_told: false,
+            ask_at: None,
         }
     }
 
@@ -90,6 +96,8 @@ impl<D> Peer<D> {
         self.drop_parts();
         self.ack = None;
         self.is_stale = true;
+        self.is_told = false;
+        self.ask_at = None;
     }
 
     pub(super) fn drop_parts(&mut self) {
@@ -103,6 +111,19 @@ impl<D> Peer<D> {
         self.known.join(vector);
         self.attempts = 0;
         self.is_stale = true;
+    }
+
+    /// The peer knows these events, and no others when it said so.
+    pub(super) fn tells(&mut self, vector: &VersionVector) {
+        self.knows(vector);
+        self.is_told = true;
+        self.ask_at = None;
+    }
+
+    /// Another than the peer has brought events: perhaps it has them too. Its digest will tell.
+    pub(super) fn may_have_learned(&mut self, digest_at: Duration) {
+        self.is_told = false;
+        self.digest_at = self.digest_at.min(digest_at);
     }
 
     pub(super) fn owe(&mut self, owed: Owed) {
@@ -131,11 +152,13 @@ impl<D> Peer<D> {
         if is_owed || (!self.parts.is_empty() && !self.is_sent) {
             return now;
         }
-        if self.is_sent {
-            self.retry_at.min(self.digest_at)
+        let asks_at = self.ask_at.unwrap_or(self.digest_at);
+        let retry_at = if self.is_sent {
+            self.retry_at
         } else {
             self.digest_at
-        }
+        };
+        self.digest_at.min(asks_at).min(retry_at)
     }
 
     /// Bytes waiting and on their way are frames of one delta; this tells how many parts of it.

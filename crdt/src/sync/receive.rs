@@ -69,7 +69,7 @@ impl<R: Replicated> AntiEntropy<R> {
                     return Err(unreadable(DecodeError::Malformed("digest")));
                 };
                 if digest == state.vector().digest() {
-                    peer.knows(state.vector());
+                    peer.tells(state.vector());
                 } else {
                     peer.owe(Owed::VectorAsking);
                 }
@@ -80,7 +80,7 @@ impl<R: Replicated> AntiEntropy<R> {
                 if kind == Kind::VectorReset {
                     peer.forget();
                 }
-                peer.knows(&vector);
+                peer.tells(&vector);
                 if kind == Kind::VectorAsking {
                     peer.owe(Owed::Vector);
                 }
@@ -93,7 +93,7 @@ impl<R: Replicated> AntiEntropy<R> {
             Kind::Delta => {
                 let delta = R::Delta::from_session_bytes(body, &session.table, budget)
                     .map_err(unreadable)?;
-                return self.join(from, &delta, state, limits);
+                return self.join(now, from, &delta, state, limits);
             }
         }
         Ok(NOTHING_NEW)
@@ -101,6 +101,7 @@ impl<R: Replicated> AntiEntropy<R> {
 
     fn join(
         &mut self,
+        now: Duration,
         from: Member,
         delta: &R::Delta,
         state: &mut R,
@@ -121,12 +122,20 @@ impl<R: Replicated> AntiEntropy<R> {
         peer.knows(R::gives(delta));
         peer.acknowledge(R::gives(delta), state.vector());
         if changed == Changed::Yes {
-            self.changed();
+            self.relay(now, from);
         }
         Ok(Handled {
             changed,
             event: None,
         })
+    }
+
+    /// Lets the others find out soon whether they lack what `from` has brought. Who wrote it has most likely told them.
+    fn relay(&mut self, now: Duration, from: Member) {
+        let soon = now + self.config.retry_min / 4 + self.jitter(self.config.retry_min / 4);
+        for (_, peer) in self.peers.iter_mut().filter(|(member, _)| **member != from) {
+            peer.may_have_learned(soon);
+        }
     }
 
     fn greet(
@@ -167,7 +176,7 @@ impl<R: Replicated> AntiEntropy<R> {
         peer.meet(hello, number);
         peer.owes_hello |= is_behind;
         if hello.digest == state.vector().digest() {
-            peer.knows(state.vector());
+            peer.tells(state.vector());
         } else {
             peer.owe(Owed::Vector);
         }
