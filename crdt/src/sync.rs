@@ -16,8 +16,9 @@
 //!
 //! # Why it is safe
 //!
-//! - **A frame is read only under its own session's table.** The checksum covers the sender's session number, which is
-//!   drawn anew in each life and with each table; so a frame of an earlier life is a damaged frame.
+//! - **A frame is read only in the lives it was written for.** The checksum covers the sender's and the receiver's
+//!   session numbers, which are drawn anew in each life and the sender's with each table; so a frame from or to an
+//!   earlier life, before a crash or before an old backup was restored, is a damaged frame.
 //! - **What a peer is believed to know is a lower bound.** It begins at nothing with each of the peer's sessions, rises
 //!   with what that session says of itself, and is nothing that this replica concluded from having sent. Within a life a
 //!   replica's knowledge only grows, so a late word is still true. Should the belief be too high in spite of that, the

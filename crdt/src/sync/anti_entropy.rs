@@ -4,7 +4,7 @@ use core::fmt;
 use core::time::Duration;
 
 use super::config::SyncConfig;
-use super::frame::{self, Hello, Kind, Session};
+use super::frame::{self, Hello, Kind, Passage, Session};
 use super::membership::{Member, Membership};
 use super::outcome::{SyncEvent, Transmit};
 use super::peer::{Owed, Peer};
@@ -222,7 +222,7 @@ impl<R: Replicated> AntiEntropy<R> {
             Owed::VectorReset => Kind::VectorReset,
         };
         peer.ack = None;
-        Some(self.write(kind, state.vector()))
+        Some(self.write(to, kind, state.vector()))
     }
 
     fn transmit_events(
@@ -235,15 +235,16 @@ impl<R: Replicated> AntiEntropy<R> {
         self.fill(to, now, state);
         let idle = self.config.idle;
         let jitter = self.random.next();
+        let passage = self.passage(to);
         let peer = self.peers.get_mut(&to)?;
         if let Some(ack) = peer.ack.take() {
-            return Some(self.write(Kind::Ack, &ack));
+            return Some(self.write(to, Kind::Ack, &ack));
         }
         if let Some(part) = peer.parts.front()
             && (!peer.is_sent || peer.retry_at <= now)
         {
             let tells = tells_ids(R::gives(part), &self.session.table);
-            let frame = frame::write(&self.session, Kind::Delta, |out| {
+            let frame = frame::write(passage, Kind::Delta, |out| {
                 frame::put(part, &self.session, out);
             });
             peer.is_sent = true;
@@ -258,14 +259,14 @@ impl<R: Replicated> AntiEntropy<R> {
         if peer.ask_at.is_some_and(|at| at <= now) {
             peer.ask_at = Some(now + wait);
             peer.attempts = peer.attempts.saturating_add(1);
-            return Some(self.write(Kind::VectorAsking, state.vector()));
+            return Some(self.write(to, Kind::VectorAsking, state.vector()));
         }
         if peer.digest_at > now {
             return None;
         }
         peer.digest_at = now + idle / 2 + scaled(idle / 2, jitter);
         let digest = state.vector().digest();
-        Some(frame::write(&self.session, Kind::Digest, |out| {
+        Some(frame::write(passage, Kind::Digest, |out| {
             out.extend_from_slice(&digest)
         }))
     }
@@ -360,8 +361,16 @@ impl<R: Replicated> AntiEntropy<R> {
         }
     }
 
-    fn write<M: Message>(&self, kind: Kind, message: &M) -> Vec<u8> {
-        frame::write(&self.session, kind, |out| {
+    fn passage(&self, to: Member) -> Passage {
+        let met = self.peers.get(&to).and_then(|peer| peer.session.as_ref());
+        Passage {
+            from: self.session.number,
+            to: met.map_or(0, |session| session.number),
+        }
+    }
+
+    fn write<M: Message>(&self, to: Member, kind: Kind, message: &M) -> Vec<u8> {
+        frame::write(self.passage(to), kind, |out| {
             frame::put(message, &self.session, out)
         })
     }

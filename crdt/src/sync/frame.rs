@@ -49,20 +49,33 @@ pub(super) struct Session {
     pub(super) table: IdTable,
 }
 
-/// A frame of the session, the body written by `body`.
-pub(super) fn write(session: &Session, kind: Kind, body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
-    seal(session.number, kind, body)
+/// From which life to which: what a frame says is meant for a peer whose knowledge has not shrunk since. One that lost
+/// its store or went back to a backup is another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Passage {
+    pub(super) from: u64,
+    pub(super) to: u64,
+}
+
+impl Passage {
+    /// What hellos are written in, which everybody may read.
+    pub(super) const OPEN: Self = Self { from: 0, to: 0 };
+}
+
+/// A frame of the passage, the body written by `body`.
+pub(super) fn write(passage: Passage, kind: Kind, body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    seal(passage, kind, body)
 }
 
 /// A frame that needs no session to be read.
 pub(super) fn write_hello(hello: &Hello) -> Vec<u8> {
-    seal(0, Kind::Hello, |out| hello.encode(out))
+    seal(Passage::OPEN, Kind::Hello, |out| hello.encode(out))
 }
 
-fn seal(session: u64, kind: Kind, body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+fn seal(passage: Passage, kind: Kind, body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut out = Vec::from([kind.number()]);
     body(&mut out);
-    let checksum = checksum(session, &out);
+    let checksum = checksum(passage, &out);
     out.extend_from_slice(&checksum.to_be_bytes());
     out
 }
@@ -77,22 +90,23 @@ pub(super) fn split(frame: &[u8]) -> Result<(Kind, &[u8]), DecodeError> {
     Ok((*kind, frame))
 }
 
-/// The body of a frame, if it was written in the session of this number; hellos are written in session 0.
-pub(super) fn open(session: u64, frame: &[u8]) -> Result<&[u8], DecodeError> {
+/// The body of a frame, if it was written for this passage.
+pub(super) fn open(passage: Passage, frame: &[u8]) -> Result<&[u8], DecodeError> {
     let Some((content, found)) = frame.split_last_chunk::<CHECKSUM_BYTES>() else {
         return Err(DecodeError::Truncated);
     };
-    let (found, expected) = (u32::from_be_bytes(*found), checksum(session, content));
+    let (found, expected) = (u32::from_be_bytes(*found), checksum(passage, content));
     if found != expected {
         return Err(DecodeError::Checksum { found, expected });
     }
     content.get(1..).ok_or(DecodeError::Truncated)
 }
 
-/// The session's number is summed with the frame and not sent.
-fn checksum(session: u64, content: &[u8]) -> u32 {
+/// The sessions' numbers are summed with the frame and not sent.
+fn checksum(passage: Passage, content: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&session.to_be_bytes());
+    hasher.update(&passage.from.to_be_bytes());
+    hasher.update(&passage.to.to_be_bytes());
     hasher.update(content);
     hasher.finalize()
 }

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::anti_entropy::AntiEntropy;
-use super::frame::{self, Hello, Kind};
+use super::frame::{self, Hello, Kind, Passage};
 use super::membership::Member;
 use super::outcome::{Handled, SyncError};
 use super::peer::Owed;
@@ -40,7 +40,7 @@ impl<R: Replicated> AntiEntropy<R> {
         }
         let (kind, frame) = frame::split(frame).map_err(unreadable)?;
         if kind == Kind::Hello {
-            let body = frame::open(0, frame).map_err(unreadable)?;
+            let body = frame::open(Passage::OPEN, frame).map_err(unreadable)?;
             let hello = Hello::decode(body, self.config.budget).map_err(unreadable)?;
             return self.greet(now, from, &hello, state);
         }
@@ -48,13 +48,19 @@ impl<R: Replicated> AntiEntropy<R> {
             return Err(self.not_a_member(from));
         };
         let opened = match &peer.session {
-            Some(session) => frame::open(session.number, frame).map(|body| (session, body)),
+            Some(session) => {
+                let passage = Passage {
+                    from: session.number,
+                    to: self.session.number,
+                };
+                frame::open(passage, frame).map(|body| (session, body))
+            }
             None => Err(DecodeError::Malformed("no session")),
         };
         let (session, body) = match opened {
             Ok(opened) => opened,
             Err(source) => {
-                // Perhaps it lives a new life, or has not heard of ours.
+                // Perhaps it lives a new life, or has not heard of ours; or it is an echo of either's earlier one.
                 if peer.retry_at <= now || peer.attempts == 0 {
                     peer.owes_hello = true;
                 }
