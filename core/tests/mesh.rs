@@ -317,7 +317,7 @@ async fn damaging_wire(target: SocketAddr, spoils: Arc<AtomicBool>) -> SocketAdd
                 let (mut near_in, mut near_out) = near.into_split();
                 let (mut far_in, mut far_out) = far.into_split();
                 let there = async {
-                    let mut bytes = BytesMut::new();
+                    let mut bytes = BytesMut::with_capacity(64 << 10);
                     while let Ok(1..) = near_in.read_buf(&mut bytes).await {
                         if spoils.swap(false, Ordering::SeqCst)
                             && let Some(last) = bytes.last_mut()
@@ -352,11 +352,9 @@ fn a_bit_flipped_on_the_wire_ends_the_connection_and_nothing_altered_arrives() {
         for round in 0..10 {
             spoils.store(true, Ordering::SeqCst);
             assert!(one.send(2, channel(1), "pay once"));
-            let broken = |reason: &_| matches!(reason, DisconnectReason::Broken(_));
-            two.eventually(
-                |event| matches!(event, MeshEvent::Disconnected { reason, .. } if broken(reason)),
-            )
-            .await;
+            // Broken; or silent, where the bit made a record longer than all that follows.
+            two.eventually(|event| matches!(event, MeshEvent::Disconnected { .. }))
+                .await;
             one.connected().await;
             assert!(one.send(2, channel(1), "over"));
             let over = |envelope: &peaberry_core::Envelope| envelope.payload == "over";
