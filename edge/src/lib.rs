@@ -2,6 +2,8 @@
 #![deny(missing_docs)]
 
 pub mod anomaly;
+pub mod collector;
+pub mod courier;
 mod coverage;
 mod error;
 pub mod filter;
