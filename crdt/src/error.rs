@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use crate::document::PathError;
 use crate::{CounterJump, Dot, FarFutureStamp, ReplicaId, Stamp};
 
 /// A write was refused. Neither the state nor the writer changed.
@@ -47,6 +48,9 @@ pub enum WriteError {
         /// The highest stamp seen.
         seen: Stamp,
     },
+    /// The path leads to no place of the document where this edit could be made.
+    #[error(transparent)]
+    Path(#[from] PathError),
     /// A replica's total would not fit 64 bits.
     #[error("total of replica {replica} would exceed 64 bits")]
     CounterOverflow {

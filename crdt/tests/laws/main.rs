@@ -7,6 +7,7 @@
 )]
 
 mod counters;
+mod document;
 mod history;
 mod specifications;
 mod wire;
@@ -98,4 +99,5 @@ laws! {
     disable_wins_flag: DisableWins,
     resettable_counter: Resettable,
     nested_map: Nested,
+    document: document::Maps,
 }
