@@ -2,7 +2,6 @@
 
 mod assign;
 mod path;
-mod position;
 mod scalar;
 #[cfg(feature = "serde")]
 mod serde;
@@ -17,9 +16,8 @@ pub use scalar::{Float, Leaf, Scalar};
 pub use value::Value;
 pub use view::{Kind, Node};
 
-use self::position::Position;
 use self::slot::Slot;
-use crate::{DotMap, Edit, Mint, WriteError, dot_store};
+use crate::{DotList, DotMap, Edit, Mint, WriteError, dot_store};
 
 /// How many segments a path may have. Below what a decoder lets pass by default, so that a document may itself lie
 /// some levels deep in other maps.
@@ -57,8 +55,8 @@ pub const DOCUMENT_DEPTH_MAX: usize = 48;
 ///
 /// # Cost
 ///
-/// By path: one search for each segment, and for a position in a list a walk up to it. An element of a list has an
-/// identity of its own, about 40 bytes; one more for each time that writers inserted between each other's elements.
+/// By path: one search for each segment, and for an index a walk over the list. An element of a list has a place of its
+/// own, see [`DotList`].
 ///
 /// # Example
 ///
@@ -137,7 +135,8 @@ impl Document {
     ///
     /// # Errors
     ///
-    /// As [`set`](Self::set); also [`WriteError::Path`] if something else is there and no list, or the list is shorter.
+    /// As [`set`](Self::set); also [`WriteError::Path`] if something else is there and no list, or the list is shorter,
+    /// and [`WriteError::TooDeep`].
     pub fn insert(
         &self,
         mint: Mint,
@@ -151,10 +150,10 @@ impl Document {
         }
         self.edit(path, |slot| {
             slot.require(Kind::List, path.len())?;
-            let list = slot.list();
-            let length = list.map_or(0, DotMap::len);
+            let none = DotList::default();
+            let list = slot.list().unwrap_or(&none);
+            let (segment, length) = (path.len(), list.len());
             if index > length {
-                let segment = path.len();
                 return Err(PathError::NoElement {
                     segment,
                     index,
@@ -162,11 +161,9 @@ impl Document {
                 }
                 .into());
             }
-            let mut elements = list.into_iter().flat_map(DotMap::iter).map(|(at, _)| at);
-            let before = index.checked_sub(1).and_then(|at| elements.nth(at));
-            let position = Position::between(before, elements.next(), mint.dot());
-            let element = Slot::of(mint, leaf)?;
-            Ok(element.within(|element| Slot::of_list(DotMap::one(position, element))))
+            Ok(list
+                .insert(mint, index, Slot::of(mint, leaf)?)?
+                .within(Slot::of_list))
         })
     }
 

@@ -61,10 +61,11 @@ impl<'de> Visitor<'de> for AnyValue {
     }
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
-        i64::try_from(value).map(Value::Integer).or_else(|_| {
-            Err(E::custom(format_args!(
+        let integer = i64::try_from(value).ok().map(Value::Integer);
+        integer.ok_or_else(|| {
+            E::custom(format_args!(
                 "{value} does not fit an integer of 64 bits; write it as a string"
-            )))
+            ))
         })
     }
 

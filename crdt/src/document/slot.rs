@@ -5,11 +5,11 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::path::{PathError, too_deep};
-use super::{DOCUMENT_DEPTH_MAX, Kind, Leaf, Position, Scalar, Segment};
+use super::{DOCUMENT_DEPTH_MAX, Kind, Leaf, Scalar, Segment};
 use crate::wire::{DecodeError, Decoder, Element, Encoder, StoreCodec};
 use crate::{
-    ApplyError, Dot, DotFun, DotMap, DotStore, Edit, Interval, Limits, Mint, ResettableCounter,
-    VersionVector, WriteError, dot_store,
+    ApplyError, Dot, DotFun, DotList, DotMap, DotStore, Edit, Interval, Limits, Mint,
+    ResettableCounter, VersionVector, WriteError, dot_store,
 };
 
 /// Most places hold one scalar: whatever else there may be is apart.
@@ -27,7 +27,7 @@ pub(super) struct Parts {
     /// Containers that were written themselves, and are there even when nothing is below.
     containers: DotFun<Container>,
     map: DotMap<String, Slot>,
-    list: DotMap<Position, Slot>,
+    list: DotList<Slot>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ dot_store!(Parts {
     counter: ResettableCounter,
     containers: DotFun<Container>,
     map: DotMap<String, Slot>,
-    list: DotMap<Position, Slot>,
+    list: DotList<Slot>,
 });
 
 impl Slot {
@@ -72,7 +72,7 @@ impl Slot {
         })
     }
 
-    pub(super) fn of_list(list: DotMap<Position, Self>) -> Self {
+    pub(super) fn of_list(list: DotList<Self>) -> Self {
         Self::of_parts(Parts {
             list,
             ..Parts::default()
@@ -106,7 +106,7 @@ impl Slot {
         self.parts.as_ref().map(|parts| &parts.map)
     }
 
-    pub(super) fn list(&self) -> Option<&DotMap<Position, Self>> {
+    pub(super) fn list(&self) -> Option<&DotList<Self>> {
         self.parts.as_ref().map(|parts| &parts.list)
     }
 
@@ -170,13 +170,16 @@ impl Slot {
                 self.require(Kind::List, segment)?;
                 let list = self.list().ok_or(PathError::NoList { segment })?;
                 let length = list.len();
-                let (position, child) = list.iter().nth(index).ok_or(PathError::NoElement {
-                    segment,
-                    index,
-                    length,
-                })?;
-                let edited = child.edit(rest, segment + 1, edit)?;
-                Ok(edited.within(|child| Self::of_list(DotMap::one(position.clone(), child))))
+                if index >= length {
+                    return Err(PathError::NoElement {
+                        segment,
+                        index,
+                        length,
+                    }
+                    .into());
+                }
+                let edited = list.update(index, |child| child.edit(rest, segment + 1, edit))?;
+                Ok(edited.within(Self::of_list))
             }
         }
     }
@@ -184,7 +187,7 @@ impl Slot {
     pub(super) fn child(&self, segment: &Segment<'_>) -> Option<&Self> {
         match *segment {
             Segment::Key(key) => self.map()?.get(key),
-            Segment::Index(index) => self.list()?.iter().nth(index).map(|(_, child)| child),
+            Segment::Index(index) => self.list()?.get(index),
         }
     }
 }

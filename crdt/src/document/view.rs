@@ -154,7 +154,7 @@ impl<'a> Node<'a> {
             .has(Kind::List)
             .then(|| self.slot.list())
             .flatten()?;
-        Some(list.iter().map(|(_, slot)| Self { slot }))
+        Some(list.iter().map(|slot| Self { slot }))
     }
 
     /// The element or entry one segment further.

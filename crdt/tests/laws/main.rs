@@ -9,10 +9,12 @@
 mod counters;
 mod document;
 mod history;
+mod list;
 mod specifications;
 mod wire;
 
 use history::{REPLICAS, Step, Subject, World, steps};
+use list::Lists;
 use peaberry_crdt::{Causal, Changed, DotStore, Lattice};
 use proptest::prelude::*;
 use specifications::{
@@ -100,4 +102,5 @@ laws! {
     resettable_counter: Resettable,
     nested_map: Nested,
     document: document::Maps,
+    list: Lists,
 }
