@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn garbage_is_nobodys_and_never_panics() {
         let digest = B256::repeat_byte(3);
-        for fill in [0, 1, 27, 0xff] {
+        for fill in [0, 1, 0xff] {
             assert_eq!(recover(&digest, &Signature([fill; 65])), None, "{fill}");
         }
         let key = EcdsaKey::from_bytes(&[9; 32]).unwrap();
