@@ -17,22 +17,22 @@ use peaberry_oracle::{
 const MEMORY_MAX: usize = 64;
 
 /// What a liar does beside being an oracle. Each seed draws its own.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Tactics {
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tactics {
     /// Says nothing that helps a round along, of a hundred times.
-    pub(super) withhold: u8,
+    pub withhold: u8,
     /// Says two things where one is due.
-    pub(super) equivocate: bool,
+    pub equivocate: bool,
     /// Makes up, doubles or takes from other epochs what it proposes.
-    pub(super) forge: bool,
+    pub forge: bool,
     /// Says again what was said long ago.
-    pub(super) replay: bool,
+    pub replay: bool,
     /// Tries to get the epochs that it leads.
-    pub(super) grind: bool,
+    pub grind: bool,
 }
 
-/// See the module.
-pub(super) struct Liar {
+/// An oracle that lies: an honest one inside, whose words are changed on their way out and whose mail is read.
+pub struct Liar {
     inner: Oracle<EcdsaQuorum>,
     buffer: EffectsBuffer<OracleEvent>,
     config: Arc<Config>,
@@ -54,8 +54,19 @@ struct Second {
     attestor: EcdsaQuorum,
 }
 
+impl std::fmt::Debug for Liar {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Liar")
+            .field("member", &self.member)
+            .field("tactics", &self.tactics)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Liar {
-    pub(super) fn new(
+    /// A liar around `inner`, which signs with the same `keyring`.
+    #[must_use]
+    pub fn new(
         inner: Oracle<EcdsaQuorum>,
         config: Arc<Config>,
         keyring: Arc<dyn Keyring>,
@@ -299,18 +310,34 @@ impl Liar {
     ) -> Bytes {
         self.remember(round, set.clone());
         let other = match self.rng.u8(..6) {
-            0..3 if self.tactics.equivocate => self.contradiction(round, set),
+            0..3 if self.tactics.equivocate => self.contradiction(set),
             3 if self.tactics.forge => Some(self.doubled(set)),
             4 if self.tactics.forge => Some(made_up(set, self.member)),
-            5 if self.tactics.forge => self.from_another_epoch(round),
+            5 if self.tactics.forge => self.replayed_epoch(round),
             _ => None,
         };
         let Some(observations) = other else {
             return payload.clone();
         };
+        self.second = self.second_of(round, &observations);
         self.encode(Body::Proposal {
             round,
             observations,
+        })
+    }
+
+    /// What it takes to have the other proposal signed as well: the parts for it come to us.
+    fn second_of(&self, round: RoundId, set: &[SignedObservation]) -> Option<Second> {
+        let report = aggregate(&self.config, round, set);
+        let digest = report.digest(&self.config);
+        let mut attestor = EcdsaQuorum::new(&self.config, self.keyring.clone());
+        attestor.begin(&digest);
+        let own = attestor.contribute(&digest, None).ok()?;
+        attestor.gather(&digest, self.member, &own).ok()?;
+        Some(Second {
+            report,
+            digest,
+            attestor,
         })
     }
 
@@ -325,12 +352,8 @@ impl Liar {
         Some(seen.sign(&self.config, self.member, self.keyring.as_ref()))
     }
 
-    /// The same with another word of ours, or without somebody's; the parts for it come to us.
-    fn contradiction(
-        &mut self,
-        round: RoundId,
-        mut set: Vec<SignedObservation>,
-    ) -> Option<Vec<SignedObservation>> {
+    /// The same with another word of ours, or without somebody's.
+    fn contradiction(&mut self, mut set: Vec<SignedObservation>) -> Option<Vec<SignedObservation>> {
         if set.len() > self.config.quorum() && self.rng.bool() {
             set.remove(self.rng.usize(..set.len()));
         } else {
@@ -338,17 +361,6 @@ impl Liar {
             let place = set.iter_mut().find(|it| it.member == self.member)?;
             *place = own;
         }
-        let report = aggregate(&self.config, round, &set);
-        let digest = report.digest(&self.config);
-        let mut attestor = EcdsaQuorum::new(&self.config, self.keyring.clone());
-        attestor.begin(&digest);
-        let own = attestor.contribute(&digest, None).ok()?;
-        attestor.gather(&digest, self.member, &own).ok()?;
-        self.second = Some(Second {
-            report,
-            digest,
-            attestor,
-        });
         Some(set)
     }
 
@@ -365,7 +377,7 @@ impl Liar {
     }
 
     /// What others saw in the round of this number of an earlier epoch.
-    fn from_another_epoch(&self, round: RoundId) -> Option<Vec<SignedObservation>> {
+    fn replayed_epoch(&self, round: RoundId) -> Option<Vec<SignedObservation>> {
         let old = self
             .sets
             .iter()

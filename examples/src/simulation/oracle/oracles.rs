@@ -69,7 +69,7 @@ enum Lie {
 
 impl Oracles {
     pub(super) fn new(world: &mut World, mut rng: fastrand::Rng, on_files: bool) -> Self {
-        let faulty = if world.seed() % 5 == 0 { 2 } else { 1 };
+        let faulty = if world.seed().is_multiple_of(5) { 2 } else { 1 };
         let count = 3 * faulty + 1;
         let is_ecdsa = world.seed() % 16 == 7;
         let keys = keys(u8::try_from(count).expect("few"), is_ecdsa, rng.u64(..));
