@@ -49,7 +49,8 @@ fn profile(on_files: bool) -> FaultProfile {
     // Clocks may run as they like: nothing that is agreed on is decided by time.
     let profile = FaultProfile::generic().weight(FaultKind::IsolateImportant, 3);
     if on_files {
-        profile.on_files()
+        // An oracle writes little: power must fail often to fail within it.
+        profile.on_files().weight(FaultKind::CrashWithinWrite, 16)
     } else {
         profile
     }
