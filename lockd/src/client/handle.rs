@@ -259,7 +259,7 @@ impl AcquireOptions {
     }
 
     /// Shares the hold, and the token, when this session holds the lock already: it is free when every guard is gone. Also
-    /// renews the session's lease, of which all its guards have the good.
+    /// renews the session's lease, which covers all its guards.
     #[must_use]
     pub const fn reentrant(mut self) -> Self {
         self.reentry = Reentry::Join;
