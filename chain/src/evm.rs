@@ -16,6 +16,7 @@ mod rpc;
 mod transaction;
 
 pub use client::EvmClient;
+pub(crate) use client::call_of;
 #[cfg(feature = "http")]
 pub use http::HttpTransport;
 #[cfg(feature = "http")]

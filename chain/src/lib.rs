@@ -18,6 +18,7 @@ mod http;
 mod intent;
 mod log;
 mod multi;
+pub mod outbox;
 mod signer;
 #[cfg(feature = "solana")]
 pub mod solana;
