@@ -13,6 +13,7 @@ pub mod contract;
 mod deadline;
 mod error;
 pub mod evm;
+pub mod follow;
 #[cfg(feature = "http")]
 mod http;
 mod intent;
