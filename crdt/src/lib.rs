@@ -34,6 +34,7 @@ mod writer;
 
 mod counter;
 mod flag;
+mod list;
 mod map;
 mod register;
 mod set;
@@ -54,6 +55,7 @@ pub use hlc::{FarFutureStamp, Hlc, Stamp};
 pub use interval::{Interval, IntervalVersionVector};
 pub use lattice::{Changed, Lattice};
 pub use limits::Limits;
+pub use list::{DotList, List, POSITION_DEPTH_MAX, Position};
 pub use map::ObservedRemoveMap;
 pub use register::{LwwRegister, MvRegister};
 pub use removal_log::REMOVAL_LOG_BYTES_MAX;

@@ -60,6 +60,7 @@ pub use column::RUN_MAX;
 pub use decoder::Decoder;
 pub use element::Element;
 pub use encoder::Encoder;
+pub(crate) use encoder::{unzigzag, zigzag};
 pub use error::{Bound, DecodeError};
 pub use ids::IdTable;
 pub use message::{MAGIC, Message, VERSION, open, schema, seal};

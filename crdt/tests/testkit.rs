@@ -3,7 +3,7 @@
 
 use peaberry_crdt::testkit::{Dice, check_convergence, check_laws};
 use peaberry_crdt::{
-    AddWinsSet, Causal, EnableWinsFlag, Lattice, LwwRegister, MvRegister, ObservedRemoveMap,
+    AddWinsSet, Causal, EnableWinsFlag, Lattice, List, LwwRegister, MvRegister, ObservedRemoveMap,
     RemoveWinsSet, ResettableCounter, Stamp, Writer, dot_store,
 };
 
@@ -15,6 +15,7 @@ struct Shop {
     price: LwwRegister<u64>,
     name: MvRegister<u64>,
     is_open: EnableWinsFlag,
+    queues: ObservedRemoveMap<u64, List<u64>>,
 }
 
 dot_store!(Shop {
@@ -24,10 +25,11 @@ dot_store!(Shop {
     price: LwwRegister<u64>,
     name: MvRegister<u64>,
     is_open: EnableWinsFlag,
+    queues: ObservedRemoveMap<u64, List<u64>>,
 });
 
 fn edit(shop: &mut Causal<Shop>, writer: &mut Writer, dice: &mut Dice) {
-    let (what, number) = (dice.below(14), dice.below(4));
+    let (what, number) = (dice.below(18), dice.below(4));
     let stamp = Stamp {
         wall_ms: dice.below(20),
         logical: 0,
@@ -57,6 +59,10 @@ fn edit(shop: &mut Causal<Shop>, writer: &mut Writer, dice: &mut Dice) {
             stock,
             ..Shop::default()
         };
+        let of_queues = |queues| Shop {
+            queues,
+            ..Shop::default()
+        };
         Ok(match what {
             0..3 => shop.tags.add(mint, number).within(of_tags),
             3 => shop.tags.remove(&number).within(of_tags),
@@ -71,6 +77,21 @@ fn edit(shop: &mut Causal<Shop>, writer: &mut Writer, dice: &mut Dice) {
                 .stock
                 .update(number, |count| Ok(count.reset(mint)))?
                 .within(of_stock),
+            14..16 => shop
+                .queues
+                .update(number % 2, |queue| {
+                    let index = dice.index(queue.len() + 1);
+                    queue.insert(mint, index, number)
+                })?
+                .within(of_queues),
+            16 => shop
+                .queues
+                .update(number % 2, |queue| {
+                    let index = dice.index(queue.len());
+                    queue.remove(index)
+                })?
+                .within(of_queues),
+            17 => shop.queues.remove(&(number % 2)).within(of_queues),
             12 => shop.price.write(mint, stamp, number)?.within(of_price),
             _ => shop
                 .stock

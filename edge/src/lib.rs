@@ -2,6 +2,7 @@
 #![deny(missing_docs)]
 
 pub mod anomaly;
+mod coverage;
 mod error;
 pub mod filter;
 mod identity;
@@ -12,10 +13,19 @@ pub mod payload;
 mod ring;
 pub mod rules;
 pub mod sensor;
+pub mod spool;
 pub mod time;
 pub mod topic;
+pub mod uplink;
 
 pub use error::EdgeError;
-pub use identity::{BootEpoch, RecordId};
+pub use identity::{BootEpoch, Position, RecordId};
 pub use name::{DeviceId, NAME_BYTES_MAX, Name, SiteId};
 pub use ring::Ring;
+
+/// Feeds any bytes at all to every decoder of what is stored, and panics if one misbehaves.
+#[doc(hidden)]
+pub fn decode_any_stored_bytes(bytes: &[u8]) {
+    coverage::decode_any(bytes);
+    spool::decode_any(bytes);
+}

@@ -8,10 +8,12 @@
 
 mod counters;
 mod history;
+mod list;
 mod specifications;
 mod wire;
 
 use history::{REPLICAS, Step, Subject, World, steps};
+use list::Lists;
 use peaberry_crdt::{Causal, Changed, DotStore, Lattice};
 use proptest::prelude::*;
 use specifications::{
@@ -98,4 +100,5 @@ laws! {
     disable_wins_flag: DisableWins,
     resettable_counter: Resettable,
     nested_map: Nested,
+    list: Lists,
 }
