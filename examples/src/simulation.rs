@@ -1,5 +1,6 @@
 //! What `soak` and `mutants` run: one harness for each target, driven by seeds.
 
+pub mod chain;
 pub mod crdt;
 pub mod lockd;
 pub mod raft;
@@ -22,6 +23,8 @@ pub struct Run {
     pub virtual_time: Duration,
     /// What went wrong on purpose.
     pub faults: FaultCounts,
+    /// The same, of kinds that only this target has.
+    pub own_faults: Reached,
     /// How often it came to what is rare.
     pub reached: Reached,
     /// Operations that clients saw complete.
@@ -83,7 +86,7 @@ impl Mutant {
 }
 
 /// Every target, by name.
-pub const TARGETS: &[Target] = &[raft::TARGET, lockd::TARGET, crdt::TARGET];
+pub const TARGETS: &[Target] = &[raft::TARGET, lockd::TARGET, crdt::TARGET, chain::TARGET];
 
 /// The target called `name`.
 #[must_use]
