@@ -2,6 +2,8 @@
 #![deny(missing_docs)]
 
 pub mod anomaly;
+pub mod coffee;
+pub mod device;
 mod error;
 pub mod filter;
 mod identity;
@@ -9,11 +11,14 @@ mod name;
 pub mod ops;
 pub mod order;
 pub mod payload;
+pub mod presence;
 mod ring;
 pub mod rules;
 pub mod sensor;
 pub mod time;
 pub mod topic;
+pub mod twin;
+pub mod wheel;
 
 pub use error::EdgeError;
 pub use identity::{BootEpoch, RecordId};

@@ -15,7 +15,7 @@ mod record;
 mod text;
 
 pub use self::command::{Action, Command, SinkAck};
-pub use self::health::{Health, Status};
+pub use self::health::{CAPABILITIES_MAX, Health, Status};
 pub use self::notice::{Alert, Gap, GapReason, Level, Notification};
 pub use self::order::{OrderPhase, OrderUpdate};
 pub use self::readings::{COLUMNS_MAX, Column, READINGS_MAX, Readings};
