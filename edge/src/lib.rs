@@ -15,6 +15,8 @@ pub mod presence;
 mod ring;
 pub mod rules;
 pub mod sensor;
+#[cfg(feature = "sparkplug")]
+pub mod sparkplug;
 pub mod time;
 pub mod topic;
 pub mod twin;

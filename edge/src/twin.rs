@@ -181,6 +181,10 @@ impl Twin {
     }
 
     /// Desires nothing of an entry any more. Returns the message for the other side, `None` if nothing was desired.
+    ///
+    /// # Panics
+    ///
+    /// Never: to remove what is held is an event.
     pub fn forget(&mut self, key: &Name, batch: &mut Batch) -> Option<Bytes> {
         let key = TwinKey::new(Section::Desired, key.clone());
         self.document.value().get(&key)?;

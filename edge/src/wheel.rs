@@ -162,6 +162,7 @@ impl Wheel {
 /// Timers for which an empty slot keeps room.
 const KEPT_MAX: usize = 64;
 
+#[expect(clippy::cast_possible_truncation, reason = "it is below 64")]
 const fn slot_of(due_ms: u64, level: u32) -> u32 {
     ((due_ms >> (level * SLOT_BITS)) & (SLOTS as u64 - 1)) as u32
 }
