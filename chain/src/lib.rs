@@ -11,6 +11,8 @@ mod client;
 #[cfg(feature = "contract")]
 pub mod contract;
 mod deadline;
+#[cfg(feature = "dev")]
+pub mod dev;
 mod error;
 pub mod evm;
 #[cfg(feature = "http")]

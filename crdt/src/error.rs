@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use crate::document::PathError;
 use crate::{CounterJump, Dot, FarFutureStamp, ReplicaId, Stamp};
 
 /// A write was refused. Neither the state nor the writer changed.
@@ -46,6 +47,23 @@ pub enum WriteError {
         given: Stamp,
         /// The highest stamp seen.
         seen: Stamp,
+    },
+    /// The path leads to no place of the document where this edit could be made.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// There is no such place in the list or text.
+    #[error("index {index} lies beyond the length of {len}")]
+    OutOfBounds {
+        /// The index given.
+        index: usize,
+        /// The length.
+        len: usize,
+    },
+    /// The place to insert at lies on too long a path; insert elsewhere, or put the elements into a new list.
+    #[error("the path to the place has more than {depth_max} branches")]
+    TooDeep {
+        /// The limit.
+        depth_max: usize,
     },
     /// A replica's total would not fit 64 bits.
     #[error("total of replica {replica} would exceed 64 bits")]

@@ -17,6 +17,7 @@ mod version;
 
 mod causal;
 mod delta;
+pub mod document;
 mod edit;
 mod error;
 mod limits;
@@ -34,6 +35,7 @@ mod writer;
 
 mod counter;
 mod flag;
+mod list;
 mod map;
 mod register;
 mod set;
@@ -46,6 +48,7 @@ pub use counter::{
     BoundedCounter, BoundedError, CounterJump, GCounter, PnCounter, ResettableCounter,
 };
 pub use delta::Delta;
+pub use document::Document;
 pub use dot::Dot;
 pub use edit::Edit;
 pub use error::{ApplyError, WriteError};
@@ -54,6 +57,7 @@ pub use hlc::{FarFutureStamp, Hlc, Stamp};
 pub use interval::{Interval, IntervalVersionVector};
 pub use lattice::{Changed, Lattice};
 pub use limits::Limits;
+pub use list::{DotList, List, POSITION_DEPTH_MAX, Position};
 pub use map::ObservedRemoveMap;
 pub use register::{LwwRegister, MvRegister};
 pub use removal_log::REMOVAL_LOG_BYTES_MAX;

@@ -53,6 +53,8 @@ mod encoder;
 mod error;
 mod ids;
 mod message;
+#[cfg(feature = "serde")]
+mod serde;
 mod store;
 
 pub use budget::Budget;
@@ -60,6 +62,7 @@ pub use column::RUN_MAX;
 pub use decoder::Decoder;
 pub use element::Element;
 pub use encoder::Encoder;
+pub(crate) use encoder::{unzigzag, zigzag};
 pub use error::{Bound, DecodeError};
 pub use ids::IdTable;
 pub use message::{MAGIC, Message, VERSION, open, schema, seal};

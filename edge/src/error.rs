@@ -77,6 +77,14 @@ pub enum EdgeError {
         #[source]
         source: ApplyError,
     },
+    /// The spool is full, and nothing gives way to the record: it is not kept. That is told in a gap record.
+    #[error("the spool of {bytes_max} bytes is full: a record of stream {stream} was rejected")]
+    SpoolFull {
+        /// The record's stream.
+        stream: &'static str,
+        /// The spool's size.
+        bytes_max: u64,
+    },
     /// The store failed. What it says about its state holds.
     #[error("could not {doing}")]
     Storage {

@@ -7,11 +7,14 @@
 )]
 
 mod counters;
+mod document;
 mod history;
+mod list;
 mod specifications;
 mod wire;
 
 use history::{REPLICAS, Step, Subject, World, steps};
+use list::Lists;
 use peaberry_crdt::{Causal, Changed, DotStore, Lattice};
 use proptest::prelude::*;
 use specifications::{
@@ -98,4 +101,6 @@ laws! {
     disable_wins_flag: DisableWins,
     resettable_counter: Resettable,
     nested_map: Nested,
+    document: document::Maps,
+    list: Lists,
 }
