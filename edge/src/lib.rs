@@ -3,6 +3,8 @@
 
 pub mod anomaly;
 pub mod coffee;
+pub mod collector;
+pub mod courier;
 mod coverage;
 pub mod device;
 mod error;

@@ -81,8 +81,11 @@ impl fmt::Debug for FleetHandle {
 pub struct FleetThread<U, A = Name> {
     handle: FleetHandle,
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<(Fleet<U, A>, Result<(), EdgeError>)>>,
+    thread: Option<JoinHandle<Ended<U, A>>>,
 }
+
+/// The fleet, and why it had to stop.
+type Ended<U, A> = (Fleet<U, A>, Result<(), EdgeError>);
 
 struct Unpark {
     thread: Mutex<Option<Thread>>,
@@ -183,7 +186,7 @@ fn run<U: Uplink, A: Clone>(
     handle: &FleetHandle,
     unpark: &Unpark,
     stop: &AtomicBool,
-) -> (Fleet<U, A>, Result<(), EdgeError>) {
+) -> Ended<U, A> {
     let mut events = Vec::new();
     while !stop.load(Ordering::SeqCst) {
         unpark.is_woken.store(false, Ordering::SeqCst);
