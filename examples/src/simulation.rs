@@ -1,6 +1,7 @@
 //! What `soak` and `mutants` run: one harness for each target, driven by seeds.
 
 pub mod crdt;
+pub mod edge;
 pub mod lockd;
 pub mod raft;
 mod reached;
@@ -83,7 +84,7 @@ impl Mutant {
 }
 
 /// Every target, by name.
-pub const TARGETS: &[Target] = &[raft::TARGET, lockd::TARGET, crdt::TARGET];
+pub const TARGETS: &[Target] = &[raft::TARGET, lockd::TARGET, crdt::TARGET, edge::TARGET];
 
 /// The target called `name`.
 #[must_use]
