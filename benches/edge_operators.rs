@@ -142,7 +142,11 @@ fn peer(effort: Effort, samples: &[Sample]) -> f64 {
                 (high, low) = (0.0, 0.0);
             }
             let off = smooth - mean;
-            let score = if variance > 0.0 { off / variance.sqrt() } else { 0.0 };
+            let score = if variance > 0.0 {
+                off / variance.sqrt()
+            } else {
+                0.0
+            };
             mean += 0.01 * off;
             variance = 0.99 * (variance + 0.01 * off * off);
             black_box((is_shift, score));
@@ -182,7 +186,14 @@ fn fleet(effort: Effort) -> Result<(), Failure> {
     let storage = Arc::new(MemoryStorage::new());
     let (uplink, site) = (broker.connect("gateway"), Name::new("site")?);
     let mut now = Instant::default();
-    let mut fleet = Fleet::open(uplink, site, storage, devices, FleetSettings::default(), now)?;
+    let mut fleet = Fleet::open(
+        uplink,
+        site,
+        storage,
+        devices,
+        FleetSettings::default(),
+        now,
+    )?;
     let (mut events, mut acts) = (Vec::new(), 0);
     let mut waits = Vec::new();
     for _ in 0..seconds * 1000 {
@@ -190,10 +201,16 @@ fn fleet(effort: Effort) -> Result<(), Failure> {
         let watch = Stopwatch::now();
         fleet.turn(&mut Context::from_waker(Waker::noop()), now, &mut events)?;
         waits.push(watch.elapsed());
-        acts += events.drain(..).filter(|it| matches!(it, FleetEvent::Act { .. })).count();
+        acts += events
+            .drain(..)
+            .filter(|it| matches!(it, FleetEvent::Act { .. }))
+            .count();
     }
     waits.sort_unstable();
-    let p99 = waits.get(waits.len() * 99 / 100).copied().unwrap_or_default();
+    let p99 = waits
+        .get(waits.len() * 99 / 100)
+        .copied()
+        .unwrap_or_default();
     let status = fleet.status();
     println!(
         "{} readings and {acts} actions of {DEVICES} devices: {} deadlines missed in virtual time; a turn takes {p99:?} (p99)",

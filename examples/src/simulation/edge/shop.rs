@@ -473,7 +473,7 @@ impl Shop {
             self.reached.mark(reached::BROKER_FORGOT);
         }
         for record in &records {
-            let digest = record.id.sequence ^ record.at_ms << 20;
+            let digest = record.id.sequence ^ (record.at_ms << 20);
             self.trace = self
                 .trace
                 .rotate_left(5)
