@@ -249,3 +249,25 @@ fn a_setting_desired_far_away_holds_also_after_a_restart() {
     }
     assert!(service.delta().is_empty());
 }
+
+#[test]
+fn a_fleet_on_its_thread_answers_and_gives_itself_back() {
+    let broker = MemoryBroker::new(1);
+    let storage = Arc::new(MemoryStorage::new());
+    let clock: Arc<dyn peaberry_core::Clock> = Arc::new(peaberry_core::SystemClock::new());
+    let fleet = open(&broker, &storage, clock.now());
+    let (told, heard) = std::sync::mpsc::channel();
+    let thread = FleetThread::start(fleet, clock, move |event, _| {
+        let _ = told.send(event);
+    });
+    let thread = thread.unwrap();
+    assert!(
+        thread
+            .handle()
+            .place(&name("m-1"), name("o-1"), name("soup"))
+    );
+    let is_answer = |event: &FleetEvent<Name>| matches!(event, FleetEvent::Order { event: OrderEvent::Update(update), .. } if update.reason.is_some());
+    assert!(heard.iter().any(|event| is_answer(&event)));
+    let fleet = thread.stop().unwrap();
+    assert!(fleet.status().sent_records > 0);
+}
