@@ -19,6 +19,9 @@ use crate::uplink::{Message, Uplink, UplinkEvent};
 
 use super::{Fleet, FleetCommand, FleetEvent, Hosted};
 
+/// How often the uplink is asked in one turn.
+const POLLS_MAX: u32 = 16;
+
 impl<U: Uplink, A: Clone> Fleet<U, A> {
     /// Takes a command of the application. What it asks for is done in the next [`turn`](Self::turn); what is at once goes to
     /// `events` now.
@@ -116,8 +119,15 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             }
         }
         let mut heard = std::mem::take(&mut self.uplink_events);
-        // It says whether something happened, and `heard` says what.
-        let _ = self.uplink.poll_events(cx, &mut heard);
+        let mut polls = 0;
+        // Until it has nothing to say: only then will it wake us.
+        while self.uplink.poll_events(cx, &mut heard).is_ready() {
+            polls += 1;
+            if polls == POLLS_MAX {
+                cx.waker().wake_by_ref();
+                break;
+            }
+        }
         for event in heard.drain(..) {
             self.hear(event, now, events)?;
         }
