@@ -632,6 +632,9 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
                 Err(source) => return Err(not_committed(source)),
             }
         }
+        if self.is_stuck {
+            return Ok(());
+        }
         events.append(&mut self.held);
         for token in self.tokens.drain(..) {
             self.uplink.acknowledge(token);
