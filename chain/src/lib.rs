@@ -15,11 +15,13 @@ mod deadline;
 pub mod dev;
 mod error;
 pub mod evm;
+pub mod follow;
 #[cfg(feature = "http")]
 mod http;
 mod intent;
 mod log;
 mod multi;
+pub mod outbox;
 mod signer;
 #[cfg(feature = "solana")]
 pub mod solana;

@@ -1,8 +1,8 @@
 //! What `soak` and `mutants` run: one harness for each target, driven by seeds.
 
 pub mod crdt;
-pub mod edge;
 pub mod lockd;
+pub mod oracle;
 pub mod raft;
 mod reached;
 
@@ -84,7 +84,7 @@ impl Mutant {
 }
 
 /// Every target, by name.
-pub const TARGETS: &[Target] = &[raft::TARGET, lockd::TARGET, crdt::TARGET, edge::TARGET];
+pub const TARGETS: &[Target] = &[raft::TARGET, lockd::TARGET, crdt::TARGET, oracle::TARGET];
 
 /// The target called `name`.
 #[must_use]
