@@ -5,6 +5,8 @@ mod account;
 mod address;
 mod amount;
 mod asset;
+#[cfg(feature = "bindings")]
+pub mod bindings;
 mod block;
 mod chain_id;
 mod client;

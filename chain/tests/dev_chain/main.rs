@@ -1,10 +1,12 @@
 //! What a development chain does, seen from where its users stand.
 #![expect(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     reason = "a test's helpers fail as loudly as the test"
 )]
 
 mod blocks;
+mod json_rpc;
 mod mempool;
 mod questions;
 
