@@ -1,6 +1,13 @@
 //! Devices, broker and collector together, with everything failing: what was durable on a device arrives once, or a gap says
 //! that it will not.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test says what it sees, and ends at what should not be"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

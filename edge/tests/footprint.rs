@@ -1,6 +1,13 @@
 //! What ten thousand devices on sixteen uplinks take: spools, couriers, their store, and a reading and a heartbeat of each on
 //! its way.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test says what it sees, and ends at what should not be"
+)]
+
 use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;

@@ -1,5 +1,12 @@
 //! Against a real broker that is killed: everything arrives once. Skipped where Mosquitto is not installed.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test says what it sees, and ends at what should not be"
+)]
+
 use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::net::TcpListener;
