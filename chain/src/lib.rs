@@ -5,19 +5,25 @@ mod account;
 mod address;
 mod amount;
 mod asset;
+#[cfg(feature = "bindings")]
+pub mod bindings;
 mod block;
 mod chain_id;
 mod client;
 #[cfg(feature = "contract")]
 pub mod contract;
 mod deadline;
+#[cfg(feature = "dev")]
+pub mod dev;
 mod error;
 pub mod evm;
+pub mod follow;
 #[cfg(feature = "http")]
 mod http;
 mod intent;
 mod log;
 mod multi;
+pub mod outbox;
 mod signer;
 #[cfg(feature = "solana")]
 pub mod solana;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures_channel::oneshot;
-use peaberry_core::Handle;
+use peaberry_core::{Busy, Handle};
 
 use crate::raft::{Outcome, RaftCommand, RaftEvent, ReadError, Rejection};
 
@@ -38,8 +38,10 @@ impl RaftHandle {
             command,
             token: Ticket::Proposal(sender),
         };
-        if self.commands.submit(command).is_err() {
-            return Outcome::Rejected(Rejection::Overloaded);
+        match self.commands.submit(command) {
+            Ok(()) => {}
+            Err(Busy::Full(_)) => return Outcome::Rejected(Rejection::Overloaded),
+            Err(Busy::Closed(_)) => return Outcome::Rejected(Rejection::Stopped),
         }
         outcome.await.unwrap_or(Outcome::Unknown)
     }
@@ -70,8 +72,11 @@ impl RaftHandle {
         let (sender, answer) = oneshot::channel();
         self.commands
             .submit(command(Ticket::Read(sender)))
-            .map_err(|_busy| ReadError::Overloaded)?;
-        answer.await.unwrap_or(Err(ReadError::Unavailable))
+            .map_err(|busy| match busy {
+                Busy::Full(_) => ReadError::Overloaded,
+                Busy::Closed(_) => ReadError::Stopped,
+            })?;
+        answer.await.unwrap_or(Err(ReadError::Stopped))
     }
 }
 

@@ -4,7 +4,7 @@
 mod support;
 
 use bytes::Bytes;
-use peaberry_consensus::Outcome;
+use peaberry_consensus::{Outcome, ReadError, Rejection};
 use support::{Cluster, number};
 
 /// Every replica ends with every command that completed, and answers what the state machine answered.
@@ -96,4 +96,17 @@ async fn concurrent_callers_get_their_own_answers() {
         (1..=64 * 50).collect::<Vec<u64>>(),
         "each sum was answered to exactly one caller"
     );
+}
+
+/// Trying again on a replica that has stopped leads nowhere, so its answer is another than an overloaded one's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_replica_says_so() {
+    let cluster = Cluster::start(1);
+    let handle = cluster.handle(cluster.leader().await).clone();
+    drop(cluster);
+    assert_eq!(
+        handle.propose(Bytes::new()).await,
+        Outcome::Rejected(Rejection::Stopped)
+    );
+    assert_eq!(handle.read(Bytes::new()).await, Err(ReadError::Stopped));
 }

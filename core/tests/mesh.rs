@@ -8,10 +8,12 @@
 mod mesh_world;
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use mesh_world::{
     Intruder, PROTOCOL, authority, channel, cluster, credentials, member, member_with, message,
     peer, start, until,
@@ -25,8 +27,8 @@ use peaberry_core::{
     Channel, Effects, Input, Instant, Mailbox, MemoryStorage, Node, Outgoing, PAYLOAD_BYTES_MAX,
     PeerId, Peers, Protocol, ProtocolId, SystemClock, Transport,
 };
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 /// Runs `test` with a runtime of two threads.
 fn run(test: impl Future<Output = ()>) {
@@ -194,12 +196,18 @@ fn slow_handshakes_are_bounded_in_number_and_time() {
             config.times.handshake_timeout = Duration::from_millis(500);
         })
         .await;
-        let mut sockets = Vec::new();
-        for _ in 0..3 {
-            sockets.push(TcpStream::connect(ours.address()).await.unwrap());
-        }
         let full = |reason: &RejectReason| matches!(reason, RejectReason::HandshakesFull);
-        ours.expect(rejects(Side::Acceptor, full)).await;
+        let mut sockets = Vec::new();
+        // Three do, unless the machine is so busy that the first is given up before the third has come.
+        loop {
+            sockets.push(TcpStream::connect(ours.address()).await.unwrap());
+            let turned_away = ours.expect(rejects(Side::Acceptor, full));
+            let waited = tokio::time::timeout(Duration::from_millis(50), turned_away).await;
+            if waited.is_ok() {
+                break;
+            }
+        }
+        assert!(sockets.len() >= 3, "two handshakes may go on at once");
         let slow = |reason: &RejectReason| matches!(reason, RejectReason::TimedOut);
         ours.expect(rejects(Side::Acceptor, slow)).await;
     });
@@ -294,6 +302,69 @@ fn a_truncated_frame_is_never_delivered() {
         })
         .await;
         assert!(ours.mailbox.take().is_empty());
+    });
+}
+
+/// Passes on what is dialled to it, and flips a bit of what the dialler sends when `spoils` says so, once.
+async fn damaging_wire(target: SocketAddr, spoils: Arc<AtomicBool>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            let spoils = spoils.clone();
+            tokio::spawn(async move {
+                let far = TcpStream::connect(target).await.unwrap();
+                let (mut near_in, mut near_out) = near.into_split();
+                let (mut far_in, mut far_out) = far.into_split();
+                let there = async {
+                    let mut bytes = BytesMut::with_capacity(64 << 10);
+                    while let Ok(1..) = near_in.read_buf(&mut bytes).await {
+                        if spoils.swap(false, Ordering::SeqCst)
+                            && let Some(last) = bytes.last_mut()
+                        {
+                            *last ^= 1;
+                        }
+                        if far_out.write_all_buf(&mut bytes).await.is_err() {
+                            break;
+                        }
+                    }
+                };
+                tokio::select! {
+                    () = there => {}
+                    _ = tokio::io::copy(&mut far_in, &mut near_out) => {}
+                }
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn a_bit_flipped_on_the_wire_ends_the_connection_and_nothing_altered_arrives() {
+    run(async {
+        let ca = authority();
+        let mut one = member(&ca, 1).await;
+        let mut two = member(&ca, 2).await;
+        let spoils = Arc::new(AtomicBool::new(false));
+        let wire = damaging_wire(two.address(), spoils.clone()).await;
+        one.mesh.set_peer(peer(2), wire).unwrap();
+        one.connected().await;
+        for round in 0..10 {
+            spoils.store(true, Ordering::SeqCst);
+            assert!(one.send(2, channel(1), "pay once"));
+            // Broken; or silent, where the bit made a record longer than all that follows.
+            two.eventually(|event| matches!(event, MeshEvent::Disconnected { .. }))
+                .await;
+            one.connected().await;
+            assert!(one.send(2, channel(1), "over"));
+            let over = |envelope: &peaberry_core::Envelope| envelope.payload == "over";
+            let arrived = two.receive(|arrived| arrived.iter().any(over)).await;
+            // A ping may have been hit instead, and the message gone by the next connection.
+            let as_sent = |envelope: &peaberry_core::Envelope| {
+                over(envelope) || envelope.payload == "pay once"
+            };
+            assert!(arrived.len() <= 2 && arrived.iter().all(as_sent), "{round}");
+        }
     });
 }
 

@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use crate::document::PathError;
 use crate::{CounterJump, Dot, FarFutureStamp, ReplicaId, Stamp};
 
 /// A write was refused. Neither the state nor the writer changed.
@@ -47,6 +48,9 @@ pub enum WriteError {
         /// The highest stamp seen.
         seen: Stamp,
     },
+    /// The path leads to no place of the document where this edit could be made.
+    #[error(transparent)]
+    Path(#[from] PathError),
     /// There is no such place in the list or text.
     #[error("index {index} lies beyond the length of {len}")]
     OutOfBounds {

@@ -17,6 +17,7 @@ mod version;
 
 mod causal;
 mod delta;
+pub mod document;
 mod edit;
 mod error;
 mod limits;
@@ -48,6 +49,7 @@ pub use counter::{
     BoundedCounter, BoundedError, CounterJump, GCounter, PnCounter, ResettableCounter,
 };
 pub use delta::Delta;
+pub use document::Document;
 pub use dot::Dot;
 pub use edit::Edit;
 pub use error::{ApplyError, WriteError};

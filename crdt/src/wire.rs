@@ -55,6 +55,8 @@ mod encoder;
 mod error;
 mod ids;
 mod message;
+#[cfg(feature = "serde")]
+mod serde;
 mod store;
 
 pub use budget::Budget;

@@ -22,7 +22,7 @@ use crate::trouble;
 use crate::witness::Witness;
 
 /// The baristas' leases: long enough to outlast an election.
-const LEASE: Duration = Duration::from_secs(5);
+pub(crate) const LEASE: Duration = Duration::from_secs(5);
 
 /// Without a finished order for so long the shop has stood still for good.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -85,7 +85,7 @@ pub(crate) async fn serve(shop: &Shop, orders: Vec<Order>) -> Result<Report, Fai
         counter.done.subscribe(),
         numbers.len() as u64,
     ));
-    let trouble = trouble::strike(&mut cluster, &counter, numbers.len(), rng);
+    let trouble = trouble::strike(&mut cluster, &counter, &client, numbers.len(), rng);
     let trouble = tokio::select! {
         struck = trouble => struck?,
         stuck = stands_still(counter.done.subscribe()) => return Err(stuck),

@@ -44,9 +44,16 @@ fn main() -> ExitCode {
         None => run_shop(&arguments.shop),
     };
     outcome.unwrap_or_else(|error| {
-        eprintln!("error: {error}");
+        eprintln!("error: {}", chain(error.as_ref()));
         ExitCode::from(2)
     })
+}
+
+/// An error and what caused it, each said once.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let errors = std::iter::successors(Some(error), |error| error.source());
+    let words: Vec<_> = errors.map(ToString::to_string).collect();
+    words.join(": ")
 }
 
 /// Why the story could not begin or go on.

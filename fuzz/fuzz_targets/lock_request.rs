@@ -1,14 +1,7 @@
-//! Any bytes at all as what clients, replicas and the lock table say to each other.
+//! Any bytes at all as what clients, replicas and the lock table say to each other and keep.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use peaberry_lockd::request::{Answer, Notice, Query, Reply, Request};
 
-fuzz_target!(|bytes: &[u8]| {
-    let _ = Request::decode(bytes);
-    let _ = Reply::decode(bytes);
-    let _ = Notice::decode(bytes);
-    let _ = Query::decode(bytes);
-    let _ = Answer::decode(bytes);
-});
+fuzz_target!(|bytes: &[u8]| peaberry_lockd::decode_any_lockd_bytes(bytes));

@@ -21,6 +21,8 @@ pub use client::{
 pub use codec::Malformed;
 pub use error::LockError;
 pub use lock_table::{LockTable, LockTableRestore, LockTableSnapshot};
+#[doc(hidden)]
+pub use message::decode_any_lockd_bytes;
 pub use path::{LockPath, PathError};
 pub use replica::{Replica, ReplicaConfig, ReplicaEvent};
 pub use service::{

@@ -122,7 +122,8 @@ pub enum Reentry {
     /// What it does when a stranger holds it: claims of one session exclude each other.
     #[default]
     Exclude,
-    /// Shares the hold and its token. The lock is free once every hold is released.
+    /// Shares the hold and its token. The lock is free once every hold is released. Taken, whether it joins, holds alone
+    /// or waits, such an acquire also starts the session's lease anew, as [`Request::Renew`] does.
     Join,
 }
 

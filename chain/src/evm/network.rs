@@ -81,7 +81,7 @@ impl EvmNetwork {
         }
     }
 
-    /// Any other EVM chain with the tag `finalized` and EIP-1559.
+    /// Any other EVM chain with the tag `finalized` and EIP-1559. Tips are at least 1 wei: nodes take none of zero.
     ///
     /// # Panics
     ///
@@ -91,7 +91,7 @@ impl EvmNetwork {
         Self {
             chain: ChainId::evm(number),
             finality: FinalityPolicy::Finalized,
-            fees: FeeModel::Eip1559 { tip_min: 0 },
+            fees: FeeModel::Eip1559 { tip_min: 1 },
             block_time: Duration::from_secs(2),
         }
     }

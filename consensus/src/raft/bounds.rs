@@ -23,8 +23,11 @@ pub(super) fn check(raw: &RawNode<LogStore>, message: &Message) -> Result<(), Mi
         MessageType::MsgAppend => check_append(message),
         MessageType::MsgHeartbeat => check_heartbeat(raw, message),
         MessageType::MsgAppendResponse => check_append_response(raw, message),
+        MessageType::MsgRequestVoteResponse => {
+            check_vote(message)?;
+            check_vote_response(raw, message)
+        }
         MessageType::MsgRequestVote
-        | MessageType::MsgRequestVoteResponse
         | MessageType::MsgRequestPreVote
         | MessageType::MsgRequestPreVoteResponse => check_vote(message),
         _ => Ok(()),
@@ -98,6 +101,19 @@ fn check_append_response(raw: &RawNode<LogStore>, message: &Message) -> Result<(
 fn check_vote(message: &Message) -> Result<(), Misbehaviour> {
     if message.commit > 0 && message.commit_term == 0 {
         return Err(Misbehaviour::Impossible("a commit index without its term"));
+    }
+    Ok(())
+}
+
+/// Votes are asked for once the whole log is durable, and a candidate's log stands still: raft-rs insists on that when it
+/// begins to lead.
+fn check_vote_response(raw: &RawNode<LogStore>, message: &Message) -> Result<(), Misbehaviour> {
+    let log = &raw.raft.raft_log;
+    let stands = raw.raft.state == StateRole::Candidate && raw.raft.term == message.term;
+    if stands && !message.reject && log.persisted < log.last_index() {
+        return Err(Misbehaviour::Impossible(
+            "it grants a vote that has not been asked for yet",
+        ));
     }
     Ok(())
 }

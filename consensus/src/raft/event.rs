@@ -114,6 +114,9 @@ pub enum Rejection {
     /// Too much waits for a quorum already.
     #[error("too many bytes wait for a quorum: propose it again later")]
     Overloaded,
+    /// The replica's node has stopped, or the group on it has failed.
+    #[error("the replica takes no proposals any more: propose it elsewhere")]
+    Stopped,
     /// The command is longer than the group allows.
     #[error("command of {bytes} bytes is over the limit of {bytes_max}")]
     TooLarge {
@@ -145,6 +148,9 @@ pub enum ReadError {
     /// Too many reads wait already.
     #[error("too many reads wait already: try again later")]
     Overloaded,
+    /// The replica's node has stopped, or the group on it has failed.
+    #[error("the replica answers no reads any more: ask another")]
+    Stopped,
 }
 
 /// What no correct replica sends.

@@ -261,7 +261,7 @@ fn decode_ack(reader: &mut Reader<'_>) -> Result<SnapshotAck, Misbehaviour> {
     })
 }
 
-/// Any bytes at all as a message and as a stored entry, for fuzzing: neither may panic, and what decodes must come back.
+/// Any bytes at all as a message and as what a group stores, for fuzzing: none may panic, and messages must come back.
 #[doc(hidden)]
 pub fn decode_any_raft_bytes(bytes: &[u8]) {
     let [Some(from), Some(to)] = [PeerId::new(1), PeerId::new(2)] else {
@@ -272,6 +272,8 @@ pub fn decode_any_raft_bytes(bytes: &[u8]) {
         assert_eq!(again, bytes, "one message, one spelling");
     }
     let _ = entry::decode(1, &Bytes::copy_from_slice(bytes));
+    super::snapshot::decode_any(bytes);
+    let _ = super::recovery::decode_hard_state(bytes);
 }
 
 #[cfg(test)]

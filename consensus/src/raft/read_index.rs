@@ -142,12 +142,43 @@ impl<T> Reads<T> {
             self.waiting.extend(round.queries);
         }
         let late = |query: &mut Query<T>| query.since + ticks_max <= tick;
-        for query in self.waiting.extract_if(.., late) {
-            self.count -= 1;
-            emit(RaftEvent::Answered {
-                token: query.token,
-                answer: Err(ReadError::Unavailable),
-            });
+        // A confirmed one is late when this replica is cut off before it has the entries that the answer rests on.
+        let confirmed = self.confirmed.iter_mut().map(|(_, queries)| queries);
+        for queries in confirmed.chain([&mut self.waiting]) {
+            for query in queries.extract_if(.., late) {
+                self.count -= 1;
+                emit(RaftEvent::Answered {
+                    token: query.token,
+                    answer: Err(ReadError::Unavailable),
+                });
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A replica that is cut off between the leader's word and the entries answers all the same, in the end.
+    #[test]
+    fn a_confirmed_read_whose_entries_never_come_is_given_up() {
+        let mut reads = Reads::new(1, 7);
+        reads.push(Bytes::new(), "mine", 0).unwrap();
+        let queries = std::mem::take(&mut reads.waiting);
+        reads.confirmed.push_back((5, queries));
+        let mut ended = Vec::new();
+        for tick in 1..=10 {
+            reads.tick(tick, 10, |event| ended.push((tick, event)));
+        }
+        let answer = Err(ReadError::Unavailable);
+        let token = "mine";
+        assert_eq!(ended, [(10, RaftEvent::Answered { token, answer })]);
+        assert_eq!(reads.count, 0, "its place is free again");
+        reads.release(
+            5,
+            |_| Bytes::new(),
+            |event| panic!("answered again: {event:?}"),
+        );
     }
 }

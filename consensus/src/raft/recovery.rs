@@ -219,6 +219,7 @@ fn load_log(
         voters: config.voters.iter().map(|voter| voter.get()).collect(),
         ..ConfState::default()
     };
+    let committed = hard_state.commit;
     // Only the snapshot's own term is known: what the log keeps before it is not loaded.
     let mut store = LogStore::new(log, hard_state, conf_state, snapshot);
     let mut next = snapshot.index + 1;
@@ -232,6 +233,11 @@ fn load_log(
             store.load(entry::decode(next, &Bytes::copy_from_slice(&stored)).map_err(damaged)?);
             next += 1;
         }
+    }
+    if committed >= next {
+        return Err(OpenError::Damaged(format!(
+            "entries up to {committed} were committed, the log ends before {next}"
+        )));
     }
     Ok(store)
 }
@@ -284,16 +290,22 @@ fn read_hard_state(
     let Some(bytes) = space.get(storage, HARD_STATE)? else {
         return Ok(HardState::default());
     };
-    let read = || -> Result<HardState, WireError> {
-        let mut reader = Reader::new(&bytes);
-        let (term, vote, commit) = (reader.varint()?, reader.varint()?, reader.varint()?);
-        reader.finish()?;
-        Ok(HardState {
-            term,
-            vote,
-            commit: commit.max(snapshot),
-            ..HardState::default()
-        })
-    };
-    read().map_err(|error| OpenError::Damaged(format!("hard state: {error}")))
+    let read = decode_hard_state(&bytes)
+        .map_err(|error| OpenError::Damaged(format!("hard state: {error}")))?;
+    Ok(HardState {
+        commit: read.commit.max(snapshot),
+        ..read
+    })
+}
+
+pub(super) fn decode_hard_state(bytes: &[u8]) -> Result<HardState, WireError> {
+    let mut reader = Reader::new(bytes);
+    let (term, vote, commit) = (reader.varint()?, reader.varint()?, reader.varint()?);
+    reader.finish()?;
+    Ok(HardState {
+        term,
+        vote,
+        commit,
+        ..HardState::default()
+    })
 }

@@ -119,6 +119,13 @@ impl Stored {
     }
 }
 
+/// Any bytes at all as what is stored of a snapshot.
+pub(super) fn decode_any(bytes: &[u8]) {
+    if let Ok(stored) = Stored::decode(bytes) {
+        assert_eq!(stored.encode(), bytes, "one snapshot, one spelling");
+    }
+}
+
 /// The snapshots of one group: the newest one, and those on their way.
 #[derive(Debug)]
 pub(super) struct Snapshots<S: StateMachine> {

@@ -258,6 +258,8 @@ pub fn decode_any(bytes: &[u8]) {
         }
     }
     let _ = segment::Header::decode(bytes);
+    checkpoint::decode_any(bytes);
+    manifest::decode_any(bytes);
     let _ = frame::find(bytes, 1, 0);
     let _ = frame::synced_according_to(bytes, 1, 0);
 }

@@ -65,6 +65,8 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 pub use self::config::{MeshConfig, MeshLimits, MeshTimes};
+#[doc(hidden)]
+pub use self::credentials::decode_any_certificate;
 pub use self::credentials::{CertificateError, Credentials, CredentialsError};
 pub use self::event::{DisconnectReason, DropReason, MeshEvent, RejectReason, Side};
 use self::shared::Shared;

@@ -258,7 +258,8 @@ impl AcquireOptions {
         self
     }
 
-    /// Shares the hold, and the token, when this session holds the lock already. It is free when every guard is gone.
+    /// Shares the hold, and the token, when this session holds the lock already: it is free when every guard is gone. Also
+    /// renews the session's lease, which covers all its guards.
     #[must_use]
     pub const fn reentrant(mut self) -> Self {
         self.reentry = Reentry::Join;

@@ -339,7 +339,7 @@ impl ClientProtocol {
                 outcome: Ok(()),
             }),
             Purpose::Acquire { session, claim } => {
-                self.acquired(now, session, claim, reply, fx);
+                self.acquired((now, sent), session, claim, reply, fx);
             }
             Purpose::Cancel { session, numbers } => {
                 if let Some(session) = self.sessions.get_mut(&session) {
@@ -377,9 +377,20 @@ impl ClientProtocol {
         !lost
     }
 
-    fn acquired(&mut self, now: Instant, session: u64, claim: u64, reply: Reply, fx: Fx<'_, '_>) {
+    fn acquired(
+        &mut self,
+        (now, sent): (Instant, Instant),
+        session: u64,
+        claim: u64,
+        reply: Reply,
+        fx: Fx<'_, '_>,
+    ) {
         if !self.check_alive(session, reply, fx) {
             return;
+        }
+        let renews = self.claims.get(&claim).is_some_and(|claim| claim.renews);
+        if renews && matches!(reply, Reply::Granted(_) | Reply::Queued { .. }) {
+            self.renewed_by_the_way(now, session, sent, fx);
         }
         let (Some(state), Some(waiting)) =
             (self.sessions.get_mut(&session), self.claims.get_mut(&claim))

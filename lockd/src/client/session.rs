@@ -44,6 +44,8 @@ pub(super) struct SessionState {
 pub(super) struct Claim {
     pub(super) session: u64,
     pub(super) number: u64,
+    /// Whether its acquire also renews the session.
+    pub(super) renews: bool,
     pub(super) stage: Stage,
 }
 
@@ -133,16 +135,26 @@ impl ClientProtocol {
         }
     }
 
-    /// A lease asked for at `sent` was given.
+    /// A lease asked for at `sent` was given; the next renewal is due after a third of it.
     fn extend(&mut self, id: u64, sent: Instant, fx: Fx<'_, '_>) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.renew_at = Some(sent);
+        }
+        self.extend_early(id, sent, fx);
+    }
+
+    /// As [`extend`](Self::extend), between renewals: one that is on its way stays the one to follow.
+    fn extend_early(&mut self, id: u64, sent: Instant, fx: Fx<'_, '_>) {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
         session.valid_until = session.valid_until.max(sent + reliable(session.ttl));
-        let (until, renew_at) = (session.valid_until, sent + session.ttl / 3);
-        session.renew_at = Some(renew_at);
+        let until = session.valid_until;
         self.alarms.insert((until, id));
-        self.alarms.insert((renew_at, id));
+        if let Some(renew_at) = &mut session.renew_at {
+            *renew_at = (*renew_at).max(sent + session.ttl / 3);
+            self.alarms.insert((*renew_at, id));
+        }
         fx.emit(ClientEvent::Valid { session: id, until });
     }
 
@@ -163,6 +175,20 @@ impl ClientProtocol {
             Reply::Renewed => self.extend(id, sent, fx),
             Reply::Refused(Refusal::SessionLost) => self.lose(id, fx),
             _ => {}
+        }
+    }
+
+    /// An acquire has renewed the session: executed once, and not before its first attempt was sent.
+    pub(super) fn renewed_by_the_way(
+        &mut self,
+        now: Instant,
+        id: u64,
+        sent: Instant,
+        fx: Fx<'_, '_>,
+    ) {
+        let lives = |session: &SessionState| session.valid_until > now;
+        if self.sessions.get(&id).is_some_and(lives) {
+            self.extend_early(id, sent, fx);
         }
     }
 
@@ -209,6 +235,7 @@ impl ClientProtocol {
         let asked = Claim {
             session: id,
             number: sequence.number,
+            renews: reentry == Reentry::Join,
             stage: Stage::Asking { call },
         };
         self.claims.insert(claim, asked);

@@ -109,6 +109,37 @@ fn a_holder_that_sleeps_knows_of_its_loss_before_another_holds() {
     assert!(taken.token() > guard.token());
 }
 
+/// Renewed by acquiring again, and by nothing behind it: what the client then counts on is what the table grants.
+#[test]
+fn acquiring_again_renews_the_session_if_asked_to() {
+    let mut cluster = Cluster::new(1, 0);
+    let [client, other] = [101, 102].map(|number| cluster.client(peer(number), number));
+    let (session, other) = (
+        open(&mut cluster, &client, 30),
+        open(&mut cluster, &other, 30),
+    );
+    let lock = path("a");
+    let guard = cluster.run(session.acquire(&lock)).unwrap();
+    cluster.pass(Duration::from_secs(8));
+    let before = session.valid_for();
+    let again = AcquireOptions::new().reentrant();
+    let again = cluster.run(session.acquire_with(&lock, again)).unwrap();
+    assert_eq!(again.token(), guard.token());
+    assert!(session.valid_for() > before + Duration::from_secs(7));
+    let seen = cluster.run(client.inspect(&lock)).unwrap().unwrap();
+    assert!(seen.remaining_ms > 29_000 && seen.holds == 2, "{seen:?}");
+
+    cluster.paused.insert(peer(101));
+    let mut waiting = Box::pin(other.acquire(&lock));
+    let mut valid = 0;
+    while cluster.poll(&mut waiting).is_pending() {
+        valid += u64::from(guard.state() != GuardState::Lost);
+        cluster.pass(Duration::from_millis(100));
+    }
+    assert_eq!(guard.state(), GuardState::Lost);
+    assert!(valid > 280, "{valid} tenths of a second");
+}
+
 #[test]
 fn a_lock_outlives_its_leader_and_its_lease_is_not_begun_anew() {
     let mut cluster = Cluster::new(3, 0);

@@ -83,7 +83,11 @@ impl LockTable {
                 contention,
                 reentry,
             }) => self.once(peer, session, sequence, work, |table, _| {
-                table.acquire(session, sequence.number, path, contention, reentry)
+                let reply = table.acquire(session, sequence.number, path, contention, reentry)?;
+                if reentry == Reentry::Join {
+                    table.restart_lease(session);
+                }
+                Ok(reply)
             }),
             Ok(Request::Cancel {
                 session,
@@ -176,9 +180,16 @@ impl LockTable {
     }
 
     fn renew(&mut self, peer: PeerId, id: SessionId) -> Result<Reply, Refusal> {
-        let ttl_ms = self.alive(peer, id)?.ttl_ms;
-        self.expire_at(id, self.time.saturating_add(ttl_ms));
+        self.alive(peer, id)?;
+        self.restart_lease(id);
         Ok(Reply::Renewed)
+    }
+
+    fn restart_lease(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get(&id) {
+            let ttl_ms = session.ttl_ms;
+            self.expire_at(id, self.time.saturating_add(ttl_ms));
+        }
     }
 
     fn close(

@@ -117,7 +117,13 @@ impl Model {
                 contention,
                 reentry,
             } => self.once(peer, session, sequence, |model| {
-                model.acquire(session, sequence.number, path, contention, reentry)
+                let reply = model.acquire(session, sequence.number, path, contention, reentry)?;
+                if reentry == Reentry::Join {
+                    let time = model.time;
+                    let owner = model.sessions.get_mut(&session).unwrap();
+                    owner.expiry = time + owner.ttl_ms;
+                }
+                Ok(reply)
             }),
             Request::Cancel {
                 session,

@@ -32,6 +32,17 @@ fn acquire(of: u64, number: u64, path: &str) -> Request {
     }
 }
 
+/// As [`acquire`], and shares the hold if the session has it already.
+fn join(of: u64, number: u64, path: &str) -> Request {
+    Request::Acquire {
+        session: session(of),
+        sequence: sequence(number),
+        path: path.parse().unwrap(),
+        contention: Contention::Wait,
+        reentry: Reentry::Join,
+    }
+}
+
 const fn release(of: u64, number: u64, claim: u64, token: Token) -> Request {
     Request::Release {
         session: session(of),
@@ -218,29 +229,25 @@ fn many_claims_of_ended_sessions_go_over_several_entries_and_are_granted_to_nobo
 #[test]
 fn reentry_shares_the_hold_until_the_last_release() {
     let mut table = with_sessions(1);
-    let join = |number| match acquire(1, number, "a") {
-        Request::Acquire {
-            session,
-            sequence,
-            path,
-            contention,
-            ..
-        } => Request::Acquire {
-            session,
-            sequence,
-            path,
-            contention,
-            reentry: Reentry::Join,
-        },
-        other => other,
-    };
-    let held = run(&mut table, 0, &[join(1), join(2)]);
+    let held = run(&mut table, 0, &[join(1, 1, "a"), join(1, 2, "a")]);
     let token = granted(&held.replies[0]);
     assert_eq!(granted(&held.replies[1]), token);
     run(&mut table, 0, &[release(1, 3, 1, token)]);
     assert_eq!(table.state.locks.len(), 1);
     run(&mut table, 0, &[release(1, 4, 2, token)]);
     assert!(table.state.locks.is_empty());
+}
+
+#[test]
+fn acquiring_again_starts_the_lease_anew_once_and_only_if_asked_to() {
+    let mut table = with_sessions(1);
+    let plain = run(&mut table, 9_000, &[acquire(1, 1, "a")]);
+    assert_eq!(plain.next_expiry_ms, Some(TTL_MS));
+    let joined = run(&mut table, 18_000, &[join(1, 2, "a")]);
+    assert_eq!(joined.next_expiry_ms, Some(18_000 + TTL_MS));
+    let retried = run(&mut table, 27_000, &[join(1, 2, "a")]);
+    assert_eq!(retried.replies, joined.replies);
+    assert_eq!(retried.next_expiry_ms, Some(18_000 + TTL_MS));
 }
 
 #[test]

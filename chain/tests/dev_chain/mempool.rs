@@ -1,0 +1,247 @@
+//! Nonces, replacements and what is refused.
+
+use peaberry_chain::BlockAt;
+use peaberry_chain::ChainError;
+use peaberry_chain::ChainId;
+use peaberry_chain::dev::{DevOptions, Mining, Rejection};
+use peaberry_chain::evm::{EvmRpc, Fees, Transaction};
+use peaberry_chain::primitives::U256;
+
+use super::{GWEI, World, now};
+
+fn fees(fee_max: u128, tip_max: u128) -> Fees {
+    Fees::Eip1559 { fee_max, tip_max }
+}
+
+/// What lies behind a gap waits until the gap is filled, and then goes into one block in order.
+#[test]
+fn a_gap_holds_back_what_lies_behind() {
+    let world = World::new();
+    let send = |nonce| {
+        world
+            .chain
+            .submit(world.sign(0, &world.payment(nonce)).raw())
+            .unwrap()
+    };
+    let [second, third] = [1, 2].map(send);
+    assert!(world.chain.mine().number == 1 && world.chain.transactions(1).is_empty());
+    let from = world.address(0);
+    assert_eq!(now(world.chain.nonce(from, BlockAt::Pending)).unwrap(), 0);
+
+    let first = send(0);
+    assert_eq!(now(world.chain.nonce(from, BlockAt::Pending)).unwrap(), 3);
+    world.chain.mine();
+    assert_eq!(world.chain.transactions(2), [first, second, third]);
+    assert_eq!(now(world.chain.nonce(from, BlockAt::Latest)).unwrap(), 3);
+}
+
+/// geth's rule: both fees a tenth higher, one of them is not enough.
+#[test]
+fn a_replacement_pays_a_tenth_more_of_both_fees() {
+    let world = World::new();
+    let offer = |fee_max, tip_max| {
+        let transaction = Transaction {
+            fees: fees(fee_max, tip_max),
+            ..world.payment(0)
+        };
+        world.chain.submit(world.sign(0, &transaction).raw())
+    };
+    let held = offer(10 * GWEI, GWEI).unwrap();
+    for (fee_max, tip_max) in [
+        (11 * GWEI, GWEI),
+        (10 * GWEI, 2 * GWEI),
+        (11 * GWEI - 1, 11 * GWEI / 10),
+        (11 * GWEI, 11 * GWEI / 10 - 1),
+    ] {
+        assert_eq!(
+            offer(fee_max, tip_max),
+            Err(Rejection::ReplacementUnderpriced)
+        );
+    }
+    let new = offer(11 * GWEI, 11 * GWEI / 10).unwrap();
+    assert_ne!(new, held);
+    assert_eq!(world.chain.waiting(), [new]);
+    world.chain.mine();
+    assert_eq!(world.chain.transactions(1), [new]);
+}
+
+#[test]
+fn the_best_paying_sender_comes_first_and_each_in_the_order_of_nonces() {
+    let world = World::new();
+    let mut sent = Vec::new();
+    for (key, nonce, tip) in [(0, 0, 1), (0, 1, 9), (1, 0, 5), (1, 1, 2)] {
+        let transaction = Transaction {
+            fees: fees(20 * GWEI, tip * GWEI),
+            ..world.payment(nonce)
+        };
+        sent.push(
+            world
+                .chain
+                .submit(world.sign(key, &transaction).raw())
+                .unwrap(),
+        );
+    }
+    world.chain.mine();
+    let order = [2, 3, 0, 1].map(|place| *sent.get::<usize>(place).unwrap());
+    assert_eq!(world.chain.transactions(1), order);
+}
+
+/// What cannot pay the base fee waits; it is no reason to hold back others.
+#[test]
+fn who_cannot_pay_the_base_fee_waits_until_it_falls() {
+    let world = World::with(|options| DevOptions {
+        base_fee: 100 * GWEI as u64,
+        ..options
+    });
+    let poor = Transaction {
+        fees: fees(80 * GWEI, GWEI),
+        ..world.payment(0)
+    };
+    let poor = world.chain.submit(world.sign(0, &poor).raw()).unwrap();
+    world.chain.mine();
+    assert!(world.chain.transactions(1).is_empty());
+    // An eighth less with each empty block.
+    world.chain.mine();
+    assert_eq!(world.chain.transactions(2), [poor]);
+}
+
+#[test]
+fn what_no_node_takes_is_refused_and_changes_nothing() {
+    let world = World::new();
+    let refuse = |transaction: Transaction| {
+        let refused = world.chain.submit(world.sign(0, &transaction).raw());
+        assert!(world.chain.waiting().is_empty());
+        refused.unwrap_err()
+    };
+    let plain = || world.payment(0);
+    assert_eq!(
+        refuse(Transaction {
+            chain: ChainId::ETHEREUM,
+            ..plain()
+        }),
+        Rejection::WrongChain {
+            have: 1,
+            want: 31_337
+        }
+    );
+    assert_eq!(
+        refuse(Transaction {
+            gas_limit: 20_999,
+            ..plain()
+        })
+        .to_string(),
+        "intrinsic gas too low: gas 20999, minimum needed 21000"
+    );
+    assert_eq!(
+        refuse(Transaction {
+            fees: fees(GWEI, 0),
+            ..plain()
+        })
+        .to_string(),
+        "transaction underpriced: gas tip cap 0, minimum needed 1"
+    );
+    assert_eq!(
+        refuse(Transaction {
+            gas_limit: 30_000_001,
+            ..plain()
+        }),
+        Rejection::OverBlockGas
+    );
+    assert_eq!(
+        refuse(Transaction {
+            gas_limit: (1 << 24) + 1,
+            ..plain()
+        }),
+        Rejection::OverTransactionGas {
+            cap: 1 << 24,
+            gas: (1 << 24) + 1
+        }
+    );
+    assert!(matches!(
+        refuse(Transaction {
+            value: U256::MAX,
+            ..plain()
+        }),
+        Rejection::InsufficientFunds { .. }
+    ));
+    assert!(matches!(
+        refuse(Transaction {
+            to: None,
+            data: vec![0; 49_153].into(),
+            gas_limit: 9_000_000,
+            ..plain()
+        }),
+        Rejection::InitCodeTooLarge { .. }
+    ));
+    let raw = world.sign(0, &plain());
+    assert!(matches!(
+        world.chain.submit(&raw.raw()[1..]),
+        Err(Rejection::Malformed(_))
+    ));
+    assert!(matches!(
+        world.chain.submit(&[]),
+        Err(Rejection::Malformed(_))
+    ));
+    let trailing = [&raw.raw()[..], &[0]].concat();
+    assert!(matches!(
+        world.chain.submit(&trailing),
+        Err(Rejection::Malformed(_))
+    ));
+}
+
+/// All that waits of one account must be paid together.
+#[test]
+fn what_waits_is_counted_against_the_balance() {
+    let world = World::new();
+    let most = Transaction {
+        value: world.chain.balance(world.address(0)) / U256::from(2),
+        ..world.payment(0)
+    };
+    world.chain.submit(world.sign(0, &most).raw()).unwrap();
+    let again = Transaction { nonce: 1, ..most };
+    let refused = world.chain.submit(world.sign(0, &again).raw());
+    assert!(matches!(refused, Err(Rejection::InsufficientFunds { .. })));
+}
+
+/// Through the client's eyes: known bytes are a success, used nonces are an open question.
+#[test]
+fn the_client_reads_refusals_as_any_nodes() {
+    let world = World::new();
+    let signed = world.sign(0, &world.payment(0));
+    for _ in 0..2 {
+        assert_eq!(
+            now(world.chain.broadcast(signed.raw())).unwrap(),
+            signed.hash()
+        );
+    }
+    let rival = Transaction {
+        value: U256::from(2),
+        ..world.payment(0)
+    };
+    let rival = world.sign(0, &rival);
+    let refused = now(world.chain.broadcast(rival.raw())).unwrap_err();
+    assert!(matches!(refused, ChainError::ReplacementUnderpriced));
+    world.chain.mine();
+    let late = now(world.chain.broadcast(rival.raw())).unwrap_err();
+    assert!(matches!(late, ChainError::NonceTooLow { .. }) && late.may_have_been_sent());
+}
+
+#[test]
+fn each_transaction_makes_its_block_where_that_is_the_custom() {
+    let world = World::with(|options| DevOptions {
+        mining: Mining::EachTransaction,
+        ..options
+    });
+    for nonce in 0..3 {
+        world
+            .chain
+            .submit(world.sign(0, &world.payment(nonce)).raw())
+            .unwrap();
+    }
+    assert_eq!(world.chain.head().number, 3);
+    world
+        .chain
+        .submit(world.sign(0, &world.payment(9)).raw())
+        .unwrap();
+    assert_eq!(world.chain.head().number, 3);
+}

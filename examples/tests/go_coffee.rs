@@ -1,0 +1,70 @@
+//! The flagship from outside: what scripts read of it, on mornings of any length, and what it says of bad files.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// Runs the program that cargo has built beside this test.
+fn go_coffee(arguments: &[&str]) -> Output {
+    let own = std::env::current_exe().unwrap();
+    let program = own.ancestors().nth(2).unwrap().join("examples/go_coffee");
+    let output = Command::new(program).args(arguments).output();
+    output.expect("`cargo test` without `--test` builds the examples first")
+}
+
+fn report(output: &Output) -> Value {
+    assert!(output.status.success(), "{output:?}");
+    serde_json::from_slice(&output.stdout).expect("one JSON object and nothing else")
+}
+
+/// With one order, or as many as baristas, all may be served before or while the leader dies.
+#[test]
+fn the_shortest_morning_goes_through_the_same_trouble() {
+    for count in [1, 2, 8] {
+        let count = count.to_string();
+        let report = report(&go_coffee(&["--count", &count, "--seed", "5", "--json"]));
+        assert_eq!(report["seed"], 5);
+        for field in ["orders", "completed", "brewed_exactly_once"] {
+            assert_eq!(report[field].to_string(), count, "{field} of {report}");
+        }
+        assert_eq!(report["violations"], Value::Array(Vec::new()));
+        assert!(report["failover_ms"].as_u64() > Some(0), "{report}");
+        assert!(report["elapsed_s"].as_f64() > Some(0.0), "{report}");
+    }
+}
+
+fn refusal_of(orders: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("orders.csv");
+    std::fs::write(&file, orders).unwrap();
+    let output = go_coffee(&["--json", "--orders", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(output.stdout.is_empty(), "nothing was brewed: {output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn a_malformed_order_is_named_by_line_and_column_and_nothing_is_brewed() {
+    let header = "date,datetime,cash_type,card,money,coffee_name\n";
+    let good = "2024-03-01,2024-03-01 10:15:50.520,card,ANON-0000-0000-0001,38.70,Latte\n";
+    let bad = good.replace("38.70", "38.7O");
+    let said = refusal_of(&[header, good, &bad].concat());
+    assert!(said.contains("line 3, money"), "{said}");
+
+    let said = refusal_of("when,what\n");
+    assert!(said.contains("coffee_name"), "{said}");
+    assert!(refusal_of(header).contains("no orders"));
+}
+
+#[test]
+fn a_missing_file_is_named_with_the_systems_reason() {
+    let output = go_coffee(&["--orders", "no/such/file.csv"]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
+    let reason = std::fs::metadata(Path::new("no/such/file.csv")).unwrap_err();
+    assert!(
+        said.contains("no/such/file.csv") && said.contains(&reason.to_string()),
+        "{said}"
+    );
+}
