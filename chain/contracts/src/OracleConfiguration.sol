@@ -42,7 +42,7 @@ abstract contract OracleConfiguration is Roles, Eip712 {
     uint256 internal constant FEEDS_MAX = 64;
     uint256 private constant MEMBERS_MAX = 64;
     /// The ages that a stored answer has room for.
-    uint256 private constant AGE_MAX = (1 << 23) - 1;
+    uint256 private constant AGE_MAX = (1 << 22) - 1;
 
     struct FeedParameters {
         /// What for what: "BTC/USD". A feed keeps its number, its description and its decimals for ever.
@@ -71,12 +71,14 @@ abstract contract OracleConfiguration is Roles, Eip712 {
     /// Where the configuration lies (160 bits), its length (24), and which one it is (32).
     uint256 private place;
     string[] private descriptions;
+    /// No digest comes twice: a report signed under an earlier configuration would count again.
+    mapping(bytes32 digest => bool) private isUsed;
 
     event Configured(uint32 indexed generation, bytes32 indexed digest, address blob);
 
     error NotConfigured();
-    error WrongGeneration(uint32 generation, uint32 next);
     error ZeroDigest();
+    error DigestUsed(bytes32 digest);
     error WrongThreshold(uint256 threshold, uint256 members);
     error WrongKeys(uint256 bytes_);
     error WrongKey(uint256 member);
@@ -113,13 +115,13 @@ abstract contract OracleConfiguration is Roles, Eip712 {
     }
 
     /// What a feed prices.
-    function description(uint256 feed) public view returns (string memory) {
+    function descriptionOf(uint256 feed) public view returns (string memory) {
         if (feed >= descriptions.length) revert WrongFeed(feed);
         return descriptions[feed];
     }
 
     /// A feed's decimals.
-    function decimals(uint256 feed) public view returns (uint8) {
+    function decimalsOf(uint256 feed) public view returns (uint8) {
         uint256 blob = load();
         if (feed >= descriptions.length) revert WrongFeed(feed);
         return uint8(feedRecord(blob, feed) >> 248);
@@ -151,6 +153,8 @@ abstract contract OracleConfiguration is Roles, Eip712 {
         uint256 before = descriptions.length;
         checkMembers(next);
         if (next.digest == 0) revert ZeroDigest();
+        if (isUsed[next.digest]) revert DigestUsed(next.digest);
+        isUsed[next.digest] = true;
         if (next.reportAgeMax == 0 || next.reportAgeMax > AGE_MAX) revert WrongAge(next.reportAgeMax);
         if (next.feeds.length < before || next.feeds.length == 0 || next.feeds.length > FEEDS_MAX) {
             revert WrongFeedCount(next.feeds.length, before);
@@ -177,8 +181,8 @@ abstract contract OracleConfiguration is Roles, Eip712 {
     /// Zero of anything, and whoever counts twice, is refused.
     function checkMembers(Configuration calldata next) private view {
         uint256 members = next.members;
-        uint256 faulty = (members - (members == 0 ? 0 : 1)) / 3;
-        if (members == 0 || members > MEMBERS_MAX || members != 3 * faulty + 1 || next.threshold != faulty + 1) {
+        uint256 faulty = members / 3;
+        if (members > MEMBERS_MAX || members != 3 * faulty + 1 || next.threshold != faulty + 1) {
             revert WrongThreshold(next.threshold, members);
         }
         if (next.scheme == Scheme.EcdsaQuorum) {
@@ -201,7 +205,7 @@ abstract contract OracleConfiguration is Roles, Eip712 {
         if (!isSane || bytes(feed.description).length == 0) revert WrongFeed(number);
         if (number < before) {
             bool isSame = keccak256(bytes(feed.description)) == keccak256(bytes(descriptions[number]))
-                && feed.decimals == decimals(number);
+                && feed.decimals == decimalsOf(number);
             if (!isSame) revert WrongFeed(number);
         } else {
             descriptions.push(feed.description);

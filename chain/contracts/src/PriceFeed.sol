@@ -14,7 +14,7 @@ contract PriceFeed {
         oracle = oracle_;
         feed = feed_;
         // Reverts unless there is such a feed.
-        oracle_.decimals(feed_);
+        oracle_.decimalsOf(feed_);
     }
 
     function latestRoundData() external view returns (uint80, int256, uint256, uint256, uint80) {
@@ -26,11 +26,11 @@ contract PriceFeed {
     }
 
     function decimals() external view returns (uint8) {
-        return oracle.decimals(feed);
+        return oracle.decimalsOf(feed);
     }
 
     function description() external view returns (string memory) {
-        return oracle.description(feed);
+        return oracle.descriptionOf(feed);
     }
 
     function version() external view returns (uint256) {

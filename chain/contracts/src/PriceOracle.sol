@@ -27,17 +27,25 @@ contract PriceOracle is OracleConfiguration {
     uint256 public immutable historyLength;
 
     /// From the top: answer 104 bits (signed), epoch 32, round 32, count 32, stored at 32 (seconds), observed so many
-    /// seconds before 23, halted 1.
+    /// seconds before 22, and whether the breaker lets anything pass 1, and nothing 1.
     uint256[FEEDS_MAX] private latest;
     mapping(uint256 place => uint256 answer) private history;
+
+    uint256 private constant HALTED = 1;
+    uint256 private constant DISARMED = 2;
 
     /// A report was taken; `sequence` is the epoch times 2^32 plus the round, `observations` the hash of what it is
     /// made of. The answers stand in the call's data.
     event Transmitted(uint64 sequence, bytes32 observations);
+    /// The feed keeps its last answer, and takes none until it is reset.
     event FeedHalted(uint256 indexed feed, int256 last, int256 refused);
     event FeedReset(uint256 indexed feed);
+    /// The rest of its report was taken.
+    event AnswerOutOfBounds(uint256 indexed feed, int256 answer);
 
     error RoundZero();
+    error NoAnswers();
+    error MalformedAnswer(uint256 index);
     error StaleReport(uint32 epoch, uint32 round);
     error ReportTooOld(uint64 observedAt);
     error ReportFromTheFuture(uint64 observedAt);
@@ -52,9 +60,9 @@ contract PriceOracle is OracleConfiguration {
         historyLength = historyLength_ < 2 ? 0 : historyLength_;
     }
 
-    /// Takes a signed report. Feeds that already have an answer of this round or a later one, and halted ones, are
-    /// passed over; a report that is new to none is refused. Each of `answers` is a word: feed 16 bits, how it was
-    /// aggregated 8, zeros 104, value 128.
+    /// Takes a signed report. Feeds that already have an answer of this round or a later one, halted ones, and answers
+    /// out of bounds are passed over; a report of which nothing is left is refused, with the reason of its first answer.
+    /// Each of `answers` is a word: feed 16 bits, how it was aggregated 8 (1 to 3), zeros 104, value 128. Feeds ascend.
     function transmit(
         uint32 epoch,
         uint32 round,
@@ -70,11 +78,19 @@ contract PriceOracle is OracleConfiguration {
         uint256 times = timesOf(blob, observedAt);
         bool isNew;
         unchecked {
+            uint256 feedMin = 0;
             for (uint256 index = 0; index < answers.length; index++) {
-                if (take(blob, uint256(answers[index]), sequence, times)) isNew = true;
+                uint256 word = uint256(answers[index]);
+                if (word >> 240 < feedMin || (word >> 128) << 152 != 0 || uint8(word >> 232) - 1 > 2) {
+                    revert MalformedAnswer(index);
+                }
+                feedMin = (word >> 240) + 1;
+                if (take(blob, word, sequence, times)) isNew = true;
             }
+            // They ascend, so the last one speaks for all; what was written for it is undone.
+            if (feedMin > uint8(headerOf(blob) >> 224)) revert UnknownFeed(feedMin - 1);
         }
-        if (!isNew) revert StaleReport(epoch, round);
+        if (!isNew) refuse(blob, answers, sequence);
         emit Transmitted(uint64(sequence), observations);
     }
 
@@ -97,7 +113,7 @@ contract PriceOracle is OracleConfiguration {
     /// Whether a feed's breaker has tripped: it keeps its last answer and takes no new ones.
     function isHalted(uint256 feed) external view returns (bool) {
         if (feed >= feedCount()) revert UnknownFeed(feed);
-        return latest[feed] & 1 == 1;
+        return latest[feed] & HALTED != 0;
     }
 
     /// The epoch and round of the last answer that a feed took; zeros before the first of a configuration.
@@ -110,7 +126,7 @@ contract PriceOracle is OracleConfiguration {
     /// that moves money should ask.
     function freshAnswer(uint256 feed, uint256 ageMax) external view returns (int256) {
         uint256 stored = newest(feed);
-        if (stored & 1 == 1) revert Halted(feed);
+        if (stored & HALTED != 0) revert Halted(feed);
         (, int256 answer, uint256 observedAt,,) = unpack(stored);
         if (block.timestamp > observedAt + ageMax) revert Stale(feed, observedAt);
         return answer;
@@ -131,11 +147,11 @@ contract PriceOracle is OracleConfiguration {
     }
 
     function decimals() external view returns (uint8) {
-        return decimals(0);
+        return decimalsOf(0);
     }
 
     function description() external view returns (string memory) {
-        return description(0);
+        return descriptionOf(0);
     }
 
     /// The same for any feed.
@@ -162,54 +178,78 @@ contract PriceOracle is OracleConfiguration {
         }
     }
 
-    /// Takes one answer, or passes it over.
+    /// Takes one answer, or passes it over. Whether there is such a feed, the caller checks afterwards.
     function take(uint256 blob, uint256 word, uint256 sequence, uint256 times) private returns (bool) {
         unchecked {
             uint256 feed = word >> 240;
-            if (feed >= uint8(headerOf(blob) >> 224)) revert UnknownFeed(feed);
-            uint256 before = latest[feed];
-            if (before & 1 == 1 || sequence <= uint64(before >> 88)) return false;
-            int256 answer = int128(uint128(word));
-            int256 last = int256(before) >> 152;
-            uint256 record = feedRecord(blob, feed);
-            if (answer < int256(uint256(uint128(record >> 88))) || answer > greatest(blob, feed)) {
-                revert OutOfBounds(feed, answer);
+            uint256 before;
+            uint256 least;
+            uint256 most;
+            assembly ("memory-safe") {
+                before := sload(add(latest.slot, feed))
+                let record := add(add(blob, FEEDS), mul(feed, FEED_BYTES))
+                least := shr(128, mload(add(record, 5)))
+                most := shr(128, mload(add(record, 21)))
             }
-            uint256 count = uint32(before >> 56);
-            if (count != 0 && trips(last, answer, uint32(record >> 216))) {
-                latest[feed] = before | 1;
-                emit FeedHalted(feed, last, answer);
+            if (before & HALTED != 0 || sequence <= uint64(before >> 88)) return false;
+            // Below zero is above 2^127 here, and so above every bound.
+            uint256 value = uint128(word);
+            if (value < least || value > most) {
+                emit AnswerOutOfBounds(feed, int128(uint128(word)));
+                return false;
+            }
+            if (trips(before, int256(value), uint32(feedRecord(blob, feed) >> 216))) {
+                latest[feed] = before | HALTED;
+                emit FeedHalted(feed, int256(before) >> 152, int256(value));
                 return true;
             }
-            uint256 stored = uint256(answer) << 152 | sequence << 88 | (count + 1) << 56 | times;
-            latest[feed] = stored;
-            if (historyLength != 0) history[placeOf(feed, count + 1)] = stored;
+            uint256 count = uint32(before >> 56) + 1;
+            uint256 stored = value << 152 | sequence << 88 | count << 56 | times;
+            assembly ("memory-safe") {
+                sstore(add(latest.slot, feed), stored)
+            }
+            if (historyLength != 0) history[placeOf(feed, count)] = stored;
             return true;
         }
     }
 
-    /// A breaker of zero never trips; one that was reset lets the next answer through.
-    function trips(int256 last, int256 answer, uint256 breakerBps) private pure returns (bool) {
+    /// Why a report's first answer was passed over.
+    function refuse(uint256 blob, bytes32[] calldata answers, uint256 sequence) private view {
+        if (answers.length == 0) revert NoAnswers();
+        uint256 feed = uint256(answers[0]) >> 240;
+        int256 answer = int128(uint128(uint256(answers[0])));
+        if (latest[feed] & HALTED != 0) revert Halted(feed);
+        if (sequence > uint64(latest[feed] >> 88) && !isWithinBounds(blob, feed, answer)) {
+            revert OutOfBounds(feed, answer);
+        }
+        revert StaleReport(uint32(sequence >> 32), uint32(sequence));
+    }
+
+    /// The least bound is above zero and the greatest below 2^100, so that what lies within fits its 104 bits.
+    function isWithinBounds(uint256 blob, uint256 feed, int256 answer) private pure returns (bool) {
+        return answer >= int256(uint256(uint128(feedRecord(blob, feed) >> 88))) && answer <= greatest(blob, feed);
+    }
+
+    /// The first answer has nothing to be far from. A breaker of zero never trips, and neither does one that was reset.
+    function trips(uint256 before, int256 answer, uint256 breakerBps) private pure returns (bool) {
         unchecked {
+            int256 last = int256(before) >> 152;
+            if (breakerBps == 0 || last == 0 || before & DISARMED != 0) return false;
             // Both are positive and below 2^100.
             uint256 apart = uint256(last > answer ? last - answer : answer - last);
-            return breakerBps != 0 && last != 0 && apart * 10_000 > uint256(last) * breakerBps;
+            return apart * 10_000 > uint256(last) * breakerBps;
         }
     }
 
     function unhalt(uint256 feed) private {
         if (feed >= feedCount()) revert UnknownFeed(feed);
         uint256 before = latest[feed];
-        if (before & 1 == 0) revert NotHalted(feed);
-        if (historyLength == 0) {
-            // The next answer has nothing to be far from.
-            history[feed] = before >> 152;
-        }
-        latest[feed] = before & ~uint256(1);
+        if (before & HALTED == 0) revert NotHalted(feed);
+        latest[feed] = before & ~HALTED | DISARMED;
         emit FeedReset(feed);
     }
 
-    /// When it was stored (32 bits), how long after it was observed (23), and a zero for halted.
+    /// When it was stored (32 bits), how long after it was observed (22), and two zeros for the breaker.
     function timesOf(uint256 blob, uint64 observedAt) private view returns (uint256) {
         unchecked {
             uint256 observed = observedAt / 1000;
@@ -217,7 +257,7 @@ contract PriceOracle is OracleConfiguration {
             if (age > uint24(headerOf(blob) >> 200)) revert ReportTooOld(observedAt);
             // Oracles' clocks may be ahead of the block's.
             if (observed > block.timestamp + uint24(headerOf(blob) >> 200)) revert ReportFromTheFuture(observedAt);
-            return uint256(uint32(block.timestamp)) << 24 | age << 1;
+            return uint256(uint32(block.timestamp)) << 24 | age << 2;
         }
     }
 
@@ -248,7 +288,7 @@ contract PriceOracle is OracleConfiguration {
 
     function greatest(uint256 blob, uint256 feed) private pure returns (int256 answer) {
         assembly ("memory-safe") {
-            answer := shr(128, mload(add(add(blob, 61), mul(feed, 37))))
+            answer := shr(128, mload(add(add(blob, add(FEEDS, 21)), mul(feed, FEED_BYTES))))
         }
     }
 
@@ -275,7 +315,7 @@ contract PriceOracle is OracleConfiguration {
         unchecked {
             uint80 count = uint32(stored >> 56);
             uint256 updatedAt = uint32(stored >> 24);
-            return (count, int256(stored) >> 152, updatedAt - uint256(uint24(stored) >> 1), updatedAt, count);
+            return (count, int256(stored) >> 152, updatedAt - uint256(uint24(stored) >> 2), updatedAt, count);
         }
     }
 }
