@@ -97,6 +97,14 @@ pub enum ApplyError {
         /// Its counter.
         counter: u64,
     },
+    /// An event of a text edits beyond the text that its writer saw. Its replica forges events.
+    #[error("event {counter} of replica {replica} edits beyond the text that it had seen")]
+    OutOfBounds {
+        /// Whose event.
+        replica: ReplicaId,
+        /// Its counter.
+        counter: u64,
+    },
     /// A stamp from the far future; see [`Limits`](crate::Limits).
     #[error(transparent)]
     FarFuture(#[from] FarFutureStamp),

@@ -39,6 +39,7 @@ mod list;
 mod map;
 mod register;
 mod set;
+mod text;
 
 pub mod wire;
 
@@ -65,6 +66,7 @@ pub use replica::ReplicaId;
 pub use replicated::Replicated;
 pub use set::{AddWinsSet, GrowOnlySet, RemoveWinsSet};
 pub use store::{DotFun, DotMap, DotSet, DotStore};
+pub use text::{Cursor, CursorSide, Offset, Text, TextDelta};
 pub use version::VersionVector;
 pub use writer::{Mint, Writer};
 

@@ -2,21 +2,31 @@
 #![deny(missing_docs)]
 
 pub mod anomaly;
+pub mod coffee;
+pub mod collector;
+pub mod courier;
 mod coverage;
+pub mod device;
 mod error;
 pub mod filter;
+pub mod fleet;
 mod identity;
 mod name;
 pub mod ops;
 pub mod order;
 pub mod payload;
+pub mod presence;
 mod ring;
 pub mod rules;
 pub mod sensor;
+#[cfg(feature = "sparkplug")]
+pub mod sparkplug;
 pub mod spool;
 pub mod time;
 pub mod topic;
+pub mod twin;
 pub mod uplink;
+pub mod wheel;
 
 pub use error::EdgeError;
 pub use identity::{BootEpoch, Position, RecordId};

@@ -18,7 +18,7 @@ mod text;
 pub use self::command::{Action, Command, SinkAck};
 pub use self::delivery::Delivery;
 pub(crate) use self::delivery::put_delivery;
-pub use self::health::{Health, Status};
+pub use self::health::{CAPABILITIES_MAX, Health, Status};
 pub use self::notice::{Alert, Gap, GapReason, Level, Notification};
 pub use self::order::{OrderPhase, OrderUpdate};
 pub use self::readings::{COLUMNS_MAX, Column, READINGS_MAX, Readings};

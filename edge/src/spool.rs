@@ -2,7 +2,7 @@
 //!
 //! A [`Spool`] decides and does not act. It writes into a [`Batch`] that its driver commits, so that ten thousand devices of
 //! one store share one sync; it names what to send and is told what became of it; time comes from outside. A
-//! [`Courier`](crate::uplink) is such a driver.
+//! [`Courier`](crate::courier::Courier) is such a driver.
 //!
 //! # Kept
 //!

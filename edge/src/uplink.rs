@@ -5,6 +5,8 @@
 //! [down](UplinkEvent::Down) may have arrived or not: submit it again. The [spool](crate::spool) does.
 
 pub mod memory;
+#[cfg(feature = "mqtt")]
+pub mod mqtt;
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,6 +15,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 pub use self::memory::{MemoryBroker, MemoryUplink};
+#[cfg(feature = "mqtt")]
+pub use self::mqtt::{MqttSettings, MqttUplink, MqttVersion};
 
 /// How hard a broker tries. Exactly-once delivery by the broker is not offered: [identities](crate::RecordId) do it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

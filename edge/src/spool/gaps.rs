@@ -20,8 +20,8 @@ pub(super) struct Gaps {
     staged: Vec<Gap>,
     /// Records of the present commit: they will have been rejected if it fails.
     uncertain: Vec<Gap>,
-    /// A failed commit has left what is not in the store yet.
-    is_unsaved: bool,
+    /// What failed commits have left: not in the store yet.
+    owed: Vec<Gap>,
     is_dirty: bool,
 }
 
@@ -43,7 +43,7 @@ impl Gaps {
             staged: durable.clone(),
             durable,
             uncertain: Vec::new(),
-            is_unsaved: false,
+            owed: Vec::new(),
             is_dirty: false,
         })
     }
@@ -67,9 +67,9 @@ impl Gaps {
         self.save(batch);
     }
 
-    /// What a failed commit has left is written with the next.
+    /// What failed commits have left is written with the next.
     pub(super) fn save(&mut self, batch: &mut Batch) {
-        if self.is_unsaved {
+        if !self.owed.is_empty() {
             self.is_dirty = true;
             for gap in &self.staged {
                 put(&self.space, batch, gap);
@@ -93,30 +93,23 @@ impl Gaps {
         self.uncertain.clear();
         if self.is_dirty {
             self.durable.clone_from(&self.staged);
+            self.owed.clear();
             self.is_dirty = false;
-            self.is_unsaved = false;
         }
     }
 
     /// How many records are lost with the commit.
     pub(super) fn aborted(&mut self) -> u64 {
-        // What an earlier failed commit left must not go with this one.
-        let unsaved = std::mem::take(&mut self.is_unsaved).then(|| self.staged.clone());
+        let mut count = 0;
+        for gap in self.uncertain.drain(..) {
+            count += gap.count;
+            widen(&mut self.owed, gap);
+        }
         self.staged.clone_from(&self.durable);
-        for gap in unsaved.into_iter().flatten() {
-            if gap.reason == GapReason::Rejected {
-                self.staged.retain(|other| key(other) != key(&gap));
-                self.staged.push(gap);
-                self.is_unsaved = true;
-            }
+        for gap in &self.owed {
+            widen(&mut self.staged, *gap);
         }
         self.is_dirty = false;
-        let mut count = 0;
-        for gap in std::mem::take(&mut self.uncertain) {
-            count += gap.count;
-            widen(&mut self.staged, gap);
-            self.is_unsaved = true;
-        }
         count
     }
 }

@@ -8,7 +8,7 @@ use crate::topic::Stream;
 pub enum AckLevel {
     /// The broker's. It says that the broker *has* the record; one that dies loses it. For installations without a collector.
     Broker,
-    /// A sink's, such as the [`Collector`](crate::uplink)'s: the record is durable there.
+    /// A sink's, such as the [`Collector`](crate::collector::Collector)'s: the record is durable there.
     Sink,
 }
 
