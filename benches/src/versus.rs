@@ -152,9 +152,9 @@ pub fn interleave(
 pub enum Effort {
     /// `--test`: one short pair, to see that the bench works. Nothing is written.
     Check,
-    /// `--quick`, or `PEABERRY_BENCH=quick`.
+    /// `--quick`, or `PEABERRY_BENCH=quick`: a shorter run still.
     Quick,
-    /// Neither.
+    /// Neither: what `cargo bench` does, a run of seconds for each measure.
     Normal,
     /// `PEABERRY_BENCH=full`.
     Full,

@@ -2,8 +2,9 @@
 //
 //   node build.mjs            writes artifacts/NAME.json
 //   node build.mjs --check    compares them with what the sources give, and fails if they differ
-//   node build.mjs --comparison FOLDER
-//                             compiles comparison/*.sol, which stand on OpenZeppelin, into FOLDER
+//
+// Beside the contracts: comparison/*.sol, which stand on OpenZeppelin, and mutants/*.json, which are the contracts with a
+// bug planted, for the tests to find.
 
 import { mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -78,7 +79,7 @@ function write(folder, made) {
   mkdirSync(folder, { recursive: true });
   for (const [name, text] of made) {
     writeFileSync(join(folder, `${name}.json`), text);
-    console.log(`${name}: ${(text.match(/"deployedBytecode": "0x([0-9a-f]*)"/)[1].length / 2).toString()} bytes`);
+    console.log(`${folder.split("/").at(-1)}/${name}: ${text.match(/"bytecode": "0x([0-9a-f]*)"/)[1].length / 2} bytes to create it`);
   }
 }
 
@@ -97,14 +98,43 @@ function check(folder, made) {
   console.log(`${expected.length} artefacts are what ${solc.version()} makes of the sources`);
 }
 
-const [option, folder] = process.argv.slice(2);
+// Each replaces one place of one source.
+const mutants = [
+  { name: "CoffeeTokenPaysTwice", of: "CoffeeToken", from: "paid[key] = true;", to: "" },
+  { name: "CoffeeTokenSpendsForAnyone", of: "CoffeeToken", from: "if (msg.sender != from) spendAllowance(from, amount);", to: "" },
+  { name: "CoffeeTokenTakesBothSignatures", of: "Eip712", from: "uint256(s) > HALF_ORDER ? address(0) : ecrecover", to: "ecrecover" },
+  { name: "SupplyChainTakesFromAnyone", of: "SupplyChain", from: "if (held.offeredTo != msg.sender) revert NotOffered(lotId, held.offeredTo);", to: "" },
+  { name: "PaymentProcessorRefundsTwice", of: "PaymentProcessor", from: "made.refunded += amount;", to: "" },
+];
+
+function mutantArtefacts() {
+  const made = new Map();
+  for (const { name, of, from, to } of mutants) {
+    const sources = sourcesIn("src");
+    const path = `src/${of}.sol`;
+    const parts = sources[path].content.split(from);
+    if (parts.length !== 2) throw new Error(`${name}: its place is not there once`);
+    sources[path].content = parts.join(to);
+    const contract = ["CoffeeToken", "SupplyChain", "PaymentProcessor"].find((known) => name.startsWith(known));
+    const text = artefacts(sources).get(contract);
+    const { source, compiler, bytecode } = JSON.parse(text);
+    const artefact = { contractName: name, source, replaces: { in: path, from, to }, compiler, bytecode };
+    made.set(name, `${JSON.stringify(artefact, null, 2)}\n`);
+  }
+  return made;
+}
+
+const folders = [
+  ["artifacts", () => artefacts(sourcesIn("src"))],
+  ["comparison", () => artefacts(sourcesIn("comparison"))],
+  ["mutants", mutantArtefacts],
+];
+const [option] = process.argv.slice(2);
 if (option === undefined) {
-  write(join(here, "artifacts"), artefacts(sourcesIn("src")));
+  folders.forEach(([folder, make]) => write(join(here, folder), make()));
 } else if (option === "--check") {
-  check(join(here, "artifacts"), artefacts(sourcesIn("src")));
-} else if (option === "--comparison" && folder) {
-  write(folder, artefacts(sourcesIn("comparison")));
+  folders.forEach(([folder, make]) => check(join(here, folder), make()));
 } else {
-  console.error("usage: node build.mjs [--check | --comparison FOLDER]");
+  console.error("usage: node build.mjs [--check]");
   process.exit(2);
 }

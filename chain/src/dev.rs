@@ -12,6 +12,7 @@
 
 mod chain;
 mod execution;
+mod json_rpc;
 mod ledger;
 mod node;
 mod offered;
@@ -19,8 +20,13 @@ mod options;
 mod pool;
 mod rejection;
 mod sealed;
+#[cfg(feature = "dev-http")]
+mod server;
 mod state;
 
 pub use chain::DevChain;
+pub use json_rpc::{ANSWER_BYTES_MAX, BATCH_MAX, REQUEST_BYTES_MAX};
 pub use options::{DevOptions, Hardfork, Mining, Undone};
 pub use rejection::Rejection;
+#[cfg(feature = "dev-http")]
+pub use server::DevServer;

@@ -9,6 +9,7 @@ mod json;
 #[cfg(feature = "http")]
 mod json_rpc;
 mod network;
+mod quorum;
 mod receipt;
 mod refusal;
 mod revert;
@@ -16,11 +17,13 @@ mod rpc;
 mod transaction;
 
 pub use client::EvmClient;
+pub(crate) use client::call_of;
 #[cfg(feature = "http")]
 pub use http::HttpTransport;
 #[cfg(feature = "http")]
 pub use json_rpc::{ANSWER_WITHIN, JsonRpc};
 pub use network::{EvmNetwork, FeeModel};
+pub use quorum::{Dissent, QuorumRpc};
 pub use receipt::{FeeHistory, Receipt, SeenTransaction};
 pub use refusal::{Asked, NodeError};
 pub use revert::decode_revert;

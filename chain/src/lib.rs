@@ -5,6 +5,8 @@ mod account;
 mod address;
 mod amount;
 mod asset;
+#[cfg(feature = "bindings")]
+pub mod bindings;
 mod block;
 mod chain_id;
 mod client;
@@ -15,11 +17,13 @@ mod deadline;
 pub mod dev;
 mod error;
 pub mod evm;
+pub mod follow;
 #[cfg(feature = "http")]
 mod http;
 mod intent;
 mod log;
 mod multi;
+pub mod outbox;
 mod signer;
 #[cfg(feature = "solana")]
 pub mod solana;

@@ -41,6 +41,22 @@ impl<'a, E> Effects<'a, E> {
         }
     }
 
+    /// The same turn's effects for a protocol that the present one hosts: it writes into this turn's batch, and its events
+    /// come to these two vectors, for its host to pass on: those of the second only behind the commit.
+    pub const fn nest<'b, F>(
+        &'b mut self,
+        events: &'b mut Vec<F>,
+        events_after_commit: &'b mut Vec<F>,
+    ) -> Effects<'b, F> {
+        Effects::new(
+            self.outbox,
+            events,
+            events_after_commit,
+            self.channel,
+            self.turn,
+        )
+    }
+
     /// Sends `payload` on this protocol's channel, without waiting for the commit: for what depends on no new bytes.
     pub fn send(&mut self, to: PeerId, payload: Bytes) {
         self.outbox.sends.push(Outgoing {

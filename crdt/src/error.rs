@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use crate::document::PathError;
 use crate::{CounterJump, Dot, FarFutureStamp, ReplicaId, Stamp};
 
 /// A write was refused. Neither the state nor the writer changed.
@@ -47,6 +48,9 @@ pub enum WriteError {
         /// The highest stamp seen.
         seen: Stamp,
     },
+    /// The path leads to no place of the document where this edit could be made.
+    #[error(transparent)]
+    Path(#[from] PathError),
     /// There is no such place in the list or text.
     #[error("index {index} lies beyond the length of {len}")]
     OutOfBounds {
@@ -88,6 +92,14 @@ pub enum ApplyError {
     /// One dot with two meanings: two writers have used one replica id. Quarantine it.
     #[error("event {counter} of replica {replica} has two different values; the id was used twice")]
     Conflict {
+        /// Whose event.
+        replica: ReplicaId,
+        /// Its counter.
+        counter: u64,
+    },
+    /// An event of a text edits beyond the text that its writer saw. Its replica forges events.
+    #[error("event {counter} of replica {replica} edits beyond the text that it had seen")]
+    OutOfBounds {
         /// Whose event.
         replica: ReplicaId,
         /// Its counter.

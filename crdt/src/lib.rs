@@ -17,6 +17,7 @@ mod version;
 
 mod causal;
 mod delta;
+pub mod document;
 mod edit;
 mod error;
 mod limits;
@@ -38,6 +39,7 @@ mod list;
 mod map;
 mod register;
 mod set;
+mod text;
 
 pub mod wire;
 
@@ -47,6 +49,7 @@ pub use counter::{
     BoundedCounter, BoundedError, CounterJump, GCounter, PnCounter, ResettableCounter,
 };
 pub use delta::Delta;
+pub use document::Document;
 pub use dot::Dot;
 pub use edit::Edit;
 pub use error::{ApplyError, WriteError};
@@ -63,6 +66,7 @@ pub use replica::ReplicaId;
 pub use replicated::Replicated;
 pub use set::{AddWinsSet, GrowOnlySet, RemoveWinsSet};
 pub use store::{DotFun, DotMap, DotSet, DotStore};
+pub use text::{Cursor, CursorSide, Offset, Text, TextDelta};
 pub use version::VersionVector;
 pub use writer::{Mint, Writer};
 

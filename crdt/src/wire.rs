@@ -47,16 +47,22 @@
 mod budget;
 mod causality;
 mod column;
+#[cfg(feature = "compress")]
+mod container;
 mod decoder;
 mod element;
 mod encoder;
 mod error;
 mod ids;
 mod message;
+#[cfg(feature = "serde")]
+mod serde;
 mod store;
 
 pub use budget::Budget;
 pub use column::RUN_MAX;
+#[cfg(feature = "compress")]
+pub use container::{CONTAINER_MAGIC, compress, decompress};
 pub use decoder::Decoder;
 pub use element::Element;
 pub use encoder::Encoder;

@@ -43,6 +43,11 @@ impl Writer {
 
     /// The next dot, not yet used up.
     pub(crate) fn next(&self, context: &VersionVector) -> Result<Mint, WriteError> {
+        self.next_run(context, 1).map(|dot| Mint { dot })
+    }
+
+    /// The first of the next `count` dots, not yet used up.
+    pub(crate) fn next_run(&self, context: &VersionVector, count: u64) -> Result<Dot, WriteError> {
         let known = context.get(self.replica);
         if known != self.minted {
             return Err(WriteError::NotContinuous {
@@ -51,25 +56,25 @@ impl Writer {
                 minted: self.minted,
             });
         }
-        if self.minted >= self.reserved {
-            return Err(WriteError::ReservationExhausted {
-                replica: self.replica,
-                reserved: self.reserved,
-            });
+        let exhausted = WriteError::ReservationExhausted {
+            replica: self.replica,
+            reserved: self.reserved,
+        };
+        if count > self.remaining() {
+            return Err(exhausted);
         }
-        let dot = self
-            .minted
-            .checked_add(1)
-            .and_then(|counter| Dot::new(self.replica, counter));
-        dot.map(|dot| Mint { dot })
-            .ok_or(WriteError::ReservationExhausted {
-                replica: self.replica,
-                reserved: self.reserved,
-            })
+        let first = self.minted.checked_add(1);
+        first
+            .and_then(|counter| Dot::new(self.replica, counter))
+            .ok_or(exhausted)
     }
 
     pub(crate) fn advance(&mut self) {
-        self.minted += 1;
+        self.advance_by(1);
+    }
+
+    pub(crate) fn advance_by(&mut self, count: u64) {
+        self.minted += count;
     }
 }
 

@@ -1,6 +1,7 @@
 //! The shipped types keep the laws of the public testkit, and a type that breaks one is caught.
 #![cfg(feature = "testkit")]
 
+use peaberry_crdt::document::{Document, Kind, Leaf, Node};
 use peaberry_crdt::testkit::{Dice, check_convergence, check_laws};
 use peaberry_crdt::{
     AddWinsSet, Causal, EnableWinsFlag, Lattice, List, LwwRegister, MvRegister, ObservedRemoveMap,
@@ -119,4 +120,47 @@ fn a_document_of_every_kind_keeps_the_laws() {
 #[test]
 fn a_document_of_every_kind_converges_on_a_bad_network() {
     check_convergence(0..seeds(60), Causal::<Shop>::bottom, edit);
+}
+
+/// Writes to any place of a document, down to four levels: lists in maps in lists, and whatever is in the way.
+fn edit_document(doc: &mut Causal<Document>, writer: &mut Writer, dice: &mut Dice) {
+    let keys = ["a", "b", "list"];
+    let mut place = Vec::from([keys[dice.index(3)].into()]);
+    while place.len() < 4 && !dice.one_in(2) {
+        let length = doc
+            .value()
+            .get(&place)
+            .and_then(Node::list)
+            .map(|list| list.len());
+        place.push(match length {
+            Some(length) if length > 0 => dice.index(length).into(),
+            _ => keys[dice.index(3)].into(),
+        });
+    }
+    let (what, number) = (dice.below(10), i64::from(dice.one_in(2)));
+    let length = doc.value().get(&place).and_then(Node::list);
+    let index = dice.index(length.map_or(0, |list| list.len()) + 1);
+    let written = doc.write(writer, |doc, mint| match what {
+        0..3 => doc.set(mint, &place, number),
+        3 => doc.set(mint, &place, Leaf::Map),
+        4 => doc.set(mint, &place, Leaf::List),
+        5 => doc.add(mint, &place, number - 2),
+        6..8 => doc.insert(mint, &place, index, number),
+        8 => doc.insert(mint, &place, index, Leaf::List),
+        _ => doc.remove(&place),
+    });
+    // What is no map or list is not entered, and that is all.
+    if let Some(node) = doc.value().get(&place).filter(|_| written.is_ok()) {
+        assert!(node.kinds().count() > 0 && node.kind() <= Kind::Scalar);
+    }
+}
+
+#[test]
+fn a_document_of_paths_keeps_the_laws() {
+    check_laws(0..seeds(300), Causal::<Document>::bottom, edit_document);
+}
+
+#[test]
+fn a_document_of_paths_converges_on_a_bad_network() {
+    check_convergence(0..seeds(60), Causal::<Document>::bottom, edit_document);
 }

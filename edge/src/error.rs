@@ -2,6 +2,7 @@
 
 use peaberry_core::StorageError;
 use peaberry_core::wire::WireError;
+use peaberry_crdt::ApplyError;
 
 /// Why the edge could not do as told. Unless a variant says otherwise, nothing changed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -68,6 +69,21 @@ pub enum EdgeError {
         value: f64,
         /// Its range.
         reason: &'static str,
+    },
+    /// A message to a twin is refused for what it claims: a stamp from the far future, or an event with two meanings.
+    #[error("a twin's message is refused")]
+    Twin {
+        /// What it claims, and who claims it.
+        #[source]
+        source: ApplyError,
+    },
+    /// The spool is full, and nothing gives way to the record: it is not kept. That is told in a gap record.
+    #[error("the spool of {bytes_max} bytes is full: a record of stream {stream} was rejected")]
+    SpoolFull {
+        /// The record's stream.
+        stream: &'static str,
+        /// The spool's size.
+        bytes_max: u64,
     },
     /// The store failed. What it says about its state holds.
     #[error("could not {doing}")]

@@ -45,26 +45,49 @@ impl BootEpoch {
     /// [`EdgeError::Storage`] if the store failed: whether the epoch was taken is unknown, and it must not be used.
     /// [`EdgeError::Stored`] if what is there is no epoch.
     pub fn begin(storage: &dyn Storage, space: &Subspace) -> Result<Self, EdgeError> {
-        let doing = "take the next boot epoch";
-        let fail = |source| EdgeError::Storage { doing, source };
+        let mut batch = Batch::new();
+        let next = Self::take(storage, space, &mut batch)?;
+        storage
+            .commit(&batch, Durability::Synced)
+            .map_err(|source| EdgeError::Storage {
+                doing: TAKE,
+                source,
+            })?;
+        Ok(next)
+    }
+
+    /// As [`begin`](Self::begin), but leaves the commit to the caller: the epoch must not be used before `batch` is
+    /// durable. So ten thousand devices of one store start with one sync.
+    ///
+    /// # Errors
+    ///
+    /// [`EdgeError::Storage`] or [`EdgeError::Stored`]; nothing changed.
+    pub fn take(
+        storage: &dyn Storage,
+        space: &Subspace,
+        batch: &mut Batch,
+    ) -> Result<Self, EdgeError> {
+        let fail = |source| EdgeError::Storage {
+            doing: TAKE,
+            source,
+        };
         let last = match space.get(storage, BOOT_KEY).map_err(fail)? {
             Some(bytes) => read_epoch(&bytes)?,
             None => 0,
         };
         let next = Self(NonZeroU64::MIN.saturating_add(last));
-        let mut batch = Batch::new();
-        let mut bytes = Vec::new();
-        wire::put_varint(&mut bytes, next.get());
-        space.put(&mut batch, BOOT_KEY, &bytes);
         if is_planted("edge_boot_epoch_reused") {
             return Ok(next);
         }
-        storage.commit(&batch, Durability::Synced).map_err(fail)?;
+        let mut bytes = Vec::new();
+        wire::put_varint(&mut bytes, next.get());
+        space.put(batch, BOOT_KEY, &bytes);
         Ok(next)
     }
 }
 
 const BOOT_KEY: &[u8] = b"boot";
+const TAKE: &str = "take the next boot epoch";
 
 fn read_epoch(bytes: &[u8]) -> Result<u64, EdgeError> {
     let mut reader = Reader::new(bytes);
@@ -97,6 +120,41 @@ pub struct RecordId {
     pub boot: BootEpoch,
     /// Its number within the start, from 1, without gaps.
     pub sequence: u64,
+}
+
+impl RecordId {
+    /// Where it stands among the records of its device.
+    #[must_use]
+    pub const fn position(&self) -> Position {
+        Position {
+            boot: self.boot,
+            sequence: self.sequence,
+        }
+    }
+}
+
+/// Where a record stands among all of its device: what was made first comes first, over every start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "json", derive(serde::Serialize, serde::Deserialize))]
+pub struct Position {
+    /// In which start it was made.
+    pub boot: BootEpoch,
+    /// Its number within the start.
+    pub sequence: u64,
+}
+
+impl Position {
+    /// Record `sequence` of the start `boot`.
+    #[must_use]
+    pub const fn new(boot: BootEpoch, sequence: u64) -> Self {
+        Self { boot, sequence }
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.boot, self.sequence)
+    }
 }
 
 impl fmt::Display for RecordId {

@@ -7,6 +7,7 @@
 
 mod cbor;
 mod command;
+mod delivery;
 mod health;
 mod notice;
 mod order;
@@ -15,7 +16,9 @@ mod record;
 mod text;
 
 pub use self::command::{Action, Command, SinkAck};
-pub use self::health::{Health, Status};
+pub use self::delivery::Delivery;
+pub(crate) use self::delivery::put_delivery;
+pub use self::health::{CAPABILITIES_MAX, Health, Status};
 pub use self::notice::{Alert, Gap, GapReason, Level, Notification};
 pub use self::order::{OrderPhase, OrderUpdate};
 pub use self::readings::{COLUMNS_MAX, Column, READINGS_MAX, Readings};
@@ -82,6 +85,7 @@ pub fn decode_any_payload_bytes(bytes: &[u8]) {
         }
     }
     check::<Record>(bytes);
+    check::<Delivery>(bytes);
     check::<Readings>(bytes);
     check::<Health>(bytes);
     check::<Alert>(bytes);

@@ -125,6 +125,13 @@ impl Probe {
     ///
     /// [`EdgeError::Setting`] for a period of zero, an empty range, or no faults.
     pub fn new(sensor: impl Sensor + 'static, settings: ProbeSettings) -> Result<Self, EdgeError> {
+        Self::of_boxed(Box::new(sensor), settings)
+    }
+
+    pub(crate) fn of_boxed(
+        sensor: Box<dyn Sensor>,
+        settings: ProbeSettings,
+    ) -> Result<Self, EdgeError> {
         let refuse = |setting, value, reason| {
             Err(EdgeError::Setting {
                 setting,
@@ -142,7 +149,7 @@ impl Probe {
             return refuse("faults", 0.0, "it must be 1 at least");
         }
         Ok(Self {
-            sensor: Box::new(sensor),
+            sensor,
             settings,
             faults: 0,
             in_a_row: 0,

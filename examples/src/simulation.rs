@@ -2,6 +2,7 @@
 
 pub mod crdt;
 pub mod lockd;
+pub mod oracle;
 pub mod raft;
 mod reached;
 
@@ -83,7 +84,7 @@ impl Mutant {
 }
 
 /// Every target, by name.
-pub const TARGETS: &[Target] = &[raft::TARGET, lockd::TARGET, crdt::TARGET];
+pub const TARGETS: &[Target] = &[raft::TARGET, lockd::TARGET, crdt::TARGET, oracle::TARGET];
 
 /// The target called `name`.
 #[must_use]

@@ -149,7 +149,6 @@ impl State {
                     balance: record.info.balance,
                     storage_root: record.storage_root,
                     code_hash: record.info.code_hash,
-                    ..TrieAccount::default()
                 },
             ))
         });

@@ -134,7 +134,7 @@ impl EvmClient {
     ///
     /// As [`ChainClient::estimate`]. Nothing was sent.
     pub async fn prepare(&self, intent: &Intent) -> Result<Transaction, ChainError> {
-        let request = self.request(intent)?;
+        let request = call_of(intent, self.network.chain)?;
         let from = intent.from().evm_on(self.network.chain)?;
         let (nonce, fees, gas) = try_join3(
             self.rpc.nonce(from, BlockAt::Pending),
@@ -188,56 +188,13 @@ impl EvmClient {
         wait_for(self, &*self.clock, pause_max, id, until, patience).await
     }
 
-    async fn gas_limit(&self, request: &CallRequest) -> Result<u64, ChainError> {
+    pub(crate) async fn gas_limit(&self, request: &CallRequest) -> Result<u64, ChainError> {
         let gas = self.rpc.estimate_gas(request, BlockAt::Latest).await?;
         // A plain transfer takes what it takes.
         if request.data.is_empty() && gas == 21_000 {
             return Ok(gas);
         }
         Ok(gas.saturating_add(gas / 100 * GAS_MARGIN_PERCENT))
-    }
-
-    fn request(&self, intent: &Intent) -> Result<CallRequest, ChainError> {
-        intent.expect_on(self.network.chain)?;
-        let from = Some(intent.from());
-        Ok(match intent {
-            Intent::Transfer {
-                to,
-                asset: Asset::Native,
-                amount,
-                ..
-            } => CallRequest {
-                from,
-                to: Some(*to),
-                value: in_wei(*amount)?,
-                data: Bytes::new(),
-            },
-            Intent::Transfer {
-                to,
-                asset: Asset::Token(token),
-                amount,
-                ..
-            } => CallRequest {
-                from,
-                to: Some(*token),
-                value: U256::ZERO,
-                data: erc20::transfer(to.evm_on(self.network.chain)?, amount.units()),
-            },
-            Intent::Call {
-                to, value, data, ..
-            } => CallRequest {
-                from,
-                to: Some(*to),
-                value: in_wei(*value)?,
-                data: data.clone(),
-            },
-            Intent::Deploy { value, code, .. } => CallRequest {
-                from,
-                to: None,
-                value: in_wei(*value)?,
-                data: code.clone(),
-            },
-        })
     }
 
     async fn token_decimals(&self, token: EvmAddress) -> Result<u8, ChainError> {
@@ -294,6 +251,50 @@ impl EvmClient {
             },
         })
     }
+}
+
+/// The call that carries `intent` out on `chain`.
+pub(crate) fn call_of(intent: &Intent, chain: ChainId) -> Result<CallRequest, ChainError> {
+    intent.expect_on(chain)?;
+    let from = Some(intent.from());
+    Ok(match intent {
+        Intent::Transfer {
+            to,
+            asset: Asset::Native,
+            amount,
+            ..
+        } => CallRequest {
+            from,
+            to: Some(*to),
+            value: in_wei(*amount)?,
+            data: Bytes::new(),
+        },
+        Intent::Transfer {
+            to,
+            asset: Asset::Token(token),
+            amount,
+            ..
+        } => CallRequest {
+            from,
+            to: Some(*token),
+            value: U256::ZERO,
+            data: erc20::transfer(to.evm_on(chain)?, amount.units()),
+        },
+        Intent::Call {
+            to, value, data, ..
+        } => CallRequest {
+            from,
+            to: Some(*to),
+            value: in_wei(*value)?,
+            data: data.clone(),
+        },
+        Intent::Deploy { value, code, .. } => CallRequest {
+            from,
+            to: None,
+            value: in_wei(*value)?,
+            data: code.clone(),
+        },
+    })
 }
 
 fn price(price: U256, doing: &'static str) -> Result<u128, ChainError> {
@@ -354,7 +355,7 @@ impl ChainClient for EvmClient {
     }
 
     async fn estimate(&self, intent: &Intent) -> Result<Estimate, ChainError> {
-        let request = self.request(intent)?;
+        let request = call_of(intent, self.network.chain)?;
         let (fees, gas) =
             futures_util::future::try_join(self.fees(), self.gas_limit(&request)).await?;
         let fee = U256::from(gas).saturating_mul(U256::from(fees.fee_max()));

@@ -1,25 +1,32 @@
-//! Our HTTP beneath alloy's JSON-RPC client.
+//! Our transports beneath alloy's JSON-RPC client.
 
+use std::fmt;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use alloy_json_rpc::{RequestPacket, ResponsePacket, RpcError};
 use alloy_transport::{TransportError, TransportErrorKind, TransportFut};
-use bytes::Bytes;
 use tower_service::Service;
 
-use crate::{HttpEndpoint, TransportFailure};
+use crate::{HttpEndpoint, RpcTransport, TransportFailure};
 
-/// An [`HttpEndpoint`] as a transport of alloy's.
-#[derive(Clone, Debug)]
+/// An [`HttpEndpoint`], or any other [`RpcTransport`], as a transport of alloy's.
+#[derive(Clone)]
 pub struct HttpTransport {
-    endpoint: HttpEndpoint,
+    transport: Arc<dyn RpcTransport>,
 }
 
 impl HttpTransport {
     /// Requests go to `endpoint`.
     #[must_use]
-    pub const fn new(endpoint: HttpEndpoint) -> Self {
-        Self { endpoint }
+    pub fn new(endpoint: HttpEndpoint) -> Self {
+        Self::over(Arc::new(endpoint))
+    }
+
+    /// Requests go over `transport`.
+    #[must_use]
+    pub fn over(transport: Arc<dyn RpcTransport>) -> Self {
+        Self { transport }
     }
 }
 
@@ -33,10 +40,10 @@ impl Service<RequestPacket> for HttpTransport {
     }
 
     fn call(&mut self, request: RequestPacket) -> Self::Future {
-        let endpoint = self.endpoint.clone();
+        let transport = self.transport.clone();
         Box::pin(async move {
             let body = serde_json::to_vec(&request).map_err(RpcError::ser_err)?;
-            match endpoint.post(Bytes::from(body)).await {
+            match transport.exchange(body.into()).await {
                 Ok(answer) => {
                     serde_json::from_slice(&answer).map_err(|error| RpcError::DeserError {
                         err: error,
@@ -50,5 +57,11 @@ impl Service<RequestPacket> for HttpTransport {
                 Err(failure) => Err(TransportErrorKind::custom(failure)),
             }
         })
+    }
+}
+
+impl fmt::Debug for HttpTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HttpTransport")
     }
 }

@@ -21,7 +21,7 @@ use super::{EvmRpc, FeeHistory, Receipt, SeenTransaction};
 use crate::deadline::within;
 use crate::{
     Block, BlockAt, CallRequest, ChainError, ChainId, HttpEndpoint, HttpOptions, Log, LogFilter,
-    LogRange, Sent, TransportFailure, TxId,
+    LogRange, RpcTransport, Sent, TransportFailure, TxId,
 };
 
 /// How long a node may take to answer, unless told otherwise.
@@ -55,6 +55,12 @@ impl JsonRpc {
     #[must_use]
     pub fn endpoint(endpoint: HttpEndpoint) -> Self {
         Self::new(RpcClient::new(HttpTransport::new(endpoint), true))
+    }
+
+    /// The node behind `transport`: one in the process, or one reached in a way of your own.
+    #[must_use]
+    pub fn over(transport: Arc<dyn RpcTransport>) -> Self {
+        Self::new(RpcClient::new(HttpTransport::over(transport), true))
     }
 
     /// The node behind `client`, whatever its transport. Sizes of answers are then that transport's to bound.

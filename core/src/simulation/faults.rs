@@ -131,7 +131,8 @@ impl FaultCounts {
         self.add_many(kind, 1);
     }
 
-    pub(super) fn add_many(&mut self, kind: FaultKind, times: u64) {
+    /// Counts what a harness brought about by itself.
+    pub fn add_many(&mut self, kind: FaultKind, times: u64) {
         *self.counts.entry(kind).or_default() += times;
     }
 

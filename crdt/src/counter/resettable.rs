@@ -45,6 +45,10 @@ struct Total {
 }
 
 impl ResettableCounter {
+    pub(crate) const NONE: Self = Self {
+        store: DotFun::new(),
+    };
+
     /// Adds `amount`, which may be negative.
     ///
     /// # Errors

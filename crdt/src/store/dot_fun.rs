@@ -22,6 +22,14 @@ impl<V> Default for DotFun<V> {
 }
 
 impl<V> DotFun<V> {
+    /// Holds nothing.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            entries: Vec::new(),
+        }
+    }
+
     /// Each dot with its value, in ascending order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (Dot, &V)> + ExactSizeIterator {
         self.entries.iter().map(|(dot, value)| (*dot, value))

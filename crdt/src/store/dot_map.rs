@@ -3,6 +3,7 @@
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::borrow::Borrow;
 use core::fmt::Debug;
 use core::mem;
 
@@ -41,7 +42,10 @@ impl<K: Eq, S: Eq> Eq for DotMap<K, S> {}
 impl<K: Ord, S> DotMap<K, S> {
     /// The store under the key.
     #[must_use]
-    pub fn get(&self, key: &K) -> Option<&S> {
+    pub fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&S>
+    where
+        K: Borrow<Q>,
+    {
         self.entries.get(key)
     }
 

@@ -27,14 +27,7 @@ impl<'a> Decoder<'a> {
         budget: Budget,
     ) -> Result<Self, DecodeError> {
         over(Bound::Bytes, bytes.len() as u64, budget.bytes_max as u64)?;
-        let mut decoder = Self {
-            rest: bytes,
-            table,
-            inline: Vec::new(),
-            inline_used: 0,
-            budget,
-            base: VersionVector::new(),
-        };
+        let mut decoder = Self::of_body(bytes, table, budget);
         let count = decoder.varint()?;
         over(Bound::Ids, count, budget.ids_max as u64)?;
         let mut seen = BTreeSet::new();
@@ -47,6 +40,18 @@ impl<'a> Decoder<'a> {
             decoder.inline.push(id);
         }
         Ok(decoder)
+    }
+
+    /// Reads what has no ids in front.
+    pub(super) const fn of_body(bytes: &'a [u8], table: &'a IdTable, budget: Budget) -> Self {
+        Self {
+            rest: bytes,
+            table,
+            inline: Vec::new(),
+            inline_used: 0,
+            budget,
+            base: VersionVector::new(),
+        }
     }
 
     /// One byte.

@@ -7,6 +7,7 @@
 )]
 
 mod counters;
+mod document;
 mod history;
 mod list;
 mod specifications;
@@ -100,5 +101,6 @@ laws! {
     disable_wins_flag: DisableWins,
     resettable_counter: Resettable,
     nested_map: Nested,
+    document: document::Maps,
     list: Lists,
 }

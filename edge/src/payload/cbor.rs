@@ -108,6 +108,11 @@ pub(super) fn put_array<T>(out: &mut Vec<u8>, items: &[T], write: impl Fn(&mut V
     }
 }
 
+/// A name, as an item of an array.
+pub(super) fn put_name(out: &mut Vec<u8>, name: &Name) {
+    Encoder::new(out).str(name.as_str()).expect(INFALLIBLE);
+}
+
 /// Reads one map to the end of `bytes`; `field` is given each key it may know, and says whether it did.
 pub(super) fn read_map<'b>(
     what: &'static str,

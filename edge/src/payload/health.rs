@@ -1,6 +1,7 @@
 use crate::error::EdgeError;
+use crate::name::Name;
 
-use super::cbor::{put_map, read_map, required};
+use super::cbor::{put_array, put_map, put_name, read_map, required};
 use super::{TEXT_BYTES_MAX, Text, Wire};
 
 const WHAT: &str = "health report";
@@ -66,7 +67,14 @@ pub struct Health {
     pub wall_offset_ms: Option<i64>,
     /// How far that may be off.
     pub wall_uncertainty_ms: Option<u64>,
+    /// Where it stands; told in the first report of a start, else empty.
+    pub location: Text,
+    /// What it can do, at most [`CAPABILITIES_MAX`]; what is beyond is not encoded. Told in the first report of a start, else empty.
+    pub capabilities: Vec<Name>,
 }
+
+/// How many capabilities a health report may name.
+pub const CAPABILITIES_MAX: usize = 64;
 
 impl Wire for Health {
     fn encode_into(&self, out: &mut Vec<u8>) {
@@ -82,6 +90,12 @@ impl Wire for Health {
             fields.count(8, self.alerts_active);
             fields.int_if(9, self.wall_offset_ms);
             fields.uint_if(10, self.wall_uncertainty_ms);
+            let location = self.location.as_str();
+            fields.text_if(11, (!location.is_empty()).then_some(location));
+            let told = self.capabilities.len().min(CAPABILITIES_MAX);
+            if let Some(told @ [_, ..]) = self.capabilities.get(..told) {
+                fields.with(12, |out| put_array(out, told, put_name));
+            }
         });
     }
 
@@ -102,6 +116,11 @@ impl Wire for Health {
                 8 => read.alerts_active = source.uint()?,
                 9 => read.wall_offset_ms = Some(source.int()?),
                 10 => read.wall_uncertainty_ms = Some(source.uint()?),
+                11 => read.location = Text::new(source.text(TEXT_BYTES_MAX)?),
+                12 => source.array(CAPABILITIES_MAX, |source| {
+                    read.capabilities.push(source.name()?);
+                    Ok(())
+                })?,
                 _ => return Ok(false),
             }
             Ok(true)

@@ -1,4 +1,5 @@
 use crate::error::EdgeError;
+use crate::identity::{BootEpoch, Position};
 use crate::name::Name;
 use crate::topic::Stream;
 
@@ -149,7 +150,7 @@ pub enum GapReason {
 }
 
 impl GapReason {
-    const fn number(self) -> u64 {
+    pub(crate) const fn number(self) -> u64 {
         match self {
             Self::Dropped => 0,
             Self::Decimated => 1,
@@ -165,11 +166,11 @@ impl GapReason {
 pub struct Gap {
     /// Of which stream.
     pub stream: Stream,
-    /// The lowest sequence among them.
-    pub first: u64,
-    /// The highest.
-    pub last: u64,
-    /// How many they are; less than the range when others between them were kept.
+    /// The first of them.
+    pub first: Position,
+    /// The last; not before the first.
+    pub last: Position,
+    /// How many they are, at least one; less than the range when others between them were kept.
     pub count: u64,
     /// Why.
     pub reason: GapReason,
@@ -181,16 +182,19 @@ impl Wire for Gap {
     fn encode_into(&self, out: &mut Vec<u8>) {
         put_map(out, |fields| {
             fields.uint(0, u64::from(self.stream.number()));
-            fields.uint(1, self.first);
-            fields.uint(2, self.last);
+            fields.uint(1, self.first.sequence);
+            fields.uint(2, self.last.sequence);
             fields.uint(3, self.count);
             fields.uint(4, self.reason.number());
+            fields.uint(5, self.first.boot.get());
+            fields.count(6, self.last.boot.get() - self.first.boot.get());
         });
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, EdgeError> {
         let (mut stream, mut first, mut last) = (None, None, None);
         let (mut count, mut reason) = (None, None);
+        let (mut boot, mut boots_later) = (None, 0);
         read_map(GAP, bytes, |key, source| {
             match key {
                 0 => stream = Stream::from_number(source.uint()?),
@@ -198,22 +202,48 @@ impl Wire for Gap {
                 2 => last = Some(source.uint()?),
                 3 => count = Some(source.uint()?),
                 4 => reason = gap_reason(source.uint()?),
+                5 => boot = BootEpoch::new(source.uint()?),
+                6 => boots_later = source.uint()?,
                 _ => return Ok(false),
             }
             Ok(true)
         })?;
+        let boot = required(GAP, "a boot epoch above zero", boot)?;
+        let last_boot = boot.get().checked_add(boots_later).and_then(BootEpoch::new);
+        let last_boot = required(GAP, "a boot epoch of 64 bits", last_boot)?;
+        let first = required(GAP, "its first sequence", first)?;
+        let last = required(GAP, "its last sequence", last)?;
         let gap = Self {
             stream: required(GAP, "a known stream", stream)?,
-            first: required(GAP, "its first sequence", first)?,
-            last: required(GAP, "its last sequence", last)?,
+            first: Position::new(boot, first),
+            last: Position::new(last_boot, last),
             count: required(GAP, "a count", count)?,
             reason: required(GAP, "a known reason", reason)?,
         };
-        let range = gap.last.checked_sub(gap.first);
-        if gap.first == 0 || gap.count == 0 || range.is_none_or(|range| gap.count - 1 > range) {
-            return Err(EdgeError::malformed(GAP, "its range and count do not fit"));
+        if gap.is_consistent() {
+            Ok(gap)
+        } else {
+            Err(EdgeError::malformed(GAP, "its range and count do not fit"))
         }
-        Ok(gap)
+    }
+}
+
+impl Gap {
+    fn is_consistent(&self) -> bool {
+        let within_one_start = self.first.boot == self.last.boot;
+        let fits = |range: u64| self.count - 1 <= range;
+        self.first.sequence > 0
+            && self.last.sequence > 0
+            && self.count > 0
+            && self.first <= self.last
+            && (!within_one_start || fits(self.last.sequence - self.first.sequence))
+    }
+
+    /// Takes another gap of the same stream for the same reason into this one.
+    pub(crate) fn widen(&mut self, other: &Self) {
+        self.first = self.first.min(other.first);
+        self.last = self.last.max(other.last);
+        self.count = self.count.saturating_add(other.count);
     }
 }
 

@@ -179,6 +179,16 @@ impl Wire for Record {
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, EdgeError> {
+        Self::decode_with(bytes, |_, _| Ok(false))
+    }
+}
+
+impl Record {
+    /// Reads a record, and what `extra` knows of the keys behind its own.
+    pub(super) fn decode_with<'b>(
+        bytes: &'b [u8],
+        mut extra: impl FnMut(u64, &mut cbor::Source<'b>) -> Result<bool, EdgeError>,
+    ) -> Result<Self, EdgeError> {
         let (mut device, mut boot, mut sequence) = (None, None, None);
         let (mut at_ms, mut kind, mut body) = (None, None, None);
         let mut version = None;
@@ -191,7 +201,7 @@ impl Wire for Record {
                 4 => at_ms = Some(source.uint()?),
                 5 => kind = Some(source.uint()?),
                 6 => body = Some(source.raw()?),
-                _ => return Ok(false),
+                key => return extra(key, source),
             }
             Ok(true)
         })?;

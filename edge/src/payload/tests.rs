@@ -36,16 +36,27 @@ fn payload() -> impl Strategy<Value = Payload> {
     prop_oneof![
         proptest::collection::vec(column(), 0..4)
             .prop_map(|columns| Payload::Readings(Readings { columns })),
-        (any::<u64>(), any::<u64>(), any::<Option<i64>>(), text()).prop_map(
-            |(uptime_ms, spooled_records, wall_offset_ms, firmware)| Payload::Health(Health {
-                status: Status::Online,
-                uptime_ms,
-                spooled_records,
-                wall_offset_ms,
-                firmware,
-                ..Health::default()
-            })
-        ),
+        (
+            any::<u64>(),
+            any::<u64>(),
+            any::<Option<i64>>(),
+            text(),
+            proptest::collection::vec(name(), 0..4)
+        )
+            .prop_map(
+                |(uptime_ms, spooled_records, wall_offset_ms, firmware, capabilities)| {
+                    Payload::Health(Health {
+                        location: firmware.clone(),
+                        capabilities,
+                        status: Status::Online,
+                        uptime_ms,
+                        spooled_records,
+                        wall_offset_ms,
+                        firmware,
+                        ..Health::default()
+                    })
+                }
+            ),
         (name(), name(), any::<bool>(), value()).prop_map(|(rule, metric, is_raised, value)| {
             Payload::Alert(Alert {
                 rule,

@@ -83,7 +83,7 @@ fn tips_at(block: &Sealed, percentiles: &[f64]) -> Vec<U256> {
                 gas += used;
                 gas as f64 >= threshold
             });
-            let tip = reached.or(tips.last()).map_or(0, |(tip, _)| *tip);
+            let tip = reached.or_else(|| tips.last()).map_or(0, |(tip, _)| *tip);
             U256::from(tip)
         })
         .collect()

@@ -121,7 +121,8 @@ impl Ledger {
     }
 
     fn make(&mut self, timestamp_s: Option<u64>, take: Take) -> &Sealed {
-        let asked = timestamp_s.or(self.next_timestamp_s.take());
+        let planned = self.next_timestamp_s.take();
+        let asked = timestamp_s.or(planned);
         let header = self.next_header(asked);
         let (block, refused) = self.assemble(header, take);
         for hash in refused {

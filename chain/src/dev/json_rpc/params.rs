@@ -1,0 +1,227 @@
+//! A method's arguments.
+
+use alloy_primitives::{Address, B256, Bytes, U64, U256};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::super::execution::Call;
+use super::super::ledger::At;
+use super::{INVALID_PARAMS, error};
+use crate::evm::NodeError;
+use crate::{LogFilter, LogRange};
+
+// As many as geth takes.
+const ADDRESSES_MAX: usize = 1000;
+const TOPICS_MAX: usize = 1000;
+
+/// The arguments of one request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Params<'a>(&'a [Value]);
+
+impl<'a> Params<'a> {
+    pub(super) fn new(params: &'a Value) -> Result<Self, NodeError> {
+        match params {
+            Value::Null => Ok(Self(&[])),
+            Value::Array(params) => Ok(Self(params)),
+            _ => Err(error(INVALID_PARAMS, "non-array args")),
+        }
+    }
+
+    pub(super) fn get<T: DeserializeOwned>(&self, place: usize) -> Result<T, NodeError> {
+        self.optional(place)?.ok_or_else(|| {
+            let words = format!("missing value for required argument {place}");
+            error(INVALID_PARAMS, words)
+        })
+    }
+
+    pub(super) fn optional<T: DeserializeOwned>(
+        &self,
+        place: usize,
+    ) -> Result<Option<T>, NodeError> {
+        match self.0.get(place) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => T::deserialize(value).map(Some).map_err(|misfit| {
+                error(
+                    INVALID_PARAMS,
+                    format!("invalid argument {place}: {misfit}"),
+                )
+            }),
+        }
+    }
+
+    /// A block; the newest where none is named.
+    pub(super) fn block(&self, place: usize) -> Result<At, NodeError> {
+        let named = self.optional::<BlockParam>(place)?;
+        named.map_or(Ok(At::Latest), |named| named.read(place))
+    }
+
+    pub(super) fn call(&self, place: usize) -> Result<Call, NodeError> {
+        self.get::<CallParam>(place)?.read()
+    }
+
+    pub(super) fn logs(&self, place: usize) -> Result<LogsParam, NodeError> {
+        self.get(place)
+    }
+}
+
+/// A block by its tag, number or hash (EIP-1898).
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum BlockParam {
+    #[serde(rename_all = "camelCase")]
+    Hash {
+        block_hash: B256,
+    },
+    #[serde(rename_all = "camelCase")]
+    Number {
+        block_number: U64,
+    },
+    Text(String),
+}
+
+impl BlockParam {
+    fn read(self, place: usize) -> Result<At, NodeError> {
+        let text = match self {
+            Self::Hash { block_hash } => return Ok(At::Hash(block_hash)),
+            Self::Number { block_number } => return Ok(At::Number(block_number.to())),
+            Self::Text(text) => text,
+        };
+        Ok(match text.as_str() {
+            "earliest" => At::Earliest,
+            "latest" => At::Latest,
+            "pending" => At::Pending,
+            "safe" => At::Safe,
+            "finalized" => At::Final,
+            text => {
+                let number = text
+                    .strip_prefix("0x")
+                    .map(|hex| u64::from_str_radix(hex, 16));
+                let Some(Ok(number)) = number else {
+                    let words = format!("invalid argument {place}: hex string without 0x prefix");
+                    return Err(error(INVALID_PARAMS, words));
+                };
+                At::Number(number)
+            }
+        })
+    }
+}
+
+/// A transaction's fields as a call names them; those that decide nothing are passed over.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct CallParam {
+    from: Option<Address>,
+    to: Option<Address>,
+    gas: Option<U64>,
+    gas_price: Option<U256>,
+    max_fee_per_gas: Option<U256>,
+    value: Option<U256>,
+    input: Option<Bytes>,
+    data: Option<Bytes>,
+}
+
+impl CallParam {
+    fn read(self) -> Result<Call, NodeError> {
+        if let (Some(input), Some(data)) = (&self.input, &self.data)
+            && input != data
+        {
+            return Err(error(
+                INVALID_PARAMS,
+                r#"both "data" and "input" are set and not equal. Please use "input" to pass transaction call data"#,
+            ));
+        }
+        if self.gas_price.is_some() && self.max_fee_per_gas.is_some() {
+            return Err(error(
+                INVALID_PARAMS,
+                "both gasPrice and (maxFeePerGas or maxPriorityFeePerGas) specified",
+            ));
+        }
+        let fee_max = self.gas_price.or(self.max_fee_per_gas);
+        let fee_max = fee_max.map(u128::try_from).transpose();
+        Ok(Call {
+            from: self.from.unwrap_or_default(),
+            to: self.to,
+            value: self.value.unwrap_or_default(),
+            data: self.input.or(self.data).unwrap_or_default(),
+            gas: self.gas.map(|gas| gas.to()),
+            fee_max: fee_max
+                .map_err(|_too_large| error(INVALID_PARAMS, "a fee of more than 128 bits"))?,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany<T> {
+    One(T),
+    Many(Vec<T>),
+}
+
+impl<T> OneOrMany<T> {
+    fn into_vec(self) -> Vec<T> {
+        match self {
+            Self::One(one) => vec![one],
+            Self::Many(many) => many,
+        }
+    }
+}
+
+/// Which logs are wanted.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[derive(Default)]
+pub(super) struct LogsParam {
+    address: Option<OneOrMany<Address>>,
+    topics: Vec<Option<OneOrMany<Option<B256>>>>,
+    block_hash: Option<B256>,
+    from_block: Option<BlockParam>,
+    to_block: Option<BlockParam>,
+}
+
+impl LogsParam {
+    /// The filter, and the range where `number` says which block is meant.
+    pub(super) fn read(
+        self,
+        number: impl Fn(At) -> Option<u64>,
+    ) -> Result<(LogFilter, LogRange), NodeError> {
+        let range = match (self.block_hash, self.from_block, self.to_block) {
+            (Some(hash), None, None) => LogRange::Block(hash),
+            (Some(_), _, _) => {
+                let words =
+                    "cannot specify both BlockHash and FromBlock/ToBlock, choose one or the other";
+                return Err(error(INVALID_PARAMS, words));
+            }
+            (None, from, to) => {
+                let read = |block: Option<BlockParam>| match block {
+                    None => Ok(number(At::Latest).unwrap_or_default()),
+                    Some(block) => match block.read(0)? {
+                        At::Number(number) => Ok(number),
+                        tag => number(tag).ok_or_else(|| error(-32000, "unknown block")),
+                    },
+                };
+                LogRange::Numbers(read(from)?..=read(to)?)
+            }
+        };
+        let addresses = self.address.map_or_else(Vec::new, OneOrMany::into_vec);
+        if self.topics.len() > 4 || addresses.len() > ADDRESSES_MAX {
+            return Err(error(INVALID_PARAMS, "exceed max topics or addresses"));
+        }
+        let mut filter = LogFilter {
+            addresses: addresses.into_iter().map(Into::into).collect(),
+            ..LogFilter::default()
+        };
+        for (place, topics) in filter.topics.iter_mut().zip(self.topics) {
+            let topics = topics.map_or_else(Vec::new, OneOrMany::into_vec);
+            if topics.len() > TOPICS_MAX {
+                return Err(error(INVALID_PARAMS, "exceed max topics"));
+            }
+            // One wildcard among several is a wildcard.
+            *place = topics
+                .into_iter()
+                .collect::<Option<_>>()
+                .unwrap_or_default();
+        }
+        Ok((filter, range))
+    }
+}

@@ -1,0 +1,141 @@
+//! The chain behind HTTP, for tools in other processes.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use peaberry_core::Clock;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use super::DevChain;
+use super::json_rpc::REQUEST_BYTES_MAX;
+
+// More connections wait in the system's queue.
+const CONNECTIONS_MAX: usize = 256;
+// Whoever sends headers more slowly than this is cut off.
+const HEADERS_WITHIN: Duration = Duration::from_secs(10);
+
+/// A [`DevChain`] that answers JSON-RPC over HTTP on loopback, until it is dropped.
+///
+/// ```no_run
+/// # async fn serve() -> std::io::Result<()> {
+/// use peaberry_chain::dev::{DevChain, DevOptions, DevServer};
+///
+/// let server = DevServer::start(DevChain::new(DevOptions::default()), 8545).await?;
+/// println!("cast block-number --rpc-url {}", server.url());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct DevServer {
+    address: SocketAddr,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl DevServer {
+    /// Listens on loopback; on a free port where `port` is zero. Needs a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// The port is taken.
+    pub async fn start(chain: DevChain, port: u16) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+        let address = listener.local_addr()?;
+        let tasks = vec![tokio::spawn(accept(listener, chain))];
+        Ok(Self { address, tasks })
+    }
+
+    /// Also makes a block of what waits every `interval`, at the time of `clock`.
+    #[must_use]
+    pub fn with_interval(
+        mut self,
+        chain: DevChain,
+        clock: Arc<dyn Clock>,
+        interval: Duration,
+    ) -> Self {
+        self.tasks.push(tokio::spawn(async move {
+            loop {
+                clock.sleep_until(clock.now() + interval).await;
+                chain.mine_at(clock.timestamp().as_unix_nanos() / 1_000_000_000);
+            }
+        }));
+        self
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+impl Drop for DevServer {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, chain: DevChain) {
+    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    // Connections end with the server.
+    let mut open = tokio::task::JoinSet::new();
+    loop {
+        let Ok(permit) = connections.clone().acquire_owned().await else {
+            return;
+        };
+        // A connection that was gone before it was accepted is no reason to stop.
+        let Ok((stream, _)) = listener.accept().await else {
+            continue;
+        };
+        while open.try_join_next().is_some() {}
+        let chain = chain.clone();
+        open.spawn(async move {
+            let answer = service_fn(move |request| answer(chain.clone(), request));
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADERS_WITHIN)
+                .serve_connection(TokioIo::new(stream), answer);
+            // A client that breaks off has nobody to be told.
+            drop(connection.await);
+            drop(permit);
+        });
+    }
+}
+
+async fn answer(
+    chain: DevChain,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, hyper::Error> {
+    if request.method() != Method::POST {
+        return Ok(plain(StatusCode::METHOD_NOT_ALLOWED));
+    }
+    let Ok(body) = Limited::new(request.into_body(), REQUEST_BYTES_MAX)
+        .collect()
+        .await
+    else {
+        return Ok(plain(StatusCode::PAYLOAD_TOO_LARGE));
+    };
+    let mut response = Response::new(Full::new(chain.answer(&body.to_bytes()).into()));
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, json);
+    Ok(response)
+}
+
+fn plain(status: StatusCode) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = status;
+    response
+}

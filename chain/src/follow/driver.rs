@@ -1,0 +1,147 @@
+//! Acting for a follower.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_channel::mpsc;
+use futures_util::stream::{Stream, StreamExt};
+use peaberry_core::{Channel, Handle, Node, Storage};
+
+use super::change::{Alarm, Change, FollowCommand, FollowEvent};
+use super::config::FollowConfig;
+use super::protocol::{FOLLOW, Follow, FollowError};
+use super::walk::{Step, Walk, step_along};
+use crate::{ChainClient, ChainError};
+
+/// Asks the chain for a follower: a future that ends with its node. Dropping it stops the following, and loses nothing.
+pub struct FollowDriver {
+    client: Arc<dyn ChainClient>,
+    commands: Handle<FollowCommand>,
+    walks: mpsc::UnboundedReceiver<Walk>,
+    walking: Option<Walking>,
+}
+
+type Walking = Pin<Box<dyn Future<Output = (u64, Result<Step, ChainError>)> + Send>>;
+
+/// The changes of a chain, in order; ends behind an alarm, and with the node.
+pub struct Changes {
+    events: mpsc::UnboundedReceiver<Result<Change, Alarm>>,
+    commands: Handle<FollowCommand>,
+}
+
+impl FollowDriver {
+    /// Hosts a follower on `node` as group `group` of [`FOLLOW`], with its ring in `storage`, which must be the node's
+    /// own. The driver must run, on the runtime that `client` needs.
+    ///
+    /// # Errors
+    ///
+    /// See [`FollowError`]. Nothing changed.
+    pub fn install(
+        node: &mut Node,
+        group: u64,
+        config: FollowConfig,
+        storage: &dyn Storage,
+        client: Arc<dyn ChainClient>,
+    ) -> Result<(Changes, Self), FollowError> {
+        let channel = Channel::new(FOLLOW, group);
+        let follow = Follow::open(channel, config, storage)?;
+        // Bounded: by one walk at a time, and by the changes that wait for an acknowledgement.
+        let (walk, walks) = mpsc::unbounded();
+        let (tell, events) = mpsc::unbounded();
+        let sink = move |batch: &mut Vec<FollowEvent>| {
+            for event in batch.drain(..) {
+                // Whoever dropped the other end wants nothing any more.
+                match event {
+                    FollowEvent::Walk(request) => drop(walk.unbounded_send(request)),
+                    FollowEvent::Change(change) => drop(tell.unbounded_send(Ok(change))),
+                    FollowEvent::Alarm(alarm) => drop(tell.unbounded_send(Err(alarm))),
+                }
+            }
+        };
+        let commands = node.add(channel, follow, sink)?;
+        let changes = Changes {
+            events,
+            commands: commands.clone(),
+        };
+        let driver = Self {
+            client,
+            commands,
+            walks,
+            walking: None,
+        };
+        Ok((changes, driver))
+    }
+}
+
+impl Changes {
+    /// Everything up to the change `number` has been dealt with, durably. What is not acknowledged comes again after a
+    /// restart; and with 1,024 of those nothing more comes.
+    pub fn acknowledge(&self, number: u64) {
+        // A node that has stopped tells it all again in its next life.
+        drop(self.commands.submit(FollowCommand::Acknowledge(number)));
+    }
+
+    /// Says that the chain may have a new block, so that it is looked at now.
+    pub fn wake(&self) {
+        drop(self.commands.submit(FollowCommand::Wake));
+    }
+}
+
+impl Stream for Changes {
+    type Item = Result<Change, Alarm>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.events.poll_next_unpin(cx)
+    }
+}
+
+impl Future for FollowDriver {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if let Some(walking) = &mut self.walking {
+                let Poll::Ready((number, result)) = walking.as_mut().poll(cx) else {
+                    return Poll::Pending;
+                };
+                self.walking = None;
+                let result = Box::new(result);
+                if self
+                    .commands
+                    .submit(FollowCommand::Answer { number, result })
+                    .is_err()
+                {
+                    return Poll::Ready(());
+                }
+            }
+            match self.walks.poll_next_unpin(cx) {
+                Poll::Ready(Some(walk)) => {
+                    let client = self.client.clone();
+                    self.walking = Some(Box::pin(async move {
+                        let result = step_along(&*client, &walk).await;
+                        (walk.number, result)
+                    }));
+                }
+                Poll::Ready(None) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+}
+
+impl fmt::Debug for FollowDriver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FollowDriver")
+            .field("chain", &self.client.chain_id())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Changes").finish_non_exhaustive()
+    }
+}

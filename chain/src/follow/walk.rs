@@ -1,0 +1,268 @@
+//! Asking: from the newest block back to one that is known.
+
+use std::ops::RangeInclusive;
+
+use alloy_primitives::B256;
+
+use crate::{Block, BlockAt, ChainClient, ChainError, Finality, Log, LogFilter, LogRange, Sent};
+
+/// Blocks that one walk goes back at most; farther ones are approached in several.
+const WALK_MAX: u64 = 64;
+
+/// A question of a follower: how does the chain go on from what is known?
+#[derive(Clone, Debug)]
+pub struct Walk {
+    /// Goes back with the answer.
+    pub number: u64,
+    /// Which logs are wanted.
+    pub filter: LogFilter,
+    /// What is known.
+    pub known: Known,
+    /// Final blocks to read at once at most.
+    pub range_max: u64,
+}
+
+/// What a follower knows of the chain.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "a follower knows nothing or a ring"
+)]
+pub enum Known {
+    /// Nothing yet: begin at the block of this number, or at the newest final one.
+    Nothing(Option<u64>),
+    /// These blocks by number and hash, each the next one's parent; the first is final, or the first ever followed.
+    Ring(Vec<(u64, B256)>),
+}
+
+/// What a walk has found.
+#[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_enums, reason = "a follower must handle each")]
+pub enum Step {
+    /// The chain goes on from a known block.
+    Path(Path),
+    /// Many final blocks at once.
+    Range {
+        /// The first block's parent, which must be the tip.
+        parent: B256,
+        /// The blocks.
+        numbers: RangeInclusive<u64>,
+        /// The last of them.
+        last: Block,
+        /// Their logs.
+        logs: Vec<Log>,
+    },
+    /// The chain does not have the first block that is known, although it should.
+    Broken {
+        /// Its number.
+        number: u64,
+        /// What the chain has there.
+        found: Option<B256>,
+        /// The number of the newest final block.
+        final_number: u64,
+    },
+    /// Nothing new, or a node that lags.
+    Nothing,
+}
+
+/// How the chain goes on.
+#[derive(Clone, Debug)]
+pub struct Path {
+    /// The newest final block; `None` while there is none. Read before everything else.
+    pub final_block: Option<Block>,
+    /// The known block from which it goes on; `None` if nothing was known.
+    pub ancestor: Option<(u64, B256)>,
+    /// The blocks behind it in order, each with its logs.
+    pub blocks: Vec<(Block, Vec<Log>)>,
+}
+
+/// Asks `client` how the chain goes on from what `walk` knows. Blocks are read by hash from the newest back, and logs by
+/// their block's hash: two forks are never mixed, whatever node answers.
+///
+/// # Errors
+///
+/// Those of `client`. Blocks that are gone by the time their logs are asked for end the path before them;
+/// [`ChainError::RangeTooWide`] wants a smaller `range_max`.
+pub async fn step_along(client: &dyn ChainClient, walk: &Walk) -> Result<Step, ChainError> {
+    let final_block = match client.head(Finality::Final).await {
+        Ok(block) => Some(block),
+        Err(ChainError::NotFound { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    let latest = client.head(Finality::Latest).await?;
+    match &walk.known {
+        Known::Nothing(start) => begin(client, walk, *start, final_block, latest).await,
+        Known::Ring(ring) => go_on(client, walk, ring, final_block, latest).await,
+    }
+}
+
+async fn begin(
+    client: &dyn ChainClient,
+    walk: &Walk,
+    start: Option<u64>,
+    final_block: Option<Block>,
+    latest: Block,
+) -> Result<Step, ChainError> {
+    let Some(start) = start.or_else(|| final_block.map(|block| block.number)) else {
+        return Ok(Step::Nothing);
+    };
+    if start > latest.number {
+        return Ok(Step::Nothing);
+    }
+    let Some(block) = client.block(BlockAt::Number(start)).await? else {
+        return Ok(Step::Nothing);
+    };
+    let Some(logs) = logs_of(client, &walk.filter, block).await? else {
+        return Ok(Step::Nothing);
+    };
+    Ok(Step::Path(Path {
+        final_block,
+        ancestor: None,
+        blocks: vec![(block, logs)],
+    }))
+}
+
+async fn go_on(
+    client: &dyn ChainClient,
+    walk: &Walk,
+    ring: &[(u64, B256)],
+    final_block: Option<Block>,
+    latest: Block,
+) -> Result<Step, ChainError> {
+    let (Some(&tip), Some(&first)) = (ring.last(), ring.first()) else {
+        return Ok(Step::Nothing);
+    };
+    let final_number = final_block.map_or(0, |block| block.number);
+    if final_number > tip.0.saturating_add(WALK_MAX)
+        && let Some(step) = range(client, walk, tip, final_number).await?
+    {
+        return Ok(step);
+    }
+    let near = match latest.number.checked_sub(tip.0) {
+        // Either in several walks, or back first from where the tip should be.
+        Some(gap) if gap > WALK_MAX && final_number > tip.0 => Some(tip.0),
+        Some(gap) if gap > WALK_MAX => Some(tip.0 + WALK_MAX),
+        _ => None,
+    };
+    let mut block = latest;
+    if let Some(number) = near {
+        let Some(near) = client.block(BlockAt::Number(number)).await? else {
+            return Ok(Step::Nothing);
+        };
+        block = near;
+        if block.hash == tip.1
+            && let Some(farther) = client.block(BlockAt::Number(tip.0 + WALK_MAX)).await?
+        {
+            block = farther;
+        }
+    }
+    let known = |number: u64, hash: B256| ring.binary_search(&(number, hash)).is_ok();
+    let mut path = Vec::new();
+    let ancestor = loop {
+        if known(block.number, block.hash) {
+            break (block.number, block.hash);
+        }
+        if block.number <= first.0 {
+            return broken(client, first, final_number).await;
+        }
+        path.push(block);
+        // Often the parent is in the ring, and need not be asked for.
+        if known(block.number - 1, block.parent) {
+            break (block.number - 1, block.parent);
+        }
+        let Some(parent) = client.block(BlockAt::Hash(block.parent)).await? else {
+            return Ok(Step::Nothing);
+        };
+        if parent.number + 1 != block.number {
+            return Err(malformed("a parent whose number is not one less"));
+        }
+        block = parent;
+    };
+    // A node that is behind, on our own fork: that its chain is shorter does not mean that ours is gone.
+    if path.is_empty() {
+        return Ok(Step::Path(Path {
+            final_block,
+            ancestor: Some(tip),
+            blocks: Vec::new(),
+        }));
+    }
+    let mut blocks = Vec::with_capacity(path.len());
+    for block in path.into_iter().rev() {
+        match logs_of(client, &walk.filter, block).await? {
+            Some(logs) => blocks.push((block, logs)),
+            None => break,
+        }
+    }
+    Ok(Step::Path(Path {
+        final_block,
+        ancestor: Some(ancestor),
+        blocks,
+    }))
+}
+
+async fn range(
+    client: &dyn ChainClient,
+    walk: &Walk,
+    tip: (u64, B256),
+    final_number: u64,
+) -> Result<Option<Step>, ChainError> {
+    let first = tip.0 + 1;
+    let last = final_number.min(tip.0.saturating_add(walk.range_max.max(1)));
+    let (Some(first_block), Some(last_block)) = (
+        client.block(BlockAt::Number(first)).await?,
+        client.block(BlockAt::Number(last)).await?,
+    ) else {
+        return Ok(Some(Step::Nothing));
+    };
+    // What was followed last is gone: back to where the chain still has it.
+    if first_block.parent != tip.1 {
+        return Ok(None);
+    }
+    let numbers = first..=last;
+    let logs = client
+        .logs(&walk.filter, &LogRange::Numbers(numbers.clone()))
+        .await?;
+    Ok(Some(Step::Range {
+        parent: first_block.parent,
+        numbers,
+        last: last_block,
+        logs,
+    }))
+}
+
+async fn broken(
+    client: &dyn ChainClient,
+    first: (u64, B256),
+    final_number: u64,
+) -> Result<Step, ChainError> {
+    let found = client.block(BlockAt::Number(first.0)).await?;
+    let found = found.map(|block| block.hash);
+    if found == Some(first.1) {
+        return Ok(Step::Nothing);
+    }
+    Ok(Step::Broken {
+        number: first.0,
+        found,
+        final_number,
+    })
+}
+
+async fn logs_of(
+    client: &dyn ChainClient,
+    filter: &LogFilter,
+    block: Block,
+) -> Result<Option<Vec<Log>>, ChainError> {
+    match client.logs(filter, &LogRange::Block(block.hash)).await {
+        Ok(logs) => Ok(Some(logs)),
+        Err(ChainError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn malformed(reason: &str) -> ChainError {
+    ChainError::Malformed {
+        doing: "a walk along the chain",
+        reason: reason.to_owned(),
+        sent: Sent::No,
+    }
+}

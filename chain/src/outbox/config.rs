@@ -1,0 +1,94 @@
+//! What an outbox may use, and of which chains it takes intents.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::ChainId;
+use crate::evm::EvmNetwork;
+
+const GWEI: u128 = 1_000_000_000;
+
+/// Bounds of an outbox, and its chains.
+#[derive(Clone, Debug)]
+pub struct OutboxConfig {
+    /// Intents that are not over yet, over all accounts; more are refused as
+    /// [`Refusal::Full`](super::Refusal::Full). 65,536 by default.
+    pub open_max: usize,
+    /// Ended intents whose keys are remembered, oldest forgotten first: as long as a key is, handing it over again is
+    /// answered and not carried out twice. 65,536 by default.
+    pub ended_kept: usize,
+    pub(super) chains: BTreeMap<ChainId, ChainRules>,
+}
+
+impl Default for OutboxConfig {
+    fn default() -> Self {
+        Self {
+            open_max: 65_536,
+            ended_kept: 65_536,
+            chains: BTreeMap::new(),
+        }
+    }
+}
+
+impl OutboxConfig {
+    /// The default bounds, and no chains yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes intents of `chain`.
+    #[must_use]
+    pub fn chain(mut self, chain: ChainId, rules: ChainRules) -> Self {
+        self.chains.insert(chain, rules);
+        self
+    }
+
+    /// Takes intents of an EVM network, by the rules that fit it.
+    #[must_use]
+    pub fn evm(self, network: &EvmNetwork) -> Self {
+        self.chain(network.chain, ChainRules::of(network))
+    }
+}
+
+/// How transactions of one chain are pushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChainRules {
+    /// How often an account with open transactions is looked at.
+    pub look_every: Duration,
+    /// How long a price of gas is used before it is asked for again.
+    pub fees_fresh_for: Duration,
+    /// How long a broadcast that brought no answer, or an account that cannot pay, is left alone; doubled each time, up
+    /// to sixteen-fold.
+    pub retry_after: Duration,
+    /// How many blocks a transaction may wait before its fees go one rung up.
+    pub bump_after_blocks: u64,
+    /// The most that is ever offered for a unit of gas, in wei, unless the intent says otherwise. A transaction at the
+    /// cap waits for the market to come down; it is not dropped. 1,000 gwei by default.
+    pub fee_cap: u128,
+    /// Transactions of one account on their way at once: signed, and not included. 16 by default, which is what a node's
+    /// mempool keeps for an account under pressure.
+    pub in_flight_max: usize,
+}
+
+impl ChainRules {
+    /// The rules for a chain with a block about every `block_time`.
+    #[must_use]
+    pub fn every(block_time: Duration) -> Self {
+        let look_every = (block_time / 4).clamp(Duration::from_millis(20), Duration::from_secs(3));
+        Self {
+            look_every,
+            fees_fresh_for: block_time,
+            retry_after: block_time.clamp(Duration::from_millis(100), Duration::from_secs(15)),
+            bump_after_blocks: 3,
+            fee_cap: 1_000 * GWEI,
+            in_flight_max: 16,
+        }
+    }
+
+    /// The rules for `network`.
+    #[must_use]
+    pub fn of(network: &EvmNetwork) -> Self {
+        Self::every(network.block_time)
+    }
+}

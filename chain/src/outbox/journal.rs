@@ -1,0 +1,168 @@
+//! Where entries lie in the store.
+//!
+//! `e` and an entry's number: its record. `f`, a chain's name, a zero and an address: the account's floor, below which
+//! every nonce is used for good. `n`: the next entry's number.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use peaberry_core::{Batch, Order, ScanLimit, Storage, StorageError, Subspace};
+
+use super::lane::LaneKey;
+use super::record::{EntryId, Record, RecordError};
+use crate::{Address, ChainId, SolanaAddress};
+
+const PAGE: usize = 256;
+const NEXT: &[u8] = b"n";
+
+/// Why a journal could not be opened. Nothing changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The store could not be read.
+    #[error("the outbox's journal could not be read")]
+    Storage(#[from] StorageError),
+    /// An entry does not decode: the store was written by something else, or by a newer version.
+    #[error(
+        "entry {entry} of the outbox's journal does not decode: restore the store from a backup"
+    )]
+    Damaged {
+        /// The entry.
+        entry: EntryId,
+        /// What is wrong with it.
+        #[source]
+        source: RecordError,
+    },
+    /// An open entry is of a chain that the configuration does not name.
+    #[error("the journal holds open transactions of {chain}: name the chain in the configuration")]
+    UnknownChain {
+        /// The chain.
+        chain: ChainId,
+    },
+    /// The node could not host it.
+    #[error("the node could not host the outbox")]
+    Add(#[from] peaberry_core::AddError),
+}
+
+#[derive(Debug)]
+pub(super) struct Journal {
+    space: Subspace,
+}
+
+impl Journal {
+    pub(super) const fn new(space: Subspace) -> Self {
+        Self { space }
+    }
+
+    pub(super) fn put(&self, batch: &mut Batch, entry: EntryId, record: &Record) {
+        self.space.put(batch, &entry_key(entry), &record.encode());
+    }
+
+    pub(super) fn put_next(&self, batch: &mut Batch, next: u64) {
+        self.space.put(batch, NEXT, &next.to_be_bytes());
+    }
+
+    pub(super) fn forget(&self, batch: &mut Batch, entry: EntryId) {
+        self.space.delete(batch, &entry_key(entry));
+    }
+
+    pub(super) fn put_floor(
+        &self,
+        batch: &mut Batch,
+        chain: ChainId,
+        account: Address,
+        floor: u64,
+    ) {
+        self.space
+            .put(batch, &floor_key(chain, account), &floor.to_be_bytes());
+    }
+
+    /// Every account's floor.
+    pub(super) fn floors(
+        &self,
+        storage: &dyn Storage,
+    ) -> Result<BTreeMap<LaneKey, u64>, StorageError> {
+        let mut floors = BTreeMap::new();
+        let mut from = b"f".to_vec();
+        loop {
+            let page = self.space.scan(
+                storage,
+                Bound::Excluded(&from),
+                Bound::Excluded(b"g"),
+                Order::Ascending,
+                ScanLimit::count(PAGE),
+            )?;
+            let Some((last, _)) = page.last() else {
+                return Ok(floors);
+            };
+            from = last.to_vec();
+            let read = page
+                .iter()
+                .filter_map(|(name, value)| Some((read_floor_key(name)?, number(value))));
+            floors.extend(read);
+        }
+    }
+
+    /// The number that the next entry gets, and all entries, in order.
+    pub(super) fn load(
+        &self,
+        storage: &dyn Storage,
+        mut each: impl FnMut(EntryId, Record),
+    ) -> Result<u64, OpenError> {
+        let next = self.space.get(storage, NEXT)?;
+        let next = next.as_deref().map_or(1, number).max(1);
+        let mut from = entry_key(EntryId(0));
+        loop {
+            let page = self.space.scan(
+                storage,
+                Bound::Excluded(&from),
+                Bound::Included(&entry_key(EntryId(u64::MAX))),
+                Order::Ascending,
+                ScanLimit::count(PAGE),
+            )?;
+            let Some((last, _)) = page.last() else {
+                return Ok(next);
+            };
+            from = last.to_vec();
+            for (name, value) in page {
+                let entry = EntryId(name.get(1..).map_or(0, number));
+                let record = Record::decode(&value);
+                each(
+                    entry,
+                    record.map_err(|source| OpenError::Damaged { entry, source })?,
+                );
+            }
+        }
+    }
+}
+
+fn entry_key(entry: EntryId) -> Vec<u8> {
+    [b"e".as_slice(), &entry.0.to_be_bytes()].concat()
+}
+
+fn floor_key(chain: ChainId, account: Address) -> Vec<u8> {
+    let mut key = [b"f".as_slice(), chain.as_str().as_bytes(), &[0]].concat();
+    match account {
+        Address::Evm(address) => key.extend_from_slice(address.as_slice()),
+        Address::Solana(address) => key.extend_from_slice(&address.0),
+    }
+    key
+}
+
+fn read_floor_key(name: &[u8]) -> Option<LaneKey> {
+    let name = name.strip_prefix(b"f")?;
+    let end = name.iter().position(|byte| *byte == 0)?;
+    let (chain, address) = name.split_at_checked(end)?;
+    let chain = str::from_utf8(chain).ok()?.parse().ok()?;
+    let address = match address.get(1..)? {
+        bytes if bytes.len() == 20 => Address::Evm(alloy_primitives::Address::from_slice(bytes)),
+        bytes => Address::Solana(SolanaAddress(bytes.try_into().ok()?)),
+    };
+    Some((chain, address))
+}
+
+fn number(bytes: &[u8]) -> u64 {
+    bytes
+        .first_chunk()
+        .map_or(0, |bytes| u64::from_be_bytes(*bytes))
+}

@@ -1,0 +1,226 @@
+//! What is known, beside the journal, of accounts and of what is on its way. All of it is asked for again after a restart.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use alloy_primitives::B256;
+use peaberry_core::Instant;
+
+use super::event::{Deferral, Stage};
+use super::record::{EntryId, Record};
+use crate::{Address, ChainId};
+
+/// An account on a chain. Its transactions are ordered; those of different lanes know nothing of each other.
+pub(super) type LaneKey = (ChainId, Address);
+
+/// How often an unanswered retry doubles.
+const DOUBLINGS_MAX: u32 = 4;
+
+/// An open entry.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) record: Record,
+    /// The request about it that has not been answered: one at a time.
+    pub(super) asked: Option<u64>,
+    /// Left alone until then.
+    pub(super) not_before: Instant,
+    pub(super) tries: u32,
+    /// A node has taken the newest attempt, and nothing since speaks against its having it.
+    pub(super) is_sent: bool,
+    /// The newest block when the newest attempt was first sent.
+    pub(super) sent_in: Option<u64>,
+    /// A node finds the fee too low.
+    pub(super) wants_bump: bool,
+    /// How often in a row its nonce was seen used for good by something else.
+    pub(super) misses: u8,
+    pub(super) deferral: Option<Deferral>,
+}
+
+impl Entry {
+    pub(super) fn new(record: Record) -> Self {
+        Self {
+            record,
+            asked: None,
+            not_before: Instant::default(),
+            tries: 0,
+            is_sent: false,
+            sent_in: None,
+            wants_bump: false,
+            misses: 0,
+            deferral: None,
+        }
+    }
+
+    pub(super) fn is_idle(&self, now: Instant) -> bool {
+        self.asked.is_none() && self.not_before <= now
+    }
+
+    /// Leaves it alone for a while: longer each time.
+    pub(super) fn back_off(&mut self, now: Instant, pause: Duration) {
+        self.not_before = now + pause * (1 << self.tries.min(DOUBLINGS_MAX));
+        self.tries = self.tries.saturating_add(1);
+    }
+
+    /// Forgets how earlier requests went.
+    pub(super) fn refresh(&mut self) {
+        self.not_before = Instant::default();
+        self.tries = 0;
+        self.deferral = None;
+    }
+
+    /// A cancelling attempt is wanted and not there yet.
+    pub(super) fn wants_cancel(&self) -> bool {
+        self.record.is_cancelled
+            && self.record.included.is_none()
+            && !self.record.attempts.iter().any(|attempt| attempt.is_cancel)
+    }
+
+    pub(super) fn stage(&self) -> Stage {
+        let newest = self.record.attempts.last();
+        match (&self.record.outcome, &self.record.included, newest) {
+            (Some(outcome), ..) => Stage::Ended(outcome.clone()),
+            (None, Some(inclusion), _) => Stage::Included(*inclusion),
+            (None, None, _) if self.deferral.is_some() => Stage::Deferred {
+                reason: self.deferral.clone().unwrap_or(Deferral::FeeCap),
+            },
+            (None, None, Some(newest)) if self.is_sent => Stage::Sent {
+                transaction: newest.id,
+            },
+            (None, None, Some(newest)) => Stage::Signed {
+                nonce: self.record.nonce,
+                transaction: newest.id,
+            },
+            (None, None, None) => Stage::Accepted,
+        }
+    }
+}
+
+/// An account with open entries.
+#[derive(Debug, Default)]
+pub(super) struct Lane {
+    /// Without a nonce, or on Solana without a signature; in order.
+    pub(super) waiting: BTreeSet<EntryId>,
+    /// As `waiting`, and left alone until then.
+    pub(super) parked: BTreeSet<(Instant, EntryId)>,
+    /// Who has which nonce, until its block is final.
+    pub(super) held: BTreeMap<u64, EntryId>,
+    /// With a nonce or a signature, and not included.
+    pub(super) flying: BTreeSet<EntryId>,
+    /// By the block in which they were seen last.
+    pub(super) included: BTreeMap<(u64, B256), BTreeSet<EntryId>>,
+    /// Every nonce below is used for good.
+    pub(super) floor: u64,
+    pub(super) is_floor_new: bool,
+    pub(super) view: Option<View>,
+    /// The unanswered look.
+    pub(super) looking: Option<u64>,
+    /// The blocks that it asks about.
+    pub(super) blocks_asked: Vec<(u64, B256)>,
+    pub(super) look_at: Instant,
+    /// When it is to be woken.
+    pub(super) due: Option<Instant>,
+}
+
+/// How the account stood at the last look.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct View {
+    pub(super) latest_number: u64,
+    pub(super) final_number: Option<u64>,
+    pub(super) latest_nonce: u64,
+    pub(super) pending_nonce: u64,
+}
+
+impl Lane {
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+            && self.parked.is_empty()
+            && self.flying.is_empty()
+            && self.included.is_empty()
+    }
+
+    /// Where entries wait from the start of this life.
+    pub(super) fn insert(&mut self, id: EntryId, record: &Record) {
+        if let Some(nonce) = record.nonce {
+            self.held.insert(nonce, id);
+        }
+        if let Some(inclusion) = &record.included {
+            let block = (inclusion.block_number, inclusion.block_hash);
+            self.included.entry(block).or_default().insert(id);
+        } else if record.nonce.is_some() || !record.attempts.is_empty() {
+            self.flying.insert(id);
+        } else {
+            self.waiting.insert(id);
+        }
+    }
+
+    pub(super) fn remove(&mut self, id: EntryId, record: &Record, not_before: Instant) {
+        if let Some(nonce) = record.nonce {
+            self.held.remove(&nonce);
+        }
+        if let Some(inclusion) = &record.included {
+            self.remove_included((inclusion.block_number, inclusion.block_hash), id);
+        }
+        self.flying.remove(&id);
+        self.waiting.remove(&id);
+        self.parked.remove(&(not_before, id));
+    }
+
+    pub(super) fn remove_included(&mut self, block: (u64, B256), id: EntryId) {
+        if let Some(ids) = self.included.get_mut(&block) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.included.remove(&block);
+            }
+        }
+    }
+
+    /// The nonce that nobody has although one above it is taken: nothing above it can be included.
+    pub(super) fn gap(&self) -> Option<u64> {
+        let view = self.view?;
+        let next = view.pending_nonce.max(view.latest_nonce).max(self.floor);
+        let highest = *self.held.last_key_value()?.0;
+        (next < highest && !self.held.contains_key(&next)).then_some(next)
+    }
+
+    /// The nonce for the next transaction; `None` before the first look.
+    pub(super) fn next_nonce(&self) -> Option<u64> {
+        let view = self.view?;
+        if let Some(gap) = self.gap() {
+            return Some(gap);
+        }
+        let above = self.held.last_key_value().map_or(0, |(nonce, _)| nonce + 1);
+        Some(
+            above
+                .max(view.pending_nonce)
+                .max(view.latest_nonce)
+                .max(self.floor),
+        )
+    }
+
+    /// The blocks whose place on the chain is looked at: the highest, on which all others stand, and those that should be
+    /// final by now.
+    pub(super) fn blocks_to_check(&self) -> Vec<(u64, B256)> {
+        const BLOCKS_MAX: usize = 64;
+        let final_number = self.view.and_then(|view| view.final_number);
+        let mut blocks: Vec<_> = self
+            .included
+            .keys()
+            .copied()
+            .filter(|(number, _)| final_number.is_some_and(|at| *number <= at))
+            .take(BLOCKS_MAX)
+            .collect();
+        if let Some((highest, _)) = self.included.last_key_value()
+            && blocks.last() != Some(highest)
+        {
+            blocks.push(*highest);
+        }
+        blocks
+    }
+
+    pub(super) fn raise_floor(&mut self, floor: u64) {
+        if floor > self.floor {
+            self.floor = floor;
+            self.is_floor_new = true;
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! What the outbox wants to know or have done, and what came of it.
+
+use std::sync::Arc;
+
+use alloy_primitives::{Address as EvmAddress, B256, Bytes};
+use async_trait::async_trait;
+
+use super::record::EntryId;
+use crate::evm::{Fees, SignedTransaction, Transaction};
+use crate::{CallRequest, ChainError, ChainId, Intent, SolanaAddress};
+
+/// Something for a [`Performer`] to do. Plain data: it may be lost, done twice, or done late, and nothing breaks.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Goes back with the answer.
+    pub number: u64,
+    /// On which chain.
+    pub chain: ChainId,
+    /// What.
+    pub ask: Ask,
+}
+
+/// What is asked of a chain.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "a performer must be able to do all of it"
+)]
+pub enum Ask {
+    /// What gas costs now.
+    Fees,
+    /// How much gas a call may use.
+    Gas(CallRequest),
+    /// Have this signed by its sender.
+    Sign {
+        /// Whose nonce it is.
+        from: EvmAddress,
+        /// What to sign.
+        transaction: Transaction,
+    },
+    /// Give these bytes to the chain. They are in the journal.
+    Broadcast {
+        /// The signed transaction.
+        raw: Bytes,
+        /// Until when a Solana transaction is valid; zero elsewhere.
+        last_valid_height: u64,
+    },
+    /// How an account stands, and what became of its transactions.
+    Look {
+        /// The account.
+        account: EvmAddress,
+        /// Its transactions that are not known to be included.
+        wanted: Vec<Wanted>,
+        /// Numbers and hashes of blocks in which others were seen.
+        blocks: Vec<(u64, B256)>,
+    },
+    /// Have what this is on Solana signed, with a fresh block hash.
+    SignSolana(Intent),
+    /// What became of these transactions of a Solana account.
+    LookSolana {
+        /// The account.
+        account: SolanaAddress,
+        /// Signatures of its open entries.
+        wanted: Vec<(EntryId, [u8; 64])>,
+    },
+}
+
+/// A transaction to look for.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The entry.
+    pub entry: EntryId,
+    /// Its nonce.
+    pub nonce: u64,
+    /// The hashes of all its attempts: any of them may have been included.
+    pub attempts: Vec<B256>,
+}
+
+/// What a [`Performer`] found or did.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "the outbox must look at every answer"
+)]
+pub enum Found {
+    /// To [`Ask::Fees`].
+    Fees(Fees),
+    /// To [`Ask::Gas`].
+    Gas(u64),
+    /// To [`Ask::Sign`].
+    Signed(SignedTransaction),
+    /// To [`Ask::Broadcast`]: the node has it.
+    Broadcast,
+    /// To [`Ask::Look`].
+    Account(AccountView),
+    /// To [`Ask::SignSolana`].
+    SignedSolana {
+        /// The signed transaction.
+        raw: Bytes,
+        /// Its first signature.
+        signature: [u8; 64],
+        /// The last block height that may include it.
+        last_valid_height: u64,
+    },
+    /// To [`Ask::LookSolana`].
+    Solana(SolanaView),
+}
+
+/// How an EVM account stands. Read in the order of the fields.
+#[derive(Clone, Debug)]
+pub struct AccountView {
+    /// The number of the newest final block; `None` while there is none.
+    pub final_number: Option<u64>,
+    /// The number of the newest block.
+    pub latest_number: u64,
+    /// The nonce that the next transaction to be included must have.
+    pub latest_nonce: u64,
+    /// The first nonce that the node has no transaction for.
+    pub pending_nonce: u64,
+    /// The account's nonce at the end of the final block; asked for only if something is missing below the latest nonce.
+    pub final_nonce: Option<u64>,
+    /// Whether the chain has the blocks asked about, in their order.
+    pub canonical: Vec<bool>,
+    /// What was seen of each entry asked about.
+    pub sights: Vec<(EntryId, Sight)>,
+}
+
+/// What was seen of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "the outbox must look at each")]
+pub enum Sight {
+    /// Its nonce is not used yet on this chain.
+    Ahead,
+    /// One of its attempts is included.
+    Included {
+        /// Which.
+        transaction: B256,
+        /// The number of its block.
+        block_number: u64,
+        /// The hash of its block.
+        block_hash: B256,
+        /// Whether it was carried out.
+        is_success: bool,
+    },
+    /// Its nonce is used, and by none of its attempts as far as this node knows.
+    Missing,
+}
+
+/// How a Solana account's transactions stand.
+#[derive(Clone, Debug)]
+pub struct SolanaView {
+    /// The height of the newest final block, read before the statuses.
+    pub final_height: u64,
+    /// The slot of the newest block.
+    pub latest_slot: u64,
+    /// What was seen of each; `None`: this node, as of that final block or later, knows nothing of it.
+    pub sights: Vec<(EntryId, Option<SolanaSight>)>,
+}
+
+/// What was seen of a Solana transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SolanaSight {
+    /// Its slot.
+    pub slot: u64,
+    /// The hash of its block.
+    pub block_hash: B256,
+    /// Whether it was carried out.
+    pub is_success: bool,
+    /// Whether its block is final.
+    pub is_final: bool,
+}
+
+/// Acts for an outbox on one chain. Callable concurrently.
+///
+/// An implementer promises what [`ChainClient`](crate::ChainClient) does about time, size and errors, and that what it
+/// found was read in the order that [`AccountView`] and [`SolanaView`] say. It decides nothing and stores nothing.
+#[async_trait]
+pub trait Performer: Send + Sync {
+    /// The chain.
+    fn chain_id(&self) -> ChainId;
+
+    /// Does `ask`, once.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ChainClient`](crate::ChainClient). After [`Ask::Broadcast`], ask
+    /// [`may_have_been_sent`](ChainError::may_have_been_sent).
+    async fn perform(&self, ask: Ask) -> Result<Found, ChainError>;
+}
+
+#[async_trait]
+impl<P: Performer + ?Sized> Performer for Arc<P> {
+    fn chain_id(&self) -> ChainId {
+        (**self).chain_id()
+    }
+
+    async fn perform(&self, ask: Ask) -> Result<Found, ChainError> {
+        (**self).perform(ask).await
+    }
+}

@@ -1,0 +1,200 @@
+//! A Solana account: transactions without order, each valid up to a block height.
+
+use peaberry_core::{Instant, mutant};
+
+use super::event::Stage;
+use super::lane::LaneKey;
+use super::protocol::{About, Asked, Fx, Outbox, deferral_of};
+use super::record::{Attempt, EntryId, Inclusion, Outcome, Purpose, Terms};
+use super::request::{Ask, Found, SolanaSight, SolanaView};
+use crate::{ChainError, TxId};
+
+impl Outbox {
+    pub(super) fn advance_solana(&mut self, key: LaneKey, now: Instant, fx: Fx<'_, '_>) {
+        self.look_solana(key, now, fx);
+        let in_flight_max = self.rules(key.0).in_flight_max;
+        let Some(lane) = self.lanes.get(&key) else {
+            return;
+        };
+        let room = in_flight_max.saturating_sub(lane.flying.len());
+        let front: Vec<EntryId> = lane.waiting.iter().take(room).copied().collect();
+        let flying: Vec<EntryId> = lane.flying.iter().copied().collect();
+        for id in front {
+            let Some(entry) = self.open.get(&id) else {
+                continue;
+            };
+            if let Purpose::Intent(intent) = &entry.record.purpose
+                && entry.is_idle(now)
+            {
+                let ask = Ask::SignSolana(intent.clone());
+                self.ask(id, Asked::SignSolana, ask, fx);
+            }
+        }
+        for id in flying {
+            let entry = self.open.get(&id);
+            if entry.is_some_and(|entry| entry.is_idle(now) && !entry.is_sent) {
+                self.broadcast_newest(id, fx);
+            }
+        }
+    }
+
+    fn look_solana(&mut self, key: LaneKey, now: Instant, fx: Fx<'_, '_>) {
+        let Some(lane) = self.lanes.get(&key) else {
+            return;
+        };
+        if lane.looking.is_some() || lane.look_at > now {
+            return;
+        }
+        let included = lane.included.values().flatten();
+        let wanted = lane.flying.iter().chain(included).filter_map(|id| {
+            let newest = self.open.get(id)?.record.attempts.last()?;
+            match newest.id {
+                TxId::Solana(signature) => Some((*id, signature)),
+                TxId::Evm(_) => None,
+            }
+        });
+        let wanted: Vec<(EntryId, [u8; 64])> = wanted.collect();
+        let Ok(account) = key.1.solana_on(key.0) else {
+            return;
+        };
+        let pause = self.rules(key.0).look_every;
+        if wanted.is_empty() {
+            if let Some(lane) = self.lanes.get_mut(&key) {
+                lane.look_at = now + pause;
+            }
+            return;
+        }
+        let ask = Ask::LookSolana { account, wanted };
+        let number = self.ask_about(About::Lane(key), key.0, ask, fx);
+        if let Some(lane) = self.lanes.get_mut(&key) {
+            lane.looking = Some(number);
+        }
+    }
+
+    pub(super) fn signed_solana(
+        &mut self,
+        id: EntryId,
+        result: Result<Found, ChainError>,
+        now: Instant,
+        fx: Fx<'_, '_>,
+    ) {
+        let (raw, signature, last_valid_height) = match result {
+            Ok(Found::SignedSolana {
+                raw,
+                signature,
+                last_valid_height,
+            }) => (raw, signature, last_valid_height),
+            Ok(_) => return,
+            Err(error) => {
+                if let Some(deferral) = deferral_of(&error) {
+                    self.defer(id, deferral, fx);
+                }
+                self.park(id, now);
+                return;
+            }
+        };
+        // The same transfer dated by the same block is the same transaction, and belongs to another entry.
+        if self.signatures.get(&signature).is_some_and(|of| *of != id) {
+            self.park(id, now);
+            return;
+        }
+        let Some(entry) = self.open.get_mut(&id) else {
+            return;
+        };
+        self.signatures.insert(signature, id);
+        entry.record.attempts.push(Attempt {
+            raw,
+            id: TxId::Solana(signature),
+            terms: Terms::Solana { last_valid_height },
+            is_cancel: false,
+        });
+        entry.is_sent = false;
+        entry.sent_in = None;
+        entry.misses = 0;
+        entry.refresh();
+        let key = (entry.record.chain, entry.record.account);
+        if let Some(lane) = self.lanes.get_mut(&key) {
+            lane.waiting.remove(&id);
+            lane.flying.insert(id);
+        }
+        self.journal.put(fx.batch(), id, &entry.record);
+        self.tell(id, fx);
+        self.broadcast_newest(id, fx);
+    }
+
+    pub(super) fn seen_solana(&mut self, key: LaneKey, seen: &SolanaView, fx: Fx<'_, '_>) {
+        let Some(lane) = self.lanes.get_mut(&key) else {
+            return;
+        };
+        lane.view = Some(super::lane::View {
+            latest_number: seen.latest_slot,
+            final_number: None,
+            latest_nonce: 0,
+            pending_nonce: 0,
+        });
+        for (id, sight) in &seen.sights {
+            match sight {
+                Some(sight) => self.sighted_on_solana(*id, *sight, fx),
+                None => self.missed_on_solana(*id, seen.final_height, fx),
+            }
+        }
+    }
+
+    fn sighted_on_solana(&mut self, id: EntryId, sight: SolanaSight, fx: Fx<'_, '_>) {
+        let Some(entry) = self.open.get_mut(&id) else {
+            return;
+        };
+        let Some(newest) = entry.record.attempts.last() else {
+            return;
+        };
+        entry.misses = 0;
+        let inclusion = Inclusion {
+            transaction: newest.id,
+            block_number: sight.slot,
+            block_hash: sight.block_hash,
+            is_success: sight.is_success,
+        };
+        if sight.is_final {
+            self.end(id, Outcome::Final(inclusion), fx);
+        } else {
+            self.include(id, inclusion, fx);
+        }
+    }
+
+    /// The node knows nothing of it, as of the final block or later.
+    fn missed_on_solana(&mut self, id: EntryId, final_height: u64, fx: Fx<'_, '_>) {
+        self.lose(id, fx);
+        let Some(entry) = self.open.get_mut(&id) else {
+            return;
+        };
+        let newest = entry.record.attempts.last();
+        let Some(last_valid) = newest.and_then(Attempt::last_valid_height) else {
+            return;
+        };
+        entry.misses = entry.misses.saturating_add(1);
+        let is_impatient = mutant::is_planted("solana_resigned_before_expiry") && entry.misses >= 2;
+        // Only a final block above the last height at which it is valid proves that no block can hold it.
+        if final_height <= last_valid && !is_impatient {
+            entry.is_sent = false;
+            return;
+        }
+        if entry.record.is_cancelled {
+            self.end(id, Outcome::Cancelled, fx);
+            return;
+        }
+        for attempt in entry.record.attempts.drain(..) {
+            if let TxId::Solana(signature) = attempt.id {
+                self.signatures.remove(&signature);
+            }
+        }
+        entry.is_sent = false;
+        entry.refresh();
+        let key = (entry.record.chain, entry.record.account);
+        if let Some(lane) = self.lanes.get_mut(&key) {
+            lane.flying.remove(&id);
+            lane.waiting.insert(id);
+        }
+        self.journal.put(fx.batch(), id, &entry.record);
+        self.tell_of(id, Stage::Expired, fx);
+    }
+}

@@ -1,0 +1,73 @@
+//! Acting on Solana.
+
+use async_trait::async_trait;
+
+use super::request::{Ask, Found, Performer, SolanaSight, SolanaView};
+use crate::solana::{Commitment, SignedTransaction, SolanaClient};
+use crate::{ChainClient, ChainError, ChainFamily, ChainId};
+
+#[async_trait]
+impl Performer for SolanaClient {
+    fn chain_id(&self) -> ChainId {
+        ChainClient::chain_id(self)
+    }
+
+    async fn perform(&self, ask: Ask) -> Result<Found, ChainError> {
+        match ask {
+            Ask::SignSolana(intent) => {
+                let signed = self.sign(&intent).await?;
+                Ok(Found::SignedSolana {
+                    raw: signed.raw().clone(),
+                    signature: signed.signature(),
+                    last_valid_height: signed.last_valid_height(),
+                })
+            }
+            Ask::Broadcast {
+                raw,
+                last_valid_height,
+            } => {
+                let signed = SignedTransaction::from_raw(raw, last_valid_height)?;
+                self.broadcast(&signed).await?;
+                Ok(Found::Broadcast)
+            }
+            Ask::LookSolana { wanted, .. } => {
+                let final_head = self.rpc().height(Commitment::Finalized).await?;
+                let mut latest_slot = final_head.slot;
+                let mut sights = Vec::with_capacity(wanted.len());
+                for (entry, signature) in wanted {
+                    let (status, as_of) = self.rpc().signature_status(&signature).await?;
+                    latest_slot = latest_slot.max(as_of);
+                    if as_of < final_head.slot {
+                        // A node that is behind the final block: its ignorance says nothing.
+                        continue;
+                    }
+                    let Some(status) = status else {
+                        sights.push((entry, None));
+                        continue;
+                    };
+                    // At commitment `processed` there is no block to name yet.
+                    if let Some(block) = self.rpc().block(status.slot).await? {
+                        let sight = SolanaSight {
+                            slot: status.slot,
+                            block_hash: block.hash,
+                            is_success: status.failure.is_none(),
+                            is_final: status.commitment == Commitment::Finalized,
+                        };
+                        sights.push((entry, Some(sight)));
+                    }
+                }
+                Ok(Found::Solana(SolanaView {
+                    final_height: final_head.height,
+                    latest_slot,
+                    sights,
+                }))
+            }
+            Ask::Fees | Ask::Gas(_) | Ask::Sign { .. } | Ask::Look { .. } => {
+                Err(ChainError::Unsupported {
+                    family: ChainFamily::Solana,
+                    what: "nonces and gas",
+                })
+            }
+        }
+    }
+}

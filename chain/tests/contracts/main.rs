@@ -1,0 +1,114 @@
+//! The contracts against models of them: random sequences of calls on a development chain, each predicted by the model,
+//! and the whole state compared afterwards.
+//!
+//! `PEABERRY_CONTRACT_SEQUENCES` says how many sequences each contract is put through; 40 by default. A failure prints
+//! its seed. Variants of the contracts with a bug planted (`contracts/mutants`) must be told apart from them.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test's helpers fail as loudly as the test"
+)]
+
+mod ground;
+mod processor;
+mod supply;
+mod token;
+
+use ground::Ground;
+use peaberry_chain::primitives::Bytes;
+
+/// A contract with its model, played by one sequence of random calls.
+type Play = fn(&mut Ground, &Bytes) -> Result<(), String>;
+
+fn sequences() -> u64 {
+    let count = std::env::var("PEABERRY_CONTRACT_SEQUENCES");
+    count.map_or(40, |count| {
+        count
+            .parse()
+            .expect("PEABERRY_CONTRACT_SEQUENCES is a number")
+    })
+}
+
+/// The first seed whose sequence the contract plays otherwise than its model.
+fn first_bad_seed(code: &Bytes, play: Play, seeds: u64) -> Option<(u64, String)> {
+    (0..seeds).find_map(|seed| {
+        let mut ground = Ground::new(seed);
+        play(&mut ground, code).err().map(|why| (seed, why))
+    })
+}
+
+fn expect_faithful(code: &Bytes, play: Play) {
+    if let Some((seed, why)) = first_bad_seed(code, play, sequences()) {
+        panic!("seed {seed}: {why}");
+    }
+}
+
+fn expect_caught(mutant: &str, play: Play) {
+    let caught = first_bad_seed(&ground::bytecode(mutant), play, 1000);
+    let (seed, why) = caught.expect("the planted bug is found");
+    println!("seed {seed}: {why}");
+}
+
+#[test]
+fn coffee_token_is_its_model() {
+    expect_faithful(
+        &peaberry_chain::bindings::CoffeeToken::BYTECODE,
+        token::play,
+    );
+}
+
+#[test]
+fn supply_chain_is_its_model() {
+    expect_faithful(
+        &peaberry_chain::bindings::SupplyChain::BYTECODE,
+        supply::play,
+    );
+}
+
+#[test]
+fn payment_processor_is_its_model() {
+    expect_faithful(
+        &peaberry_chain::bindings::PaymentProcessor::BYTECODE,
+        processor::play,
+    );
+}
+
+#[test]
+fn a_token_that_pays_an_order_twice_is_caught() {
+    expect_caught(
+        include_str!("../../contracts/mutants/CoffeeTokenPaysTwice.json"),
+        token::play,
+    );
+}
+
+#[test]
+fn a_token_that_lets_anyone_spend_is_caught() {
+    expect_caught(
+        include_str!("../../contracts/mutants/CoffeeTokenSpendsForAnyone.json"),
+        token::play,
+    );
+}
+
+#[test]
+fn a_token_that_takes_both_forms_of_a_signature_is_caught() {
+    expect_caught(
+        include_str!("../../contracts/mutants/CoffeeTokenTakesBothSignatures.json"),
+        token::play,
+    );
+}
+
+#[test]
+fn a_lot_that_anyone_can_take_is_caught() {
+    expect_caught(
+        include_str!("../../contracts/mutants/SupplyChainTakesFromAnyone.json"),
+        supply::play,
+    );
+}
+
+#[test]
+fn a_refund_that_is_paid_twice_is_caught() {
+    expect_caught(
+        include_str!("../../contracts/mutants/PaymentProcessorRefundsTwice.json"),
+        processor::play,
+    );
+}

@@ -1,0 +1,310 @@
+//! The chain as other processes see it.
+
+use std::sync::Arc;
+
+use peaberry_chain::dev::{BATCH_MAX, DevServer, REQUEST_BYTES_MAX};
+use peaberry_chain::evm::{EvmRpc, JsonRpc};
+use peaberry_chain::primitives::{B256, U256, hex};
+use peaberry_chain::{BlockAt, CallRequest, ChainError, EvmAddress, LogFilter, LogRange};
+use proptest::prelude::{ProptestConfig, any, prop, proptest};
+use serde_json::{Value, json};
+
+use super::{World, now};
+
+fn ask(world: &World, method: &str, params: &Value) -> Value {
+    let request = json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params});
+    let answer = world.chain.answer(request.to_string().as_bytes());
+    serde_json::from_slice(&answer).unwrap()
+}
+
+fn result(world: &World, method: &str, params: &Value) -> Value {
+    ask(world, method, params)["result"].clone()
+}
+
+fn error(world: &World, method: &str, params: &Value) -> (i64, String) {
+    let answer = ask(world, method, params);
+    let message = answer["error"]["message"].as_str();
+    (
+        answer["error"]["code"].as_i64().unwrap(),
+        message.unwrap().to_owned(),
+    )
+}
+
+/// A chain with a block of one payment, and one that waits.
+fn played() -> (World, B256, B256) {
+    let world = World::new();
+    let paid = world
+        .chain
+        .submit(world.sign(0, &world.payment(0)).raw())
+        .unwrap();
+    world.chain.mine();
+    let waits = world
+        .chain
+        .submit(world.sign(0, &world.payment(1)).raw())
+        .unwrap();
+    (world, paid, waits)
+}
+
+/// Over JSON a client sees what it sees without.
+#[test]
+fn both_doors_show_the_same_chain() {
+    let (world, paid, waits) = played();
+    let direct: Arc<dyn EvmRpc> = Arc::new(world.chain.clone());
+    let json: Arc<dyn EvmRpc> = Arc::new(JsonRpc::over(Arc::new(world.chain.clone())));
+    let account = world.address(0);
+    let transfer = CallRequest::new(EvmAddress::repeat_byte(9), []).from(account);
+    now(async {
+        assert_eq!(direct.chain_id().await?, json.chain_id().await?);
+        for hash in [paid, waits, B256::ZERO] {
+            assert_eq!(
+                direct.transaction(hash).await?,
+                json.transaction(hash).await?
+            );
+            assert_eq!(direct.receipt(hash).await?, json.receipt(hash).await?);
+        }
+        let head = direct.block(BlockAt::Latest).await?.unwrap();
+        for at in [
+            BlockAt::Latest,
+            BlockAt::Final,
+            BlockAt::Number(0),
+            BlockAt::Number(9),
+            BlockAt::Hash(head.hash),
+        ] {
+            assert_eq!(direct.block(at).await?, json.block(at).await?);
+        }
+        for at in [
+            BlockAt::Latest,
+            BlockAt::Pending,
+            BlockAt::Number(0),
+            BlockAt::Hash(head.hash),
+        ] {
+            assert_eq!(
+                direct.balance(account, at).await?,
+                json.balance(account, at).await?
+            );
+            assert_eq!(
+                direct.nonce(account, at).await?,
+                json.nonce(account, at).await?
+            );
+            assert_eq!(
+                direct.code(account, at).await?,
+                json.code(account, at).await?
+            );
+            assert_eq!(
+                direct.call(&transfer, at).await?,
+                json.call(&transfer, at).await?
+            );
+        }
+        assert_eq!(
+            direct.estimate_gas(&transfer, BlockAt::Latest).await?,
+            json.estimate_gas(&transfer, BlockAt::Latest).await?
+        );
+        assert_eq!(
+            direct.fee_history(5, &[50]).await?,
+            json.fee_history(5, &[50]).await?
+        );
+        let all = (LogFilter::default(), LogRange::Numbers(0..=5));
+        assert_eq!(
+            direct.logs(&all.0, &all.1).await?,
+            json.logs(&all.0, &all.1).await?
+        );
+        let gone = json.balance(account, BlockAt::Hash(B256::ZERO)).await;
+        assert!(matches!(gone, Err(ChainError::NotFound { .. })), "{gone:?}");
+        let raw = world.sign(0, &world.payment(0));
+        for rpc in [&direct, &json] {
+            let used = rpc.broadcast(raw.raw()).await;
+            assert!(
+                matches!(used, Err(ChainError::NonceTooLow { .. })),
+                "{used:?}"
+            );
+        }
+        Ok::<(), ChainError>(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn what_it_does_not_have_it_says() {
+    let (world, ..) = played();
+    assert_eq!(
+        error(&world, "eth_getProof", &json!([])),
+        (
+            -32601,
+            "the method eth_getProof does not exist/is not available".into()
+        )
+    );
+    assert_eq!(
+        error(&world, "eth_call", &json!([])),
+        (-32602, "missing value for required argument 0".into())
+    );
+    assert_eq!(
+        error(&world, "eth_getBalance", &json!(["0x12", "latest"])).0,
+        -32602
+    );
+    assert_eq!(
+        error(&world, "eth_getBalance", &json!([EvmAddress::ZERO, "0x9"])),
+        (-32000, "header not found".into())
+    );
+    assert_eq!(
+        error(&world, "eth_call", &json!({"to": "x"})),
+        (-32602, "non-array args".into())
+    );
+    let raw = hex::encode_prefixed(world.sign(0, &world.payment(0)).raw());
+    assert_eq!(
+        error(&world, "eth_sendRawTransaction", &json!([raw])),
+        (-32000, "nonce too low: next nonce 1, tx nonce 0".into())
+    );
+}
+
+/// A revert carries its bytes and its reason.
+#[test]
+fn reverts_carry_their_reason() {
+    let (world, ..) = played();
+    // REVERT with Error("no"): the words are put into memory and returned from there.
+    let words = hex!(
+        "08c379a0000000000000000000000000000000000000000000000000000000000000002000000000000000000000000000000000000000000000000000000000000000026e6f000000000000000000000000000000000000000000000000000000000000"
+    );
+    let code = [&hex!("6064600c5f3960645ffd5b5b")[..], &words].concat();
+    let answer = ask(
+        &world,
+        "eth_call",
+        &json!([{"data": hex::encode_prefixed(code)}]),
+    );
+    assert_eq!(answer["error"]["code"], 3);
+    assert_eq!(answer["error"]["message"], "execution reverted: no");
+    assert_eq!(answer["error"]["data"], hex::encode_prefixed(words));
+}
+
+/// Whoever hashes a header gets the hash that the block goes by.
+#[test]
+fn blocks_and_transactions_have_all_their_fields() {
+    let (world, paid, waits) = played();
+    let block = result(&world, "eth_getBlockByNumber", &json!(["latest", true]));
+    assert_eq!(block["transactions"][0]["hash"], json!(paid));
+    assert_eq!(block["baseFeePerGas"], "0x342770c0");
+    for field in [
+        "stateRoot",
+        "receiptsRoot",
+        "logsBloom",
+        "mixHash",
+        "size",
+        "withdrawalsRoot",
+    ] {
+        assert!(block[field].is_string(), "{field}");
+    }
+    let pending = result(&world, "eth_getBlockByNumber", &json!(["pending", false]));
+    assert_eq!(
+        (&pending["transactions"][0], &pending["hash"]),
+        (&json!(waits), &Value::Null)
+    );
+    let receipts = result(&world, "eth_getBlockReceipts", &json!(["latest"]));
+    assert_eq!(
+        receipts[0]["effectiveGasPrice"],
+        json!(U256::from(1_875_000_000_u64))
+    );
+    assert_eq!(
+        result(
+            &world,
+            "eth_getTransactionCount",
+            &json!([world.address(0), "pending"])
+        ),
+        "0x2"
+    );
+    assert_eq!(result(&world, "net_version", &json!([])), "31337");
+    let raw = result(&world, "eth_getRawTransactionByHash", &json!([paid]));
+    assert_eq!(
+        raw,
+        hex::encode_prefixed(world.sign(0, &world.payment(0)).raw())
+    );
+}
+
+#[test]
+fn tools_make_blocks_and_undo_them() {
+    let (world, ..) = played();
+    ask(&world, "evm_setNextBlockTimestamp", &json!([1_800_000_000]));
+    ask(&world, "evm_mine", &json!([]));
+    assert_eq!(world.chain.head().timestamp_s, 1_800_000_000);
+    ask(&world, "anvil_mine", &json!(["0x3"]));
+    assert_eq!(result(&world, "eth_blockNumber", &json!([])), "0x5");
+    let undone = result(&world, "peaberry_reorg", &json!([4, false]));
+    assert_eq!(undone.as_array().unwrap().len(), 1);
+    ask(&world, "evm_setAutomine", &json!([true]));
+    world
+        .chain
+        .submit(world.sign(1, &world.payment(0)).raw())
+        .unwrap();
+    assert_eq!(world.chain.head().number, 7);
+}
+
+#[test]
+fn batches_are_answered_in_order_and_bounded() {
+    let (world, ..) = played();
+    let one = |id: u64| json!({"jsonrpc": "2.0", "id": id, "method": "eth_chainId"});
+    let quiet = json!({"jsonrpc": "2.0", "method": "eth_chainId"});
+    let batch = |requests: &[Value]| world.chain.answer(json!(requests).to_string().as_bytes());
+    let answers: Value =
+        serde_json::from_slice(&batch(&[one(1), quiet.clone(), json!(5), one(2)])).unwrap();
+    assert_eq!(answers.as_array().unwrap().len(), 3);
+    assert_eq!(
+        (&answers[0]["id"], &answers[2]["id"]),
+        (&json!(1), &json!(2))
+    );
+    assert_eq!(answers[1]["error"]["code"], -32600);
+    assert!(batch(&[quiet]).is_empty());
+    let too_many = batch(&vec![one(1); BATCH_MAX + 1]);
+    let too_many: Value = serde_json::from_slice(&too_many).unwrap();
+    assert_eq!(too_many["error"]["message"], "batch too large");
+    let empty: Value = serde_json::from_slice(&batch(&[])).unwrap();
+    assert_eq!(empty["error"]["message"], "empty batch");
+    let large = world.chain.answer(&vec![b' '; REQUEST_BYTES_MAX + 1]);
+    assert!(String::from_utf8_lossy(&large).contains("request too large"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// Whatever comes, the answer is JSON or nothing, and the chain stays what it was.
+    #[test]
+    fn any_bytes_are_answered(bytes in prop::collection::vec(any::<u8>(), 0..200), place in 0_usize..200, byte: u8) {
+        let world = World::new();
+        let mut request = br#"[{"jsonrpc":"2.0","id":1,"method":"eth_getLogs","params":[{"fromBlock":"0x0","topics":[null,["0x00"]]}]}]"#.to_vec();
+        if let Some(place) = request.get_mut(place) {
+            *place = byte;
+        }
+        for request in [bytes, request] {
+            let answer = world.chain.answer(&request);
+            assert!(answer.is_empty() || serde_json::from_slice::<Value>(&answer).is_ok());
+        }
+        assert_eq!(world.chain.head().number, 0);
+    }
+}
+
+/// Over a socket it is the same chain still; what is too large is refused, and nothing but POST is spoken.
+#[tokio::test]
+async fn it_is_served_over_http() {
+    let (world, paid, _) = played();
+    let server = DevServer::start(world.chain.clone(), 0).await.unwrap();
+    let rpc = JsonRpc::http(&server.url()).unwrap();
+    assert_eq!(
+        rpc.chain_id().await.unwrap(),
+        world.chain.chain_id().await.unwrap()
+    );
+    assert_eq!(
+        rpc.receipt(paid).await.unwrap(),
+        world.chain.receipt(paid).await.unwrap()
+    );
+    let large = world.creation(0, &vec![0; REQUEST_BYTES_MAX]);
+    let call = CallRequest {
+        data: large.data,
+        ..CallRequest::default()
+    };
+    assert!(rpc.call(&call, BlockAt::Latest).await.is_err());
+    assert!(rpc.chain_id().await.is_ok());
+    drop(server);
+    assert!(
+        rpc.with_answer_within(std::time::Duration::from_secs(2))
+            .chain_id()
+            .await
+            .is_err()
+    );
+}

@@ -1,0 +1,158 @@
+//! Which events had seen which: runs of events that follow one another, and what the first of each had seen.
+//!
+//! Events are numbered in the order in which this replica took them: parents come before their children.
+
+use alloc::collections::BinaryHeap;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+/// The number of an event at this replica.
+pub(super) type Lv = usize;
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Graph {
+    entries: Vec<Entry>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) events: Range<Lv>,
+    /// What the first had seen last; every other had seen the one before it.
+    pub(super) parents: Vec<Lv>,
+}
+
+/// What must be replayed to see events in their context.
+#[derive(Debug, Default)]
+pub(super) struct Conflict {
+    /// Known events after the last one that all had seen, in ascending order.
+    pub(super) known: Vec<Range<Lv>>,
+    /// That event.
+    pub(super) base: Option<Lv>,
+}
+
+impl Graph {
+    pub(super) fn push(&mut self, events: Range<Lv>, parents: &[Lv]) {
+        if let Some(last) = self.entries.last_mut()
+            && last.events.end == events.start
+            && matches!(parents, [parent] if parent + 1 == events.start)
+        {
+            last.events.end = events.end;
+            return;
+        }
+        self.entries.push(Entry {
+            events,
+            parents: parents.to_vec(),
+        });
+    }
+
+    /// Forgets the events from `end` on.
+    pub(super) fn truncate(&mut self, end: Lv) {
+        self.entries.retain(|entry| entry.events.start < end);
+        if let Some(last) = self.entries.last_mut() {
+            last.events.end = last.events.end.min(end);
+        }
+    }
+
+    /// The entries of a range, cut to it.
+    pub(super) fn entries(&self, range: Range<Lv>) -> impl Iterator<Item = Entry> + '_ {
+        let start = self
+            .entries
+            .partition_point(|entry| entry.events.end <= range.start);
+        let entries = self.entries.get(start..).unwrap_or_default();
+        entries
+            .iter()
+            .take_while(move |entry| entry.events.start < range.end)
+            .map(move |entry| {
+                let first = entry.events.start.max(range.start);
+                let parents = if first == entry.events.start {
+                    entry.parents.clone()
+                } else {
+                    Vec::from([first - 1])
+                };
+                Entry {
+                    events: first..entry.events.end.min(range.end),
+                    parents,
+                }
+            })
+    }
+
+    fn entry_of(&self, event: Lv) -> Option<&Entry> {
+        let at = self
+            .entries
+            .partition_point(|entry| entry.events.end <= event);
+        self.entries.get(at)
+    }
+
+    /// What events `heads` had seen, down to the last that all of them had. `None` in `heads` had seen nothing.
+    pub(super) fn conflict(&self, heads: impl Iterator<Item = Option<Lv>>) -> Conflict {
+        // By the number plus one: zero is the empty text.
+        let mut heap: BinaryHeap<usize> =
+            heads.map(|head| head.map_or(0, |head| head + 1)).collect();
+        let mut conflict = Conflict::default();
+        while let Some(top) = heap.pop() {
+            while heap.peek() == Some(&top) {
+                heap.pop();
+            }
+            conflict.base = top.checked_sub(1);
+            let (Some(event), Some(next)) = (conflict.base, heap.peek()) else {
+                break;
+            };
+            let Some(entry) = self.entry_of(event) else {
+                break;
+            };
+            if *next > entry.events.start {
+                conflict.known.push(*next..event + 1);
+                continue;
+            }
+            conflict.known.push(entry.events.start..event + 1);
+            heap.extend(entry.parents.iter().map(|parent| parent + 1));
+            if entry.parents.is_empty() {
+                heap.push(0);
+            }
+        }
+        conflict.known.reverse();
+        conflict
+    }
+
+    /// The events that only one of two versions had seen, each in descending order.
+    pub(super) fn difference(&self, from: &[Lv], to: &[Lv]) -> (Vec<Range<Lv>>, Vec<Range<Lv>>) {
+        const FROM: u8 = 1;
+        const TO: u8 = 2;
+        const BOTH: u8 = FROM | TO;
+        let from = from.iter().map(|event| (*event, FROM));
+        let mut heap: BinaryHeap<(Lv, u8)> =
+            from.chain(to.iter().map(|event| (*event, TO))).collect();
+        let (mut only_from, mut only_to) = (Vec::new(), Vec::new());
+        let mut alone = heap.len();
+        while alone > 0
+            && let Some((event, mut seen)) = heap.pop()
+        {
+            alone -= usize::from(seen != BOTH);
+            while let Some((_, other)) = heap.peek().copied().filter(|top| top.0 == event) {
+                heap.pop();
+                alone -= usize::from(other != BOTH);
+                seen |= other;
+            }
+            let Some(entry) = self.entry_of(event) else {
+                break;
+            };
+            let next = heap.peek().map(|top| top.0);
+            let next = next.filter(|next| *next >= entry.events.start);
+            let first = next.map_or(entry.events.start, |next| next + 1);
+            match seen {
+                FROM => only_from.push(first..event + 1),
+                TO => only_to.push(first..event + 1),
+                _ => {}
+            }
+            let parents = match &next {
+                Some(next) => core::slice::from_ref(next),
+                None => entry.parents.as_slice(),
+            };
+            for parent in parents {
+                heap.push((*parent, seen));
+                alone += usize::from(seen != BOTH);
+            }
+        }
+        (only_from, only_to)
+    }
+}

@@ -1,0 +1,65 @@
+//! A message in a compressed container.
+//!
+//! The container lies around the message: what is canonical, digested and kept in golden files is the message itself,
+//! and a container's bytes may differ from one version of the compressor to another.
+
+use alloc::vec::Vec;
+
+use miniz_oxide::deflate::compress_to_vec;
+use miniz_oxide::inflate::decompress_to_vec_with_limit;
+
+use super::decoder::over;
+use super::encoder::put_varint;
+use super::{Bound, Budget, DecodeError, Decoder, IdTable, open, seal};
+
+/// How a container starts.
+pub const CONTAINER_MAGIC: [u8; 3] = *b"pbz";
+
+const CONTAINER_VERSION: u8 = 1;
+const LEVEL: u8 = 8;
+/// DEFLATE makes no more of a byte.
+const RATIO_MAX: usize = 1032;
+
+/// Puts a message into a container: magic, version, length, DEFLATE stream (RFC 1951), checksum.
+#[must_use]
+pub fn compress(message: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::from(CONTAINER_MAGIC);
+    bytes.push(CONTAINER_VERSION);
+    put_varint(&mut bytes, message.len() as u64);
+    bytes.extend_from_slice(&compress_to_vec(message, LEVEL));
+    seal(&mut bytes, 0);
+    bytes
+}
+
+/// Takes the message out of a container.
+///
+/// # Errors
+///
+/// [`DecodeError`] for anything that [`compress`] does not write. A message longer than the budget's `bytes_max`, or
+/// than the container could hold, is refused before it is allocated.
+pub fn decompress(container: &[u8], budget: Budget) -> Result<Vec<u8>, DecodeError> {
+    let rest = match container.strip_prefix(&CONTAINER_MAGIC) {
+        Some(rest) => rest,
+        None if CONTAINER_MAGIC.starts_with(container) => return Err(DecodeError::Truncated),
+        None => return Err(DecodeError::Magic),
+    };
+    let (&found, _) = rest.split_first().ok_or(DecodeError::Truncated)?;
+    if found != CONTAINER_VERSION {
+        let known = CONTAINER_VERSION;
+        return Err(DecodeError::Version { found, known });
+    }
+    let content = open(container)?;
+    let content = content.get(CONTAINER_MAGIC.len() + 1..);
+    let table = IdTable::new();
+    let mut input = Decoder::of_body(content.ok_or(DecodeError::Truncated)?, &table, budget);
+    let length = input.varint()?;
+    over(Bound::Bytes, length, budget.bytes_max as u64)?;
+    let malformed = DecodeError::Malformed("container");
+    let length = usize::try_from(length).ok();
+    let length = length.filter(|length| length / RATIO_MAX <= input.rest().len());
+    let length = length.ok_or(malformed)?;
+    match decompress_to_vec_with_limit(input.rest(), length) {
+        Ok(message) if message.len() == length => Ok(message),
+        _ => Err(malformed),
+    }
+}

@@ -1,0 +1,164 @@
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use peaberry_core::{Instant, Storage, StorageError};
+
+use super::{Collector, Received};
+use crate::error::EdgeError;
+use crate::uplink::{AckToken, Message, Uplink, UplinkEvent};
+
+/// So many messages are committed together at most.
+const COMMIT_MAX: usize = 1_024;
+
+/// How many refusals a report names.
+const REFUSALS_MAX: usize = 16;
+
+/// A [`Collector`] on an uplink: takes what comes, commits it, and only then acknowledges it, to the broker and to the
+/// devices.
+pub struct Intake<U> {
+    collector: Collector,
+    uplink: U,
+    events: Vec<UplinkEvent>,
+    seq: u64,
+    /// Acknowledgements that the uplink had no room for.
+    waiting: Vec<Message>,
+}
+
+/// What a turn of an [`Intake`] did.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct IntakeReport {
+    /// Records that are new and durable now.
+    pub new: u64,
+    /// Records seen before.
+    pub repeated: u64,
+    /// Records that were not taken and will come again.
+    pub deferred: u64,
+    /// Messages that were refused, and the first reasons with their topics.
+    pub refused: u64,
+    /// See [`refused`](Self::refused).
+    pub refusals: Vec<(Arc<str>, EdgeError)>,
+    /// Whether the disk was full: nothing was taken.
+    pub is_full: bool,
+}
+
+impl<U: Uplink> Intake<U> {
+    /// Subscribes to everything that the devices of the collector's site send.
+    pub fn new(collector: Collector, mut uplink: U) -> Self {
+        uplink.subscribe(&collector.filter());
+        Self {
+            collector,
+            uplink,
+            events: Vec::new(),
+            seq: 0,
+            waiting: Vec::new(),
+        }
+    }
+
+    /// The collector.
+    pub const fn collector(&mut self) -> &mut Collector {
+        &mut self.collector
+    }
+
+    /// Takes what has come. `Pending`: nothing has; the waker of `cx` is woken when something does, and
+    /// [`Collector::deadline`] says when to come back anyway.
+    ///
+    /// # Errors
+    ///
+    /// [`EdgeError::Storage`] when the store failed other than by being full; [`EdgeError::Stored`]. Stop: nothing that was
+    /// not durable has been acknowledged.
+    pub fn turn(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        storage: &dyn Storage,
+    ) -> Result<Poll<IntakeReport>, EdgeError> {
+        let polled = self.uplink.poll_events(cx, &mut self.events);
+        let mut report = IntakeReport::default();
+        let mut tokens = Vec::new();
+        let mut events = std::mem::take(&mut self.events);
+        for event in events.drain(..) {
+            if let UplinkEvent::Inbound { message, token } = event {
+                tokens.extend(token);
+                self.take(storage, &message, &mut report)?;
+            }
+            if tokens.len() >= COMMIT_MAX {
+                self.commit(storage, &mut tokens, &mut report)?;
+            }
+        }
+        self.events = events;
+        self.commit(storage, &mut tokens, &mut report)?;
+        self.tell(now);
+        Ok(polled.map(|()| report))
+    }
+
+    fn take(
+        &mut self,
+        storage: &dyn Storage,
+        message: &Message,
+        report: &mut IntakeReport,
+    ) -> Result<(), EdgeError> {
+        match self.collector.receive(storage, message) {
+            Ok(Received::New(_)) => report.new += 1,
+            Ok(Received::Repeated) => report.repeated += 1,
+            Ok(Received::Deferred) => report.deferred += 1,
+            Err(error @ (EdgeError::Storage { .. } | EdgeError::Stored { .. })) => {
+                return Err(error);
+            }
+            Err(error) => {
+                report.refused += 1;
+                if report.refusals.len() < REFUSALS_MAX {
+                    report.refusals.push((message.topic.clone(), error));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(
+        &mut self,
+        storage: &dyn Storage,
+        tokens: &mut Vec<AckToken>,
+        report: &mut IntakeReport,
+    ) -> Result<(), EdgeError> {
+        match self.collector.commit(storage) {
+            Ok(()) => {}
+            Err(EdgeError::Storage {
+                source: StorageError::Full { .. },
+                ..
+            }) => {
+                report.is_full = true;
+                report.deferred += std::mem::take(&mut report.new);
+            }
+            Err(error) => return Err(error),
+        }
+        // Also where nothing was kept: the device sends again, and the broker's window is free for it.
+        for token in tokens.drain(..) {
+            self.uplink.acknowledge(token);
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, now: Instant) {
+        if self.uplink.room() == 0 {
+            return;
+        }
+        self.waiting.extend(self.collector.acks(now));
+        while self.uplink.room() > 0
+            && let Some(message) = self.waiting.pop()
+        {
+            self.seq += 1;
+            // One that is lost is made up for when the device sends again.
+            let _ = self.uplink.submit(self.seq, message);
+        }
+    }
+}
+
+impl<U> fmt::Debug for Intake<U> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Intake")
+            .field("collector", &self.collector)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,450 @@
+//! Carries what spools hold to an uplink, and what comes back to the spools.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::task::{Context, Poll};
+
+use peaberry_core::{Batch, Durability, Instant, Storage, StorageError};
+
+use crate::error::EdgeError;
+use crate::identity::RecordId;
+use crate::name::{DeviceId, SiteId};
+use crate::payload::{Payload, SinkAck, Wire};
+use crate::spool::Spool;
+use crate::time::BootClock;
+use crate::topic::{Lane, Topic};
+use crate::uplink::{AckToken, Message, Uplink, UplinkEvent};
+
+/// The spools of one or many devices, the store they share and the uplink they share: a gateway, or a device of its own.
+///
+/// Whoever hosts it calls [`turn`](Self::turn) when it is woken and at its [deadline](Self::deadline). All records appended
+/// before a turn become durable with one sync, then leave.
+pub struct Courier<U> {
+    uplink: U,
+    spools: Vec<Spool>,
+    clocks: Vec<BootClock>,
+    devices: BTreeMap<DeviceId, usize>,
+    batch: Batch,
+    events: Vec<UplinkEvent>,
+    /// Spools with something staged.
+    staged: BTreeSet<usize>,
+    /// Spools that may have something to send.
+    ready: BTreeSet<usize>,
+    /// Spools by when they want to be tended.
+    deadlines: BTreeSet<(Instant, usize)>,
+    due: Vec<Option<Instant>>,
+    is_up: bool,
+}
+
+/// A message for a device that is no acknowledgement of its spool.
+#[derive(Clone, Debug)]
+pub struct Inbound {
+    /// The device's index among the courier's.
+    pub device: usize,
+    /// What it is about.
+    pub lane: Lane,
+    /// Its bytes: a stranger's.
+    pub message: Message,
+    /// For [`Courier::acknowledge`], once what it asks for is durable.
+    pub token: Option<AckToken>,
+}
+
+/// What a turn of a [`Courier`] did.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct CourierReport {
+    /// Messages for the devices.
+    pub inbound: Vec<Inbound>,
+    /// Messages that made no sense, with why; they are passed over.
+    pub refused: Vec<(Message, EdgeError)>,
+    /// Records that were lost because the disk was full. A gap will tell.
+    pub lost_records: u64,
+    /// Records handed to the uplink.
+    pub sent: u64,
+    /// Records that the broker has acknowledged.
+    pub accepted: u64,
+    /// Whether the uplink went up or down.
+    pub link: Option<bool>,
+}
+
+impl<U: Uplink> Courier<U> {
+    /// A courier for `spools`, which have been opened with `batch` at the time `now`: makes their boot epochs durable. All are
+    /// of `site`. With more than one the uplink subscribes to all of the site's devices.
+    ///
+    /// # Errors
+    ///
+    /// [`EdgeError::Storage`] if the store failed: open them again.
+    pub fn new(
+        mut uplink: U,
+        site: &SiteId,
+        mut spools: Vec<Spool>,
+        batch: &Batch,
+        now: Instant,
+        storage: &dyn Storage,
+    ) -> Result<Self, EdgeError> {
+        storage
+            .commit(batch, Durability::Synced)
+            .map_err(not_committed)?;
+        let mut devices = BTreeMap::new();
+        for (at, spool) in spools.iter_mut().enumerate() {
+            spool.committed();
+            spool.set_tag(u32::try_from(at).unwrap_or(u32::MAX));
+            devices.insert(spool.device().clone(), at);
+        }
+        match spools.as_slice() {
+            [one] => uplink.subscribe(&Topic::down_filter(site, one.device())),
+            _ => uplink.subscribe(&Topic::site_down_filter(site)),
+        }
+        Ok(Self {
+            clocks: spools
+                .iter()
+                .map(|spool| BootClock::new(spool.boot(), now))
+                .collect(),
+            due: vec![None; spools.len()],
+            uplink,
+            devices,
+            spools,
+            batch: Batch::new(),
+            events: Vec::new(),
+            staged: BTreeSet::new(),
+            ready: BTreeSet::new(),
+            deadlines: BTreeSet::new(),
+            is_up: false,
+        })
+    }
+
+    /// Stages a record of device `device`; it is durable after the next [`turn`](Self::turn).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Spool::append`].
+    ///
+    /// # Panics
+    ///
+    /// If there is no such device.
+    pub fn append(
+        &mut self,
+        device: usize,
+        now: Instant,
+        storage: &dyn Storage,
+        payload: Payload,
+    ) -> Result<RecordId, EdgeError> {
+        let clock = self.clocks.get(device).expect("the device is one of ours");
+        let at_ms = clock.at(now).since_boot_ms;
+        let spool = self
+            .spools
+            .get_mut(device)
+            .expect("every clock has a spool");
+        let appended = spool.append(storage, &mut self.batch, at_ms, payload);
+        if spool.is_staged() {
+            self.staged.insert(device);
+        }
+        appended
+    }
+
+    /// The spool of device `device`.
+    #[must_use]
+    pub fn spool(&self, device: usize) -> Option<&Spool> {
+        self.spools.get(device)
+    }
+
+    /// Whether the uplink is up.
+    #[must_use]
+    pub const fn is_up(&self) -> bool {
+        self.is_up
+    }
+
+    /// Says that a message from [`CourierReport::inbound`] was dealt with.
+    pub fn acknowledge(&mut self, token: AckToken) {
+        self.uplink.acknowledge(token);
+    }
+
+    /// When [`turn`](Self::turn) wants to be called, if nothing happens before.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// Takes what the uplink says, commits what is staged, and sends what is durable. `Pending`: the uplink had nothing to
+    /// say; the waker of `cx` is woken when it does.
+    ///
+    /// # Errors
+    ///
+    /// [`EdgeError::Storage`] when the store failed other than by being full; [`EdgeError::Stored`]. Stop: nothing that was
+    /// not durable has been sent.
+    pub fn turn(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        storage: &dyn Storage,
+    ) -> Result<Poll<CourierReport>, EdgeError> {
+        let mut report = CourierReport::default();
+        let polled = self.uplink.poll_events(cx, &mut self.events);
+        let mut tokens = Vec::new();
+        let mut events = std::mem::take(&mut self.events);
+        for event in events.drain(..) {
+            self.take(event, now, storage, &mut tokens, &mut report)?;
+        }
+        self.events = events;
+        self.tend(now, storage)?;
+        self.commit(storage, &mut report)?;
+        for token in tokens {
+            self.uplink.acknowledge(token);
+        }
+        self.send(now, storage, &mut report)?;
+        Ok(polled.map(|()| report))
+    }
+
+    fn take(
+        &mut self,
+        event: UplinkEvent,
+        now: Instant,
+        storage: &dyn Storage,
+        tokens: &mut Vec<AckToken>,
+        report: &mut CourierReport,
+    ) -> Result<(), EdgeError> {
+        match event {
+            UplinkEvent::Up { is_resumed } => {
+                self.set_link(true, report);
+                for spool in &mut self.spools {
+                    spool.up(now, is_resumed);
+                }
+                self.ready.extend(0..self.spools.len());
+                (0..self.spools.len()).for_each(|device| self.schedule(device));
+            }
+            UplinkEvent::Down { .. } => {
+                self.set_link(false, report);
+                self.spools.iter_mut().for_each(Spool::down);
+            }
+            UplinkEvent::Accepted(seq) => {
+                report.accepted += 1;
+                let device = Spool::tag_of(seq) as usize;
+                if let Some(spool) = self.spools.get_mut(device) {
+                    spool.accepted(now, seq, storage, &mut self.batch)?;
+                    self.touched(device);
+                }
+            }
+            UplinkEvent::Refused { seq, .. } => {
+                let device = Spool::tag_of(seq) as usize;
+                if let Some(spool) = self.spools.get_mut(device) {
+                    spool.refused(seq);
+                    self.touched(device);
+                }
+            }
+            UplinkEvent::Inbound { message, token } => {
+                self.inbound(message, token, now, storage, tokens, report)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn inbound(
+        &mut self,
+        message: Message,
+        token: Option<AckToken>,
+        now: Instant,
+        storage: &dyn Storage,
+        tokens: &mut Vec<AckToken>,
+        report: &mut CourierReport,
+    ) -> Result<(), EdgeError> {
+        let topic = match Topic::parse(&message.topic) {
+            Ok(topic) => topic,
+            Err(error) => {
+                tokens.extend(token);
+                report.refused.push((message, error));
+                return Ok(());
+            }
+        };
+        let Some(&device) = self.devices.get(&topic.device) else {
+            // Another gateway's.
+            tokens.extend(token);
+            return Ok(());
+        };
+        if topic.lane != Lane::Acks {
+            let lane = topic.lane;
+            report.inbound.push(Inbound {
+                device,
+                lane,
+                message,
+                token,
+            });
+            return Ok(());
+        }
+        tokens.extend(token);
+        let Some(spool) = self.spools.get_mut(device) else {
+            return Ok(());
+        };
+        let outcome = SinkAck::decode(&message.payload)
+            .and_then(|ack| spool.acknowledged(now, &ack, storage, &mut self.batch));
+        match outcome {
+            Err(error @ (EdgeError::Storage { .. } | EdgeError::Stored { .. })) => Err(error),
+            Err(error) => {
+                report.refused.push((message, error));
+                Ok(())
+            }
+            Ok(()) => {
+                self.touched(device);
+                Ok(())
+            }
+        }
+    }
+
+    fn set_link(&mut self, is_up: bool, report: &mut CourierReport) {
+        self.is_up = is_up;
+        report.link = Some(is_up);
+    }
+
+    fn touched(&mut self, device: usize) {
+        if let Some(spool) = self.spools.get(device) {
+            if spool.is_staged() {
+                self.staged.insert(device);
+            }
+            if spool.wants_to_send() {
+                self.ready.insert(device);
+            }
+        }
+        self.schedule(device);
+    }
+
+    fn schedule(&mut self, device: usize) {
+        let next = self.spools.get(device).and_then(Spool::deadline);
+        let Some(due) = self.due.get_mut(device) else {
+            return;
+        };
+        if *due == next {
+            return;
+        }
+        if let Some(at) = due.take() {
+            self.deadlines.remove(&(at, device));
+        }
+        *due = next;
+        self.deadlines.extend(next.map(|at| (at, device)));
+    }
+
+    fn tend(&mut self, now: Instant, storage: &dyn Storage) -> Result<(), EdgeError> {
+        while let Some(&(at, device)) = self.deadlines.first()
+            && at <= now
+        {
+            self.deadlines.remove(&(at, device));
+            if let Some(due) = self.due.get_mut(device) {
+                *due = None;
+            }
+            if let (Some(spool), Some(clock)) =
+                (self.spools.get_mut(device), self.clocks.get(device))
+            {
+                let at_ms = clock.at(now).since_boot_ms;
+                spool.tend(now, at_ms, storage, &mut self.batch)?;
+            }
+            self.touched(device);
+        }
+        Ok(())
+    }
+
+    fn commit(
+        &mut self,
+        storage: &dyn Storage,
+        report: &mut CourierReport,
+    ) -> Result<(), EdgeError> {
+        if self.staged.is_empty() {
+            return Ok(());
+        }
+        match self.commit_batch(storage) {
+            Ok(()) => Ok(()),
+            Err(StorageError::Full { .. }) => {
+                for device in std::mem::take(&mut self.staged) {
+                    if let Some(spool) = self.spools.get_mut(device) {
+                        report.lost_records += spool.aborted();
+                        if spool.relieve(storage, &mut self.batch)? {
+                            self.staged.insert(device);
+                        }
+                    }
+                }
+                match self.commit_batch(storage) {
+                    Ok(()) => Ok(()),
+                    Err(StorageError::Full { .. }) => {
+                        for device in std::mem::take(&mut self.staged) {
+                            if let Some(spool) = self.spools.get_mut(device) {
+                                report.lost_records += spool.aborted();
+                            }
+                        }
+                        Ok(())
+                    }
+                    Err(error) => Err(not_committed(error)),
+                }
+            }
+            Err(error) => Err(not_committed(error)),
+        }
+    }
+
+    fn commit_batch(&mut self, storage: &dyn Storage) -> Result<(), StorageError> {
+        let is_staged = |device: &usize| self.spools.get(*device).is_some_and(Spool::must_sync);
+        let durability = if self.staged.iter().any(is_staged) {
+            Durability::Synced
+        } else {
+            Durability::Buffered
+        };
+        let outcome = storage.commit(&self.batch, durability);
+        self.batch.clear();
+        outcome?;
+        for device in std::mem::take(&mut self.staged) {
+            if let Some(spool) = self.spools.get_mut(device) {
+                spool.committed();
+            }
+            self.ready.insert(device);
+            self.schedule(device);
+        }
+        Ok(())
+    }
+
+    /// One record of each spool in turn, so that none waits for another's backlog.
+    fn send(
+        &mut self,
+        now: Instant,
+        storage: &dyn Storage,
+        report: &mut CourierReport,
+    ) -> Result<(), EdgeError> {
+        while !self.ready.is_empty() {
+            for device in std::mem::take(&mut self.ready) {
+                let Some(spool) = self.spools.get_mut(device) else {
+                    continue;
+                };
+                if self.uplink.room() == 0 {
+                    if spool.wants_to_send() {
+                        self.ready.insert(device);
+                    }
+                    continue;
+                }
+                let Some(outgoing) = spool.next(now, storage)? else {
+                    continue;
+                };
+                report.sent += 1;
+                if self.uplink.submit(outgoing.seq, outgoing.message).is_err() {
+                    spool.returned(outgoing.seq);
+                } else {
+                    self.ready.insert(device);
+                }
+                self.schedule(device);
+            }
+            if self.uplink.room() == 0 {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+const fn not_committed(source: StorageError) -> EdgeError {
+    EdgeError::Storage {
+        doing: "make spooled records durable",
+        source,
+    }
+}
+
+impl<U> fmt::Debug for Courier<U> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Courier")
+            .field("devices", &self.spools.len())
+            .field("is_up", &self.is_up)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,211 @@
+use std::time::Duration;
+
+use peaberry_core::{Channel, Instant, MemoryStorage, ProtocolId, Subspace, Timestamp};
+
+use super::*;
+use crate::coffee::{CoffeeMachine, CoffeeMetric, Fault};
+use crate::payload::Level;
+use crate::rules::{Condition, Rule};
+use crate::sensor::SENSOR_FAILED;
+use crate::twin::TwinValue;
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+fn start(builder: DeviceBuilder) -> Device {
+    let space = Subspace::of(Channel::new(ProtocolId(2001), 0));
+    builder
+        .start(
+            &MemoryStorage::new(),
+            &space,
+            BootEpoch::FIRST,
+            Instant::default(),
+        )
+        .unwrap()
+}
+
+fn too_hot() -> Rule<Name> {
+    Rule {
+        name: name("too.hot"),
+        metric: name("boiler.temperature"),
+        condition: Condition::Above(100.0),
+        hysteresis: 2.0,
+        broken_ms_min: 0,
+        is_latched: false,
+        level: Level::Critical,
+        action: Some(name("heater.off")),
+    }
+}
+
+/// Polls it through `seconds` seconds, whenever it wants.
+fn run(device: &mut Device, seconds: u64, out: &mut Outlet<Name>) {
+    while device.due_ms() <= seconds * 1000 {
+        device.poll(device.due_ms(), Surroundings::default(), out);
+    }
+}
+
+#[test]
+fn readings_come_in_batches_and_health_in_its_rhythm() {
+    let machine = CoffeeMachine::new(3);
+    let mut device = start(
+        Device::builder(name("m"))
+            .metric(Metric::of(machine.sensor(CoffeeMetric::Water)).keep_history())
+            .heartbeat_every(Duration::from_secs(20))
+            .batch(Duration::from_secs(10), 100),
+    );
+    let mut out = Outlet::default();
+    run(&mut device, 60, &mut out);
+    let health = out
+        .payloads
+        .iter()
+        .filter(|p| matches!(p, Payload::Health(_)));
+    assert_eq!(health.count(), 4);
+    let batches: Vec<_> = out
+        .payloads
+        .iter()
+        .filter_map(|payload| match payload {
+            Payload::Readings(readings) => Some(readings.columns[0].len()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(batches, [11, 11, 11, 11, 11]);
+    assert_eq!(device.history(&name("water")).count(), 61);
+    assert_eq!(device.counts(), (61, 0));
+}
+
+#[test]
+fn a_sensor_that_fails_raises_one_alert_and_nothing_else_stops() {
+    let machine = CoffeeMachine::new(3);
+    let mut device = start(
+        Device::builder(name("m"))
+            .metric(Metric::of(machine.sensor(CoffeeMetric::Temperature)))
+            .metric(Metric::of(machine.sensor(CoffeeMetric::Water)))
+            .heartbeat_every(Duration::from_secs(10)),
+    );
+    let mut out = Outlet::default();
+    machine.damage(CoffeeMetric::Temperature, Some(Fault::NotANumber));
+    run(&mut device, 10, &mut out);
+    machine.damage(CoffeeMetric::Temperature, None);
+    run(&mut device, 11, &mut out);
+    let alerts: Vec<_> = out
+        .payloads
+        .iter()
+        .filter_map(|payload| match payload {
+            Payload::Alert(alert) => Some((alert.rule.as_str(), alert.is_raised)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(alerts, [(SENSOR_FAILED, true), (SENSOR_FAILED, false)]);
+    let health = out.payloads.iter().rev().find_map(|payload| match payload {
+        Payload::Health(health) => Some(health),
+        _ => None,
+    });
+    assert_eq!(health.unwrap().sensor_errors, 11);
+    assert_eq!(health.unwrap().alerts_active, 1);
+    assert_eq!(device.counts().0, 11 + 1 + 1);
+}
+
+#[test]
+fn a_rule_acts_on_the_sample_and_a_repeated_backlog_does_not() {
+    let fed = name("boiler.temperature");
+    let mut device = start(
+        Device::builder(name("m"))
+            .metric(Metric::fed(fed.clone()))
+            .rule(too_hot()),
+    );
+    let mut out = Outlet::default();
+    let backlog = [(1, 90.0), (2, 101.0), (3, 95.0), (4, 102.0)];
+    for _ in 0..3 {
+        for (at_ms, value) in backlog {
+            assert!(device.feed(&fed, Sample::new(at_ms, value), &mut out));
+        }
+    }
+    let acts: Vec<_> = out
+        .acts
+        .iter()
+        .map(|act| (act.at_ms, act.action.as_str()))
+        .collect();
+    assert_eq!(acts, [(2, "heater.off"), (4, "heater.off")]);
+    assert_eq!(out.payloads.len(), 3);
+    assert_eq!(device.counts().0, 4);
+    assert!(!device.feed(&name("other"), Sample::new(1, 1.0), &mut out));
+}
+
+#[test]
+fn ticks_that_were_missed_are_not_made_up_for() {
+    let machine = CoffeeMachine::new(3);
+    let metric = Metric::of(machine.sensor(CoffeeMetric::Water));
+    let mut device = start(Device::builder(name("m")).metric(metric));
+    let mut out = Outlet::default();
+    device.poll(0, Surroundings::default(), &mut out);
+    device.poll(7_500, Surroundings::default(), &mut out);
+    assert_eq!(device.counts(), (2, 1));
+    assert_eq!(device.due_ms(), 8_000);
+}
+
+#[test]
+fn settings_are_applied_or_refused_with_a_reason() {
+    let machine = CoffeeMachine::new(3);
+    let metric = Metric::of(machine.sensor(CoffeeMetric::Water));
+    let mut device = start(Device::builder(name("m")).metric(metric));
+    let mut out = Outlet::default();
+    device.poll(0, Surroundings::default(), &mut out);
+    let mut set = |key: &str, value: TwinValue| device.configure(&name(key), &value);
+    assert_eq!(
+        set("config.period_ms.water", 250.into()),
+        Configured::Applied
+    );
+    assert_eq!(
+        set("config.status", "maintenance".into()),
+        Configured::Applied
+    );
+    assert_eq!(set("colour", "red".into()), Configured::NotASetting);
+    for (key, value) in [
+        ("config.period_ms.water", 0.into()),
+        ("config.period_ms.gold", 5.into()),
+        ("config.heartbeat_ms", 1.5.into()),
+        ("config.status", "offline".into()),
+        ("config.colour", true.into()),
+    ] {
+        assert!(matches!(set(key, value), Configured::Refused(_)), "{key}");
+    }
+    assert_eq!(device.due_ms(), 250);
+    assert_eq!(device.status(), Status::Maintenance);
+}
+
+#[test]
+fn a_device_built_against_itself_is_refused() {
+    let space = Subspace::of(Channel::new(ProtocolId(2001), 0));
+    let storage = MemoryStorage::new();
+    let try_start = |builder: DeviceBuilder| {
+        builder.start(&storage, &space, BootEpoch::FIRST, Instant::default())
+    };
+    let twice = Device::builder(name("m"))
+        .metric(Metric::fed(name("a")))
+        .metric(Metric::fed(name("a")));
+    let error = try_start(twice).unwrap_err();
+    assert_eq!(error.to_string(), "device is malformed: m measures a twice");
+    let empty = Device::builder(name("m")).batch(Duration::ZERO, 0);
+    assert!(try_start(empty).is_err());
+    let filter = Metric::fed(name("a")).significant(f64::NAN, Duration::from_secs(1));
+    assert!(try_start(Device::builder(name("m")).metric(filter)).is_err());
+}
+
+#[test]
+fn wall_time_is_learned_and_told() {
+    let mut device = start(Device::builder(name("m")));
+    assert_eq!(device.wall_ms(5), None);
+    let now = Instant::default() + Duration::from_secs(2);
+    device.observe_time(
+        now,
+        Timestamp::from_unix_nanos(10_000_000_000),
+        Duration::ZERO,
+    );
+    assert_eq!(device.wall_ms(2_500), Some(10_500));
+    let mut out = Outlet::default();
+    device.heartbeat(3_000, Surroundings::default(), &mut out);
+    assert!(
+        matches!(&out.payloads[0], Payload::Health(health) if health.wall_offset_ms == Some(8_000))
+    );
+}

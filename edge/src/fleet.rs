@@ -1,0 +1,181 @@
+//! One driver for any number of devices: one timer wheel, one commit, one uplink; no task, channel or sleep for each.
+//!
+//! A [`Fleet`] hosts [`Device`]s with their [spools](crate::spool) on one store and one [`Uplink`]. Whoever hosts it calls
+//! [`turn`](Fleet::turn) when it is woken and at its [deadline](Fleet::deadline), and carries out the
+//! [events](FleetEvent); [`FleetThread`] does that on a thread of its own. Devices that are to have a connection each are
+//! fleets of one.
+//!
+//! # One turn
+//!
+//! 1. What the uplink and the application say is taken: acknowledgements cut spools, commands place orders, twins learn.
+//! 2. What is due is done: sensors read, batches and heartbeats told, steps given up that took too long.
+//! 3. Rules that fired act, and steps are broken off, at once.
+//! 4. **One commit** makes all of it durable: records, orders, twins.
+//! 5. What waited for it leaves: steps begin, records are sent, messages are acknowledged to the broker.
+//!
+//! So no step begins and no record leaves that a crash could make unheard of, and ten thousand devices share one sync.
+//!
+//! # When the disk is full
+//!
+//! Records of the turn are given up and told in a gap, oldest telemetry makes room, and what orders and twins have to write
+//! is kept until there is some; until then no order is taken, and whoever sends one is told why.
+
+mod command;
+mod host;
+mod open;
+mod turn;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use peaberry_core::{Batch, EffectsBuffer, Instant, ProtocolId, Storage};
+
+pub use self::command::{FleetCommand, FleetEvent};
+pub use self::host::{FleetHandle, FleetThread};
+
+use crate::device::{Device, Outlet};
+use crate::name::{DeviceId, Name, SiteId};
+use crate::order::OrderEvent;
+use crate::spool::{Spool, SpoolSettings, SpoolStatus};
+use crate::uplink::{AckToken, UplinkEvent};
+use crate::wheel::Wheel;
+
+/// The protocol under whose channels fleets keep their orders and twins; the group is the device's number in its store.
+pub const FLEET: ProtocolId = ProtocolId(42);
+
+/// The devices of one store and one uplink. See [the module](self).
+///
+/// `A` is what rules have done at once.
+pub struct Fleet<U, A = Name> {
+    uplink: U,
+    site: SiteId,
+    storage: Arc<dyn Storage>,
+    hosted: Vec<Hosted<A>>,
+    by_id: BTreeMap<DeviceId, usize>,
+    origin: Instant,
+    wheel: Wheel,
+    /// What the spools write.
+    records: Batch,
+    /// What orders and twins write; kept until there is room for it.
+    state: EffectsBuffer<OrderEvent>,
+    staged: BTreeSet<usize>,
+    ready: BTreeSet<usize>,
+    /// What waits for the commit.
+    held: Vec<FleetEvent<A>>,
+    tokens: Vec<AckToken>,
+    /// Ends of orders whose records are in this commit.
+    told: Vec<(usize, Name)>,
+    outlet: Outlet<A>,
+    due: Vec<(u64, u32)>,
+    uplink_events: Vec<UplinkEvent>,
+    is_up: bool,
+    has_begun: bool,
+    is_stuck: bool,
+    losses: u64,
+}
+
+struct Hosted<A> {
+    device: Device<A>,
+    spool: Spool,
+    /// For when the wheel has it.
+    wake_ms: Option<u64>,
+}
+
+/// How a [`Fleet`] stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FleetStatus {
+    /// Readings taken in this start.
+    pub readings: u64,
+    /// Of these, how many a whole period or more after they were due.
+    pub late_readings: u64,
+    /// Records in all spools.
+    pub spooled_records: u64,
+    /// Records given up in this start.
+    pub dropped_records: u64,
+    /// Records handed to the uplink in this start, repetitions too.
+    pub sent_records: u64,
+    /// Whether the uplink is up.
+    pub is_up: bool,
+    /// How often it was lost.
+    pub losses: u64,
+}
+
+impl<U, A: Clone> Fleet<U, A> {
+    /// The device called `id`.
+    #[must_use]
+    pub fn device(&self, id: &DeviceId) -> Option<&Device<A>> {
+        let hosted = self.hosted.get(*self.by_id.get(id)?)?;
+        Some(&hosted.device)
+    }
+
+    /// Every device, in the order in which they were given.
+    pub fn devices(&self) -> impl ExactSizeIterator<Item = &Device<A>> {
+        self.hosted.iter().map(|hosted| &hosted.device)
+    }
+
+    /// How the spool of a device stands.
+    #[must_use]
+    pub fn spool(&self, id: &DeviceId) -> Option<SpoolStatus> {
+        let hosted = self.hosted.get(*self.by_id.get(id)?)?;
+        Some(hosted.spool.status())
+    }
+
+    /// How all of them stand.
+    #[must_use]
+    pub fn status(&self) -> FleetStatus {
+        let mut status = FleetStatus {
+            is_up: self.is_up,
+            losses: self.losses,
+            ..FleetStatus::default()
+        };
+        for Hosted { device, spool, .. } in &self.hosted {
+            let (readings, late) = device.counts();
+            let spool = spool.status();
+            status.readings += readings;
+            status.late_readings += late;
+            status.spooled_records += spool.records;
+            status.dropped_records += spool.dropped_records;
+            status.sent_records += spool.sent_records;
+        }
+        status
+    }
+
+    /// When [`turn`](Self::turn) wants to be called, if nothing happens before.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        if !self.has_begun {
+            return Some(self.origin);
+        }
+        let at_ms = self.wheel.next_ms()?;
+        Some(self.origin + std::time::Duration::from_millis(at_ms))
+    }
+
+    /// The uplink, to look at it.
+    #[must_use]
+    pub const fn uplink(&self) -> &U {
+        &self.uplink
+    }
+}
+
+impl<U, A> fmt::Debug for Fleet<U, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fleet")
+            .field("site", &self.site)
+            .field("devices", &self.hosted.len())
+            .field("is_up", &self.is_up)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a fleet is set up.
+#[derive(Clone, Debug, Default)]
+#[expect(clippy::exhaustive_structs, reason = "what its spools share")]
+pub struct FleetSettings {
+    /// Of each device's spool.
+    pub spool: SpoolSettings,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,233 @@
+//! A fleet on a thread of its own.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Wake, Waker};
+use std::thread::{JoinHandle, Thread};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use peaberry_core::Clock;
+
+use crate::error::EdgeError;
+use crate::name::{DeviceId, Name};
+use crate::order::{OrderCommand, OrderEvent};
+use crate::twin::TwinValue;
+use crate::uplink::Uplink;
+
+use super::{Fleet, FleetCommand, FleetEvent};
+
+/// How many commands may wait for a fleet.
+const COMMANDS_MAX: usize = 1 << 16;
+
+/// How long a parked thread trusts a timer that does not count suspended time.
+const PARK_STEP_MAX: Duration = Duration::from_secs(1);
+
+/// Speaks to a fleet on its thread, from any other. Cheap to clone.
+#[derive(Clone)]
+pub struct FleetHandle {
+    queue: Arc<Mutex<VecDeque<FleetCommand>>>,
+    waker: Waker,
+}
+
+impl FleetHandle {
+    /// Submits a command. Whether there was room for it: 65,536 may wait.
+    #[must_use]
+    pub fn submit(&self, command: FleetCommand) -> bool {
+        let mut queue = self.queue.lock();
+        let has_room = queue.len() < COMMANDS_MAX;
+        if has_room {
+            queue.push_back(command);
+            drop(queue);
+            self.waker.wake_by_ref();
+        }
+        has_room
+    }
+
+    /// Tells or asks the orders of a device something. Whether there was room for it.
+    #[must_use]
+    pub fn order(&self, device: &DeviceId, command: OrderCommand) -> bool {
+        let device = device.clone();
+        self.submit(FleetCommand::Order { device, command })
+    }
+
+    /// Places an order on the spot: once, however often this is called with the key. Whether there was room for it.
+    #[must_use]
+    pub fn place(&self, device: &DeviceId, key: Name, recipe: Name) -> bool {
+        self.order(device, OrderCommand::Place { key, recipe })
+    }
+
+    /// Reports an entry of a device's twin. Whether there was room for it.
+    #[must_use]
+    pub fn report(&self, device: &DeviceId, key: Name, value: TwinValue) -> bool {
+        let device = device.clone();
+        self.submit(FleetCommand::Report { device, key, value })
+    }
+}
+
+impl fmt::Debug for FleetHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FleetHandle")
+            .field("waiting", &self.queue.lock().len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A [`Fleet`] on a thread of its own, which is right where commits wait for a disk. Dropping it stops the fleet as a loss of
+/// power would: what is durable is sent after the next start.
+#[derive(Debug)]
+pub struct FleetThread<U, A = Name> {
+    handle: FleetHandle,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Ended<U, A>>>,
+}
+
+/// The fleet, and why it had to stop.
+type Ended<U, A> = (Fleet<U, A>, Result<(), EdgeError>);
+
+struct Unpark {
+    thread: Mutex<Option<Thread>>,
+    is_woken: AtomicBool,
+}
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.is_woken.store(true, Ordering::SeqCst);
+        if let Some(thread) = &*self.thread.lock() {
+            thread.unpark();
+        }
+    }
+}
+
+impl<U: Uplink + 'static, A: Clone + Send + 'static> FleetThread<U, A> {
+    /// Runs `fleet` by `clock`. `sink` is called with each event, on the fleet's thread, and with a handle to answer by.
+    ///
+    /// # Errors
+    ///
+    /// The thread could not be started.
+    pub fn start(
+        fleet: Fleet<U, A>,
+        clock: Arc<dyn Clock>,
+        sink: impl FnMut(FleetEvent<A>, &FleetHandle) + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let unpark = Arc::new(Unpark {
+            thread: Mutex::default(),
+            is_woken: AtomicBool::new(true),
+        });
+        let handle = FleetHandle {
+            queue: Arc::default(),
+            waker: Waker::from(unpark.clone()),
+        };
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = std::thread::Builder::new()
+            .name("fleet".to_owned())
+            .spawn({
+                let (handle, stop) = (handle.clone(), stop.clone());
+                move || {
+                    *unpark.thread.lock() = Some(std::thread::current());
+                    run(fleet, clock.as_ref(), sink, &handle, &unpark, &stop)
+                }
+            })?;
+        Ok(Self {
+            handle,
+            stop,
+            thread: Some(thread),
+        })
+    }
+
+    /// Speaks to the fleet.
+    #[must_use]
+    pub const fn handle(&self) -> &FleetHandle {
+        &self.handle
+    }
+
+    /// Stops the fleet behind its present turn and gives it back.
+    ///
+    /// # Errors
+    ///
+    /// Why it had stopped by itself: the store failed.
+    ///
+    /// # Panics
+    ///
+    /// When the sink panicked: goes on with that panic.
+    pub fn stop(mut self) -> Result<Fleet<U, A>, EdgeError> {
+        self.request_stop();
+        let thread = self.thread.take().expect("joined only here and in drop");
+        let (fleet, outcome) = thread
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        outcome.map(|()| fleet)
+    }
+}
+
+impl<U, A> FleetThread<U, A> {
+    fn request_stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.handle.waker.wake_by_ref();
+    }
+}
+
+impl<U, A> Drop for FleetThread<U, A> {
+    fn drop(&mut self) {
+        self.request_stop();
+        if let Some(thread) = self.thread.take() {
+            // Its panic has been printed by the thread; dropping must not panic again.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run<U: Uplink, A: Clone>(
+    mut fleet: Fleet<U, A>,
+    clock: &dyn Clock,
+    mut sink: impl FnMut(FleetEvent<A>, &FleetHandle),
+    handle: &FleetHandle,
+    unpark: &Unpark,
+    stop: &AtomicBool,
+) -> Ended<U, A> {
+    let mut events = Vec::new();
+    while !stop.load(Ordering::SeqCst) {
+        unpark.is_woken.store(false, Ordering::SeqCst);
+        let mut cx = Context::from_waker(&handle.waker);
+        let now = clock.now();
+        let commands = std::mem::take(&mut *handle.queue.lock());
+        for command in commands {
+            if let Err(error) = fleet.command(now, command, &mut events) {
+                return (fleet, Err(error));
+            }
+        }
+        if let Err(error) = fleet.turn(&mut cx, now, &mut events) {
+            return (fleet, Err(error));
+        }
+        for event in events.drain(..) {
+            sink(event, handle);
+        }
+        if unpark.is_woken.load(Ordering::SeqCst) {
+            continue;
+        }
+        let wait = fleet
+            .deadline()
+            .map_or(PARK_STEP_MAX, |at| at.since(clock.now()));
+        if !wait.is_zero() {
+            std::thread::park_timeout(wait.min(PARK_STEP_MAX));
+        }
+    }
+    (fleet, Ok(()))
+}
+
+/// For those who carry orders out by a [`Brewer`](crate::coffee::Brewer) of their own: what of an event is for it.
+impl<A> FleetEvent<A> {
+    /// The device and the event, if it asks the works of a device to begin or abort a step.
+    #[must_use]
+    pub const fn as_step(&self) -> Option<(&DeviceId, &OrderEvent)> {
+        match self {
+            Self::Order {
+                device,
+                event: event @ (OrderEvent::Begin { .. } | OrderEvent::Abort { .. }),
+            } => Some((device, event)),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,273 @@
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use peaberry_core::MemoryStorage;
+
+use super::*;
+use crate::coffee::{self, CoffeeMachine, CoffeeMetric};
+use crate::device::Metric;
+use crate::order::OrderCommand;
+use crate::payload::{Action, Command, Delivery, Payload, Wire};
+use crate::topic::{Lane, Topic};
+use crate::uplink::{MemoryBroker, MemoryUplink, Message, Uplink};
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+/// A fleet of one machine, its broker, and somebody who listens.
+struct Bench {
+    fleet: Fleet<MemoryUplink>,
+    storage: Arc<MemoryStorage>,
+    broker: MemoryBroker,
+    listener: MemoryUplink,
+    now: Instant,
+    events: Vec<FleetEvent<Name>>,
+    inbox: Vec<UplinkEvent>,
+}
+
+fn open(broker: &MemoryBroker, storage: &Arc<MemoryStorage>, now: Instant) -> Fleet<MemoryUplink> {
+    let machine = CoffeeMachine::new(1);
+    let device = Device::builder(name("m-1"))
+        .metric(Metric::of(machine.sensor(CoffeeMetric::Temperature)))
+        .takes_orders(coffee::recipes(), coffee::capabilities())
+        .has_twin();
+    let settings = FleetSettings::default();
+    let uplink = broker.connect("gateway");
+    Fleet::open(
+        uplink,
+        name("site"),
+        storage.clone(),
+        [device],
+        settings,
+        now,
+    )
+    .unwrap()
+}
+
+impl Bench {
+    fn new() -> Self {
+        let broker = MemoryBroker::new(1);
+        let storage = Arc::new(MemoryStorage::new());
+        let mut listener = broker.connect("listener");
+        listener.subscribe("peaberry/1/site/+/up/#");
+        Self {
+            fleet: open(&broker, &storage, Instant::default()),
+            storage,
+            broker,
+            listener,
+            now: Instant::default(),
+            events: Vec::new(),
+            inbox: Vec::new(),
+        }
+    }
+
+    fn run(&mut self, seconds: u64) {
+        let end = self.now + Duration::from_secs(seconds);
+        let mut cx = Context::from_waker(Waker::noop());
+        while self.now <= end {
+            self.fleet
+                .turn(&mut cx, self.now, &mut self.events)
+                .unwrap();
+            self.now += Duration::from_millis(100);
+        }
+    }
+
+    fn heard(&mut self) -> Vec<Payload> {
+        let mut cx = Context::from_waker(Waker::noop());
+        let _ = self.listener.poll_events(&mut cx, &mut self.inbox);
+        std::mem::take(&mut self.inbox)
+            .into_iter()
+            .filter_map(|event| match event {
+                UplinkEvent::Inbound { message, token } => {
+                    self.listener.acknowledge(token.unwrap());
+                    Some(Delivery::decode(&message.payload).unwrap().record.payload)
+                }
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn send(&mut self, lane: Lane, payload: Vec<u8>) {
+        let topic = Topic {
+            site: name("site"),
+            device: name("m-1"),
+            lane,
+        };
+        let message = Message::new(topic.to_string(), payload);
+        self.listener.submit(1, message).unwrap();
+        let mut cx = Context::from_waker(Waker::noop());
+        self.run(0);
+        let _ = self.listener.poll_events(&mut cx, &mut self.inbox);
+    }
+
+    fn restart(&mut self) {
+        self.events.clear();
+        self.fleet = open(&self.broker, &self.storage, self.now);
+    }
+
+    fn begun(&self) -> Vec<(String, crate::order::StepRun)> {
+        let begin = |event: &FleetEvent<Name>| match event {
+            FleetEvent::Order {
+                event: OrderEvent::Begin { run, step, .. },
+                ..
+            } => Some((step.name.to_string(), *run)),
+            _ => None,
+        };
+        self.events.iter().filter_map(begin).collect()
+    }
+}
+
+fn place(key: &str, recipe: &str, device: &str) -> Vec<u8> {
+    let action = Action::PlaceOrder {
+        key: name(key),
+        recipe: name(recipe),
+    };
+    let device = name(device);
+    Command { device, action }.encode()
+}
+
+#[test]
+fn telemetry_and_health_arrive_and_what_is_durable_survives_an_outage() {
+    let mut bench = Bench::new();
+    bench.broker.cut("gateway");
+    bench.run(25);
+    assert!(bench.heard().is_empty());
+    let waiting = bench.fleet.status().spooled_records;
+    assert!(waiting >= 3, "{waiting}");
+    bench.restart();
+    bench.broker.mend("gateway");
+    bench.run(1);
+    let heard = bench.heard();
+    let is_readings = |payload: &&Payload| matches!(payload, Payload::Readings(_));
+    assert!(heard.iter().filter(is_readings).count() >= 2, "{heard:?}");
+    assert_eq!(bench.fleet.device(&name("m-1")).unwrap().boot().get(), 2);
+}
+
+#[test]
+fn an_order_by_the_uplink_begins_once_it_is_durable_and_once() {
+    let mut bench = Bench::new();
+    bench.run(1);
+    for resource in ["water", "beans", "milk"] {
+        let command = OrderCommand::Stock {
+            resource: name(resource),
+            units: 1000,
+        };
+        let command = FleetCommand::Order {
+            device: name("m-1"),
+            command,
+        };
+        bench
+            .fleet
+            .command(bench.now, command, &mut bench.events)
+            .unwrap();
+    }
+    bench.send(Lane::Commands, place("o-1", "espresso", "m-1"));
+    bench.send(Lane::Commands, place("o-1", "espresso", "m-1"));
+    bench.run(0);
+    let begun = bench.begun();
+    assert_eq!(begun.len(), 1);
+    assert_eq!(begun[0].0, "grind");
+    // Power is lost while it grinds: nobody can tell, and it is not begun again.
+    bench.restart();
+    bench.run(1);
+    assert!(bench.begun().is_empty());
+    let is_unknown = |payload: &Payload| matches!(payload, Payload::Order(update) if update.phase == crate::payload::OrderPhase::Unknown);
+    assert!(bench.heard().iter().any(is_unknown));
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_by_reason_and_nothing_stops() {
+    let mut bench = Bench::new();
+    bench.run(1);
+    bench.events.clear();
+    bench.send(Lane::Commands, b"\xff\xff".to_vec());
+    bench.send(Lane::Commands, place("o", "espresso", "m-2"));
+    bench.send(Lane::Commands, vec![0; 200_000]);
+    bench.send(Lane::DesiredTwin, b"no delta".to_vec());
+    bench.send(Lane::Acks, b"no ack".to_vec());
+    let refusals: Vec<_> = bench
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            FleetEvent::Refused { error, .. } => Some(error.to_string()),
+            _ => None,
+        })
+        .collect();
+    assert!(
+        refusals
+            .iter()
+            .any(|error| error == "command for m-2 reached m-1: it was not carried out"),
+        "{refusals:?}"
+    );
+    assert!(refusals.len() >= 5, "{refusals:?}");
+    // An unknown recipe and missing ingredients are answered, not refused as messages.
+    bench.send(Lane::Commands, place("o-1", "soup", "m-1"));
+    bench.send(Lane::Commands, place("o-2", "latte", "m-1"));
+    bench.run(1);
+    let heard = bench.heard();
+    let reasons: Vec<_> = heard
+        .iter()
+        .filter_map(|payload| match payload {
+            Payload::Order(update) => update.reason.as_ref().map(ToString::to_string),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(reasons.len(), 2, "{reasons:?}");
+    assert!(reasons[0].contains("unknown") && reasons[1].contains("not enough"));
+}
+
+#[test]
+fn a_setting_desired_far_away_holds_also_after_a_restart() {
+    use crate::twin::{Side, Twin};
+    use peaberry_core::{Channel, ProtocolId, Subspace};
+    let mut bench = Bench::new();
+    bench.run(1);
+    let space = Subspace::of(Channel::new(ProtocolId(2001), 0));
+    let side = Side::Service(peaberry_crdt::ReplicaId::new(77).unwrap());
+    let mut service = Twin::open(&MemoryStorage::new(), &space, side).unwrap();
+    let mut batch = Batch::new();
+    let wished = service
+        .desire(
+            name("config.status"),
+            "maintenance".into(),
+            Some(5),
+            &mut batch,
+        )
+        .unwrap();
+    bench.send(Lane::DesiredTwin, wished.to_vec());
+    let status = |bench: &Bench| bench.fleet.device(&name("m-1")).unwrap().status();
+    assert_eq!(status(&bench), crate::payload::Status::Maintenance);
+    bench.restart();
+    assert_eq!(status(&bench), crate::payload::Status::Maintenance);
+    // What the device reported about it has reached the service, with what it was missing.
+    bench.run(1);
+    for payload in bench.heard() {
+        if let Payload::Twin(bytes) = payload {
+            let _ = service.receive(&bytes, Some(5), &mut batch).unwrap();
+        }
+    }
+    assert!(service.delta().is_empty());
+}
+
+#[test]
+fn a_fleet_on_its_thread_answers_and_gives_itself_back() {
+    let broker = MemoryBroker::new(1);
+    let storage = Arc::new(MemoryStorage::new());
+    let clock: Arc<dyn peaberry_core::Clock> = Arc::new(peaberry_core::SystemClock::new());
+    let fleet = open(&broker, &storage, clock.now());
+    let (told, heard) = std::sync::mpsc::channel();
+    let thread = FleetThread::start(fleet, clock, move |event, _| {
+        let _ = told.send(event);
+    });
+    let thread = thread.unwrap();
+    assert!(
+        thread
+            .handle()
+            .place(&name("m-1"), name("o-1"), name("soup"))
+    );
+    let is_answer = |event: &FleetEvent<Name>| matches!(event, FleetEvent::Order { event: OrderEvent::Update(update), .. } if update.reason.is_some());
+    assert!(heard.iter().any(|event| is_answer(&event)));
+    let fleet = thread.stop().unwrap();
+    assert!(fleet.status().sent_records > 0);
+}

@@ -1,0 +1,781 @@
+//! What a fleet does when it is its turn.
+
+use std::task::Context;
+
+use peaberry_core::{Durability, Input, Instant, Operation, Protocol, StorageError};
+
+use crate::device::{Configured, Surroundings};
+use crate::error::EdgeError;
+use crate::name::{DeviceId, Name};
+use crate::order::{OrderCommand, OrderEvent};
+use crate::payload::{
+    Action, Command, Level, Notification, OrderPhase, OrderUpdate, Payload, SinkAck, Status, Text,
+    Wire,
+};
+use crate::spool::Spool;
+use crate::topic::{Lane, Topic};
+use crate::twin::TwinValue;
+use crate::uplink::{Message, Uplink, UplinkEvent};
+
+use super::{Fleet, FleetCommand, FleetEvent, Hosted};
+
+/// How often the uplink is asked in one turn.
+const POLLS_MAX: u32 = 16;
+
+impl<U: Uplink, A: Clone> Fleet<U, A> {
+    /// Takes a command of the application. What it asks for is done in the next [`turn`](Self::turn); what is at once goes to
+    /// `events` now.
+    ///
+    /// # Errors
+    ///
+    /// [`EdgeError::Storage`] or [`EdgeError::Stored`] if the store cannot be read: stop. A command that makes no sense is
+    /// refused by an event.
+    pub fn command(
+        &mut self,
+        now: Instant,
+        command: FleetCommand,
+        events: &mut Vec<FleetEvent<A>>,
+    ) -> Result<(), EdgeError> {
+        match command {
+            FleetCommand::Order { device, command } => match self.find(&device, events) {
+                Some(at) => self.order(at, now, command, events),
+                None => Ok(()),
+            },
+            FleetCommand::Sample {
+                device,
+                metric,
+                sample,
+            } => {
+                let Some(at) = self.find(&device, events) else {
+                    return Ok(());
+                };
+                let mut outlet = std::mem::take(&mut self.outlet);
+                let hosted = self.hosted.get_mut(at);
+                let is_known =
+                    hosted.is_some_and(|it| it.device.feed(&metric, sample, &mut outlet));
+                self.outlet = outlet;
+                if !is_known {
+                    let reason = format!("{device} has no metric {metric}");
+                    events.push(refused(
+                        Some(device),
+                        EdgeError::malformed("sample", reason),
+                    ));
+                }
+                self.empty_outlet(at, now, events)
+            }
+            FleetCommand::Report { device, key, value } => match self.find(&device, events) {
+                Some(at) => self.write_twin(at, now, key, value, true, events),
+                None => Ok(()),
+            },
+            FleetCommand::Desire { device, key, value } => match self.find(&device, events) {
+                Some(at) => {
+                    self.write_twin(at, now, key, value, false, events)?;
+                    self.learned(at, now, events)
+                }
+                None => Ok(()),
+            },
+            FleetCommand::Tell { device, payload } => match self.find(&device, events) {
+                Some(at) => self.tell(at, now, payload, events),
+                None => Ok(()),
+            },
+            FleetCommand::Acknowledge { device, rule } => {
+                let Some(at) = self.find(&device, events) else {
+                    return Ok(());
+                };
+                let mut outlet = std::mem::take(&mut self.outlet);
+                if let Some(hosted) = self.hosted.get_mut(at) {
+                    hosted.device.acknowledge(&rule, &mut outlet);
+                }
+                self.outlet = outlet;
+                self.empty_outlet(at, now, events)
+            }
+            FleetCommand::Time { wall, round_trip } => {
+                for hosted in &mut self.hosted {
+                    hosted.device.observe_time(now, wall, round_trip);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes what the uplink says, does what is due, commits, and lets out what waited; adds to `events` what is to be done.
+    /// The waker of `cx` is woken when the uplink has something to say.
+    ///
+    /// # Errors
+    ///
+    /// [`EdgeError::Storage`] when the store failed other than by being full, or [`EdgeError::Stored`]: stop. Nothing that
+    /// was not durable has left.
+    pub fn turn(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        events: &mut Vec<FleetEvent<A>>,
+    ) -> Result<(), EdgeError> {
+        if !self.has_begun {
+            self.has_begun = true;
+            for at in 0..self.hosted.len() {
+                self.step_orders(at, now, None, events)?;
+                self.schedule(at);
+            }
+        }
+        let mut heard = std::mem::take(&mut self.uplink_events);
+        let mut polls = 0;
+        // Until it has nothing to say: only then will it wake us.
+        while self.uplink.poll_events(cx, &mut heard).is_ready() {
+            polls += 1;
+            if polls == POLLS_MAX {
+                cx.waker().wake_by_ref();
+                break;
+            }
+        }
+        for event in heard.drain(..) {
+            self.hear(event, now, events)?;
+        }
+        self.uplink_events = heard;
+        self.do_what_is_due(now, events)?;
+        self.commit(now, events)?;
+        self.send(now)
+    }
+
+    fn hear(
+        &mut self,
+        event: UplinkEvent,
+        now: Instant,
+        events: &mut Vec<FleetEvent<A>>,
+    ) -> Result<(), EdgeError> {
+        match event {
+            UplinkEvent::Up { is_resumed } => {
+                self.is_up = true;
+                events.push(FleetEvent::Link { is_up: true });
+                for at in 0..self.hosted.len() {
+                    if let Some(hosted) = self.hosted.get_mut(at) {
+                        hosted.spool.up(now, is_resumed);
+                        let hello = hosted.device.twin().map(crate::twin::Twin::hello);
+                        if let Some(hello) = hello {
+                            self.tell(at, now, Payload::Twin(hello), events)?;
+                        }
+                    }
+                    self.touched(at);
+                }
+            }
+            UplinkEvent::Down { .. } => {
+                self.is_up = false;
+                self.losses += 1;
+                events.push(FleetEvent::Link { is_up: false });
+                self.hosted.iter_mut().for_each(|it| it.spool.down());
+            }
+            UplinkEvent::Accepted(seq) => {
+                let at = Spool::tag_of(seq) as usize;
+                if let Some(hosted) = self.hosted.get_mut(at) {
+                    let storage = self.storage.as_ref();
+                    hosted
+                        .spool
+                        .accepted(now, seq, storage, &mut self.records)?;
+                    self.touched(at);
+                }
+            }
+            UplinkEvent::Refused { seq, reason } => {
+                let at = Spool::tag_of(seq) as usize;
+                if let Some(hosted) = self.hosted.get_mut(at) {
+                    hosted.spool.refused(seq);
+                    let device = Some(hosted.device.id().clone());
+                    events.push(refused(device, EdgeError::malformed("record", &*reason)));
+                    self.touched(at);
+                }
+            }
+            UplinkEvent::Inbound { message, token } => {
+                self.tokens.extend(token);
+                self.inbound(&message, now, events)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn inbound(
+        &mut self,
+        message: &Message,
+        now: Instant,
+        events: &mut Vec<FleetEvent<A>>,
+    ) -> Result<(), EdgeError> {
+        let topic = match Topic::parse(&message.topic) {
+            Ok(topic) => topic,
+            Err(error) => {
+                events.push(refused(None, error));
+                return Ok(());
+            }
+        };
+        // Another gateway's, if it is not among ours.
+        let Some(&at) = self.by_id.get(&topic.device) else {
+            return Ok(());
+        };
+        let outcome = match topic.lane {
+            Lane::Acks => self.cut(at, &message.payload, now),
+            Lane::Commands => self.obey(at, &message.payload, now, events),
+            Lane::DesiredTwin => self.learn(at, &message.payload, now, events),
+            Lane::Up(_) => Ok(()),
+        };
+        match outcome {
+            Err(error @ (EdgeError::Storage { .. } | EdgeError::Stored { .. })) => Err(error),
+            Err(error) => {
+                events.push(refused(Some(topic.device), error));
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn cut(&mut self, at: usize, bytes: &[u8], now: Instant) -> Result<(), EdgeError> {
+        let ack = SinkAck::decode(bytes)?;
+        if let Some(hosted) = self.hosted.get_mut(at) {
+            let storage = self.storage.as_ref();
+            hosted
+                .spool
+                .acknowledged(now, &ack, storage, &mut self.records)?;
+        }
+        self.touched(at);
+        Ok(())
+    }
+
+    fn obey(
+        &mut self,
+        at: usize,
+        bytes: &[u8],
+        now: Instant,
+        events: &mut Vec<FleetEvent<A>>,
+    ) -> Result<(), EdgeError> {
+        let Some(hosted) = self.hosted.get_mut(at) else {
+            return Ok(());
+        };
+        let device = hosted.device.id().clone();
+        match Command::decode(bytes)?.addressed_to(&device)? {
+            Action::Ping => {
+                let at_ms = hosted.device.at_ms(now);
+                let around = surroundings(&hosted.spool, self.losses);
+                hosted.device.heartbeat(at_ms, around, &mut self.outlet);
+                self.empty_outlet(at, now, events)
+            }
+            Action::Custom { name, bytes } => {
+                self.held.push(FleetEvent::Custom {
+                    device,
+                    name,
+                    bytes,
+                });
+                Ok(())
+            }
+            action => match OrderCommand::from_action(action) {
+                Some(command) => self.order(at, now, command, events),
+                None => Ok(()),
+            },
+        }
+    }
+
+    fn learn(
+        &mut self,
+        at: usize,
+        bytes: &[u8],
+        now: Instant,
+        events: &mut Vec<FleetEvent<A>>,
+    ) -> Result<(), EdgeError> {
+        let Some(hosted) = self.hosted.get_mut(at) else {
+            return Ok(());
+        };
+        let wall_ms = hosted.device.wall_ms(hosted.device.at_ms(now));
+        let id = hosted.device.id().clone();
+        let Some(twin) = hosted.device.twin_mut() else {
+            let reason = format!("{id} has none");
+            return Err(EdgeError::malformed("twin message", reason));
+        };
+        let received = twin.receive(bytes, wall_ms, self.state.effects().batch())?;
+        for answer in received.answers {
+            self.tell(at, now, Payload::Twin(answer), events)?;
+        }
+        if received.has_changed {
+            self.staged.insert(at);
+            self.learned(at, now, events)?;
+        }
+        Ok(())
+    }
+
+    /// Applies what is desired of settings, and hands the rest to the application.
+    fn learned(
+        &mut self,
+        at: usize,
+        now: Instant,
+        events: &mut Vec<FleetEvent<A>>,
+    ) -> Result<(), EdgeError> {
+        let delta = self.hosted.get(at).and_then(|it| it.device.twin());
+        let delta = delta.map(crate::twin::Twin::delta).unwrap_or_default();
+        let mut rest = Vec::new();
+        for (key, value) in delta {
+            let Some(hosted) = self.hosted.get_mut(at) else {
+                return Ok(());
+            };
+            match hosted.device.configure(&key, &value) {
+                Configured::Applied => self.write_twin(at, now, key, value, true, events)?,
+                Configured::NotASetting => rest.push((key, value)),
+                Configured::Refused(reason) => {
+                    let text = Text::new(&format!("{key} = {value} is refused: {reason}"));
+                    let level = Level::Warning;
+                    let order = None;
+                    let told = Notification { level, text, order };
+                    self.tell(at, now, Payload::Notification(told), events)?;
+                }
+            }
+        }
+        self.schedule(at);
+        if !rest.is_empty()
+            && let Some(hosted) = self.hosted.get(at)
+        {
+            self.held.push(FleetEvent::Delta {
+                device: hosted.device.id().clone(),
+                delta: rest,
+            });
+        }
+        Ok(())
+    }
+
+    fn write_twin(
+        &mut self,
+        at: usize,
+        now: Instant,
+        key: Name,
+        value: TwinValue,
+        is_report: bool,
+        events: &mut Vec<FleetEvent<A>>,
+    ) -> Result<(), EdgeError> {
+        let Some(hosted) = self.hosted.get_mut(at) else {
+            return Ok(());
+        };
+        let wall_ms = hosted.device.wall_ms(hosted.device.at_ms(now));
+        let id = hosted.device.id().clone();
+        let mut effects = self.state.effects();
+        let written = match hosted.device.twin_mut() {
+            Some(twin) if is_report => twin.report(key, value, wall_ms, effects.batch()),
+            Some(twin) => twin.desire(key, value, wall_ms, effects.batch()),
+            None => Err(EdgeError::malformed(
+                "twin entry",
+                format!("{id} has no twin"),
+            )),
+        };
+        match written {
+            Ok(delta) => {
+                self.staged.insert(at);
+                self.tell(at, now, Payload::Twin(delta), events)
+            }
+            Err(error) => {
+                events.push(refused(Some(id), error));
+                Ok(())
+            }
+        }
+    }
+
+    fn order(
+        &mut self,
+        at: usize,
+        now: Instant,
+        command: OrderCommand,
+        events: &mut Vec<FleetEvent<A>>,
+    ) -> Result<(), EdgeError> {
+        let Some(hosted) = self.hosted.get(at) else {
+            return Ok(());
+        };
+        if let OrderCommand::Place { key, .. } = &command {
+            let reason = match hosted.device.orders() {
+                None => Some("this device takes no orders"),
+                Some(_) if hosted.device.status() == Status::Maintenance => {
+                    Some("the machine is in maintenance")
+                }
+                Some(_) if self.is_stuck => Some("the disk is full"),
+                Some(_) => None,
+            };
+            if let Some(reason) = reason {
+                let update = OrderUpdate {
+                    reason: Some(Text::new(reason)),
+                    ..OrderUpdate::new(key.clone(), OrderPhase::Rejected)
+                };
+                return self.tell(at, now, Payload::Order(update), events);
+            }
+        }
+        self.step_orders(at, now, Some(Input::Command(command)), events)
+    }
+
+    /// Gives the orders of a device an input, or their first turn, and passes on what they say.
+    fn step_orders(
+        &mut self,
+        at: usize,
+        now: Instant,
+        input: Option<Input<OrderCommand>>,
+        events: &mut Vec<FleetEvent<A>>,
+    ) -> Result<(), EdgeError> {
+        let Some(hosted) = self.hosted.get_mut(at) else {
+            return Ok(());
+        };
+        let id = hosted.device.id().clone();
+        let Some(orders) = hosted.device.orders_mut() else {
+            return Ok(());
+        };
+        let (begin, begin_after) = (
+            self.state.events().len(),
+            self.state.events_after_commit().len(),
+        );
+        if let Some(input) = input {
+            let Ok(()) = orders.step(now, input, &mut self.state.effects());
+        }
+        let Ok(()) = orders.settle(now, &mut self.state.effects());
+        let said = self.state.events().get(begin..).unwrap_or_default();
+        let waits = self.state.events_after_commit().get(begin_after..);
+        let said: Vec<_> = said
+            .iter()
+            .chain(waits.unwrap_or_default())
+            .cloned()
+            .collect();
+        self.staged.insert(at);
+        for event in said {
+            self.pass_on(at, &id, now, event, events)?;
+        }
+        self.schedule(at);
+        Ok(())
+    }
+
+    fn pass_on(
+        &mut self,
+        at: usize,
+        id: &DeviceId,
+        now: Instant,
+        event: OrderEvent,
+        events: &mut Vec<FleetEvent<A>>,
+    ) -> Result<(), EdgeError> {
+        let device = id.clone();
+        match &event {
+            OrderEvent::Abort { .. } => {
+                events.push(FleetEvent::Order { device, event });
+                return Ok(());
+            }
+            OrderEvent::Begin { .. } => {}
+            OrderEvent::Notify(notification) => {
+                let payload = Payload::Notification(notification.clone());
+                self.tell(at, now, payload, events)?;
+            }
+            OrderEvent::Update(update) => {
+                let is_told = self.append(at, now, Payload::Order(update.clone()), events)?;
+                if is_told && update.phase.is_final() {
+                    self.told.push((at, update.key.clone()));
+                }
+            }
+        }
+        self.held.push(FleetEvent::Order { device, event });
+        Ok(())
+    }
+
+    fn do_what_is_due(
+        &mut self,
+        now: Instant,
+        events: &mut Vec<FleetEvent<A>>,
+    ) -> Result<(), EdgeError> {
+        let now_ms = self.ms(now);
+        let mut due = std::mem::take(&mut self.due);
+        self.wheel.expire(now_ms, &mut due);
+        for (due_ms, at) in due.drain(..) {
+            let at = at as usize;
+            let Some(hosted) = self.hosted.get_mut(at) else {
+                continue;
+            };
+            // Another timer was set meanwhile.
+            if hosted.wake_ms != Some(due_ms) {
+                continue;
+            }
+            hosted.wake_ms = None;
+            if hosted.device.due_ms() <= now_ms {
+                let around = surroundings(&hosted.spool, self.losses);
+                hosted.device.poll(now_ms, around, &mut self.outlet);
+                self.empty_outlet(at, now, events)?;
+            }
+            self.tend(at, now, now_ms, events)?;
+            self.schedule(at);
+        }
+        self.due = due;
+        Ok(())
+    }
+
+    fn tend(
+        &mut self,
+        at: usize,
+        now: Instant,
+        now_ms: u64,
+        events: &mut Vec<FleetEvent<A>>,
+    ) -> Result<(), EdgeError> {
+        let Some(hosted) = self.hosted.get_mut(at) else {
+            return Ok(());
+        };
+        if hosted.spool.deadline().is_some_and(|at| at <= now) {
+            let storage = self.storage.as_ref();
+            hosted.spool.tend(now, now_ms, storage, &mut self.records)?;
+        }
+        let deadline = hosted.device.orders().and_then(Protocol::deadline);
+        if deadline.is_some_and(|deadline| deadline <= now) {
+            self.step_orders(at, now, Some(Input::Timeout), events)?;
+        }
+        self.touched(at);
+        Ok(())
+    }
+
+    fn empty_outlet(
+        &mut self,
+        at: usize,
+        now: Instant,
+        events: &mut Vec<FleetEvent<A>>,
+    ) -> Result<(), EdgeError> {
+        let mut outlet = std::mem::take(&mut self.outlet);
+        if let Some(hosted) = self.hosted.get(at) {
+            let device = hosted.device.id();
+            events.extend(outlet.acts.drain(..).map(|act| FleetEvent::Act {
+                device: device.clone(),
+                act,
+            }));
+        }
+        for payload in outlet.payloads.drain(..) {
+            self.append(at, now, payload, events)?;
+        }
+        self.outlet = outlet;
+        self.schedule(at);
+        Ok(())
+    }
+
+    fn tell(
+        &mut self,
+        at: usize,
+        now: Instant,
+        payload: Payload,
+        events: &mut Vec<FleetEvent<A>>,
+    ) -> Result<(), EdgeError> {
+        self.append(at, now, payload, events).map(drop)
+    }
+
+    /// Spools a record. Whether it is kept.
+    fn append(
+        &mut self,
+        at: usize,
+        now: Instant,
+        payload: Payload,
+        events: &mut Vec<FleetEvent<A>>,
+    ) -> Result<bool, EdgeError> {
+        let Some(hosted) = self.hosted.get_mut(at) else {
+            return Ok(false);
+        };
+        let at_ms = hosted.device.at_ms(now);
+        let storage = self.storage.as_ref();
+        let appended = hosted
+            .spool
+            .append(storage, &mut self.records, at_ms, payload);
+        self.staged.insert(at);
+        match appended {
+            Ok(_) => Ok(true),
+            Err(error @ (EdgeError::Storage { .. } | EdgeError::Stored { .. })) => Err(error),
+            Err(error) => {
+                let device = Some(hosted.device.id().clone());
+                events.push(refused(device, error));
+                Ok(false)
+            }
+        }
+    }
+
+    fn find(&self, device: &DeviceId, events: &mut Vec<FleetEvent<A>>) -> Option<usize> {
+        let found = self.by_id.get(device).copied();
+        if found.is_none() {
+            let error = EdgeError::malformed("command", format!("there is no device {device}"));
+            events.push(refused(Some(device.clone()), error));
+        }
+        found
+    }
+
+    fn touched(&mut self, at: usize) {
+        if let Some(hosted) = self.hosted.get(at) {
+            if hosted.spool.is_staged() {
+                self.staged.insert(at);
+            }
+            if hosted.spool.wants_to_send() {
+                self.ready.insert(at);
+            }
+        }
+        self.schedule(at);
+    }
+
+    /// Has the wheel wake a device no later than it wants to be.
+    fn schedule(&mut self, at: usize) {
+        let origin = self.origin;
+        let Some(hosted) = self.hosted.get_mut(at) else {
+            return;
+        };
+        let orders = hosted.device.orders().and_then(Protocol::deadline);
+        let other = [hosted.spool.deadline(), orders];
+        let other = other.into_iter().flatten().min().map(|at| {
+            let nanos = at.since(origin).as_nanos();
+            u64::try_from(nanos.div_ceil(1_000_000)).unwrap_or(u64::MAX)
+        });
+        let due_ms = hosted.device.due_ms().min(other.unwrap_or(u64::MAX));
+        if hosted.wake_ms.is_none_or(|wake_ms| due_ms < wake_ms) {
+            hosted.wake_ms = Some(due_ms);
+            self.wheel
+                .insert(due_ms, u32::try_from(at).unwrap_or(u32::MAX));
+        }
+    }
+
+    fn ms(&self, now: Instant) -> u64 {
+        u64::try_from(now.since(self.origin).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn commit(&mut self, now: Instant, events: &mut Vec<FleetEvent<A>>) -> Result<(), EdgeError> {
+        if !self.staged.is_empty() {
+            match self.try_commit() {
+                Ok(()) => self.committed(now, events)?,
+                Err(StorageError::Full { .. }) => self.make_room(now, events)?,
+                Err(source) => return Err(not_committed(source)),
+            }
+        }
+        if self.is_stuck {
+            return Ok(());
+        }
+        events.append(&mut self.held);
+        for token in self.tokens.drain(..) {
+            self.uplink.acknowledge(token);
+        }
+        Ok(())
+    }
+
+    fn try_commit(&mut self) -> Result<(), StorageError> {
+        let has_state = !self.state.batch().is_empty();
+        let must_sync = |at: &usize| self.hosted.get(*at).is_some_and(|it| it.spool.must_sync());
+        let durability = if has_state || self.state.is_synced() || self.staged.iter().any(must_sync)
+        {
+            Durability::Synced
+        } else {
+            Durability::Buffered
+        };
+        for operation in self.state.batch().operations() {
+            match operation {
+                Operation::Put { key, value } => self.records.put(key, value),
+                Operation::Delete { key } => self.records.delete(key),
+                other => unreachable!("orders and twins put and delete, not {other:?}"),
+            }
+        }
+        let outcome = self.storage.commit(&self.records, durability);
+        self.records.clear();
+        outcome
+    }
+
+    fn committed(
+        &mut self,
+        now: Instant,
+        events: &mut Vec<FleetEvent<A>>,
+    ) -> Result<(), EdgeError> {
+        self.state.next_turn();
+        self.is_stuck = false;
+        for at in std::mem::take(&mut self.staged) {
+            if let Some(hosted) = self.hosted.get_mut(at) {
+                hosted.spool.committed();
+            }
+            self.touched(at);
+        }
+        // Their records are durable: they need not be told again after a restart. Written with the next commit.
+        for (at, key) in std::mem::take(&mut self.told) {
+            self.step_orders(
+                at,
+                now,
+                Some(Input::Command(OrderCommand::Told { key })),
+                events,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// The disk is full: see the module.
+    fn make_room(
+        &mut self,
+        now: Instant,
+        events: &mut Vec<FleetEvent<A>>,
+    ) -> Result<(), EdgeError> {
+        let mut lost = 0;
+        self.told.clear();
+        for at in std::mem::take(&mut self.staged) {
+            if let Some(hosted) = self.hosted.get_mut(at) {
+                lost += hosted.spool.aborted();
+                let storage = self.storage.as_ref();
+                if hosted.spool.relieve(storage, &mut self.records)? {
+                    self.staged.insert(at);
+                }
+            }
+        }
+        events.push(FleetEvent::Lost { records: lost });
+        match self.try_commit() {
+            Ok(()) => self.committed(now, events),
+            Err(StorageError::Full { .. }) => {
+                for at in std::mem::take(&mut self.staged) {
+                    if let Some(hosted) = self.hosted.get_mut(at) {
+                        hosted.spool.aborted();
+                    }
+                }
+                self.is_stuck = !self.state.batch().is_empty();
+                // What orders and twins wrote goes with the next commit that succeeds, and what waits for it waits on.
+                if self.is_stuck {
+                    self.staged.extend(self.hosted.first().map(|_| 0));
+                    let held = std::mem::take(&mut self.held);
+                    let (waits, others) = held.into_iter().partition(waits_for_state);
+                    self.held = waits;
+                    events.extend::<Vec<_>>(others);
+                }
+                Ok(())
+            }
+            Err(source) => Err(not_committed(source)),
+        }
+    }
+
+    /// One record of each device in turn, so that none waits for another's backlog.
+    fn send(&mut self, now: Instant) -> Result<(), EdgeError> {
+        while !self.ready.is_empty() && self.uplink.room() > 0 {
+            for at in std::mem::take(&mut self.ready) {
+                let Some(Hosted { spool, .. }) = self.hosted.get_mut(at) else {
+                    continue;
+                };
+                if self.uplink.room() == 0 {
+                    self.ready.insert(at);
+                    continue;
+                }
+                let Some(outgoing) = spool.next(now, self.storage.as_ref())? else {
+                    continue;
+                };
+                if self.uplink.submit(outgoing.seq, outgoing.message).is_err() {
+                    spool.returned(outgoing.seq);
+                } else {
+                    self.ready.insert(at);
+                }
+                self.schedule(at);
+            }
+        }
+        Ok(())
+    }
+}
+
+const fn waits_for_state<A>(event: &FleetEvent<A>) -> bool {
+    matches!(event, FleetEvent::Order { .. } | FleetEvent::Delta { .. })
+}
+
+fn surroundings(spool: &Spool, uplink_losses: u64) -> Surroundings {
+    let status = spool.status();
+    Surroundings {
+        spooled_records: status.records,
+        spooled_bytes: status.bytes,
+        dropped_records: status.dropped_records,
+        uplink_losses,
+    }
+}
+
+const fn refused<A>(device: Option<DeviceId>, error: EdgeError) -> FleetEvent<A> {
+    FleetEvent::Refused { device, error }
+}
+
+const fn not_committed(source: StorageError) -> EdgeError {
+    EdgeError::Storage {
+        doing: "make what the devices said durable",
+        source,
+    }
+}

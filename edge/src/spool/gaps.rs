@@ -1,0 +1,151 @@
+//! What was dropped and has not been told yet.
+
+use std::ops::Bound;
+
+use peaberry_core::mutant::is_planted;
+use peaberry_core::{Batch, Order, ScanLimit, Storage, Subspace};
+
+use super::log::unreadable;
+use crate::error::EdgeError;
+use crate::identity::Position;
+use crate::payload::{Gap, GapReason, Wire};
+use crate::topic::Stream;
+
+/// One gap for each stream and reason, widened by every further drop until it is told: an outage of a month takes no more
+/// room than one of a minute.
+#[derive(Debug)]
+pub(super) struct Gaps {
+    space: Subspace,
+    durable: Vec<Gap>,
+    staged: Vec<Gap>,
+    /// Records of the present commit: they will have been rejected if it fails.
+    uncertain: Vec<Gap>,
+    /// What failed commits have left: not in the store yet.
+    owed: Vec<Gap>,
+    is_dirty: bool,
+}
+
+impl Gaps {
+    pub(super) fn open(storage: &dyn Storage, space: Subspace) -> Result<Self, EdgeError> {
+        let page = space
+            .scan(
+                storage,
+                Bound::Unbounded,
+                Bound::Unbounded,
+                Order::Ascending,
+                ScanLimit::count(GAPS_MAX),
+            )
+            .map_err(unreadable)?;
+        let durable: Result<Vec<_>, _> = page.iter().map(|(_, value)| Gap::decode(value)).collect();
+        let durable = durable?;
+        Ok(Self {
+            space,
+            staged: durable.clone(),
+            durable,
+            uncertain: Vec::new(),
+            owed: Vec::new(),
+            is_dirty: false,
+        })
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.staged.is_empty()
+    }
+
+    pub(super) fn all(&self) -> Vec<Gap> {
+        self.staged.clone()
+    }
+
+    /// Records were lost; it is written down with what else is staged.
+    pub(super) fn note(&mut self, batch: &mut Batch, gap: Gap) {
+        if is_planted("edge_gap_forgotten") {
+            return;
+        }
+        self.is_dirty = true;
+        let gap = widen(&mut self.staged, gap);
+        put(&self.space, batch, &gap);
+        self.save(batch);
+    }
+
+    /// What failed commits have left is written with the next.
+    pub(super) fn save(&mut self, batch: &mut Batch) {
+        if !self.owed.is_empty() {
+            self.is_dirty = true;
+            for gap in &self.staged {
+                put(&self.space, batch, gap);
+            }
+        }
+    }
+
+    /// The gap stands in a record now.
+    pub(super) fn told(&mut self, batch: &mut Batch, gap: &Gap) {
+        self.is_dirty = true;
+        self.staged.retain(|other| key(other) != key(gap));
+        self.space.delete(batch, &key(gap));
+    }
+
+    /// A record depends on the present commit.
+    pub(super) fn depends(&mut self, stream: Stream, at: Position) {
+        widen(&mut self.uncertain, one(stream, at, GapReason::Rejected));
+    }
+
+    pub(super) fn committed(&mut self) {
+        self.uncertain.clear();
+        if self.is_dirty {
+            self.durable.clone_from(&self.staged);
+            self.owed.clear();
+            self.is_dirty = false;
+        }
+    }
+
+    /// How many records are lost with the commit.
+    pub(super) fn aborted(&mut self) -> u64 {
+        let mut count = 0;
+        for gap in self.uncertain.drain(..) {
+            count += gap.count;
+            widen(&mut self.owed, gap);
+        }
+        self.staged.clone_from(&self.durable);
+        for gap in &self.owed {
+            widen(&mut self.staged, *gap);
+        }
+        self.is_dirty = false;
+        count
+    }
+}
+
+/// As many as there are streams and reasons.
+const GAPS_MAX: usize = Stream::ALL.len() * 4;
+
+/// The gap of a single record.
+pub(super) const fn one(stream: Stream, at: Position, reason: GapReason) -> Gap {
+    Gap {
+        stream,
+        first: at,
+        last: at,
+        count: 1,
+        reason,
+    }
+}
+
+fn widen(gaps: &mut Vec<Gap>, gap: Gap) -> Gap {
+    match gaps.iter_mut().find(|other| key(other) == key(&gap)) {
+        Some(other) => {
+            other.widen(&gap);
+            *other
+        }
+        None => {
+            gaps.push(gap);
+            gap
+        }
+    }
+}
+
+fn put(space: &Subspace, batch: &mut Batch, gap: &Gap) {
+    space.put(batch, &key(gap), &gap.encode());
+}
+
+fn key(gap: &Gap) -> [u8; 2] {
+    let reason = u8::try_from(gap.reason.number()).unwrap_or(u8::MAX);
+    [gap.stream.number(), reason]
+}

@@ -1,0 +1,354 @@
+//! One stream in the spool: its logs, and how far it has been sent.
+
+use std::collections::VecDeque;
+
+use peaberry_core::{Batch, Channel, LogId, Storage};
+
+use super::entry::Entry;
+use super::log::{Log, read_one, read_some};
+use crate::coverage::Coverage;
+use crate::error::EdgeError;
+use crate::identity::Position;
+use crate::topic::Stream;
+
+/// How many logs a stream may have. All entries of a higher level are older than all of a lower one; what is decimated moves
+/// up.
+pub(super) const LEVELS: usize = 3;
+
+/// At most so many bytes are read ahead of what is sent.
+const READ_BYTES: usize = 64 << 10;
+
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) stream: Stream,
+    /// As the store has it.
+    pub(super) durable: [Log; LEVELS],
+    /// As the store will have it when what is staged is committed.
+    pub(super) staged: [Log; LEVELS],
+    pub(super) is_dirty: bool,
+    /// Entries change their places with the next commit.
+    pub(super) moves: bool,
+    /// The last record of the backlog; `None`: there is no backlog.
+    boundary: Option<Position>,
+    backlog: Cursor,
+    live: Cursor,
+    /// What the broker has, where that is all there is to wait for.
+    pub(super) accepted: Option<Box<Coverage>>,
+}
+
+/// A place in a lane, behind what has been sent.
+#[derive(Debug, Default)]
+struct Cursor {
+    sent: Option<Position>,
+    /// Level and index of the next entry, if known.
+    place: Option<(usize, u64)>,
+    /// The entry at the index before, if known.
+    before: Option<Position>,
+    /// Entries read already, from `place` on.
+    ahead: VecDeque<Entry>,
+}
+
+impl Cursor {
+    fn behind(sent: Option<Position>) -> Self {
+        Self {
+            sent,
+            ..Self::default()
+        }
+    }
+
+    fn forget_place(&mut self) {
+        *self = Self::behind(self.sent);
+    }
+}
+
+impl Lane {
+    pub(super) fn new(stream: Stream) -> Self {
+        Self {
+            stream,
+            durable: [Log::EMPTY; LEVELS],
+            staged: [Log::EMPTY; LEVELS],
+            is_dirty: false,
+            moves: false,
+            boundary: None,
+            backlog: Cursor::default(),
+            live: Cursor::default(),
+            accepted: None,
+        }
+    }
+
+    pub(super) fn open(
+        storage: &dyn Storage,
+        owner: Channel,
+        stream: Stream,
+    ) -> Result<Self, EdgeError> {
+        let mut lane = Self::new(stream);
+        for (level, log) in lane.durable.iter_mut().enumerate() {
+            *log = Log::open(storage, log_id(owner, stream, level))?;
+        }
+        lane.staged = lane.durable;
+        lane.rewind(None);
+        Ok(lane)
+    }
+
+    pub(super) fn committed(&mut self) {
+        self.durable = self.staged;
+        self.is_dirty = false;
+        if std::mem::take(&mut self.moves) {
+            self.backlog.forget_place();
+            self.live.forget_place();
+        }
+    }
+
+    pub(super) fn aborted(&mut self) {
+        self.staged = self.durable;
+        self.is_dirty = false;
+        self.moves = false;
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.staged.iter().map(Log::bytes).sum()
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.staged.iter().map(Log::count).sum()
+    }
+
+    /// The newest durable record, whether it is still there or not.
+    fn newest(&self) -> Option<Position> {
+        self.durable.iter().filter_map(|log| log.last).max()
+    }
+
+    /// Sends everything behind `from` again: it is the backlog now.
+    pub(super) fn rewind(&mut self, from: Option<Position>) {
+        let is_empty = self.durable.iter().all(Log::is_empty);
+        let newest = self.newest();
+        self.boundary = newest.filter(|_| !is_empty);
+        self.backlog = Cursor::behind(from);
+        self.live = Cursor::behind(newest);
+    }
+
+    /// Sends everything behind `from` again, if it has got further than that.
+    pub(super) fn rewind_to(&mut self, from: Option<Position>) {
+        if self.boundary.is_none() || from < self.backlog.sent {
+            self.rewind(from);
+        } else {
+            self.rewind(self.backlog.sent);
+        }
+    }
+
+    pub(super) fn has_backlog(&self) -> bool {
+        self.boundary
+            .is_some_and(|boundary| self.backlog.sent < Some(boundary))
+    }
+
+    pub(super) fn has_live(&self) -> bool {
+        self.newest() > self.live.sent
+    }
+
+    /// The next record of the backlog, with the one before it.
+    pub(super) fn next_backlog(
+        &mut self,
+        storage: &dyn Storage,
+        owner: Channel,
+        count_max: usize,
+    ) -> Result<Option<(Entry, Option<Position>)>, EdgeError> {
+        let mut cursor = std::mem::take(&mut self.backlog);
+        let found = self.advance(&mut cursor, self.boundary, storage, owner, count_max);
+        self.backlog = cursor;
+        let found = found?;
+        if found.is_none() {
+            self.boundary = None;
+            self.backlog = Cursor::default();
+        }
+        Ok(found)
+    }
+
+    /// The next record that is not of the backlog, with the one before it.
+    pub(super) fn next_live(
+        &mut self,
+        storage: &dyn Storage,
+        owner: Channel,
+        count_max: usize,
+    ) -> Result<Option<(Entry, Option<Position>)>, EdgeError> {
+        let mut cursor = std::mem::take(&mut self.live);
+        let found = self.advance(&mut cursor, None, storage, owner, count_max);
+        self.live = cursor;
+        let found = found?;
+        if found.is_none() {
+            // What was not sent has been dropped.
+            self.live = Cursor::behind(self.newest());
+        }
+        Ok(found)
+    }
+
+    fn advance(
+        &self,
+        cursor: &mut Cursor,
+        boundary: Option<Position>,
+        storage: &dyn Storage,
+        owner: Channel,
+        count_max: usize,
+    ) -> Result<Option<(Entry, Option<Position>)>, EdgeError> {
+        loop {
+            self.skip_gone(cursor);
+            if cursor.ahead.is_empty() && !self.read_ahead(cursor, storage, owner, count_max)? {
+                return Ok(None);
+            }
+            let (Some((level, index)), Some(entry)) = (cursor.place, cursor.ahead.front()) else {
+                continue;
+            };
+            if boundary.is_some_and(|boundary| entry.head.at > boundary) {
+                return Ok(None);
+            }
+            let after = self.held_before(level, index, cursor.before);
+            let at = entry.head.at;
+            cursor.place = Some((level, index + 1));
+            cursor.before = Some(at);
+            cursor.sent = Some(at);
+            let entry = cursor.ahead.pop_front();
+            if cursor.ahead.is_empty() {
+                // Nothing is kept for a device that waits.
+                cursor.ahead = VecDeque::new();
+            }
+            return Ok(entry.map(|entry| (entry, after)));
+        }
+    }
+
+    /// Passes over what was read ahead and has been dropped or acknowledged since.
+    fn skip_gone(&self, cursor: &mut Cursor) {
+        let Some((level, mut index)) = cursor.place else {
+            cursor.ahead.clear();
+            return;
+        };
+        let first = self.durable.get(level).map_or(0, |log| log.first);
+        while index < first
+            && let Some(gone) = cursor.ahead.pop_front()
+        {
+            index += 1;
+            cursor.before = Some(gone.head.at);
+        }
+        if index < first {
+            index = first;
+            cursor.before = None;
+        }
+        cursor.place = Some((level, index));
+    }
+
+    /// Whether anything was found.
+    fn read_ahead(
+        &self,
+        cursor: &mut Cursor,
+        storage: &dyn Storage,
+        owner: Channel,
+        count_max: usize,
+    ) -> Result<bool, EdgeError> {
+        let (mut level, mut index) = match cursor.place {
+            Some(place) => place,
+            None => self.locate(cursor, storage, owner)?,
+        };
+        loop {
+            let Some(log) = self.durable.get(level) else {
+                return Ok(false);
+            };
+            if index < log.end {
+                let end = log.end.min(index.saturating_add(count_max.max(1) as u64));
+                let id = log_id(owner, self.stream, level);
+                cursor.ahead = read_some(storage, id, index..end, READ_BYTES)?.into();
+                cursor.place = Some((level, index));
+                return Ok(!cursor.ahead.is_empty());
+            }
+            let Some(newer) = level.checked_sub(1) else {
+                return Ok(false);
+            };
+            level = newer;
+            index = self.durable.get(newer).map_or(0, |log| log.first);
+            cursor.before = None;
+        }
+    }
+
+    /// The place behind what the cursor has sent.
+    fn locate(
+        &self,
+        cursor: &mut Cursor,
+        storage: &dyn Storage,
+        owner: Channel,
+    ) -> Result<(usize, u64), EdgeError> {
+        for (level, log) in self.durable.iter().enumerate().rev() {
+            let is_behind = cursor.sent.is_some_and(|sent| log.last <= Some(sent));
+            if log.is_empty() || is_behind {
+                continue;
+            }
+            let Some(sent) = cursor.sent else {
+                return Ok((level, log.first));
+            };
+            let id = log_id(owner, self.stream, level);
+            let index = Log::index_behind(storage, id, log.first..log.end, sent)?;
+            if index > log.first {
+                cursor.before = Some(read_one(storage, id, index - 1)?.head.at);
+            }
+            return Ok((level, index));
+        }
+        let end = self.durable.first().map_or(0, |log| log.end);
+        Ok((0, end))
+    }
+
+    /// The record that is held right before the one at `index`, of which `before` is known.
+    fn held_before(&self, level: usize, index: u64, before: Option<Position>) -> Option<Position> {
+        let first = self.durable.get(level).map_or(0, |log| log.first);
+        if index > first && before.is_some() {
+            return before;
+        }
+        let older = self.durable.get(level + 1..).unwrap_or_default();
+        let older = older.iter().find(|log| !log.is_empty());
+        older.and_then(|log| log.last)
+    }
+
+    /// Lets go of everything up to `through`; whether anything was there.
+    pub(super) fn cut(
+        &mut self,
+        through: Position,
+        storage: &dyn Storage,
+        owner: Channel,
+        batch: &mut Batch,
+    ) -> Result<u64, EdgeError> {
+        let mut count = 0;
+        for level in (0..LEVELS).rev() {
+            let id = log_id(owner, self.stream, level);
+            let (Some(durable), Some(log)) = (self.durable.get(level), self.staged.get_mut(level))
+            else {
+                continue;
+            };
+            let range = log.first..durable.end;
+            let to = match durable.last {
+                Some(last) if last <= through => range.end,
+                _ => Log::index_behind(storage, id, range.clone(), through)?,
+            };
+            if to <= log.first {
+                continue;
+            }
+            let before = before_of(storage, id, durable, to)?;
+            count += to - log.first;
+            log.discard(batch, id, to, before);
+            self.is_dirty = true;
+        }
+        Ok(count)
+    }
+}
+
+/// [`Head::before`](super::entry::Head::before) at an index up to the log's end.
+pub(super) fn before_of(
+    storage: &dyn Storage,
+    id: LogId,
+    log: &Log,
+    index: u64,
+) -> Result<u64, EdgeError> {
+    if index >= log.end {
+        return Ok(log.before_end);
+    }
+    Ok(read_one(storage, id, index)?.head.before)
+}
+
+pub(super) fn log_id(owner: Channel, stream: Stream, level: usize) -> LogId {
+    let level = u32::try_from(level).unwrap_or(u32::MAX);
+    LogId::new(owner, u32::from(stream.number()) * 8 + level)
+}

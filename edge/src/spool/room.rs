@@ -1,0 +1,263 @@
+//! Who gives way when the spool is full.
+
+use peaberry_core::{Batch, LogId, Storage};
+
+use super::lane::{LEVELS, Lane, before_of, log_id};
+use super::log::{Log, read_one, read_some};
+use super::{DropPolicy, Spool};
+use crate::error::EdgeError;
+use crate::payload::{Gap, GapReason, Payload, Record, Wire};
+use crate::topic::Stream;
+
+/// Where the oldest give way, at least this part of their log does at a time, so that it need not be done for each record.
+const DROP_SHARE: u64 = 32;
+
+/// How many entries are decimated at a time.
+const DECIMATE_COUNT: u64 = 128;
+const DECIMATE_BYTES: usize = 256 << 10;
+
+impl Spool {
+    /// Makes room for a record of `stream` that costs `need`: first in the stream itself as its policy has it, then in
+    /// streams of less importance that drop, the least important first. Whether there is room now.
+    pub(super) fn make_room(
+        &mut self,
+        stream: Stream,
+        need: u64,
+        storage: &dyn Storage,
+        batch: &mut Batch,
+    ) -> Result<bool, EdgeError> {
+        while !self.fits(stream, need) {
+            let Some(victim) = self.victim(stream) else {
+                return Ok(false);
+            };
+            self.drop_some(victim, need, storage, batch)?;
+        }
+        Ok(true)
+    }
+
+    /// The disk is full: lets the least important of the streams that drop give up an eighth of its records, and writes that
+    /// down in `batch`. Whether there was anything to give up.
+    ///
+    /// # Errors
+    ///
+    /// [`EdgeError::Storage`] or [`EdgeError::Stored`] if the spool cannot be read.
+    pub fn relieve(&mut self, storage: &dyn Storage, batch: &mut Batch) -> Result<bool, EdgeError> {
+        let Some(victim) = (0..self.lanes.len())
+            .rev()
+            .find(|&lane| self.may_drop(lane))
+        else {
+            return Ok(false);
+        };
+        let Some(bytes) = self.lanes.get(victim).map(Lane::bytes) else {
+            return Ok(false);
+        };
+        self.drop_oldest(victim, bytes / 8, storage, batch)?;
+        Ok(true)
+    }
+
+    /// Streams without a share in the reserved space leave it alone, used or not.
+    pub(super) fn fits(&self, stream: Stream, need: u64) -> bool {
+        let settings = &self.settings;
+        let (mut reserved, mut general) = (0, 0);
+        for lane in &self.lanes {
+            if settings.stream(lane.stream).is_reserved {
+                reserved += lane.bytes();
+            } else {
+                general += lane.bytes();
+            }
+        }
+        if !settings.stream(stream).is_reserved {
+            reserved = reserved.max(settings.reserved_bytes);
+        }
+        reserved + general + need <= settings.bytes_max
+    }
+
+    fn victim(&self, stream: Stream) -> Option<usize> {
+        let own = self.lanes.iter().position(|lane| lane.stream == stream);
+        let own = own.filter(|&lane| self.may_drop(lane));
+        own.or_else(|| {
+            let wants = self.settings.stream(stream);
+            let gives_way = |&lane: &usize| {
+                let Some(other) = self.lanes.get(lane) else {
+                    return false;
+                };
+                let other = self.settings.stream(other.stream);
+                let is_less = (!other.is_reserved && wants.is_reserved)
+                    || (other.is_reserved == wants.is_reserved && other.priority > wants.priority);
+                is_less && self.may_drop(lane)
+            };
+            (0..self.lanes.len()).rev().find(gives_way)
+        })
+    }
+
+    /// Only what the store has can be dropped: what is staged is not there to be read yet.
+    fn may_drop(&self, lane: usize) -> bool {
+        self.lanes.get(lane).is_some_and(|lane| {
+            let mut levels = lane.staged.iter().zip(&lane.durable);
+            self.settings.stream(lane.stream).policy != DropPolicy::RejectNew
+                && levels.any(|(staged, durable)| staged.first < durable.end)
+        })
+    }
+
+    fn drop_some(
+        &mut self,
+        lane: usize,
+        need: u64,
+        storage: &dyn Storage,
+        batch: &mut Batch,
+    ) -> Result<(), EdgeError> {
+        let policy = self.lanes.get(lane).map(|lane| {
+            let policy = self.settings.stream(lane.stream).policy;
+            (policy, level_to_thin(lane))
+        });
+        match policy {
+            Some((DropPolicy::Decimate, Some(level))) => self.decimate(lane, level, storage, batch),
+            _ => self.drop_oldest(lane, need, storage, batch),
+        }
+    }
+
+    fn drop_oldest(
+        &mut self,
+        lane: usize,
+        need: u64,
+        storage: &dyn Storage,
+        batch: &mut Batch,
+    ) -> Result<(), EdgeError> {
+        let Some(lane) = self.lanes.get_mut(lane) else {
+            return Ok(());
+        };
+        let Some(level) = oldest_level(lane) else {
+            return Ok(());
+        };
+        let id = log_id(self.owner, lane.stream, level);
+        let (Some(durable), Some(log)) = (lane.durable.get(level), lane.staged.get_mut(level))
+        else {
+            return Ok(());
+        };
+        let from = log.first;
+        let bytes = need.max(log.bytes() / DROP_SHARE);
+        let to = log.index_at_bytes(storage, id, from + 1..durable.end, bytes)?;
+        let first = read_one(storage, id, from)?.head.at;
+        let last = read_one(storage, id, to - 1)?.head.at;
+        let before = before_of(storage, id, durable, to)?;
+        log.discard(batch, id, to, before);
+        lane.is_dirty = true;
+        let gap = Gap {
+            stream: lane.stream,
+            first,
+            last,
+            count: to - from,
+            reason: GapReason::Dropped,
+        };
+        self.lost(batch, gap);
+        if gap.stream == Stream::Alerts {
+            self.tell_again(storage, id, from, to, batch)?;
+        }
+        Ok(())
+    }
+
+    /// Gap records that are dropped themselves: what they told is to be told again.
+    fn tell_again(
+        &mut self,
+        storage: &dyn Storage,
+        id: LogId,
+        from: u64,
+        to: u64,
+        batch: &mut Batch,
+    ) -> Result<(), EdgeError> {
+        let mut from = from;
+        while from < to {
+            let entries = read_some(storage, id, from..to, DECIMATE_BYTES)?;
+            from += entries.len().max(1) as u64;
+            for entry in entries {
+                if let Ok(Record {
+                    payload: Payload::Gap(gap),
+                    ..
+                }) = Record::decode(&entry.record)
+                {
+                    self.gaps.note(batch, gap);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves every second of the oldest entries of one level to the next, and lets the others go.
+    fn decimate(
+        &mut self,
+        lane: usize,
+        level: usize,
+        storage: &dyn Storage,
+        batch: &mut Batch,
+    ) -> Result<(), EdgeError> {
+        let Some(lane) = self.lanes.get_mut(lane) else {
+            return Ok(());
+        };
+        let stream = lane.stream;
+        let (from_id, to_id) = (
+            log_id(self.owner, stream, level),
+            log_id(self.owner, stream, level + 1),
+        );
+        let Some(durable) = lane.durable.get(level).copied() else {
+            return Ok(());
+        };
+        let [older, log] = lane
+            .staged
+            .get_disjoint_mut([level + 1, level])
+            .expect("the last level is not decimated");
+        let from = log.first;
+        let end = durable.end.min(from + DECIMATE_COUNT);
+        let entries = read_some(storage, from_id, from..end, DECIMATE_BYTES)?;
+        let to = from + entries.len() as u64;
+        let before = before_of(storage, from_id, &durable, to)?;
+        log.discard(batch, from_id, to, before);
+        let mut gap: Option<Gap> = None;
+        for (at, entry) in entries.iter().enumerate() {
+            let position = entry.head.at;
+            if at % 2 == 1 {
+                older.append(batch, to_id, position, &entry.record);
+                continue;
+            }
+            let one = super::gaps::one(stream, position, GapReason::Decimated);
+            match &mut gap {
+                Some(gap) => gap.widen(&one),
+                None => gap = Some(one),
+            }
+        }
+        lane.is_dirty = true;
+        lane.moves = true;
+        if let Some(gap) = gap {
+            self.lost(batch, gap);
+        }
+        Ok(())
+    }
+
+    /// Records are gone: counted, and to be told.
+    pub(super) fn lost(&mut self, batch: &mut Batch, gap: Gap) {
+        self.dropped_records += gap.count;
+        self.must_sync = true;
+        self.is_staged = true;
+        self.gaps.note(batch, gap);
+    }
+}
+
+/// The oldest level of which the store has anything that is not given up yet.
+fn oldest_level(lane: &Lane) -> Option<usize> {
+    let levels = lane.staged.iter().zip(&lane.durable);
+    let is_there = |(staged, durable): (&Log, &Log)| staged.first < durable.end;
+    levels.map(is_there).rposition(|is_there| is_there)
+}
+
+/// The level with the most bytes of those that can be decimated; `None`: the oldest of the last level give way, because it
+/// has the most.
+fn level_to_thin(lane: &Lane) -> Option<usize> {
+    let bytes = |level: usize| lane.staged.get(level).map_or(0, Log::bytes);
+    let has_some = |level: &usize| {
+        let (staged, durable) = (lane.staged.get(*level), lane.durable.get(*level));
+        staged.is_some_and(|log| durable.is_some_and(|durable| log.first < durable.end))
+    };
+    let (last, rest) = (LEVELS - 1, 0..LEVELS - 1);
+    let fullest = rest.filter(has_some).max_by_key(|&level| bytes(level))?;
+    let is_last_fuller = has_some(&last) && bytes(last) > bytes(fullest);
+    (!is_last_fuller).then_some(fullest)
+}

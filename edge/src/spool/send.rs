@@ -1,0 +1,366 @@
+//! What is sent next, and what became of it.
+
+use std::time::Duration;
+
+use peaberry_core::mutant::is_planted;
+use peaberry_core::{Batch, Instant, Storage};
+
+use super::entry::Entry;
+use super::lane::Lane;
+use super::{AckLevel, Spool};
+use crate::error::EdgeError;
+use crate::identity::Position;
+use crate::payload::{Payload, SinkAck, put_delivery};
+use crate::topic::{Lane as TopicLane, Stream, Topic};
+use crate::uplink::Message;
+
+/// One send in so many prefers the backlog to what is new.
+pub const BACKLOG_SHARE: u32 = 8;
+
+/// Gaps are told at most this often: while more is being dropped, one record tells of all.
+const GAP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The longest that resending is put off, as a power of two.
+const BACKOFF_MAX: u32 = 5;
+
+/// A record on its way.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// Names it among all that this spool has with its uplink: for [`Uplink::submit`](crate::uplink::Uplink::submit).
+    pub seq: u64,
+    /// Which record it is.
+    pub at: Position,
+    /// Of which stream.
+    pub stream: Stream,
+    /// What to send.
+    pub message: Message,
+}
+
+/// What is between the spool and its broker.
+#[derive(Debug, Default)]
+pub(super) struct Link {
+    is_up: bool,
+    pub(super) in_flight: Vec<InFlight>,
+    /// The upper half of every number given out.
+    tag: u32,
+    count: u32,
+    /// Since when something sent has waited for the sink without a word from it.
+    waiting_since: Option<Instant>,
+    backoff: u32,
+    told_at: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct InFlight {
+    seq: u64,
+    stream: Stream,
+    after: Option<Position>,
+    at: Position,
+}
+
+impl Spool {
+    /// From now on the numbers of [`Outgoing`] have `tag` as their upper half: spools that share an uplink are told apart by
+    /// it. See [`tag_of`](Self::tag_of).
+    pub const fn set_tag(&mut self, tag: u32) {
+        self.link.tag = tag;
+    }
+
+    /// The [tag](Self::set_tag) of the spool that gave out this number.
+    #[must_use]
+    pub const fn tag_of(seq: u64) -> u32 {
+        (seq >> 32) as u32
+    }
+
+    /// The uplink is up. Where the broker does not remember the session, everything goes again that no sink has acknowledged;
+    /// else, what the broker has not accepted.
+    pub fn up(&mut self, _now: Instant, is_resumed: bool) {
+        self.link.is_up = true;
+        self.link.waiting_since = None;
+        self.link.backoff = 0;
+        let in_flight = std::mem::take(&mut self.link.in_flight);
+        for lane in &mut self.lanes {
+            if !is_resumed {
+                lane.rewind(None);
+                continue;
+            }
+            let of_lane = in_flight.iter().filter(|one| one.stream == lane.stream);
+            if let Some(lowest) = of_lane.min_by_key(|one| one.at) {
+                lane.rewind_to(lowest.after);
+            }
+        }
+    }
+
+    /// The uplink is down: nothing is sent, and nothing is known of what was on its way.
+    pub const fn down(&mut self) {
+        self.link.is_up = false;
+    }
+
+    /// The next record to send, if the window has room for one. It counts as on its way until it is accepted, returned or
+    /// refused, or the uplink comes up anew.
+    ///
+    /// # Errors
+    ///
+    /// [`EdgeError::Storage`] or [`EdgeError::Stored`] if the spool cannot be read.
+    pub fn next(
+        &mut self,
+        now: Instant,
+        storage: &dyn Storage,
+    ) -> Result<Option<Outgoing>, EdgeError> {
+        let room = self
+            .settings
+            .window_max
+            .saturating_sub(self.link.in_flight.len());
+        if !self.link.is_up || room == 0 {
+            return Ok(None);
+        }
+        while let Some((lane, kind)) = self.choose() {
+            let owner = self.owner;
+            let Some(lane) = self.lanes.get_mut(lane) else {
+                return Ok(None);
+            };
+            let found = match kind {
+                Kind::Backlog => lane.next_backlog(storage, owner, room)?,
+                Kind::Live => lane.next_live(storage, owner, room)?,
+            };
+            if let Some((entry, after)) = found {
+                let stream = lane.stream;
+                return Ok(Some(self.send(now, stream, &entry, after)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether [`next`](Self::next) might have something: it need not be asked otherwise.
+    #[must_use]
+    pub fn wants_to_send(&self) -> bool {
+        let has_some = |lane: &Lane| lane.has_backlog() || lane.has_live();
+        self.link.is_up
+            && self.link.in_flight.len() < self.settings.window_max
+            && self.lanes.iter().any(has_some)
+    }
+
+    fn choose(&self) -> Option<(usize, Kind)> {
+        let reserved = self.lanes.iter().position(|lane| {
+            self.settings.stream(lane.stream).is_reserved && (lane.has_backlog() || lane.has_live())
+        });
+        if let Some(lane) = reserved {
+            return Some((lane, self.in_order(lane)));
+        }
+        let live = || {
+            self.lanes.iter().position(|lane| {
+                let is_live_first = self.settings.stream(lane.stream).is_live_first;
+                lane.has_live() && (is_live_first || !lane.has_backlog())
+            })
+        };
+        let backlog = || self.lanes.iter().position(Lane::has_backlog);
+        let live = || live().map(|lane| (lane, Kind::Live));
+        let backlog = || backlog().map(|lane| (lane, Kind::Backlog));
+        if self.link.count % BACKLOG_SHARE == BACKLOG_SHARE - 1 {
+            return backlog().or_else(live);
+        }
+        live().or_else(backlog)
+    }
+
+    fn in_order(&self, lane: usize) -> Kind {
+        match self.lanes.get(lane) {
+            Some(lane) if lane.has_backlog() => Kind::Backlog,
+            _ => Kind::Live,
+        }
+    }
+
+    fn send(
+        &mut self,
+        now: Instant,
+        stream: Stream,
+        entry: &Entry,
+        after: Option<Position>,
+    ) -> Outgoing {
+        let at = entry.head.at;
+        let seq = u64::from(self.link.tag) << 32 | u64::from(self.link.count);
+        self.link.count = self.link.count.wrapping_add(1);
+        self.link.in_flight.push(InFlight {
+            seq,
+            stream,
+            after,
+            at,
+        });
+        if self.link.waiting_since.is_none() {
+            self.link.waiting_since = Some(now);
+        }
+        self.sent_records += 1;
+        let mut payload = Vec::with_capacity(entry.record.len() + 20);
+        put_delivery(&mut payload, &entry.record, at.boot, after);
+        let topic = Topic {
+            site: self.site.clone(),
+            device: self.device.clone(),
+            lane: TopicLane::Up(stream),
+        };
+        let message = Message::new(topic.to_string(), payload);
+        Outgoing {
+            seq,
+            at,
+            stream,
+            message,
+        }
+    }
+
+    /// The broker has the record: the window moves. Where a sink must acknowledge, that is all.
+    ///
+    /// # Errors
+    ///
+    /// [`EdgeError::Storage`] or [`EdgeError::Stored`] if the spool cannot be read.
+    pub fn accepted(
+        &mut self,
+        now: Instant,
+        seq: u64,
+        storage: &dyn Storage,
+        batch: &mut Batch,
+    ) -> Result<(), EdgeError> {
+        let Some(one) = self.take_in_flight(seq) else {
+            return Ok(());
+        };
+        let keep_until = self.settings.keep_until;
+        if keep_until == AckLevel::Sink && !is_planted("edge_spool_cut_on_puback") {
+            return Ok(());
+        }
+        let accepted = self.lane(one.stream).accepted.get_or_insert_default();
+        accepted.take(one.after, one.at);
+        match accepted.through() {
+            Some(through) => self.cut(now, one.stream, through, storage, batch),
+            None => Ok(()),
+        }
+    }
+
+    /// The uplink did not take the record after all: it goes again.
+    pub fn returned(&mut self, seq: u64) {
+        if let Some(one) = self.take_in_flight(seq) {
+            self.lane(one.stream).rewind_to(one.after);
+        }
+    }
+
+    /// The broker refused the record. It goes again when everything is sent again, and keeps its place until then.
+    pub fn refused(&mut self, seq: u64) {
+        self.take_in_flight(seq);
+    }
+
+    fn take_in_flight(&mut self, seq: u64) -> Option<InFlight> {
+        let in_flight = &mut self.link.in_flight;
+        let at = in_flight.iter().position(|one| one.seq == seq)?;
+        Some(in_flight.swap_remove(at))
+    }
+
+    /// A sink has made everything of one stream durable up to a record: the spool forgets it. What it does not hold (any
+    /// more) is passed over: an acknowledgement may come late and twice.
+    ///
+    /// # Errors
+    ///
+    /// [`EdgeError::WrongDevice`] if it is for another device. [`EdgeError::Storage`] or [`EdgeError::Stored`] if the spool
+    /// cannot be read.
+    pub fn acknowledged(
+        &mut self,
+        now: Instant,
+        ack: &SinkAck,
+        storage: &dyn Storage,
+        batch: &mut Batch,
+    ) -> Result<(), EdgeError> {
+        if ack.device != self.device {
+            return Err(EdgeError::WrongDevice {
+                addressed: ack.device.to_string(),
+                device: self.device.to_string(),
+            });
+        }
+        let through = Position::new(ack.boot, ack.through);
+        self.cut(now, ack.stream, through, storage, batch)
+    }
+
+    fn cut(
+        &mut self,
+        now: Instant,
+        stream: Stream,
+        through: Position,
+        storage: &dyn Storage,
+        batch: &mut Batch,
+    ) -> Result<(), EdgeError> {
+        let owner = self.owner;
+        let Some(lane) = self.lanes.iter_mut().find(|lane| lane.stream == stream) else {
+            return Ok(());
+        };
+        if lane.cut(through, storage, owner, batch)? > 0 {
+            self.is_staged = true;
+            self.link.backoff = 0;
+            let holds_some = self.lanes.iter().any(|lane| lane.count() > 0);
+            self.link.waiting_since = holds_some.then_some(now);
+        }
+        Ok(())
+    }
+
+    /// When [`tend`](Self::tend) wants to be called, if nothing happens before.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        if !self.link.is_up {
+            return None;
+        }
+        let gaps = (!self.gaps.is_empty()).then(|| {
+            self.link
+                .told_at
+                .map_or_else(Instant::default, |at| at + GAP_INTERVAL)
+        });
+        [gaps, self.resend_at()].into_iter().flatten().min()
+    }
+
+    fn resend_at(&self) -> Option<Instant> {
+        let since = self.link.waiting_since?;
+        let is_needed = self.settings.keep_until == AckLevel::Sink;
+        let wait = self.settings.resend_after * (1 << self.link.backoff);
+        is_needed.then(|| since + wait)
+    }
+
+    /// Does what time calls for: writes gap records, and sends everything again that the sink has been silent about for too
+    /// long.
+    ///
+    /// # Errors
+    ///
+    /// [`EdgeError::Storage`] or [`EdgeError::Stored`] if the spool cannot be read.
+    pub fn tend(
+        &mut self,
+        now: Instant,
+        at_ms: u64,
+        storage: &dyn Storage,
+        batch: &mut Batch,
+    ) -> Result<(), EdgeError> {
+        if !self.link.is_up {
+            return Ok(());
+        }
+        if self.resend_at().is_some_and(|at| at <= now) {
+            let holds_some = self.lanes.iter().any(|lane| lane.count() > 0);
+            self.link.waiting_since = holds_some.then_some(now);
+            self.link.backoff = (self.link.backoff + 1).min(BACKOFF_MAX);
+            for lane in &mut self.lanes {
+                lane.rewind(None);
+            }
+        }
+        let is_early = |at: Instant| now < at + GAP_INTERVAL;
+        if self.gaps.is_empty() || self.link.told_at.is_some_and(is_early) {
+            return Ok(());
+        }
+        self.link.told_at = Some(now);
+        for gap in self.gaps.all() {
+            // Nothing gives way to a gap record, or telling of drops would be another.
+            if !self.fits(Stream::Alerts, GAP_COST) {
+                return Ok(());
+            }
+            self.append(storage, batch, at_ms, Payload::Gap(gap))?;
+            self.gaps.told(batch, &gap);
+        }
+        Ok(())
+    }
+}
+
+/// More than any gap record costs.
+const GAP_COST: u64 = 256;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Backlog,
+    Live,
+}

@@ -1,0 +1,422 @@
+//! MQTT 3.1.1 and 5, on rumqttc.
+//!
+//! rumqttc is used for what it does well, one connection; what it does to keep a *session* loses messages (everything in
+//! flight and in its queue, when the broker forgot the session) or stalls (a packet number that collided once). So each
+//! connection has an event loop of its own, which is thrown away at the first error; what was submitted and not accepted is
+//! the [spool](crate::spool)'s to send again.
+//!
+//! - The send window is ours: never are more packet numbers given out since the oldest unacknowledged than rumqttc has,
+//!   whatever order the broker acknowledges in, so that numbers cannot collide.
+//! - Filters are subscribed to again after every connection. Inbound messages are acknowledged when the application says so.
+//! - Between connections it waits ever longer, with jitter from a seed that differs from device to device: ten thousand do
+//!   not come back at once.
+//! - Version 5 is given the same small window; by itself it takes 13.5 MiB a client.
+//! - Plain TCP.
+
+mod v4;
+mod v5;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use super::{AckToken, Message, Qos, SubmitError, Uplink, UplinkEvent};
+use crate::payload::MESSAGE_BYTES_MAX;
+
+/// Which version of MQTT.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MqttVersion {
+    /// 3.1.1, which every broker speaks.
+    #[default]
+    V4,
+    /// 5, where a broker can say why it refuses a message.
+    V5,
+}
+
+/// How an [`MqttUplink`] connects.
+#[derive(Clone, PartialEq, Eq)]
+pub struct MqttSettings {
+    /// Names the client to the broker: one connection for each name.
+    pub client_id: String,
+    /// The broker's host.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Which version to speak.
+    pub version: MqttVersion,
+    /// So many messages may be on their way; at least 1.
+    pub window: u16,
+    /// How long the connection may be silent; at least a second.
+    pub keep_alive: Duration,
+    /// Whether the broker forgets the session with the connection. Else it keeps what is sent to the client meanwhile.
+    pub is_clean: bool,
+    /// User and password.
+    pub credentials: Option<(String, String)>,
+    /// What the broker publishes when the connection is lost.
+    pub last_will: Option<Message>,
+    /// The first wait before another connection; it doubles each time.
+    pub backoff_min: Duration,
+    /// The longest.
+    pub backoff_max: Duration,
+    /// Where jitter comes from. Give each client another, such as its number.
+    pub seed: u64,
+}
+
+impl MqttSettings {
+    /// Version 3.1.1, a window of 100, a session that lasts, silence of a minute, waits from 100 ms to 30 s.
+    #[must_use]
+    pub fn new(client_id: &str, host: &str, port: u16) -> Self {
+        let seed = client_id.bytes().fold(7_u64, |seed, byte| {
+            seed.wrapping_mul(31).wrapping_add(u64::from(byte))
+        });
+        Self {
+            client_id: client_id.to_owned(),
+            host: host.to_owned(),
+            port,
+            version: MqttVersion::V4,
+            window: 100,
+            keep_alive: Duration::from_secs(60),
+            is_clean: false,
+            credentials: None,
+            last_will: None,
+            backoff_min: Duration::from_millis(100),
+            backoff_max: Duration::from_secs(30),
+            seed,
+        }
+    }
+
+    /// How many packet numbers rumqttc has: those of the window and of subscriptions.
+    fn packet_ids(&self) -> u16 {
+        self.window.max(1).saturating_add(SUBSCRIPTIONS_SLACK)
+    }
+
+    /// How many requests wait for rumqttc at most: all that we may hand it, and acknowledgements.
+    fn requests_max(&self) -> usize {
+        usize::from(self.packet_ids()) + ACKS_MAX
+    }
+
+    fn keep_alive(&self) -> Duration {
+        self.keep_alive.max(Duration::from_secs(1))
+    }
+}
+
+impl fmt::Debug for MqttSettings {
+    /// Without the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MqttSettings")
+            .field("client_id", &self.client_id)
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("version", &self.version)
+            .field("window", &self.window)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Packet numbers that subscriptions may take while publications are on their way.
+const SUBSCRIPTIONS_SLACK: u16 = 8;
+
+/// Inbound messages that the broker may have with us unacknowledged.
+const ACKS_MAX: usize = 256;
+
+/// The largest packet: a message, its topic and its header.
+const PACKET_BYTES_MAX: usize = MESSAGE_BYTES_MAX + 1_024;
+
+/// An uplink over MQTT. It lives on the tokio runtime it was made on, as one task, and ends when it is dropped.
+pub struct MqttUplink {
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+impl MqttUplink {
+    /// Connects, and connects again whenever the connection is lost.
+    #[must_use]
+    pub fn spawn(runtime: &Handle, settings: MqttSettings) -> Self {
+        let shared = Arc::new(Shared::new(&settings));
+        let task = runtime.spawn(run(shared.clone(), settings));
+        Self { shared, task }
+    }
+}
+
+impl Drop for MqttUplink {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl fmt::Debug for MqttUplink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MqttUplink").finish_non_exhaustive()
+    }
+}
+
+async fn run(shared: Arc<Shared>, settings: MqttSettings) {
+    let mut rng = fastrand::Rng::with_seed(settings.seed);
+    let mut wait = settings.backoff_min;
+    loop {
+        let reason = match settings.version {
+            MqttVersion::V4 => v4::run(&shared, &settings).await,
+            MqttVersion::V5 => v5::run(&shared, &settings).await,
+        };
+        if shared.down(reason) {
+            wait = settings.backoff_min;
+        }
+        let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        let jittered = Duration::from_millis(rng.u64(millis / 2..=millis));
+        tokio::time::sleep(jittered).await;
+        wait = wait.saturating_mul(2).min(settings.backoff_max);
+    }
+}
+
+/// One connection's way to its event loop. None of these waits; `false`: there was no room, or it is gone.
+pub(super) trait Requests: Send {
+    fn publish(&self, message: Message) -> bool;
+    fn subscribe(&self, filter: &str) -> bool;
+    fn acknowledge(&self, packet_id: u16) -> bool;
+}
+
+/// What the uplink and its task share.
+pub(super) struct Shared {
+    state: Mutex<State>,
+    window: usize,
+}
+
+struct State {
+    requests: Option<Box<dyn Requests>>,
+    /// Counts connections, so that tokens of an earlier one do nothing.
+    connection: u64,
+    events: Vec<UplinkEvent>,
+    waker: Option<Waker>,
+    wanted: BTreeSet<Box<str>>,
+    window: Window,
+    /// Acknowledgements for which there was no room.
+    late_acks: Vec<u16>,
+}
+
+/// What is on its way, in the order in which it was handed over.
+#[derive(Default)]
+struct Window {
+    /// From the oldest that the broker has not acknowledged on; `None`: it has.
+    sent: VecDeque<Option<u64>>,
+    /// How many were there before `sent`.
+    before: u64,
+    /// How many of all have a packet number.
+    numbered: u64,
+    /// The place of each packet number's message.
+    by_packet_id: BTreeMap<u16, u64>,
+}
+
+impl Window {
+    fn push(&mut self, seq: u64) {
+        self.sent.push_back(Some(seq));
+    }
+
+    /// The next of those handed over was written; number 0 is of one that is not acknowledged. Answers whether it is done.
+    fn written(&mut self, packet_id: u16) -> Option<u64> {
+        let place = self.numbered;
+        self.numbered += 1;
+        if packet_id == 0 {
+            return self.finish(place);
+        }
+        self.by_packet_id.insert(packet_id, place);
+        None
+    }
+
+    fn acknowledged(&mut self, packet_id: u16) -> Option<u64> {
+        let place = self.by_packet_id.remove(&packet_id)?;
+        self.finish(place)
+    }
+
+    fn finish(&mut self, place: u64) -> Option<u64> {
+        let at = usize::try_from(place.checked_sub(self.before)?).ok()?;
+        let seq = self.sent.get_mut(at)?.take();
+        while let Some(None) = self.sent.front() {
+            self.sent.pop_front();
+            self.before += 1;
+        }
+        seq
+    }
+}
+
+impl Shared {
+    fn new(settings: &MqttSettings) -> Self {
+        Self {
+            window: usize::from(settings.window.max(1)),
+            state: Mutex::new(State {
+                requests: None,
+                connection: 0,
+                events: Vec::new(),
+                waker: None,
+                wanted: BTreeSet::new(),
+                window: Window::default(),
+                late_acks: Vec::new(),
+            }),
+        }
+    }
+
+    pub(super) fn up(&self, requests: impl Requests + 'static, is_resumed: bool) {
+        let mut state = self.state.lock();
+        state.connection += 1;
+        state.window = Window::default();
+        for filter in &state.wanted {
+            requests.subscribe(filter);
+        }
+        state.requests = Some(Box::new(requests));
+        state.push(UplinkEvent::Up { is_resumed });
+    }
+
+    /// Whether it had been up.
+    fn down(&self, reason: String) -> bool {
+        let mut state = self.state.lock();
+        let was_up = state.requests.take().is_some();
+        state.window = Window::default();
+        state.late_acks.clear();
+        if was_up {
+            // What has come in is not acknowledged yet and comes again; what was accepted was.
+            state
+                .events
+                .retain(|event| !matches!(event, UplinkEvent::Inbound { .. }));
+            state.push(UplinkEvent::Down {
+                reason: reason.into(),
+            });
+        }
+        was_up
+    }
+
+    pub(super) fn written(&self, packet_id: u16) {
+        let mut state = self.state.lock();
+        if let Some(seq) = state.window.written(packet_id) {
+            state.push(UplinkEvent::Accepted(seq));
+        }
+    }
+
+    /// The broker has a message, or says why it does not take it.
+    pub(super) fn acknowledged(&self, packet_id: u16, refusal: Option<String>) {
+        let mut state = self.state.lock();
+        let Some(seq) = state.window.acknowledged(packet_id) else {
+            return;
+        };
+        state.push(match refusal {
+            None => UplinkEvent::Accepted(seq),
+            Some(reason) => UplinkEvent::Refused {
+                seq,
+                reason: reason.into(),
+            },
+        });
+    }
+
+    pub(super) fn inbound(&self, message: Message, packet_id: u16) {
+        let mut state = self.state.lock();
+        let token = AckToken(state.connection << 16 | u64::from(packet_id));
+        let token = (message.qos == Qos::AtLeastOnce).then_some(token);
+        state.push(UplinkEvent::Inbound { message, token });
+    }
+}
+
+impl State {
+    fn push(&mut self, event: UplinkEvent) {
+        self.events.push(event);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn acknowledge_late(&mut self) {
+        if let Some(requests) = &self.requests {
+            self.late_acks
+                .retain(|packet_id| !requests.acknowledge(*packet_id));
+        }
+    }
+}
+
+impl Uplink for MqttUplink {
+    fn subscribe(&mut self, filter: &str) {
+        let mut state = self.shared.state.lock();
+        if state.wanted.insert(filter.into())
+            && let Some(requests) = &state.requests
+        {
+            requests.subscribe(filter);
+        }
+    }
+
+    fn room(&self) -> usize {
+        let state = self.shared.state.lock();
+        if state.requests.is_none() {
+            return 0;
+        }
+        self.shared.window.saturating_sub(state.window.sent.len())
+    }
+
+    fn submit(&mut self, seq: u64, message: Message) -> Result<(), SubmitError> {
+        let bytes = message.topic.len() + message.payload.len();
+        if bytes > MESSAGE_BYTES_MAX {
+            let bytes_max = MESSAGE_BYTES_MAX;
+            return Err(SubmitError::TooLong { bytes, bytes_max });
+        }
+        let mut state = self.shared.state.lock();
+        let Some(requests) = &state.requests else {
+            return Err(SubmitError::Down);
+        };
+        if state.window.sent.len() >= self.shared.window || !requests.publish(message) {
+            return Err(SubmitError::Busy);
+        }
+        state.window.push(seq);
+        Ok(())
+    }
+
+    fn acknowledge(&mut self, token: AckToken) {
+        let mut state = self.shared.state.lock();
+        if token.0 >> 16 != state.connection {
+            return;
+        }
+        state.late_acks.push((token.0 & 0xffff) as u16);
+        state.acknowledge_late();
+    }
+
+    fn poll_events(&mut self, cx: &mut Context<'_>, events: &mut Vec<UplinkEvent>) -> Poll<()> {
+        let mut state = self.shared.state.lock();
+        state.acknowledge_late();
+        if state.events.is_empty() {
+            state.waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        if events.is_empty() {
+            std::mem::swap(events, &mut state.events);
+        } else {
+            events.append(&mut state.events);
+        }
+        Poll::Ready(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever order the broker acknowledges in, no more packet numbers are out than there are.
+    #[test]
+    fn numbers_are_matched_in_order_and_the_window_counts_from_the_oldest() {
+        let mut window = Window::default();
+        for seq in [70, 71, 72] {
+            window.push(seq);
+        }
+        assert_eq!(window.written(1), None);
+        assert_eq!(window.written(0), Some(71), "not to be acknowledged");
+        assert_eq!(window.written(2), None);
+        assert_eq!(window.acknowledged(2), Some(72));
+        assert_eq!(window.sent.len(), 3, "the oldest is still out");
+        assert_eq!(window.acknowledged(2), None);
+        assert_eq!(window.acknowledged(1), Some(70));
+        assert!(window.sent.is_empty());
+        window.push(73);
+        window.written(3);
+        assert_eq!(window.acknowledged(3), Some(73));
+    }
+}

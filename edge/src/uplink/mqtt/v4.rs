@@ -1,0 +1,96 @@
+use rumqttc::mqttbytes::v4::{PubAck, Publish};
+use rumqttc::{AsyncClient, Event, LastWill, MqttOptions, NetworkOptions, Outgoing, Packet, QoS};
+
+use super::{MqttSettings, PACKET_BYTES_MAX, Requests, Shared};
+use crate::uplink::{Message, Qos};
+
+/// One connection, from its beginning to the reason for its end.
+pub(super) async fn run(shared: &Shared, settings: &MqttSettings) -> String {
+    let (client, mut connection) = AsyncClient::new(options(settings), settings.requests_max());
+    let mut network = NetworkOptions::new();
+    network.set_tcp_nodelay(true);
+    connection.set_network_options(network);
+    loop {
+        match connection.poll().await {
+            Ok(Event::Outgoing(Outgoing::Publish(packet_id))) => shared.written(packet_id),
+            Ok(Event::Incoming(Packet::PubAck(PubAck { pkid }))) => {
+                shared.acknowledged(pkid, None);
+            }
+            Ok(Event::Incoming(Packet::ConnAck(ack))) => {
+                shared.up(Client(client.clone()), ack.session_present);
+            }
+            Ok(Event::Incoming(Packet::Publish(publish))) => inbound(shared, publish),
+            Ok(_) => {}
+            Err(error) => return error.to_string(),
+        }
+    }
+}
+
+fn options(settings: &MqttSettings) -> MqttOptions {
+    let mut options = MqttOptions::new(&settings.client_id, &settings.host, settings.port);
+    options.set_keep_alive(settings.keep_alive());
+    options.set_max_packet_size(PACKET_BYTES_MAX, PACKET_BYTES_MAX);
+    options.set_inflight(settings.packet_ids());
+    options.set_manual_acks(true);
+    options.set_clean_session(settings.is_clean);
+    if let Some((user, password)) = &settings.credentials {
+        options.set_credentials(user, password);
+    }
+    if let Some(will) = &settings.last_will {
+        let payload = will.payload.to_vec();
+        options.set_last_will(LastWill::new(
+            &*will.topic,
+            payload,
+            qos(will.qos),
+            will.is_retained,
+        ));
+    }
+    options
+}
+
+const fn qos(qos: Qos) -> QoS {
+    match qos {
+        Qos::AtMostOnce => QoS::AtMostOnce,
+        Qos::AtLeastOnce => QoS::AtLeastOnce,
+    }
+}
+
+fn inbound(shared: &Shared, publish: Publish) {
+    let qos = match publish.qos {
+        QoS::AtMostOnce => Qos::AtMostOnce,
+        QoS::AtLeastOnce | QoS::ExactlyOnce => Qos::AtLeastOnce,
+    };
+    let message = Message {
+        topic: publish.topic.into(),
+        payload: publish.payload,
+        qos,
+        is_retained: publish.retain,
+    };
+    shared.inbound(message, publish.pkid);
+}
+
+struct Client(AsyncClient);
+
+impl Requests for Client {
+    fn publish(&self, message: Message) -> bool {
+        let Message {
+            topic,
+            payload,
+            is_retained,
+            ..
+        } = message;
+        self.0
+            .try_publish(&*topic, qos(message.qos), is_retained, payload)
+            .is_ok()
+    }
+
+    fn subscribe(&self, filter: &str) -> bool {
+        self.0.try_subscribe(filter, QoS::AtLeastOnce).is_ok()
+    }
+
+    fn acknowledge(&self, packet_id: u16) -> bool {
+        let mut publish = Publish::new("", QoS::AtLeastOnce, Vec::new());
+        publish.pkid = packet_id;
+        self.0.try_ack(&publish).is_ok()
+    }
+}

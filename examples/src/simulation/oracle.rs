@@ -1,0 +1,105 @@
+//! Oracles in a world of faults, f of them liars, and a model of the contract that stores what they agree on.
+//!
+//! Four or seven oracles observe two prices that wander. Up to f of them lie, equivocate, withhold, replay, forge and
+//! grind, each seed in its own way. Every answer that an honest oracle or the contract takes must lie within the range
+//! that the honest observed in its round, nobody honest may ever be blamed, and when the trouble ends an answer must
+//! follow within a bounded number of epochs, although the liars go on.
+
+mod cheap_key;
+mod contract;
+mod history;
+mod liar;
+mod market;
+mod oracles;
+mod reached;
+
+use std::time::Duration;
+
+use peaberry_core::simulation::{FaultKind, FaultProfile, World};
+
+pub use self::liar::{Liar, Tactics};
+use self::oracles::Oracles;
+use super::{Mutant, Run, Target};
+
+/// The target `oracle`.
+pub const TARGET: Target = Target {
+    name: "oracle",
+    run: |seed, _mutant| run(seed),
+    fault_kinds: || profile(true).kinds().collect(),
+    mutants: &[
+        Mutant::compiled("duplicate_signer_counted"),
+        Mutant::compiled("own_observation_twice"),
+        Mutant::compiled("weights_not_in_digest"),
+        Mutant::compiled("epoch_replay"),
+        Mutant::compiled("unsigned_observation_accepted"),
+        Mutant::compiled("float_in_the_median"),
+        Mutant::compiled("stale_round_accepted"),
+        Mutant::compiled("waits_for_a_heavier_set"),
+    ],
+};
+
+/// How long faults strike.
+const STORM: Duration = Duration::from_secs(10);
+/// How long the oracles have for an answer once all is well; the bound that counts is in epochs.
+const CALM_MAX: Duration = Duration::from_secs(40);
+/// The pause between two looks at the market, at most.
+const PAUSE_MS_MAX: u64 = 250;
+
+fn profile(on_files: bool) -> FaultProfile {
+    // Clocks may run as they like: nothing that is agreed on is decided by time.
+    let profile = FaultProfile::generic().weight(FaultKind::IsolateImportant, 3);
+    if on_files {
+        // An oracle writes little: power must fail often to fail within it.
+        profile.on_files().weight(FaultKind::CrashWithinWrite, 16)
+    } else {
+        profile
+    }
+}
+
+/// Runs the world of one seed.
+#[must_use]
+pub fn run(seed: u64) -> Run {
+    let mut world = World::new(seed);
+    let on_files = seed % 4 == 3;
+    let mut rng = world.fork_rng();
+    let mut oracles = Oracles::new(&mut world, rng.fork(), on_files);
+    for _ in 0..4 {
+        oracles.look_at_the_market(&world);
+        world.run_for(Duration::from_millis(200));
+    }
+    world.unleash(profile(on_files));
+    let end = world.now() + STORM;
+    while world.now() < end {
+        oracles.act(&mut world);
+        world.run_for(Duration::from_millis(rng.u64(50..PAUSE_MS_MAX)));
+    }
+    world.heal();
+    oracles.end_trouble(&mut world);
+    let patience = world.now() + CALM_MAX;
+    while world.now() < patience && !oracles.are_served() {
+        oracles.look_at_the_market(&world);
+        world.run_for(Duration::from_millis(100));
+    }
+    oracles.conclude(&world)
+}
+
+#[cfg(test)]
+mod tests {
+    use peaberry_core::simulation::check_seeds;
+
+    use super::*;
+
+    #[test]
+    fn answers_stay_within_the_honest_range_and_come_again() {
+        check_seeds(0..40, |seed| match run(seed).violations.first() {
+            Some(violation) => Err(violation.clone()),
+            None => Ok(()),
+        });
+    }
+
+    #[test]
+    fn one_seed_tells_one_story() {
+        let (one, other) = (run(5), run(5));
+        assert_eq!((one.trace, one.operations), (other.trace, other.operations));
+    }
+}

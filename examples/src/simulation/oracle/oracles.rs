@@ -1,0 +1,564 @@
+//! The machines, their operators, and the market they look at.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use peaberry_chain::EvmAddress;
+use peaberry_core::simulation::{Boot, BootError, World};
+use peaberry_core::{
+    Handle, Mailbox, MemoryStorage, Node, Outgoing, PeerId, Peers, ProtocolId, Transport,
+    TransportError,
+};
+use peaberry_oracle::{
+    Body, Config, ConfigForm, EcdsaKey, EcdsaQuorum, Feed, Keyring, Member, Message, Oracle,
+    OracleCommand, Timing, WEIGHT_MAX, WEIGHT_MIN, agreed_weights, leader_of,
+};
+
+use super::cheap_key::CheapKey;
+use super::history::History;
+use super::liar::{Liar, Tactics};
+use super::market::Market;
+use super::reached;
+use crate::simulation::Run;
+
+/// How many epochs may pass in the calm before everybody has an answer: the liars lead 2f in a row at most, and it takes
+/// a few to find together.
+const fn epochs_max(faulty: usize) -> u32 {
+    2 * faulty as u32 + 4
+}
+
+/// What 2023-03-11 00:00 UTC is in milliseconds: where the calendar of the worlds begins.
+const CALENDAR_MS: u64 = 1_678_492_800_000;
+
+type Handles = BTreeMap<PeerId, Handle<OracleCommand>>;
+
+pub(super) struct Oracles {
+    rng: fastrand::Rng,
+    market: Market,
+    history: Arc<Mutex<History>>,
+    handles: Arc<Mutex<Handles>>,
+    /// What each machine is configured with at its next start.
+    configs: Arc<Mutex<BTreeMap<PeerId, Arc<Config>>>>,
+    config: Arc<Config>,
+    peers: Vec<PeerId>,
+    lie: Lie,
+    rotates: bool,
+    /// Who is still to be started with the newest configuration.
+    to_update: Vec<PeerId>,
+    /// In the calm: the epoch and the rounds that were newest when it began.
+    calm: Option<Calm>,
+}
+
+struct Calm {
+    epoch: u32,
+    newest: BTreeMap<PeerId, peaberry_oracle::RoundId>,
+    stored: u64,
+}
+
+/// What liars say they see.
+#[derive(Clone, Copy)]
+enum Lie {
+    None,
+    /// Twice, or half.
+    Wild,
+    /// All of them the lowest, or the highest, that an honest one sees.
+    Edge,
+}
+
+impl Oracles {
+    pub(super) fn new(world: &mut World, mut rng: fastrand::Rng, on_files: bool) -> Self {
+        let faulty = if world.seed().is_multiple_of(5) { 2 } else { 1 };
+        let count = 3 * faulty + 1;
+        let is_ecdsa = world.seed() % 16 == 7;
+        let keys = keys(u8::try_from(count).expect("few"), is_ecdsa, rng.u64(..));
+        let config = Arc::new(config(faulty, &keys, &mut rng));
+        let peers: Vec<PeerId> = config.members().iter().map(|it| it.peer).collect();
+
+        // With other weights for some, the whole must wait for its operators: then nobody lies.
+        let is_split = !config.weights_are_equal() && rng.u8(..4) == 0;
+        let mut shuffled = peers.clone();
+        rng.shuffle(&mut shuffled);
+        let liars: BTreeSet<PeerId> = if is_split {
+            BTreeSet::new()
+        } else {
+            shuffled
+                .iter()
+                .copied()
+                .take(rng.usize(1..=faulty))
+                .collect()
+        };
+        let keyring: Arc<dyn Keyring> = keys.first().expect("there are members").clone();
+        let mut history = History::new(config.clone(), keyring, liars.clone());
+        let mut configs: BTreeMap<_, _> =
+            peers.iter().map(|peer| (*peer, config.clone())).collect();
+        if is_split {
+            let other = Arc::new(with_other_weights(&config, &mut rng));
+            history.know(other.clone());
+            history.reached.mark(reached::SPLIT);
+            configs.extend(
+                shuffled
+                    .iter()
+                    .take(faulty + 1)
+                    .map(|peer| (*peer, other.clone())),
+            );
+        }
+        if is_ecdsa {
+            history.reached.mark(reached::ECDSA);
+        }
+        if faulty == 2 {
+            history.reached.mark(reached::SEVEN);
+        }
+        let tactics = Tactics {
+            withhold: *rng.choice(&[0, 50, 100]).expect("three"),
+            equivocate: rng.bool(),
+            forge: rng.bool(),
+            replay: rng.bool(),
+            grind: rng.bool(),
+        };
+        let it = Self {
+            market: Market::new(rng.fork()),
+            history: Arc::new(Mutex::new(history)),
+            handles: Arc::default(),
+            configs: Arc::new(Mutex::new(configs)),
+            config,
+            lie: *rng
+                .choice(&[Lie::None, Lie::Wild, Lie::Edge])
+                .expect("three"),
+            rotates: !is_split && rng.u8(..3) == 0,
+            to_update: Vec::new(),
+            calm: None,
+            peers: peers.clone(),
+            rng,
+        };
+        for (peer, key) in peers.into_iter().zip(keys) {
+            it.add(world, peer, key, tactics, liars.contains(&peer), on_files);
+        }
+        let (history, configs) = (it.history.clone(), it.configs.clone());
+        world.set_important(move || {
+            let epoch = *history.lock().epochs.values().max()?;
+            let config = configs.lock().values().next()?.clone();
+            config.member(leader_of(&config, epoch)).map(|it| it.peer)
+        });
+        it
+    }
+
+    fn add(
+        &self,
+        world: &mut World,
+        peer: PeerId,
+        key: Arc<dyn Keyring>,
+        tactics: Tactics,
+        lies: bool,
+        on_files: bool,
+    ) {
+        let (history, handles, configs) = (
+            self.history.clone(),
+            self.handles.clone(),
+            self.configs.clone(),
+        );
+        world.add(peer, move |boot| {
+            let config = configs
+                .lock()
+                .get(&peer)
+                .cloned()
+                .ok_or("it is configured")?;
+            let node = if lies {
+                boot_liar(boot, config, key.clone(), tactics, &history, &handles)
+            } else {
+                boot_oracle(boot, config, key.clone(), on_files, &history, &handles)
+            };
+            node.inspect_err(|error| {
+                let is_damage = matches!(
+                    error.downcast_ref(),
+                    Some(
+                        peaberry_oracle::OpenError::Damaged { .. }
+                            | peaberry_oracle::OpenError::NotAMember(_)
+                    )
+                );
+                let damage = is_damage.then(|| format!("{peer} does not open its store: {error}"));
+                if let Some(damage) = damage.or_else(|| crate::simulation::damage(error)) {
+                    history.lock().complain(damage);
+                }
+            })
+        });
+    }
+
+    /// A while of trouble: the market moves, operators do their work, transmitters transmit.
+    pub(super) fn act(&mut self, world: &mut World) {
+        if self.rng.u8(..30) == 0 {
+            self.market.jump();
+        }
+        if self.rng.u8(..10) == 0 {
+            self.reset_some();
+        }
+        if self.rotates && self.rng.u8(..25) == 0 {
+            self.rotate();
+        }
+        if !self.to_update.is_empty() && self.rng.u8(..3) == 0 {
+            let peer = self
+                .to_update
+                .swap_remove(self.rng.usize(..self.to_update.len()));
+            self.update(world, peer);
+        }
+        self.look_at_the_market(world);
+    }
+
+    /// What everybody sees now; and what there is to transmit goes out.
+    pub(super) fn look_at_the_market(&mut self, world: &World) {
+        self.market.step();
+        let handles = self.handles.lock().clone();
+        let now_ms = CALENDAR_MS + world.now().as_nanos() / 1_000_000;
+        let mut liars = Vec::new();
+        for (peer, handle) in &handles {
+            if self.history.lock().is_liar(*peer) {
+                liars.push(handle);
+                continue;
+            }
+            let observed_at_ms = now_ms + self.rng.u64(..50);
+            let values = self.market.see();
+            // A machine that is down sees nothing.
+            let _ = handle.submit(OracleCommand::Observe {
+                values,
+                observed_at_ms,
+            });
+        }
+        let is_high = self.rng.bool();
+        for handle in liars {
+            let values = self
+                .market
+                .range
+                .map(|range| Some(self.lie.about(range, is_high)));
+            let observed_at_ms = self.rng.u64(..u64::MAX >> 1);
+            let _ = handle.submit(OracleCommand::Observe {
+                values: values.to_vec(),
+                observed_at_ms,
+            });
+        }
+        self.transmit(&handles);
+    }
+
+    fn transmit(&mut self, handles: &Handles) {
+        let outbox = std::mem::take(&mut self.history.lock().outbox);
+        for (peer, slot, report) in outbox {
+            let mut history = self.history.lock();
+            let is_liar = history.is_liar(peer);
+            // A transaction may get lost; a liar need not send any.
+            if self.rng.u8(..4) == 0 || (is_liar && self.rng.bool()) {
+                continue;
+            }
+            if !history.transmit(slot, &report) {
+                continue;
+            }
+            drop(history);
+            for handle in handles.values() {
+                if self.rng.u8(..4) > 0 {
+                    let _ = handle.submit(OracleCommand::Landed(report.report.round));
+                }
+            }
+        }
+    }
+
+    /// Some operators look at a jump.
+    fn reset_some(&mut self) {
+        let tripped = self.history.lock().tripped.clone();
+        let handles = self.handles.lock();
+        for (peer, feed) in tripped {
+            if self.rng.u8(..3) > 0
+                && let Some(handle) = handles.get(&peer)
+            {
+                let _ = handle.submit(OracleCommand::Reset { feed });
+            }
+        }
+    }
+
+    /// The next generation gets the weights that the oracles would give, or, so that they differ more, others.
+    fn rotate(&mut self) {
+        let mut history = self.history.lock();
+        let agreed = history
+            .opinion
+            .as_ref()
+            .and_then(|set| agreed_weights(&self.config, set));
+        let weights = match agreed {
+            Some(agreed) if self.rng.bool() => agreed,
+            _ => random_weights(self.config.members().len(), &mut self.rng),
+        };
+        let next = Arc::new(
+            self.config
+                .succeed(&weights)
+                .expect("weights within their bounds"),
+        );
+        history.know(next.clone());
+        history.contract.config = next.clone();
+        history.opinion = None;
+        history.reached.mark(reached::ROTATED);
+        self.config = next;
+        self.to_update.clone_from(&self.peers);
+    }
+
+    fn update(&self, world: &mut World, peer: PeerId) {
+        self.configs.lock().insert(peer, self.config.clone());
+        world.kill(peer);
+        world.restart(peer);
+    }
+
+    /// All is well but for the liars: operators have done their work.
+    pub(super) fn end_trouble(&mut self, world: &mut World) {
+        for peer in self.peers.clone() {
+            self.update(world, peer);
+        }
+        world.run_for(Duration::from_millis(20));
+        let handles = self.handles.lock();
+        let mut history = self.history.lock();
+        for (peer, feed) in history.tripped.clone() {
+            if let Some(handle) = handles.get(&peer) {
+                let _ = handle.submit(OracleCommand::Reset { feed });
+            }
+        }
+        history.tripped.clear();
+        self.calm = Some(Calm {
+            epoch: history.epochs.values().copied().max().unwrap_or(0),
+            newest: history.newest.clone(),
+            stored: history.contract.stored,
+        });
+    }
+
+    fn honest(&self) -> Vec<PeerId> {
+        let history = self.history.lock();
+        self.peers
+            .iter()
+            .copied()
+            .filter(|peer| !history.is_liar(*peer))
+            .collect()
+    }
+
+    /// Whether every honest oracle, and the contract, has an answer of the calm.
+    pub(super) fn are_served(&self) -> bool {
+        let honest = self.honest();
+        let history = self.history.lock();
+        let Some(calm) = &self.calm else {
+            return false;
+        };
+        history.contract.stored > calm.stored
+            && honest.iter().all(|peer| {
+                let begun = history
+                    .newest
+                    .get(peer)
+                    .filter(|it| it.epoch() >= calm.epoch);
+                begun > calm.newest.get(peer)
+            })
+    }
+
+    pub(super) fn conclude(self, world: &World) -> Run {
+        let is_served = self.are_served();
+        let honest = self.honest();
+        let mut history = self.history.lock();
+        let calm = self.calm.as_ref().map_or(0, |calm| calm.epoch);
+        let newest = honest
+            .iter()
+            .filter_map(|peer| history.epochs.get(peer))
+            .max();
+        let passed = newest.map_or(0, |newest| newest.saturating_sub(calm));
+        if !is_served {
+            history.complain(format!("no answer for all in the calm, in {passed} epochs"));
+        } else if passed > epochs_max(self.config.faulty()) {
+            history.complain(format!("it took {passed} epochs of calm to answer"));
+        }
+        Run {
+            virtual_time: Duration::from_nanos(world.now().as_nanos()),
+            faults: world.faults(),
+            reached: history.reached.clone(),
+            operations: history.operations,
+            violations: std::mem::take(&mut history.violations),
+            unknown: 0,
+            trace: world.trace().digest(),
+        }
+    }
+}
+
+impl Lie {
+    const fn about(self, (low, high): (i128, i128), is_high: bool) -> i128 {
+        match (self, is_high) {
+            (Self::None, _) => i128::midpoint(low, high),
+            (Self::Wild, true) => high * 2,
+            (Self::Wild, false) => low / 2,
+            (Self::Edge, true) => high,
+            (Self::Edge, false) => low,
+        }
+    }
+}
+
+fn keys(count: u8, is_ecdsa: bool, secret: u64) -> Vec<Arc<dyn Keyring>> {
+    (0..count)
+        .map(|number| -> Arc<dyn Keyring> {
+            if is_ecdsa {
+                Arc::new(EcdsaKey::from_bytes(&[number + 1; 32]).expect("a small number is a key"))
+            } else {
+                Arc::new(CheapKey::new(secret, number))
+            }
+        })
+        .collect()
+}
+
+fn random_weights(count: usize, rng: &mut fastrand::Rng) -> Vec<u16> {
+    let mut weight = || match rng.u8(..3) {
+        0 => WEIGHT_MIN,
+        1 => WEIGHT_MAX,
+        _ => rng.u16(WEIGHT_MIN..=WEIGHT_MAX),
+    };
+    (0..count).map(|_| weight()).collect()
+}
+
+/// The same generation as somebody else would write it: a mistake of operators.
+fn with_other_weights(config: &Config, rng: &mut fastrand::Rng) -> Config {
+    let mut form = config.form().clone();
+    let weights = random_weights(form.members.len(), rng);
+    for (member, weight) in form.members.iter_mut().zip(weights) {
+        member.weight = weight;
+    }
+    Config::new(form).expect("weights within their bounds")
+}
+
+fn config(faulty: usize, keys: &[Arc<dyn Keyring>], rng: &mut fastrand::Rng) -> Config {
+    let count = keys.len();
+    let weights = if rng.bool() {
+        vec![WEIGHT_MAX; count]
+    } else {
+        random_weights(count, rng)
+    };
+    let members = keys
+        .iter()
+        .zip(weights)
+        .zip(1..)
+        .map(|((key, weight), id)| Member {
+            peer: PeerId::new(id).expect("not zero"),
+            signer: key.address(),
+            weight,
+        });
+    let feed = |name: &str, decimals, breaker_bps| Feed {
+        name: name.to_owned(),
+        decimals,
+        min: 1,
+        max: peaberry_oracle::VALUE_MAX,
+        deviation_bps: 5,
+        heartbeat_ms: 2_000,
+        breaker_bps,
+    };
+    let form = ConfigForm {
+        chain_id: 31_337,
+        contract: EvmAddress::repeat_byte(0xcc),
+        generation: 1,
+        faulty,
+        threshold: faulty + 1,
+        members: members.collect(),
+        feeds: vec![feed("BTC/USD", 18, None), feed("ETH/USD", 2, Some(4_000))],
+        timing: Timing {
+            round: Duration::from_millis(400),
+            grace: Duration::from_millis(60),
+            progress: Duration::from_millis(1_200),
+            beat: Duration::from_millis(300),
+            stage: Duration::from_millis(300),
+            observation_age_max: Duration::from_secs(5),
+            latency_max_ms: 5_000,
+            rounds_per_epoch: 8,
+        },
+    };
+    Config::new(form).expect("a configuration that holds together")
+}
+
+fn boot_oracle(
+    boot: &mut Boot,
+    config: Arc<Config>,
+    key: Arc<dyn Keyring>,
+    on_files: bool,
+    history: &Arc<Mutex<History>>,
+    handles: &Arc<Mutex<Handles>>,
+) -> Result<Node, BootError> {
+    let storage = if on_files {
+        crate::simulation::disk_of(boot)?
+    } else {
+        boot.storage()
+    };
+    let attestor = EcdsaQuorum::new(&config, key.clone());
+    let oracle = Oracle::open(config, key, attestor, 0, storage.as_ref())?;
+    let transport = Arc::new(Witnessed {
+        inner: boot.transport(),
+        history: history.clone(),
+    });
+    let node = Node::new(transport, storage, boot.clock());
+    let mut node = crate::simulation::commit_either_way(boot, node);
+    let (peer, history) = (boot.peer(), history.clone());
+    let handle = oracle.add_to(&mut node, move |event| history.lock().hear(peer, event))?;
+    handles.lock().insert(peer, handle);
+    Ok(node)
+}
+
+/// A liar forgets everything when it restarts: it keeps no promise.
+fn boot_liar(
+    boot: &mut Boot,
+    config: Arc<Config>,
+    key: Arc<dyn Keyring>,
+    tactics: Tactics,
+    history: &Arc<Mutex<History>>,
+    handles: &Arc<Mutex<Handles>>,
+) -> Result<Node, BootError> {
+    let attestor = EcdsaQuorum::new(&config, key.clone());
+    let inner = Oracle::open(
+        config.clone(),
+        key.clone(),
+        attestor,
+        0,
+        &MemoryStorage::new(),
+    )?;
+    let rng = fastrand::Rng::with_seed(boot.seed());
+    let liar = Liar::new(inner, config, key, tactics, rng);
+    let mut node = boot.node();
+    let (peer, history) = (boot.peer(), history.clone());
+    let handle = node.add(
+        peaberry_oracle::oracle_channel(0),
+        liar,
+        move |events: &mut Vec<_>| {
+            events
+                .drain(..)
+                .for_each(|event| history.lock().hear(peer, event));
+        },
+    )?;
+    handles.lock().insert(peer, handle);
+    Ok(node)
+}
+
+/// Takes down what an honest oracle signs as it leaves: what was sent counts, even if its sender fell before it could say
+/// so.
+struct Witnessed {
+    inner: Arc<dyn Transport>,
+    history: Arc<Mutex<History>>,
+}
+
+impl Transport for Witnessed {
+    fn local(&self) -> PeerId {
+        self.inner.local()
+    }
+
+    fn bind(
+        &self,
+        protocol: ProtocolId,
+        accept: Peers,
+        mailbox: Arc<Mailbox>,
+    ) -> Result<(), TransportError> {
+        self.inner.bind(protocol, accept, mailbox)
+    }
+
+    fn send(&self, batch: &mut Vec<Outgoing>) {
+        for outgoing in batch.iter() {
+            // The third kind of message is an observation; no other needs to be read.
+            if outgoing.payload.get(1) == Some(&3)
+                && let Ok(message) = Message::from_bytes(&outgoing.payload)
+                && let Body::Observation(signed) = message.body
+            {
+                self.history.lock().observe(self.local(), &signed);
+            }
+        }
+        self.inner.send(batch);
+    }
+}

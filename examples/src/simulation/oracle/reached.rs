@@ -1,0 +1,45 @@
+//! Which rare branches the worlds reach.
+
+use crate::simulation::Reached;
+
+pub(super) const WEIGHTED: &str = "weighted_median";
+pub(super) const FALLBACK: &str = "equal_weights_in_place_of_a_dominated_set";
+pub(super) const TWO_REPORTS: &str = "two_signed_reports_of_one_round";
+pub(super) const EVIDENCE_OBSERVATIONS: &str = "evidence_of_two_observations";
+pub(super) const EVIDENCE_REPORTS: &str = "evidence_of_two_reports";
+pub(super) const LIAR_NAMED: &str = "liar_named";
+pub(super) const LIAR_LED: &str = "liar_led_a_report";
+pub(super) const TRIPPED: &str = "breaker_tripped";
+pub(super) const RESET_BY_OPERATOR: &str = "breaker_reset_by_operator";
+pub(super) const RESET_BY_QUORUM: &str = "breaker_reset_by_quorum";
+pub(super) const ROTATED: &str = "weights_rotated";
+pub(super) const SPLIT: &str = "oracles_with_other_weights";
+pub(super) const OTHER_CONFIGURATION: &str = "other_configuration_noticed";
+pub(super) const LATE_SLOT: &str = "stored_by_a_later_transmitter";
+pub(super) const REFUSED_ON_CHAIN: &str = "replay_refused_on_chain";
+pub(super) const RECHECKED: &str = "stored_answer_computed_again";
+pub(super) const ECDSA: &str = "world_with_ecdsa";
+pub(super) const SEVEN: &str = "world_of_seven";
+
+pub(super) fn none() -> Reached {
+    Reached::of(&[
+        WEIGHTED,
+        FALLBACK,
+        TWO_REPORTS,
+        EVIDENCE_OBSERVATIONS,
+        EVIDENCE_REPORTS,
+        LIAR_NAMED,
+        LIAR_LED,
+        TRIPPED,
+        RESET_BY_OPERATOR,
+        RESET_BY_QUORUM,
+        ROTATED,
+        SPLIT,
+        OTHER_CONFIGURATION,
+        LATE_SLOT,
+        REFUSED_ON_CHAIN,
+        RECHECKED,
+        ECDSA,
+        SEVEN,
+    ])
+}

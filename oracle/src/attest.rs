@@ -1,0 +1,93 @@
+//! How a quorum vouches for a report.
+
+mod ecdsa;
+
+use bytes::Bytes;
+use peaberry_chain::primitives::B256;
+
+pub use self::ecdsa::{EcdsaAttestation, EcdsaQuorum};
+
+/// The longest part or request of an attestation, in bytes: room for the commitments of all members.
+pub const PART_BYTES_MAX: usize = 8 << 10;
+
+/// Makes one attestation out of the parts of f+1 members, and checks those that others made.
+///
+/// One oracle gathers: the round's leader. It calls [`begin`](Self::begin), then [`gather`](Self::gather) with each part
+/// that arrives, its own among them, until it is [`Gathered::Done`]. The others call [`contribute`](Self::contribute) once
+/// the report's digest is theirs too, at first without a request; a scheme of more steps has the gatherer ask again
+/// ([`Gathered::Ask`]), and then `contribute` is called with what was asked.
+///
+/// An implementer promises:
+/// - **No forgery**: what `verify` accepts holds the parts of at least f+1 distinct members, each for this digest.
+/// - **Accountable**: a part that cannot be used is an error that blames its sender, and harms no other part.
+/// - **Robust**: the parts of any f+1 honest members suffice, whatever the others send, and whether or not they do.
+/// - **Bounded**: parts and requests are at most [`PART_BYTES_MAX`] bytes; bytes from others never panic; what is kept for
+///   a digest is dropped by `begin` of another one.
+/// - **Fresh secrets**: a nonce that a step needs lives in memory, is used once, and is gone after a restart. A part may
+///   therefore be refused after one; a deterministic signature may be given again.
+pub trait Attestor: Send + 'static {
+    /// Our part for the report of this digest: the first, or the answer to a gatherer's request.
+    ///
+    /// # Errors
+    ///
+    /// [`AttestError`]: not with this request, or not any more. Nothing was given away.
+    fn contribute(&mut self, digest: &B256, request: Option<&[u8]>) -> Result<Bytes, AttestError>;
+
+    /// Begins to gather parts for this digest, and forgets what was gathered for another.
+    fn begin(&mut self, digest: &B256);
+
+    /// Takes a member's part.
+    ///
+    /// # Errors
+    ///
+    /// [`AttestError`] blames the member; the part is as if it had not come.
+    fn gather(&mut self, digest: &B256, member: u8, part: &[u8]) -> Result<Gathered, AttestError>;
+
+    /// Whether f+1 members vouch for the report of this digest.
+    ///
+    /// # Errors
+    ///
+    /// [`AttestError`] says why they do not.
+    fn verify(&self, digest: &B256, attestation: &[u8]) -> Result<(), AttestError>;
+}
+
+/// What a part has led to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "whoever gathers handles every case"
+)]
+pub enum Gathered {
+    /// Wait for more.
+    More,
+    /// Send each member what stands beside its number, and it will contribute to that.
+    Ask(Vec<(u8, Bytes)>),
+    /// The attestation. Parts that come later are not needed.
+    Done(Bytes),
+}
+
+/// Why a part or an attestation is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AttestError {
+    /// Not in the scheme's layout.
+    #[error("malformed: {0}")]
+    Malformed(&'static str),
+    /// Nobody of that number is a member.
+    #[error("there is no member {0}")]
+    NoSuchMember(u8),
+    /// A signature or a share that is not the member's for this digest.
+    #[error("the signature of member {0} is not its own")]
+    Signature(u8),
+    /// The scheme asks for nothing of this kind, or not at this point.
+    #[error("nothing of this kind is asked for at this point")]
+    Unexpected,
+    /// Not as many signers as needed.
+    #[error("{count} signers: exactly {threshold} are needed")]
+    Signers {
+        /// How many there are.
+        count: usize,
+        /// f+1.
+        threshold: usize,
+    },
+}

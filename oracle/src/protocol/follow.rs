@@ -1,0 +1,232 @@
+//! What an oracle does for a leader.
+
+use bytes::Bytes;
+use peaberry_chain::primitives::B256;
+use peaberry_core::Instant;
+
+use super::{Followed, Fx, Misbehaviour, Oracle, OracleEvent, Values};
+use crate::aggregate::{aggregate, observations_hash, verify_set};
+use crate::attest::Attestor;
+use crate::message::Body;
+use crate::observation::{Observation, SignedObservation};
+use crate::report::Report;
+use crate::round_id::RoundId;
+
+impl<A: Attestor> Oracle<A> {
+    /// Tells the leader what we see, or again what we saw.
+    pub(super) fn observe(&mut self, now: Instant, from: u8, round: RoundId, fx: Fx<'_, '_>) {
+        if !self.is_led_by(from, round, fx) {
+            return;
+        }
+        let known = self
+            .promises
+            .observed
+            .as_ref()
+            .map(|it| it.observation.round);
+        if known > Some(round) {
+            return;
+        }
+        let kept = self.promises.observed.as_ref().filter(|kept| {
+            kept.observation.round == round && kept.observation.config == self.config.digest()
+        });
+        if let Some(kept) = kept.cloned() {
+            return self.send(from, Body::Observation(kept), fx);
+        }
+        if known == Some(round) {
+            // Signed under another configuration: nothing more is signed for this round.
+            return;
+        }
+        let Some(observation) = self.see(now, round) else {
+            return;
+        };
+        let signed = observation.sign(&self.config, self.member, self.keyring.as_ref());
+        self.promises.put_observed(fx.batch(), signed.clone());
+        fx.emit_after_commit(OracleEvent::Observed(signed.clone()));
+        self.send(from, Body::Observation(signed), fx);
+    }
+
+    /// What we would sign now; `None` where the sources have been silent for too long.
+    fn see(&self, now: Instant, round: RoundId) -> Option<Observation> {
+        let age_max = self.config.timing().observation_age_max;
+        let seen = self
+            .values
+            .as_ref()
+            .filter(|it| now.since(it.came_at) <= age_max)?;
+        let feeds = self.config.feeds().iter().enumerate();
+        let values = feeds.map(|(number, feed)| {
+            let value = value_of(seen, number)?;
+            (feed.admits(value) && !self.promises.breaker.is_tripped(number)).then_some(value)
+        });
+        Some(Observation {
+            config: self.config.digest(),
+            round,
+            observed_at_ms: seen.observed_at_ms,
+            values: values.collect(),
+            standing: self.promises.reputation.weights(),
+        })
+    }
+
+    /// Computes the report ourselves and, where it is worth one, gives our part of its attestation.
+    pub(super) fn follow(
+        &mut self,
+        now: Instant,
+        from: u8,
+        round: RoundId,
+        observations: Vec<SignedObservation>,
+        fx: Fx<'_, '_>,
+    ) {
+        if !self.is_led_by(from, round, fx) {
+            return;
+        }
+        if let Some(followed) = self.followed.as_ref().filter(|it| it.round >= round) {
+            if followed.round == round {
+                self.follow_again(from, &observations, fx);
+            }
+            return;
+        }
+        let is_old = self
+            .promises
+            .attested
+            .is_some_and(|(attested, _)| attested >= round)
+            || self.last_round() >= Some(round);
+        if is_old {
+            return;
+        }
+        if let Err(error) = verify_set(&self.config, self.keyring.as_ref(), round, &observations) {
+            return self.blame(from, Misbehaviour::Proposal(error), fx);
+        }
+        let report = aggregate(&self.config, round, &observations);
+        let digest = report.digest(&self.config);
+        self.followed = Some(Followed {
+            round,
+            set: report.observations,
+            digest,
+            observations,
+        });
+        if self.is_believed(&report, fx) && self.is_due(&report) {
+            self.attest(from, round, digest, fx);
+        } else {
+            // The leader has done what there was to do.
+            self.pacemaker.progress(now, self.config.timing().progress);
+            self.finish_round(now, round);
+            if round.round() >= self.config.timing().rounds_per_epoch {
+                self.give_up(now, fx);
+            }
+        }
+    }
+
+    fn attest(&mut self, leader: u8, round: RoundId, digest: B256, fx: Fx<'_, '_>) {
+        self.promises.put_attested(fx.batch(), round, digest);
+        if let Ok(part) = self.attestor.contribute(&digest, None) {
+            self.send(
+                leader,
+                Body::Part {
+                    round,
+                    digest,
+                    part,
+                },
+                fx,
+            );
+        }
+    }
+
+    /// A proposal came again: the part may have been lost. Another one for the same round is not followed.
+    fn follow_again(&mut self, from: u8, observations: &[SignedObservation], fx: Fx<'_, '_>) {
+        let Some(followed) = &self.followed else {
+            return;
+        };
+        let (round, digest) = (followed.round, followed.digest);
+        if observations_hash(observations) != followed.set {
+            return self.blame(from, Misbehaviour::TwoProposals(round), fx);
+        }
+        if self.promises.attested == Some((round, digest))
+            && let Ok(part) = self.attestor.contribute(&digest, None)
+        {
+            self.send(
+                from,
+                Body::Part {
+                    round,
+                    digest,
+                    part,
+                },
+                fx,
+            );
+        }
+    }
+
+    /// The leader needs a further step of ours.
+    pub(super) fn contribute_again(
+        &mut self,
+        from: u8,
+        round: RoundId,
+        digest: B256,
+        request: &Bytes,
+        fx: Fx<'_, '_>,
+    ) {
+        if !self.is_led_by(from, round, fx) || self.promises.attested != Some((round, digest)) {
+            return;
+        }
+        match self.attestor.contribute(&digest, Some(request)) {
+            Ok(part) => self.send(
+                from,
+                Body::Part {
+                    round,
+                    digest,
+                    part,
+                },
+                fx,
+            ),
+            Err(error) => self.blame(from, Misbehaviour::Part(error), fx),
+        }
+    }
+
+    /// Whether no answer jumps further than its breaker lets it. The first jump trips it.
+    fn is_believed(&mut self, report: &Report, fx: Fx<'_, '_>) -> bool {
+        let mut is_believed = true;
+        for answer in &report.answers {
+            let number = usize::from(answer.feed);
+            is_believed &= !self.promises.breaker.is_tripped(number);
+            let last = self.promises.answers.get(number).copied().flatten();
+            let (Some(last), Some(feed)) = (last, self.config.feeds().get(number)) else {
+                continue;
+            };
+            if !feed.trips(last.value, answer.value) {
+                continue;
+            }
+            is_believed = false;
+            if self.promises.breaker.trip(answer.feed, last.round) {
+                self.promises.put_breaker(fx.batch(), self.config.digest());
+                fx.emit_after_commit(OracleEvent::Tripped {
+                    feed: answer.feed,
+                    last: last.value,
+                    refused: answer.value,
+                });
+            }
+        }
+        is_believed
+    }
+
+    /// Whether one of the answers is worth a transaction: the first one, one that deviates, or one whose time has come.
+    /// Time is the observations' own, on which all agree, and not this machine's.
+    fn is_due(&self, report: &Report) -> bool {
+        report.answers.iter().any(|answer| {
+            let number = usize::from(answer.feed);
+            let last = self.promises.answers.get(number).copied().flatten();
+            let (Some(last), Some(feed)) = (last, self.config.feeds().get(number)) else {
+                return true;
+            };
+            feed.deviates(last.value, answer.value)
+                || report.observed_at_ms >= last.observed_at_ms.saturating_add(feed.heartbeat_ms)
+        })
+    }
+
+    /// The observations behind the report of this digest, if they have been here.
+    pub(super) fn observations_behind(&self, digest: B256) -> Option<&[SignedObservation]> {
+        let followed = self.followed.as_ref().filter(|it| it.digest == digest)?;
+        Some(&followed.observations)
+    }
+}
+
+fn value_of(seen: &Values, feed: usize) -> Option<i128> {
+    seen.values.get(feed).copied().flatten()
+}

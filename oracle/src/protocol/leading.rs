@@ -1,0 +1,204 @@
+//! What an oracle does while it leads.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use peaberry_chain::primitives::B256;
+use peaberry_core::Instant;
+use peaberry_core::mutant::is_planted;
+
+use super::lead::{Attesting, Collecting, Stage};
+use super::{Evidence, Fx, Misbehaviour, Oracle};
+use crate::aggregate::{aggregate, is_acceptable};
+use crate::attest::{Attestor, Gathered};
+use crate::message::Body;
+use crate::observation::SignedObservation;
+use crate::report::AttestedReport;
+use crate::round_id::RoundId;
+
+impl<A: Attestor> Oracle<A> {
+    /// Does what a leader has to do by now.
+    pub(super) fn lead_on(&mut self, now: Instant, fx: Fx<'_, '_>) {
+        let Some(lead) = &self.lead else {
+            return;
+        };
+        let is_grace_over = match &lead.stage {
+            Stage::Collecting(collecting) => collecting.grace_due.is_some_and(|due| due <= now),
+            Stage::Idle | Stage::Attesting(_) => false,
+        };
+        if is_grace_over {
+            return self.propose(now, fx);
+        }
+        let due = match &lead.stage {
+            Stage::Idle => lead.next_due,
+            Stage::Collecting(_) | Stage::Attesting(_) => lead.patience_due,
+        };
+        if due <= now {
+            self.begin_round(now, fx);
+        }
+    }
+
+    fn begin_round(&mut self, now: Instant, fx: Fx<'_, '_>) {
+        let epoch = self.pacemaker.epoch();
+        let asked = self.promises.asked.filter(|asked| asked.epoch() == epoch);
+        let number = asked.map_or(0, RoundId::round).saturating_add(1);
+        let timing = *self.config.timing();
+        let round = RoundId::new(epoch, number).filter(|_| number <= timing.rounds_per_epoch);
+        let Some(round) = round else {
+            self.lead = None;
+            return self.give_up(now, fx);
+        };
+        let Some(lead) = &mut self.lead else {
+            return;
+        };
+        lead.next_due = now + timing.round;
+        // A round that is slow to come together is still better than one begun again and again.
+        lead.patience_due = now + timing.round.max(timing.progress / 2);
+        lead.stage = Stage::Collecting(Collecting {
+            round,
+            set: BTreeMap::new(),
+            grace_due: None,
+        });
+        // None is asked for twice, whatever crashes: two proposals for one round are held against their leader.
+        self.promises.put_asked(fx.batch(), round);
+        let ask = Body::Ask(round);
+        self.broadcast(&ask, fx);
+        self.own_mail.push_back(ask);
+    }
+
+    /// Takes an answer to our question.
+    pub(super) fn collect(
+        &mut self,
+        now: Instant,
+        from: u8,
+        signed: SignedObservation,
+        fx: Fx<'_, '_>,
+    ) {
+        if signed.member != from {
+            return self.blame(from, Misbehaviour::NotItsAuthor(signed.member), fx);
+        }
+        let quorum = self.config.quorum();
+        let Some(Stage::Collecting(collecting)) = self.lead.as_mut().map(|lead| &mut lead.stage)
+        else {
+            return;
+        };
+        if signed.observation.round != collecting.round {
+            return;
+        }
+        if collecting
+            .set
+            .get(&from)
+            .is_some_and(|known| known.observation == signed.observation)
+        {
+            return;
+        }
+        if let Err(error) = signed.verify(&self.config, self.keyring.as_ref()) {
+            return self.blame(from, Misbehaviour::Observation(error), fx);
+        }
+        if let Some(known) = collecting.set.get(&from) {
+            let evidence = Evidence::Observations(known.clone(), signed);
+            return self.keep_evidence(from, evidence, fx);
+        }
+        collecting.set.insert(from, signed);
+        if collecting.set.len() == quorum {
+            collecting.grace_due = Some(now + self.config.timing().grace);
+        }
+        if collecting.set.len() == self.config.members().len() {
+            self.propose(now, fx);
+        }
+    }
+
+    /// Proposes what has come. A set that its f heaviest dominate is proposed too: all count the same in it, and the report
+    /// says so. So the silence of f never stops a round.
+    fn propose(&mut self, now: Instant, fx: Fx<'_, '_>) {
+        let Some(lead) = &mut self.lead else {
+            return;
+        };
+        let Stage::Collecting(collecting) = &mut lead.stage else {
+            return;
+        };
+        if is_planted("waits_for_a_heavier_set") && !self.config.weights_are_equal() {
+            let weights = collecting
+                .set
+                .keys()
+                .filter_map(|it| Some(self.config.member(*it)?.weight));
+            if !is_acceptable(weights, self.config.faulty()) {
+                collecting.grace_due = None;
+                lead.patience_due = now + self.config.timing().progress * 1_000;
+                return;
+            }
+        }
+        let round = collecting.round;
+        let observations: Vec<_> = std::mem::take(&mut collecting.set).into_values().collect();
+        let report = aggregate(&self.config, round, &observations);
+        let digest = report.digest(&self.config);
+        lead.stage = Stage::Attesting(Attesting { report, digest });
+        self.attestor.begin(&digest);
+        let proposal = Body::Proposal {
+            round,
+            observations,
+        };
+        self.broadcast(&proposal, fx);
+        self.own_mail.push_back(proposal);
+    }
+
+    /// Takes a member's part of the attestation.
+    pub(super) fn gather(
+        &mut self,
+        now: Instant,
+        from: u8,
+        round: RoundId,
+        digest: B256,
+        part: &Bytes,
+        fx: Fx<'_, '_>,
+    ) {
+        let Some(Stage::Attesting(attesting)) = self.lead.as_ref().map(|lead| &lead.stage) else {
+            return;
+        };
+        let is_over = self.last_round() >= Some(round);
+        if attesting.report.round != round || attesting.digest != digest || is_over {
+            return;
+        }
+        match self.attestor.gather(&digest, from, part) {
+            Ok(Gathered::More) => {}
+            Ok(Gathered::Ask(requests)) => {
+                for (member, request) in requests {
+                    self.send(
+                        member,
+                        Body::Request {
+                            round,
+                            digest,
+                            request,
+                        },
+                        fx,
+                    );
+                }
+            }
+            Ok(Gathered::Done(attestation)) => {
+                let report = attesting.report.clone();
+                let attested = AttestedReport {
+                    report,
+                    attestation,
+                };
+                self.accept(now, self.member, attested, fx);
+            }
+            Err(error) => self.blame(from, Misbehaviour::Part(error), fx),
+        }
+    }
+
+    /// A round is over, with a report or because none was due.
+    pub(super) fn finish_round(&mut self, now: Instant, round: RoundId) {
+        let Some(lead) = &mut self.lead else {
+            return;
+        };
+        let under_way = match &lead.stage {
+            Stage::Idle => None,
+            Stage::Collecting(collecting) => Some(collecting.round),
+            Stage::Attesting(attesting) => Some(attesting.report.round),
+        };
+        if under_way == Some(round) {
+            lead.stage = Stage::Idle;
+            lead.next_due = lead.next_due.max(now);
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! What an oracle must not forget: it is durable before anything that rests on it leaves.
+
+use std::collections::BTreeSet;
+use std::ops::Bound;
+
+use bytes::Bytes;
+use peaberry_chain::primitives::B256;
+use peaberry_core::wire::{self, Reader};
+use peaberry_core::{Batch, Order, ScanLimit, Storage, StorageError, Subspace};
+
+use super::breaker::Breaker;
+use super::evidence::{EVIDENCE_PER_MEMBER_MAX, Evidence};
+use crate::config::{Config, FEEDS_MAX, MEMBERS_MAX};
+use crate::observation::SignedObservation;
+use crate::report::AttestedReport;
+use crate::reputation::Reputation;
+use crate::round_id::RoundId;
+use crate::wire::{
+    DecodeError, hash, put_round, put_round_or_none, put_value, round, round_or_none, value,
+};
+
+const EPOCH: &[u8] = b"epoch";
+const ASKED: &[u8] = b"asked";
+const OBSERVED: &[u8] = b"observed";
+const ATTESTED: &[u8] = b"attested";
+const FINAL: &[u8] = b"final";
+const LANDED: &[u8] = b"landed";
+const ANSWERS: &[u8] = b"answers";
+const BREAKER: &[u8] = b"breaker";
+const REPUTATION: &[u8] = b"reputation";
+const EVIDENCE: &[u8] = b"e/";
+
+/// The last answer of a feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LastAnswer {
+    pub(super) value: i128,
+    pub(super) observed_at_ms: u64,
+    pub(super) round: RoundId,
+}
+
+/// Everything durable, as it is in memory.
+#[derive(Debug)]
+pub(super) struct Promises {
+    space: Subspace,
+    /// The epoch we were in, and the one we wished for.
+    pub(super) epoch: (u32, u32),
+    /// The newest round we asked for as a leader: none is asked for twice.
+    pub(super) asked: Option<RoundId>,
+    /// The newest observation we signed.
+    pub(super) observed: Option<SignedObservation>,
+    /// The newest report we signed: its round and digest.
+    pub(super) attested: Option<(RoundId, B256)>,
+    /// The newest report that a quorum signed.
+    pub(super) last: Option<AttestedReport>,
+    /// The newest round that the contract has stored.
+    pub(super) landed: Option<RoundId>,
+    /// By feed. Of this configuration: another one may number feeds otherwise.
+    pub(super) answers: Vec<Option<LastAnswer>>,
+    pub(super) breaker: Breaker,
+    pub(super) reputation: Reputation,
+    /// Offender, round and kind of what is kept.
+    evidence: BTreeSet<(u8, RoundId, u8)>,
+}
+
+/// Why an oracle's store cannot be read. Nothing changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The store could not be read.
+    #[error("could not read the oracle's promises")]
+    Storage(#[from] StorageError),
+    /// What is there is not what an oracle writes: start it as a new member with a new key.
+    #[error(
+        "the record {record} is damaged: {source}; replace this oracle by a new member with a new key"
+    )]
+    Damaged {
+        /// Which one.
+        record: String,
+        /// What was found.
+        #[source]
+        source: DecodeError,
+    },
+    /// The key is none of the configuration's.
+    #[error("no member signs as {0}: check the key file and the configuration")]
+    NotAMember(peaberry_chain::EvmAddress),
+}
+
+impl Promises {
+    pub(super) fn open(
+        space: Subspace,
+        storage: &dyn Storage,
+        config: &Config,
+    ) -> Result<Self, OpenError> {
+        let read = Records {
+            space: &space,
+            storage,
+        };
+        let same_config = |record: &[u8]| {
+            let mut reader = Reader::new(record);
+            Ok(hash(&mut reader)? == config.digest())
+        };
+        let mut promises = Self {
+            epoch: read.get(EPOCH, decode_epoch)?.unwrap_or((0, 0)),
+            asked: read.get(ASKED, round)?,
+            observed: read.get(OBSERVED, SignedObservation::decode)?,
+            attested: read.get(ATTESTED, |reader| Ok((round(reader)?, hash(reader)?)))?,
+            last: read.get(FINAL, AttestedReport::decode)?,
+            landed: read.get(LANDED, round)?,
+            answers: vec![None; config.feeds().len()],
+            breaker: Breaker::new(config.feeds().len()),
+            reputation: Reputation::new(config.members().len()),
+            evidence: known_evidence(&space, storage)?,
+            space: space.clone(),
+        };
+        if let Some(record) = read.raw(ANSWERS)?
+            && same_config(&record).map_err(damaged(ANSWERS))?
+        {
+            promises.answers = read.get(ANSWERS, decode_answers)?.unwrap_or_default();
+            promises.answers.resize(config.feeds().len(), None);
+        }
+        if let Some(record) = read.raw(BREAKER)?
+            && same_config(&record).map_err(damaged(BREAKER))?
+        {
+            let tripped = read.get(BREAKER, decode_tripped)?.unwrap_or_default();
+            promises.breaker = Breaker::restored(config.feeds().len(), &tripped);
+        }
+        if let Some(record) = read.raw(REPUTATION)? {
+            let reputation = Reputation::from_bytes(&record).map_err(damaged(REPUTATION))?;
+            if reputation.penalties().len() == config.members().len() {
+                promises.reputation = reputation;
+            }
+        }
+        Ok(promises)
+    }
+
+    pub(super) fn put_epoch(&mut self, batch: &mut Batch, epoch: u32, wish: u32) {
+        self.epoch = (epoch, wish);
+        let mut out = Vec::new();
+        wire::put_varint(&mut out, u64::from(epoch));
+        wire::put_varint(&mut out, u64::from(wish));
+        self.space.put(batch, EPOCH, &out);
+    }
+
+    pub(super) fn put_asked(&mut self, batch: &mut Batch, round: RoundId) {
+        self.asked = Some(round);
+        self.space
+            .put(batch, ASKED, &encoded(|out| put_round(out, round)));
+    }
+
+    pub(super) fn put_observed(&mut self, batch: &mut Batch, signed: SignedObservation) {
+        self.space
+            .put(batch, OBSERVED, &encoded(|out| signed.encode(out)));
+        self.observed = Some(signed);
+    }
+
+    pub(super) fn put_attested(&mut self, batch: &mut Batch, round: RoundId, digest: B256) {
+        self.attested = Some((round, digest));
+        let bytes = encoded(|out| {
+            put_round(out, round);
+            out.extend_from_slice(digest.as_slice());
+        });
+        self.space.put(batch, ATTESTED, &bytes);
+    }
+
+    /// Takes a report for the newest, with its answers.
+    pub(super) fn put_last(&mut self, batch: &mut Batch, attested: AttestedReport) {
+        self.space.put(batch, FINAL, &attested.to_bytes());
+        for answer in &attested.report.answers {
+            if let Some(last) = self.answers.get_mut(usize::from(answer.feed)) {
+                *last = Some(LastAnswer {
+                    value: answer.value,
+                    observed_at_ms: attested.report.observed_at_ms,
+                    round: attested.report.round,
+                });
+            }
+        }
+        self.put_answers(batch, attested.report.config);
+        self.last = Some(attested);
+    }
+
+    pub(super) fn put_answers(&self, batch: &mut Batch, config: B256) {
+        let bytes = encoded(|out| {
+            out.extend_from_slice(config.as_slice());
+            wire::put_varint(out, self.answers.len() as u64);
+            for answer in &self.answers {
+                put_round_or_none(out, answer.map(|it| it.round));
+                if let Some(answer) = answer {
+                    put_value(out, answer.value);
+                    wire::put_varint(out, answer.observed_at_ms);
+                }
+            }
+        });
+        self.space.put(batch, ANSWERS, &bytes);
+    }
+
+    pub(super) fn put_landed(&mut self, batch: &mut Batch, round: RoundId) {
+        self.landed = Some(round);
+        self.space
+            .put(batch, LANDED, &encoded(|out| put_round(out, round)));
+    }
+
+    pub(super) fn put_breaker(&self, batch: &mut Batch, config: B256) {
+        let bytes = encoded(|out| {
+            out.extend_from_slice(config.as_slice());
+            let tripped: Vec<_> = self.breaker.tripped().collect();
+            wire::put_varint(out, tripped.len() as u64);
+            for (feed, since) in tripped {
+                out.push(feed);
+                put_round(out, since);
+            }
+        });
+        self.space.put(batch, BREAKER, &bytes);
+    }
+
+    pub(super) fn put_reputation(&self, batch: &mut Batch) {
+        self.space
+            .put(batch, REPUTATION, &self.reputation.to_bytes());
+    }
+
+    /// Keeps evidence; `false` where enough is kept already, or this very piece.
+    pub(super) fn put_evidence(
+        &mut self,
+        batch: &mut Batch,
+        offender: u8,
+        evidence: &Evidence,
+    ) -> bool {
+        let known = self
+            .evidence
+            .iter()
+            .filter(|(of, ..)| *of == offender)
+            .count();
+        let name = (offender, evidence.round(), evidence.kind());
+        if known >= EVIDENCE_PER_MEMBER_MAX || !self.evidence.insert(name) {
+            return false;
+        }
+        let mut name = EVIDENCE.to_vec();
+        name.push(offender);
+        name.extend_from_slice(&evidence.round().sequence().to_be_bytes());
+        name.push(evidence.kind());
+        self.space.put(batch, &name, &evidence.to_bytes());
+        true
+    }
+}
+
+/// The evidence that is kept in an oracle's part of `storage`, in the order of its offenders.
+///
+/// # Errors
+///
+/// [`OpenError`]: the store could not be read, or holds what no oracle wrote.
+pub fn kept_evidence(
+    space: &Subspace,
+    storage: &dyn Storage,
+) -> Result<Vec<(u8, Evidence)>, OpenError> {
+    let within = space.within(EVIDENCE);
+    let mut kept = Vec::new();
+    let mut from: Option<Bytes> = None;
+    loop {
+        let start = from
+            .as_ref()
+            .map_or(Bound::Unbounded, |last| Bound::Excluded(last.as_ref()));
+        let page = within.scan(
+            storage,
+            start,
+            Bound::Unbounded,
+            Order::Ascending,
+            ScanLimit::count(64),
+        )?;
+        for (name, value) in &page {
+            let offender = name.first().copied().unwrap_or_default();
+            let evidence = Evidence::from_bytes(value).map_err(damaged(EVIDENCE))?;
+            kept.push((offender, evidence));
+        }
+        from = match page.into_iter().next_back() {
+            Some((last, _)) if kept.len() < MEMBERS_MAX * EVIDENCE_PER_MEMBER_MAX => Some(last),
+            _ => return Ok(kept),
+        };
+    }
+}
+
+fn known_evidence(
+    space: &Subspace,
+    storage: &dyn Storage,
+) -> Result<BTreeSet<(u8, RoundId, u8)>, OpenError> {
+    let kept = kept_evidence(space, storage)?;
+    let names = kept
+        .iter()
+        .map(|(offender, evidence)| (*offender, evidence.round(), evidence.kind()));
+    Ok(names.collect())
+}
+
+/// Reads single records.
+struct Records<'a> {
+    space: &'a Subspace,
+    storage: &'a dyn Storage,
+}
+
+impl Records<'_> {
+    fn raw(&self, name: &[u8]) -> Result<Option<Bytes>, OpenError> {
+        Ok(self.space.get(self.storage, name)?)
+    }
+
+    fn get<T>(
+        &self,
+        name: &[u8],
+        decode: impl FnOnce(&mut Reader<'_>) -> Result<T, DecodeError>,
+    ) -> Result<Option<T>, OpenError> {
+        let Some(bytes) = self.raw(name)? else {
+            return Ok(None);
+        };
+        let mut reader = Reader::new(&bytes);
+        let decoded = decode(&mut reader).map_err(damaged(name))?;
+        reader
+            .finish()
+            .map_err(|error| damaged(name)(error.into()))?;
+        Ok(Some(decoded))
+    }
+}
+
+fn damaged(name: &[u8]) -> impl Fn(DecodeError) -> OpenError {
+    let record = String::from_utf8_lossy(name).into_owned();
+    move |source| OpenError::Damaged {
+        record: record.clone(),
+        source,
+    }
+}
+
+fn encoded(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut out = Vec::new();
+    write(&mut out);
+    out
+}
+
+fn decode_epoch(reader: &mut Reader<'_>) -> Result<(u32, u32), DecodeError> {
+    let mut epoch = || {
+        let epoch = u32::try_from(reader.varint()?);
+        epoch.map_err(|_too_large| DecodeError::Invalid("an epoch over 32 bits"))
+    };
+    Ok((epoch()?, epoch()?))
+}
+
+fn decode_answers(reader: &mut Reader<'_>) -> Result<Vec<Option<LastAnswer>>, DecodeError> {
+    hash(reader)?;
+    let count = reader.length(FEEDS_MAX)?;
+    let mut answers = Vec::with_capacity(count);
+    for _ in 0..count {
+        answers.push(match round_or_none(reader)? {
+            None => None,
+            Some(round) => Some(LastAnswer {
+                value: value(reader)?,
+                observed_at_ms: reader.varint()?,
+                round,
+            }),
+        });
+    }
+    Ok(answers)
+}
+
+fn decode_tripped(reader: &mut Reader<'_>) -> Result<Vec<(u8, RoundId)>, DecodeError> {
+    hash(reader)?;
+    let count = reader.length(FEEDS_MAX)?;
+    let mut tripped = Vec::with_capacity(count);
+    for _ in 0..count {
+        tripped.push((reader.u8()?, round(reader)?));
+    }
+    Ok(tripped)
+}

@@ -1,0 +1,195 @@
+//! What an oracle does with a report that a quorum has signed.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use peaberry_core::Instant;
+use peaberry_core::mutant::is_planted;
+
+use super::{Evidence, Fx, Misbehaviour, Oracle, OracleEvent};
+use crate::attest::Attestor;
+use crate::message::Body;
+use crate::report::AttestedReport;
+use crate::round_id::RoundId;
+use crate::schedule::{leader_of, slot_of};
+
+/// How many reports are kept to be compared with others of the same round.
+const RECENT_MAX: usize = 8;
+/// How many reports may wait for their turn; the oldest goes, since newer ones are worth more.
+const WAITING_MAX: usize = 8;
+
+/// The newest reports.
+#[derive(Debug, Default)]
+pub(super) struct Recent {
+    reports: VecDeque<AttestedReport>,
+    /// Whom we have sent the newest report since our last beat: once is enough.
+    caught_up: BTreeSet<u8>,
+}
+
+impl Recent {
+    pub(super) fn allow_catching_up(&mut self) {
+        self.caught_up.clear();
+    }
+
+    fn keep(&mut self, report: AttestedReport) {
+        self.reports.push_front(report);
+        self.reports.truncate(RECENT_MAX);
+    }
+
+    fn of(&self, round: RoundId) -> Option<&AttestedReport> {
+        self.reports.iter().find(|it| it.report.round == round)
+    }
+}
+
+/// Reports that wait for our turn to put them on chain.
+#[derive(Debug, Default)]
+pub(super) struct Publishing {
+    waiting: VecDeque<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    due: Instant,
+    slot: u32,
+    report: AttestedReport,
+}
+
+impl Publishing {
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.waiting.iter().map(|it| it.due).min()
+    }
+}
+
+impl<A: Attestor> Oracle<A> {
+    pub(super) fn hear_final(
+        &mut self,
+        now: Instant,
+        from: u8,
+        attested: AttestedReport,
+        fx: Fx<'_, '_>,
+    ) {
+        let round = attested.report.round;
+        let is_news = self.last_round() < Some(round);
+        if let Some(known) = self.recent.of(round) {
+            if known.report != attested.report {
+                let known = known.clone();
+                self.judge(from, known, attested, fx);
+            }
+            return;
+        }
+        if !is_news && !is_planted("stale_round_accepted") {
+            return;
+        }
+        let digest = attested.report.digest(&self.config);
+        match self.attestor.verify(&digest, &attested.attestation) {
+            Ok(()) => self.accept(now, from, attested, fx),
+            Err(error) => self.blame(from, Misbehaviour::Attestation(error), fx),
+        }
+    }
+
+    /// Two reports of one round: if a quorum has signed both, their leader proposed two sets.
+    fn judge(&mut self, from: u8, known: AttestedReport, other: AttestedReport, fx: Fx<'_, '_>) {
+        let digest = other.report.digest(&self.config);
+        match self.attestor.verify(&digest, &other.attestation) {
+            Ok(()) => {
+                let offender = leader_of(&self.config, known.report.round.epoch());
+                self.keep_evidence(offender, Evidence::Reports(known, other), fx);
+            }
+            Err(error) => self.blame(from, Misbehaviour::Attestation(error), fx),
+        }
+    }
+
+    /// Takes a report that a quorum has signed, passes it on, and takes a place in the queue to put it on chain.
+    pub(super) fn accept(
+        &mut self,
+        now: Instant,
+        from: u8,
+        attested: AttestedReport,
+        fx: Fx<'_, '_>,
+    ) {
+        let round = attested.report.round;
+        let digest = attested.report.digest(&self.config);
+        let observations = self.observations_behind(digest).map(<[_]>::to_vec);
+        if let Some(observations) = &observations {
+            self.promises
+                .reputation
+                .record(&self.config, &attested.report, observations);
+            self.promises.put_reputation(fx.batch());
+        }
+        for answer in &attested.report.answers {
+            self.promises.breaker.forget(answer.feed);
+        }
+        self.promises.put_last(fx.batch(), attested.clone());
+        self.recent.keep(attested.clone());
+        self.enqueue(now, attested.clone());
+        self.broadcast_but(from, &Body::Final(attested.clone()), fx);
+        fx.emit_after_commit(OracleEvent::Agreed {
+            report: attested,
+            observations,
+        });
+        self.finish_round(now, round);
+        self.pacemaker.progress(now, self.config.timing().progress);
+        let is_last = round.round() >= self.config.timing().rounds_per_epoch;
+        if is_last && round.epoch() == self.pacemaker.epoch() {
+            self.give_up(now, fx);
+        }
+    }
+
+    /// Who has an older report than ours gets ours, once a beat.
+    pub(super) fn bring_up_to_date(&mut self, member: u8, theirs: Option<RoundId>, fx: Fx<'_, '_>) {
+        let Some(last) = &self.promises.last else {
+            return;
+        };
+        let is_ours = last.report.config == self.config.digest();
+        if is_ours && theirs < Some(last.report.round) && self.recent.caught_up.insert(member) {
+            let last = Body::Final(last.clone());
+            self.send(member, last, fx);
+        }
+    }
+
+    /// After a restart: what is not known to be on chain may not be.
+    pub(super) fn publish_again(&mut self, now: Instant) {
+        if let Some(last) = self.promises.last.clone()
+            && last.report.config == self.config.digest()
+        {
+            self.recent.keep(last.clone());
+            if self.promises.landed < Some(last.report.round) {
+                self.enqueue(now, last);
+            }
+        }
+    }
+
+    fn enqueue(&mut self, now: Instant, report: AttestedReport) {
+        let slot = slot_of(&self.config, report.report.round, self.member);
+        let due = now + self.config.timing().stage * slot;
+        if self.publishing.waiting.len() >= WAITING_MAX {
+            self.publishing.waiting.pop_front();
+        }
+        self.publishing
+            .waiting
+            .push_back(Waiting { due, slot, report });
+    }
+
+    /// Hands on what it is our turn to transmit.
+    pub(super) fn transmit_due(&mut self, now: Instant, fx: Fx<'_, '_>) {
+        let waiting = std::mem::take(&mut self.publishing.waiting);
+        for one in waiting {
+            if one.due > now {
+                self.publishing.waiting.push_back(one);
+            } else {
+                let (slot, report) = (one.slot, one.report);
+                fx.emit_after_commit(OracleEvent::Transmit { slot, report });
+            }
+        }
+    }
+
+    /// The contract has stored a round.
+    pub(super) fn landed(&mut self, round: RoundId, fx: Fx<'_, '_>) {
+        if self.promises.landed >= Some(round) {
+            return;
+        }
+        self.promises.put_landed(fx.batch(), round);
+        self.publishing
+            .waiting
+            .retain(|it| it.report.report.round > round);
+    }
+}

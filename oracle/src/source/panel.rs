@@ -1,0 +1,502 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{Either, join_all, select};
+use peaberry_core::Clock;
+
+use super::{Quote, Source, SourceError};
+use crate::feed::{Edge, is_apart};
+
+/// What a source of another unit must fulfil to count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "one looks or one does not")]
+pub enum PegCheck {
+    /// Its unit's implied rate, its value over the median of the feed's own-unit sources, is at most so many hundredths of
+    /// a percent away from one. Without a source of the feed's own unit nothing can be implied, and it does not count.
+    Band {
+        /// How far.
+        bps: u32,
+    },
+    /// Every unit is taken for the feed's. A unit that loses its peg drags the price along.
+    Off,
+}
+
+/// How one oracle makes one value out of several sources.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "a form to fill in; a new field is a decision"
+)]
+pub struct PanelPolicy {
+    /// The feed's unit.
+    pub unit: String,
+    /// Fewer sources than this make no value.
+    pub sources_min: usize,
+    /// What is older than so many milliseconds does not count; nor does what is newer than now by more.
+    pub age_max_ms: u64,
+    /// For sources of other units.
+    pub peg: PegCheck,
+    /// A source further from the median than so many times the median deviation (MAD) is an outlier. 3 to 5 are usual.
+    pub outlier_mads: u32,
+    /// What is within so many hundredths of a percent of the median is no outlier, however close the others are.
+    pub outlier_floor_bps: u32,
+}
+
+impl PanelPolicy {
+    /// At least two sources, a minute old at most, pegged within 1 %, outliers from five MADs and 0.5 % on.
+    #[must_use]
+    pub fn new(unit: impl Into<String>) -> Self {
+        Self {
+            unit: unit.into(),
+            sources_min: 2,
+            age_max_ms: 60_000,
+            peg: PegCheck::Band { bps: 100 },
+            outlier_mads: 5,
+            outlier_floor_bps: 50,
+        }
+    }
+}
+
+/// Why a source does not count.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// It has no value.
+    Failed(SourceError),
+    /// Its value is too old.
+    Stale {
+        /// How old.
+        age_ms: u64,
+    },
+    /// Its value is from the future.
+    Early {
+        /// How far.
+        ahead_ms: u64,
+    },
+    /// Its unit has lost its peg.
+    OffPeg {
+        /// What its unit is worth by this source, in millionths of the feed's: below a million when the unit is worth less.
+        rate_ppm: u64,
+    },
+    /// Nothing tells what its unit is worth.
+    NoAnchor,
+    /// It is too far from the others.
+    Outlier {
+        /// The others' median.
+        median: i128,
+    },
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(error) => write!(f, "{error}"),
+            Self::Stale { age_ms } => write!(f, "{age_ms} ms old"),
+            Self::Early { ahead_ms } => write!(f, "{ahead_ms} ms in the future"),
+            Self::OffPeg { rate_ppm } => {
+                write!(f, "its unit is worth {rate_ppm} millionths of the feed's")
+            }
+            Self::NoAnchor => {
+                f.write_str("no source in the feed's own unit tells what its unit is worth")
+            }
+            Self::Outlier { median } => write!(f, "too far from the median of {median}"),
+        }
+    }
+}
+
+/// What became of one source.
+#[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "three fields that stay")]
+pub struct Verdict {
+    /// The source's name.
+    pub source: String,
+    /// What it said, if it said anything.
+    pub quote: Option<Quote>,
+    /// Why it does not count; `None`: it does.
+    pub rejection: Option<Rejection>,
+}
+
+/// What a panel came to.
+#[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "two fields that stay")]
+pub struct Summary {
+    /// The value to observe, or why there is none.
+    pub value: Result<i128, PanelError>,
+    /// About each source, in the order in which they were given.
+    pub verdicts: Vec<Verdict>,
+}
+
+/// Why a panel has no value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PanelError {
+    /// Too few sources are left.
+    #[error("{count} sources count: {needed} are needed")]
+    TooFew {
+        /// How many.
+        count: usize,
+        /// How many must be.
+        needed: usize,
+    },
+}
+
+/// Makes one value out of what the sources say: what is stale goes first, then what has lost its peg, then outliers by the
+/// median absolute deviation (Hampel's rule); the value is the median of the rest. Integers only.
+///
+/// Each entry is a source's name, its unit, and what it said.
+///
+/// # Example
+///
+/// ```
+/// use peaberry_oracle::source::{PanelPolicy, Quote, Rejection, judge};
+///
+/// let now_ms = 1_000;
+/// let says = |value| Ok(Quote { value, observed_at_ms: now_ms });
+/// // USDC is worth 0.88 dollars, so Bitcoin costs more of them.
+/// let said = vec![("a", "USD", says(20_000)), ("b", "USD", says(20_010)), ("c", "USDC", says(22_700))];
+/// let summary = judge(&PanelPolicy::new("USD"), now_ms, said);
+/// assert_eq!(summary.value, Ok(20_005));
+/// assert!(matches!(summary.verdicts[2].rejection, Some(Rejection::OffPeg { .. })));
+/// ```
+#[must_use]
+pub fn judge<'a>(
+    policy: &PanelPolicy,
+    now_ms: u64,
+    said: Vec<(&'a str, &'a str, Result<Quote, SourceError>)>,
+) -> Summary {
+    let mut entries: Vec<Entry<'_>> = said
+        .into_iter()
+        .map(|(source, unit, quote)| Entry::new(policy, now_ms, source, unit, quote))
+        .collect();
+    check_pegs(policy, &mut entries);
+    reject_outliers(policy, &mut entries);
+    let counting = values(&entries, |_| true);
+    let value = match median(counting.clone()) {
+        Some(value) if counting.len() >= policy.sources_min.max(1) => Ok(value),
+        _ => Err(PanelError::TooFew {
+            count: counting.len(),
+            needed: policy.sources_min.max(1),
+        }),
+    };
+    let verdicts = entries.into_iter().map(Entry::into_verdict).collect();
+    Summary { value, verdicts }
+}
+
+/// One source under judgement.
+struct Entry<'a> {
+    source: &'a str,
+    unit: &'a str,
+    quote: Option<Quote>,
+    rejection: Option<Rejection>,
+}
+
+impl<'a> Entry<'a> {
+    fn new(
+        policy: &PanelPolicy,
+        now_ms: u64,
+        source: &'a str,
+        unit: &'a str,
+        said: Result<Quote, SourceError>,
+    ) -> Self {
+        let (quote, rejection) = match said {
+            Err(error) => (None, Some(Rejection::Failed(error))),
+            Ok(quote) => {
+                let age_ms = now_ms.saturating_sub(quote.observed_at_ms);
+                let ahead_ms = quote.observed_at_ms.saturating_sub(now_ms);
+                let rejection = if age_ms > policy.age_max_ms {
+                    Some(Rejection::Stale { age_ms })
+                } else if ahead_ms > policy.age_max_ms {
+                    Some(Rejection::Early { ahead_ms })
+                } else {
+                    None
+                };
+                (Some(quote), rejection)
+            }
+        };
+        Self {
+            source,
+            unit,
+            quote,
+            rejection,
+        }
+    }
+
+    fn counting(&self) -> Option<i128> {
+        self.rejection
+            .is_none()
+            .then_some(self.quote)?
+            .map(|quote| quote.value)
+    }
+
+    fn into_verdict(self) -> Verdict {
+        Verdict {
+            source: self.source.to_owned(),
+            quote: self.quote,
+            rejection: self.rejection,
+        }
+    }
+}
+
+fn values(entries: &[Entry<'_>], pick: impl Fn(&Entry<'_>) -> bool) -> Vec<i128> {
+    entries
+        .iter()
+        .filter(|entry| pick(entry))
+        .filter_map(Entry::counting)
+        .collect()
+}
+
+/// The median; of an even number the middle between the two in the middle, rounded down.
+fn median(mut values: Vec<i128>) -> Option<i128> {
+    values.sort_unstable();
+    let last = values.len().checked_sub(1)?;
+    let (low, high) = (values.get(last / 2)?, values.get(values.len() / 2)?);
+    Some(i128::midpoint(*low, *high))
+}
+
+fn check_pegs(policy: &PanelPolicy, entries: &mut [Entry<'_>]) {
+    let PegCheck::Band { bps } = policy.peg else {
+        return;
+    };
+    let anchor = median(values(entries, |entry| entry.unit == policy.unit));
+    for entry in entries.iter_mut().filter(|entry| entry.unit != policy.unit) {
+        let Some(value) = entry.counting() else {
+            continue;
+        };
+        entry.rejection = match anchor {
+            None => Some(Rejection::NoAnchor),
+            Some(anchor) if is_apart(anchor, value, bps, Edge::DoesNotCount) => {
+                Some(Rejection::OffPeg {
+                    // What costs 22,700 of a unit and 20,000 of ours: the unit is worth 20,000 / 22,700.
+                    rate_ppm: u64::try_from(anchor.saturating_mul(1_000_000) / value.max(1))
+                        .unwrap_or(u64::MAX),
+                })
+            }
+            Some(_) => None,
+        };
+    }
+}
+
+fn reject_outliers(policy: &PanelPolicy, entries: &mut [Entry<'_>]) {
+    let counting = values(entries, |_| true);
+    let Some(middle) = median(counting.clone()) else {
+        return;
+    };
+    let distances = counting
+        .iter()
+        .map(|value| (value - middle).abs())
+        .collect();
+    let mad = median(distances).unwrap_or(0);
+    for entry in entries.iter_mut() {
+        let Some(value) = entry.counting() else {
+            continue;
+        };
+        let is_far = (value - middle).abs() > mad.saturating_mul(i128::from(policy.outlier_mads));
+        if is_far && is_apart(middle, value, policy.outlier_floor_bps, Edge::DoesNotCount) {
+            entry.rejection = Some(Rejection::Outlier { median: middle });
+        }
+    }
+}
+
+/// Several sources of one feed, asked together.
+pub struct Panel {
+    sources: Vec<Arc<dyn Source>>,
+    policy: PanelPolicy,
+    decimals: u8,
+    within: Duration,
+    clock: Arc<dyn Clock>,
+}
+
+impl fmt::Debug for Panel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.sources.iter().map(|source| source.name()).collect();
+        f.debug_struct("Panel")
+            .field("sources", &names)
+            .field("policy", &self.policy)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Panel {
+    /// Asks `sources` for values of so many decimals, and waits for none of them longer than `within`.
+    #[must_use]
+    pub fn new(
+        sources: Vec<Arc<dyn Source>>,
+        policy: PanelPolicy,
+        decimals: u8,
+        within: Duration,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            sources,
+            policy,
+            decimals,
+            within,
+            clock,
+        }
+    }
+
+    /// Asks all at once, and judges what they say. Needs the runtime that the sources need, and none of its own.
+    pub async fn read(&self) -> Summary {
+        let deadline = self.clock.now() + self.within;
+        let asked = self.sources.iter().map(|source| async move {
+            let quote = source.quote(self.decimals);
+            match select(quote, Box::pin(self.clock.sleep_until(deadline))).await {
+                Either::Left((quote, _)) => quote,
+                Either::Right(_) => Err(SourceError::TimedOut {
+                    within: self.within,
+                }),
+            }
+        });
+        let quotes = join_all(asked).await;
+        let said = self
+            .sources
+            .iter()
+            .zip(quotes)
+            .map(|(source, quote)| (source.name(), source.unit(), quote));
+        let now_ms = self.clock.timestamp().as_unix_nanos() / 1_000_000;
+        judge(&self.policy, now_ms, said.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::VALUE_MAX;
+
+    const NOW: u64 = 10_000_000;
+
+    fn says(value: i128) -> Result<Quote, SourceError> {
+        Ok(Quote {
+            value,
+            observed_at_ms: NOW,
+        })
+    }
+
+    fn policy() -> PanelPolicy {
+        PanelPolicy::new("USD")
+    }
+
+    fn rejected(summary: &Summary) -> Vec<bool> {
+        summary
+            .verdicts
+            .iter()
+            .map(|it| it.rejection.is_some())
+            .collect()
+    }
+
+    #[test]
+    fn an_outlier_is_left_out_and_close_neighbours_are_not() {
+        let said = vec![
+            ("a", "USD", says(10_000)),
+            ("b", "USD", says(10_000)),
+            ("c", "USD", says(10_020)),
+            ("d", "USD", says(90_000)),
+        ];
+        let summary = judge(&policy(), NOW, said);
+        assert_eq!(summary.value, Ok(10_000));
+        assert_eq!(rejected(&summary), [false, false, false, true]);
+        assert!(matches!(
+            summary.verdicts[3].rejection,
+            Some(Rejection::Outlier { median: 10_010 })
+        ));
+    }
+
+    #[test]
+    fn what_is_stale_or_from_the_future_does_not_count() {
+        let at = |observed_at_ms| {
+            Ok(Quote {
+                value: 100,
+                observed_at_ms,
+            })
+        };
+        let said = vec![
+            ("a", "USD", at(NOW - 60_001)),
+            ("b", "USD", at(NOW + 60_001)),
+            ("c", "USD", at(NOW - 60_000)),
+            ("d", "USD", at(NOW)),
+        ];
+        let summary = judge(&policy(), NOW, said);
+        assert_eq!(rejected(&summary), [true, true, false, false]);
+        assert!(matches!(
+            summary.verdicts[0].rejection,
+            Some(Rejection::Stale { age_ms: 60_001 })
+        ));
+        assert!(matches!(
+            summary.verdicts[1].rejection,
+            Some(Rejection::Early { ahead_ms: 60_001 })
+        ));
+    }
+
+    #[test]
+    fn too_few_sources_make_no_value() {
+        let said = vec![
+            ("a", "USD", says(100)),
+            ("b", "USD", Err(SourceError::Status(503))),
+        ];
+        assert_eq!(
+            judge(&policy(), NOW, said).value,
+            Err(PanelError::TooFew {
+                count: 1,
+                needed: 2
+            })
+        );
+        let mut none = policy();
+        none.sources_min = 0;
+        assert_eq!(
+            judge(&none, NOW, Vec::new()).value,
+            Err(PanelError::TooFew {
+                count: 0,
+                needed: 1
+            })
+        );
+    }
+
+    /// The band's edge belongs to it; without an own-unit source no other unit is worth anything.
+    #[test]
+    fn another_unit_counts_within_its_band_alone() {
+        let said = |usdc| vec![("a", "USD", says(10_000)), ("b", "USDC", says(usdc))];
+        assert_eq!(judge(&policy(), NOW, said(10_100)).value, Ok(10_050));
+        let off = judge(&policy(), NOW, said(10_101));
+        assert!(
+            matches!(
+                off.verdicts[1].rejection,
+                Some(Rejection::OffPeg { rate_ppm: 990_000 })
+            ),
+            "{off:?}"
+        );
+        let alone = judge(
+            &policy(),
+            NOW,
+            vec![("b", "USDC", says(10_000)), ("c", "USDT", says(10_000))],
+        );
+        assert!(
+            alone
+                .verdicts
+                .iter()
+                .all(|it| matches!(it.rejection, Some(Rejection::NoAnchor)))
+        );
+
+        let mut off_guard = policy();
+        off_guard.peg = PegCheck::Off;
+        let dragged = vec![
+            ("a", "USD", says(10_000)),
+            ("b", "USDC", says(11_000)),
+            ("c", "USDC", says(11_000)),
+        ];
+        assert_eq!(judge(&off_guard, NOW, dragged).value, Ok(11_000));
+    }
+
+    proptest! {
+        /// Whatever the sources say, the value lies between two of them, and nothing overflows.
+        #[test]
+        fn the_value_lies_among_the_sources(said in prop::collection::vec((1..=VALUE_MAX, any::<bool>()), 0..8)) {
+            let entries = said.iter().map(|(value, own)| ("s", if *own { "USD" } else { "EUR" }, says(*value)));
+            if let Ok(value) = judge(&policy(), NOW, entries.collect()).value {
+                prop_assert!(said.iter().any(|(it, _)| *it <= value) && said.iter().any(|(it, _)| *it >= value));
+            }
+        }
+    }
+}

@@ -1,0 +1,509 @@
+//! Stories of rounds, on a simulated network without faults but those that the story tells of.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use peaberry_chain::EvmAddress;
+use peaberry_chain::primitives::B256;
+use peaberry_core::simulation::World;
+use peaberry_core::{
+    EffectsBuffer, Envelope, Handle, Input, Instant, MemoryStorage, PeerId, Protocol,
+};
+use peaberry_oracle::{
+    Body, Config, ConfigForm, EcdsaKey, EcdsaQuorum, Feed, Keyring, Member, Message, Misbehaviour,
+    Observation, OpenError, Oracle, OracleCommand, OracleEvent, ResetBy, RoundId, Timing,
+    WEIGHT_MAX, leader_of, oracle_channel, slot_of,
+};
+
+fn peer(id: u8) -> PeerId {
+    PeerId::new(id.into()).unwrap()
+}
+
+fn key(member: u8) -> Arc<EcdsaKey> {
+    Arc::new(EcdsaKey::from_bytes(&[member + 1; 32]).unwrap())
+}
+
+fn config() -> Arc<Config> {
+    let member = |number: u8| Member {
+        peer: peer(number + 1),
+        signer: key(number).address(),
+        weight: WEIGHT_MAX,
+    };
+    let feed = |name: &str, breaker_bps| Feed {
+        name: name.into(),
+        decimals: 2,
+        min: 100,
+        max: 10_i128.pow(12),
+        deviation_bps: 100,
+        heartbeat_ms: 60_000,
+        breaker_bps,
+    };
+    Arc::new(
+        Config::new(ConfigForm {
+            chain_id: 1,
+            contract: EvmAddress::repeat_byte(0xcc),
+            generation: 1,
+            faulty: 1,
+            threshold: 2,
+            members: (0..4).map(member).collect(),
+            feeds: vec![feed("BTC/USD", Some(2_000)), feed("ETH/USD", None)],
+            timing: Timing {
+                round: Duration::from_millis(400),
+                grace: Duration::from_millis(50),
+                progress: Duration::from_millis(1_500),
+                beat: Duration::from_millis(200),
+                stage: Duration::from_secs(1),
+                observation_age_max: Duration::from_secs(600),
+                ..Timing::default()
+            },
+        })
+        .unwrap(),
+    )
+}
+
+/// Four oracles, and what they have told.
+struct Stage {
+    world: World,
+    config: Arc<Config>,
+    handles: Arc<Mutex<BTreeMap<PeerId, Handle<OracleCommand>>>>,
+    told: Arc<Mutex<Vec<(PeerId, OracleEvent)>>>,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let mut stage = Self {
+            world: World::new(1),
+            config: config(),
+            handles: Arc::default(),
+            told: Arc::default(),
+        };
+        for number in 0..4 {
+            let (config, handles, told) = (
+                stage.config.clone(),
+                stage.handles.clone(),
+                stage.told.clone(),
+            );
+            stage.world.add(peer(number + 1), move |boot| {
+                let (storage, at) = (boot.storage(), boot.peer());
+                let attestor = EcdsaQuorum::new(&config, key(number));
+                let oracle =
+                    Oracle::open(config.clone(), key(number), attestor, 0, storage.as_ref())?;
+                let mut node = boot.node();
+                let told = told.clone();
+                let handle =
+                    oracle.add_to(&mut node, move |event| told.lock().push((at, event)))?;
+                handles.lock().insert(at, handle);
+                Ok(node)
+            });
+        }
+        stage
+    }
+
+    fn see(&self, btc: i128, eth: i128, observed_at_ms: u64) {
+        for handle in self.handles.lock().values() {
+            let values = vec![Some(btc), Some(eth)];
+            // One that is down sees nothing.
+            let _ = handle.submit(OracleCommand::Observe {
+                values,
+                observed_at_ms,
+            });
+        }
+    }
+
+    /// What has been told in so long; with the earlier forgotten.
+    fn run(&mut self, time: Duration) -> Vec<(PeerId, OracleEvent)> {
+        self.told.lock().clear();
+        self.world.run_for(time);
+        self.told.lock().clone()
+    }
+}
+
+/// The answers of each report of one oracle, in order.
+fn answers(told: &[(PeerId, OracleEvent)], of: PeerId) -> Vec<Vec<i128>> {
+    let reports = told.iter().filter_map(|(at, event)| match event {
+        OracleEvent::Agreed { report, .. } if *at == of => Some(&report.report),
+        _ => None,
+    });
+    reports
+        .map(|report| report.answers.iter().map(|it| it.value).collect())
+        .collect()
+}
+
+#[test]
+fn a_report_comes_when_a_price_deviates_or_its_time_has_come_and_not_before() {
+    let mut stage = Stage::new();
+    stage.see(10_000, 500, 1_000_000);
+    let told = stage.run(Duration::from_secs(5));
+    assert_eq!(
+        answers(&told, peer(1)),
+        [[10_000, 500]],
+        "the first answer is news, the same again is not"
+    );
+    stage.see(10_099, 504, 1_010_000);
+    assert_eq!(
+        answers(&stage.run(Duration::from_secs(5)), peer(1)),
+        [] as [Vec<i128>; 0]
+    );
+    stage.see(10_099, 505, 1_020_000);
+    let told = stage.run(Duration::from_secs(5));
+    assert_eq!(
+        answers(&told, peer(1)),
+        [[10_099, 505]],
+        "one feed deviates by its whole percent"
+    );
+    stage.see(10_099, 505, 1_080_000);
+    let told = stage.run(Duration::from_secs(5));
+    assert_eq!(answers(&told, peer(4)), [[10_099, 505]], "the heartbeat");
+}
+
+/// The first transmitter is down: the second steps in one stage later, and hears that it has landed before the third.
+#[test]
+fn a_silent_transmitter_costs_one_slot() {
+    let mut stage = Stage::new();
+    stage.see(10_000, 500, 1_000_000);
+    let told = stage.run(Duration::from_millis(2_500));
+    let round = told.iter().find_map(|(_, event)| match event {
+        OracleEvent::Agreed { report, .. } => Some(report.report.round),
+        _ => None,
+    });
+    let slots: BTreeMap<u32, PeerId> = told
+        .iter()
+        .filter_map(|(at, event)| match event {
+            OracleEvent::Transmit { slot, .. } => Some((*slot, *at)),
+            _ => None,
+        })
+        .collect();
+    let round = round.unwrap();
+    for (slot, at) in &slots {
+        let member = stage.config.member_of(*at).unwrap();
+        assert_eq!(slot_of(&stage.config, round, member), *slot);
+    }
+    assert!(
+        slots.len() >= 2 && slots.len() < 4,
+        "{slots:?}: one a second"
+    );
+    for handle in stage.handles.lock().values() {
+        handle.submit(OracleCommand::Landed(round)).unwrap();
+    }
+    let told = stage.run(Duration::from_secs(10));
+    let later = told
+        .iter()
+        .filter(|(_, event)| matches!(event, OracleEvent::Transmit { .. }));
+    assert_eq!(later.count(), 0, "what has landed is not transmitted again");
+
+    // Nor after a restart.
+    stage.world.kill(peer(1));
+    stage.world.restart(peer(1));
+    let told = stage.run(Duration::from_secs(5));
+    assert!(
+        !told
+            .iter()
+            .any(|(_, event)| matches!(event, OracleEvent::Transmit { .. }))
+    );
+}
+
+#[test]
+fn what_may_not_have_landed_is_transmitted_again_after_a_restart() {
+    let mut stage = Stage::new();
+    stage.see(10_000, 500, 1_000_000);
+    stage.run(Duration::from_secs(10));
+    stage.world.kill(peer(2));
+    stage.world.restart(peer(2));
+    let told = stage.run(Duration::from_secs(5));
+    assert!(
+        told.iter()
+            .any(|(at, event)| *at == peer(2) && matches!(event, OracleEvent::Transmit { .. }))
+    );
+}
+
+/// A jump trips the breaker of its feed, the other feed goes on; f+1 operators close it for all.
+#[test]
+fn a_jump_stops_its_feed_until_operators_believe_it() {
+    let mut stage = Stage::new();
+    stage.see(10_000, 500, 1_000_000);
+    stage.run(Duration::from_secs(3));
+    stage.see(15_000, 500, 1_010_000);
+    let told = stage.run(Duration::from_secs(5));
+    let tripped = told.iter().filter(|(_, event)| {
+        *event
+            == OracleEvent::Tripped {
+                feed: 0,
+                last: 10_000,
+                refused: 15_000,
+            }
+    });
+    assert_eq!(tripped.count(), 4, "everybody refuses");
+    assert_eq!(answers(&told, peer(1)), [] as [Vec<i128>; 0]);
+
+    stage.see(15_000, 600, 1_020_000);
+    let told = stage.run(Duration::from_secs(5));
+    assert_eq!(
+        answers(&told, peer(1)),
+        [[600]],
+        "the other feed goes on alone"
+    );
+
+    // A restart does not close it.
+    stage.world.kill(peer(3));
+    stage.world.restart(peer(3));
+    let reset = |stage: &Stage, id| {
+        let handle = stage.handles.lock().get(&peer(id)).cloned().unwrap();
+        handle.submit(OracleCommand::Reset { feed: 0 }).unwrap();
+    };
+    reset(&stage, 1);
+    stage.see(15_000, 600, 1_030_000);
+    let told = stage.run(Duration::from_secs(5));
+    assert!(told.iter().all(|(_, event)| !matches!(
+        event,
+        OracleEvent::Reset {
+            by: ResetBy::Quorum,
+            ..
+        }
+    )));
+    assert_eq!(
+        answers(&told, peer(1)),
+        [] as [Vec<i128>; 0],
+        "one operator is not enough for the others"
+    );
+
+    reset(&stage, 2);
+    let told = stage.run(Duration::from_secs(5));
+    let closed = told.iter().filter(|(_, event)| {
+        *event
+            == OracleEvent::Reset {
+                feed: 0,
+                by: ResetBy::Quorum,
+            }
+    });
+    assert_eq!(
+        closed.count(),
+        2,
+        "two operators have closed it for the two others"
+    );
+    assert_eq!(answers(&told, peer(3)), [[15_000, 600]]);
+}
+
+#[test]
+fn the_next_leader_takes_over_from_one_that_is_down() {
+    let mut stage = Stage::new();
+    stage.see(10_000, 500, 1_000_000);
+    stage.run(Duration::from_secs(3));
+    let epoch = 1;
+    let leader = stage
+        .config
+        .member(leader_of(&stage.config, epoch))
+        .unwrap()
+        .peer;
+    stage.world.kill(leader);
+    stage.see(12_000, 500, 1_010_000);
+    let told = stage.run(Duration::from_secs(10));
+    for id in (1..=4).map(peer).filter(|it| *it != leader) {
+        assert!(answers(&told, id).contains(&vec![12_000, 500]), "{id}");
+    }
+}
+
+fn oracle(member: u8) -> Oracle<EcdsaQuorum> {
+    let config = config();
+    let attestor = EcdsaQuorum::new(&config, key(member));
+    Oracle::open(config, key(member), attestor, 0, &MemoryStorage::new()).unwrap()
+}
+
+/// What an oracle says to one message.
+fn told(
+    oracle: &mut Oracle<EcdsaQuorum>,
+    from: PeerId,
+    payload: Vec<u8>,
+) -> (Vec<OracleEvent>, usize) {
+    let mut buffer = EffectsBuffer::new(oracle_channel(0));
+    let envelope = Envelope {
+        from,
+        channel: oracle_channel(0),
+        payload: Bytes::from(payload),
+    };
+    oracle
+        .step(
+            Instant::from_nanos(1),
+            Input::Message(envelope),
+            &mut buffer.effects(),
+        )
+        .unwrap();
+    let events = [buffer.events(), buffer.events_after_commit()].concat();
+    (
+        events,
+        buffer.sends().len() + buffer.sends_after_commit().len(),
+    )
+}
+
+/// Enters epoch 1 by the wishes of three.
+fn enter(oracle: &mut Oracle<EcdsaQuorum>) {
+    let mut buffer = EffectsBuffer::new(oracle_channel(0));
+    oracle
+        .settle(Instant::from_nanos(1), &mut buffer.effects())
+        .unwrap();
+    let beat = Body::Beat {
+        new_epoch: 1,
+        last: None,
+        resets: Vec::new(),
+    };
+    let message = Message {
+        config: config().digest(),
+        body: beat,
+    }
+    .to_bytes();
+    for id in (1..=4).map(peer) {
+        told(oracle, id, message.clone());
+    }
+}
+
+#[test]
+fn forged_truncated_and_foreign_messages_are_named_and_change_nothing() {
+    let config = config();
+    let leader = leader_of(&config, 1);
+    let follower = (leader + 1) % 4;
+    let other = (leader + 2) % 4;
+    let (leader_peer, other_peer) = (peer(leader + 1), peer(other + 1));
+    let round = RoundId::new(1, 1).unwrap();
+    let encode = |body| {
+        Message {
+            config: config.digest(),
+            body,
+        }
+        .to_bytes()
+    };
+    let signed = |member: u8, value| {
+        let observation = Observation {
+            config: config.digest(),
+            round,
+            observed_at_ms: 5,
+            values: vec![Some(value), None],
+            standing: Vec::new(),
+        };
+        observation.sign(&config, member, key(member).as_ref())
+    };
+    let mut forged = signed(other, 500);
+    forged.signature = signed(leader, 500).signature;
+    let proposal = |observations| {
+        encode(Body::Proposal {
+            round,
+            observations,
+        })
+    };
+    let cut = encode(Body::Ask(round));
+
+    let mut oracle = oracle(follower);
+    enter(&mut oracle);
+    let mut expect = |from, payload: Vec<u8>, what: &dyn Fn(&Misbehaviour) -> bool| {
+        let (events, sent) = told(&mut oracle, from, payload);
+        let [OracleEvent::Misbehaviour { peer, what: said }] = events.as_slice() else {
+            panic!("{events:?}");
+        };
+        assert_eq!((*peer, sent), (from, 0));
+        assert!(what(said), "{said}");
+    };
+    expect(peer(9), cut.clone(), &|it| {
+        matches!(it, Misbehaviour::Stranger)
+    });
+    expect(other_peer, cut[..cut.len() - 1].to_vec(), &|it| {
+        matches!(it, Misbehaviour::Malformed(_))
+    });
+    expect(other_peer, Vec::new(), &|it| {
+        matches!(it, Misbehaviour::Malformed(_))
+    });
+    expect(other_peer, cut, &|it| {
+        matches!(it, Misbehaviour::NotLeader(_))
+    });
+    let beyond = RoundId::new(1, 101).unwrap();
+    expect(leader_peer, encode(Body::Ask(beyond)), &|it| {
+        matches!(it, Misbehaviour::NoSuchRound(_))
+    });
+    let in_order = |mut set: Vec<peaberry_oracle::SignedObservation>| {
+        set.sort_by_key(|it| it.member);
+        set
+    };
+    let last = (leader + 3) % 4;
+    let set = in_order(vec![signed(leader, 500), forged, signed(last, 500)]);
+    expect(leader_peer, proposal(set), &|it| {
+        matches!(it, Misbehaviour::Proposal(_))
+    });
+    let twice = vec![
+        signed(leader, 500),
+        signed(leader, 500),
+        signed(leader, 500),
+    ];
+    expect(leader_peer, proposal(twice), &|it| {
+        matches!(it, Misbehaviour::Proposal(_))
+    });
+    expect(leader_peer, proposal(Vec::new()), &|it| {
+        matches!(it, Misbehaviour::Proposal(_))
+    });
+
+    // Another configuration is a mistake of operators and not malice.
+    let foreign = Message {
+        config: B256::repeat_byte(1),
+        body: Body::Ask(round),
+    }
+    .to_bytes();
+    let (events, sent) = told(&mut oracle, leader_peer, foreign);
+    assert!(matches!(
+        events.as_slice(),
+        [OracleEvent::OtherConfiguration { .. }]
+    ));
+    assert_eq!(sent, 0);
+
+    // A replay of an earlier epoch is passed over.
+    let (events, sent) = told(
+        &mut oracle,
+        leader_peer,
+        encode(Body::Ask(RoundId::new(7, 1).unwrap())),
+    );
+    assert_eq!((events.len(), sent), (0, 0));
+
+    // And what is genuine still counts; a second proposal for the round does not.
+    let set = in_order(vec![
+        signed(leader, 500),
+        signed(other, 501),
+        signed(last, 502),
+    ]);
+    let (events, sent) = told(&mut oracle, leader_peer, proposal(set));
+    assert_eq!(
+        (events.len(), sent),
+        (0, 1),
+        "our part of the attestation: {events:?}"
+    );
+    let set = in_order(vec![
+        signed(leader, 499),
+        signed(other, 501),
+        signed(last, 502),
+    ]);
+    let (events, sent) = told(&mut oracle, leader_peer, proposal(set));
+    assert!(matches!(
+        events.as_slice(),
+        [OracleEvent::Misbehaviour {
+            what: Misbehaviour::TwoProposals(_),
+            ..
+        }]
+    ));
+    assert_eq!(sent, 0);
+}
+
+#[test]
+fn a_key_of_nobody_and_a_damaged_store_open_no_oracle() {
+    let config = config();
+    let stranger = Arc::new(EcdsaKey::from_bytes(&[77; 32]).unwrap());
+    let attestor = EcdsaQuorum::new(&config, stranger.clone());
+    let opened = Oracle::open(config.clone(), stranger, attestor, 0, &MemoryStorage::new());
+    assert!(matches!(opened, Err(OpenError::NotAMember(_))));
+
+    let storage = MemoryStorage::new();
+    let mut batch = peaberry_core::Batch::new();
+    peaberry_core::Subspace::of(oracle_channel(0)).put(&mut batch, b"observed", b"junk");
+    peaberry_core::Storage::commit(&storage, &batch, peaberry_core::Durability::Synced).unwrap();
+    let attestor = EcdsaQuorum::new(&config, key(0));
+    let opened = Oracle::open(config, key(0), attestor, 0, &storage);
+    assert!(matches!(opened, Err(OpenError::Damaged { .. })));
+}
