@@ -50,14 +50,18 @@ function compile(sources) {
   return output.contracts;
 }
 
-// One artefact for each contract that can be deployed and is named as its file.
+function isLibrary(source, name) {
+  return new RegExp(`^library ${name}\\b`, "m").test(source);
+}
+
+// One artefact for each contract that can be deployed and is named as its file. Libraries are part of their users' code.
 function artefacts(sources) {
   const contracts = compile(sources);
   const made = new Map();
   for (const path of Object.keys(sources)) {
     const name = path.split("/").at(-1).replace(".sol", "");
     const contract = contracts[path]?.[name];
-    if (!contract || contract.evm.bytecode.object === "") continue;
+    if (!contract || contract.evm.bytecode.object === "" || isLibrary(sources[path].content, name)) continue;
     const artefact = {
       contractName: name,
       source: path,

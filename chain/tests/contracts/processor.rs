@@ -156,6 +156,9 @@ fn step(
             ground.expect(who, contract, &call, is_allowed)
         }
         4 => {
+            // All of it, half of the time: a second time it is too much.
+            let amount = [amount, own.amount][usize::try_from(ground.roll(2)).unwrap()];
+            let value = U256::from(amount);
             let is_allowed = own.state == State::Paid
                 && amount > 0
                 && own.refunded + amount <= own.amount

@@ -10,6 +10,7 @@ mod json_rpc;
 mod mempool;
 mod questions;
 
+use futures_util::FutureExt as _;
 use peaberry_chain::EvmAddress;
 use peaberry_chain::dev::{DevChain, DevOptions, Mining};
 use peaberry_chain::evm::{Fees, SignedTransaction, Transaction};
@@ -77,7 +78,10 @@ impl World {
 
     fn sign(&self, key: usize, transaction: &Transaction) -> SignedTransaction {
         let signing = transaction.sign(self.keys.get(key).unwrap());
-        now(signing).unwrap()
+        signing
+            .now_or_never()
+            .expect("a key in memory signs at once")
+            .unwrap()
     }
 }
 

@@ -1,0 +1,125 @@
+//! Who may sign, and how that changes.
+
+use alloy_sol_types::SolValue;
+use peaberry_chain::primitives::{B256, U256, keccak256};
+
+use super::members::Members;
+use super::oracle::Configuration;
+use super::{World, configuration, oracle};
+
+fn rotation_digest(world: &World, generation: u32, next: &Configuration) -> B256 {
+    let fields = [
+        keccak256("Rotation(bytes32 from,uint32 generation,bytes32 to)"),
+        world.configuration.digest,
+        U256::from(generation).into(),
+        keccak256(next.abi_encode()),
+    ];
+    world.digest(keccak256(fields.concat()))
+}
+
+#[test]
+fn members_hand_over_to_the_next_ones() {
+    for members in [Members::quorum(7, 1), Members::group(4, 1)] {
+        let mut world = World::new(members, 1, 0);
+        world.transmit(&world.report(5, 5, 10_000));
+        let heirs = Members::quorum(4, 2);
+        let mut next = configuration(&heirs, 2);
+        next.digest = B256::repeat_byte(2);
+        let digest = rotation_digest(&world, 2, &next);
+        if matches!(world.members, Members::Quorum(_)) {
+            let attestation = world.members.attest(digest).into();
+            let call = oracle::rotateCall {
+                next: next.clone(),
+                attestation,
+            };
+            assert_eq!(world.refused(&call), "MalformedAttestation");
+        }
+        let attestation = world.members.attest_by_majority(digest);
+        let mut other = next.clone();
+        other.feeds[0].breakerBps += 1;
+        let call = oracle::rotateCall {
+            next: other,
+            attestation: attestation.clone().into(),
+        };
+        let error = world.refused(&call);
+        assert!(
+            ["WrongSigner", "WrongGroupSignature"].contains(&error.as_str()),
+            "{error}"
+        );
+        let call = oracle::rotateCall {
+            next: next.clone(),
+            attestation: attestation.into(),
+        };
+        let before = world.report(6, 1, 10_001);
+        let before = world.signed(&before);
+        world.accepted(&call);
+        assert_eq!(world.ask(&oracle::generationCall {}), 2);
+
+        // The old ones speak for nobody any more; neither hand-over nor report can be played again.
+        assert_ne!(world.refused(&call), "");
+        assert_ne!(world.refused(&before), "");
+        assert_eq!(world.latest(0), 10_000);
+        (world.members, world.configuration) = (heirs, next);
+        world.transmit(&world.report(1, 1, 10_002));
+        assert_eq!(world.latest(0), 10_002);
+    }
+}
+
+#[test]
+fn a_digest_never_comes_back() {
+    let mut world = World::new(Members::quorum(4, 1), 1, 0);
+    let first = world.configuration.clone();
+    let mut next = first.clone();
+    next.digest = B256::repeat_byte(2);
+    world.accepted(&oracle::configureCall { next });
+    assert_eq!(
+        world.refused(&oracle::configureCall { next: first }),
+        "DigestUsed"
+    );
+}
+
+/// Zero of anything is refused, and so is whoever would count twice.
+#[test]
+fn senseless_configurations_are_refused() {
+    let members = Members::quorum(4, 1);
+    let mut world = World::new(Members::quorum(4, 1), 1, 0);
+    let twice = [&members.keys()[..60], &members.keys()[..20]].concat();
+    let nobody = [&members.keys()[..60], &[0; 20]].concat();
+    let order = "02fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141";
+    let over_order: [u8; 33] = peaberry_chain::primitives::hex::decode_to_array(order).unwrap();
+    let off_curve = [&[2][..], &[0; 31], &[5]].concat();
+    type Change<'a> = &'a dyn Fn(&mut Configuration);
+    let group = |it: &mut Configuration, key: &[u8]| {
+        it.scheme = 2;
+        it.keys = key.to_vec().into();
+    };
+    let cases: [(&str, Change<'_>); 18] = [
+        ("ZeroDigest", &|it| it.digest = B256::ZERO),
+        ("WrongThreshold", &|it| it.threshold = 0),
+        ("WrongThreshold", &|it| it.threshold = 1),
+        ("WrongThreshold", &|it| it.threshold = 3),
+        ("WrongThreshold", &|it| it.members = 0),
+        ("WrongThreshold", &|it| it.members = 5),
+        ("WrongThreshold", &|it| {
+            (it.members, it.threshold) = (67, 23)
+        }),
+        ("WrongKeys", &|it| it.scheme = 0),
+        ("WrongKeys", &|it| it.keys = it.keys[..79].to_vec().into()),
+        ("WrongKey", &|it| it.keys = twice.clone().into()),
+        ("WrongKey", &|it| it.keys = nobody.clone().into()),
+        ("WrongKey", &|it| group(it, &[0; 33])),
+        ("WrongKey", &|it| group(it, &over_order)),
+        ("WrongKey", &|it| group(it, &off_curve)),
+        ("WrongAge", &|it| it.reportAgeMax = Default::default()),
+        ("WrongFeedCount", &|it| it.feeds.clear()),
+        ("WrongFeed", &|it| it.feeds[0].least = 0),
+        ("WrongFeed", &|it| it.feeds[0].greatest = 1 << 100),
+    ];
+    for (number, (error, change)) in cases.into_iter().enumerate() {
+        let mut next = configuration(&members, 1);
+        next.digest = B256::repeat_byte(2);
+        change(&mut next);
+        let call = oracle::configureCall { next };
+        assert_eq!(world.refused(&call), error, "case {number}");
+    }
+}
