@@ -65,9 +65,12 @@ struct Shared {
     readers: Mutex<Readers>,
 }
 
+/// What a caller waits for: whether the intent was taken, and then its life.
+type Ticket = (Result<Taken, Refusal>, Stages);
+
 #[derive(Default)]
 struct Readers {
-    tickets: BTreeMap<u64, oneshot::Sender<(Result<Taken, Refusal>, Stages)>>,
+    tickets: BTreeMap<u64, oneshot::Sender<Ticket>>,
     entries: BTreeMap<EntryId, Vec<Arc<Mutex<Queue>>>>,
     is_closed: bool,
 }
