@@ -180,7 +180,7 @@ mod tests {
             for (pick, is_drop) in steps {
                 if held.is_empty() { break; }
                 let pick = pick % held.len();
-                if is_drop && pick % 3 == 0 {
+                if is_drop && pick.is_multiple_of(3) {
                     // A record that has not arrived is given up by its device.
                     held.remove(pick);
                     continue;
