@@ -140,7 +140,7 @@ impl Cafe {
             self.now += PERIOD;
             let seconds = self.now.as_nanos() / 1_000_000_000;
             self.make(boiler(seconds)?)?;
-            if seconds % 300 == 0 {
+            if seconds.is_multiple_of(300) {
                 self.make(low_water()?)?;
             }
             self.turn()?;

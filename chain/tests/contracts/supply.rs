@@ -6,7 +6,7 @@ use peaberry_chain::primitives::{Address, B256, Bytes, U256, keccak256};
 use crate::ground::Ground;
 
 const STEPS: u64 = 24;
-const LOTS: u64 = 3;
+const LOTS: usize = 3;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
@@ -28,10 +28,10 @@ pub(crate) fn play(ground: &mut Ground, code: &Bytes) -> Result<(), String> {
         let account = ground.address(producer);
         ground.expect(0, contract, &Supply::grantRoleCall { role, account }, true)?;
     }
-    let mut states = [State::default(); LOTS as usize];
-    let mut hand_overs = [0; LOTS as usize];
+    let mut states = [State::default(); LOTS];
+    let mut hand_overs = [0; LOTS];
     for _ in 0..STEPS {
-        let place = usize::try_from(ground.roll(LOTS)).unwrap();
+        let place = usize::try_from(ground.roll(LOTS as u64)).unwrap();
         let before = states[place];
         states[place] = step(ground, contract, place, before)?;
         if let State::Offered(_, to) = before

@@ -90,7 +90,7 @@ fn the_best_paying_sender_comes_first_and_each_in_the_order_of_nonces() {
 #[test]
 fn who_cannot_pay_the_base_fee_waits_until_it_falls() {
     let world = World::with(|options| DevOptions {
-        base_fee: 100 * GWEI as u64,
+        base_fee: 100_000_000_000,
         ..options
     });
     let poor = Transaction {

@@ -1,6 +1,7 @@
 //! What `PriceOracle` stores and refuses, on a development chain, and the gas that it takes.
 #![expect(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     reason = "a test's helpers fail as loudly as the test"
 )]
 
