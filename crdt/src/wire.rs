@@ -47,6 +47,7 @@
 mod budget;
 mod causality;
 mod column;
+mod counter;
 mod decoder;
 mod element;
 mod encoder;
