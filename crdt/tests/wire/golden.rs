@@ -70,6 +70,7 @@ fn what_was_written_is_read() {
     for (sample, (name, bytes)) in samples::all().iter().zip(&golden) {
         let again = (sample.reread)(bytes, Budget::default());
         assert_eq!(again.as_ref(), Some(bytes), "{name} is not read");
+        (sample.check)(bytes);
     }
     let kinds: std::collections::BTreeSet<u8> = golden
         .iter()

@@ -279,7 +279,7 @@ pub(crate) fn frames() -> Vec<(String, Vec<u8>)> {
     let mut states = [Tags::bottom(), Tags::bottom()];
     let mut frames = Vec::new();
     // More than is sent unasked, so that vectors are exchanged.
-    let mut elder = self::writer(0xB0B);
+    let mut elder = Writer::new(replica(0xB0B), 0, 1000);
     for tag in 0..40 {
         states[1]
             .write(&mut elder, |set, mint| {
