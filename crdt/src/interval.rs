@@ -69,6 +69,23 @@ impl From<Dot> for Interval {
 /// A set of events as sorted, disjoint, non-adjacent intervals.
 ///
 /// Its size is the number of intervals, whatever their span. Equal sets are equal representations.
+///
+/// A [`VersionVector`] says of each replica how far all is known; this says it of any set, gaps and all.
+///
+/// # Example
+///
+/// ```
+/// use peaberry_crdt::{Dot, Interval, IntervalVersionVector, ReplicaId};
+///
+/// let replica = ReplicaId::new(1).unwrap();
+/// let mut seen = IntervalVersionVector::new();
+/// seen.insert(Interval::new(replica, 1, 1_000_000).unwrap());
+/// seen.insert(Interval::new(replica, 1_000_005, 1_000_009).unwrap());
+/// assert_eq!(seen.iter().len(), 2);
+/// assert!(!seen.contains(Dot::new(replica, 1_000_001).unwrap()));
+/// seen.insert(Interval::new(replica, 1_000_001, 1_000_004).unwrap());
+/// assert_eq!(seen.iter().len(), 1);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct IntervalVersionVector {
     intervals: Vec<Interval>,

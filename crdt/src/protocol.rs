@@ -55,6 +55,8 @@ use peaberry_core::{
 
 pub use self::handle::{Changes, Mutation, MutationError, ReplicaHandle};
 pub use self::image::OpenError;
+#[doc(hidden)]
+pub use self::image::decode_any_identity;
 pub use self::options::{Continuity, ReplicaOptions};
 
 use self::handle::{Command, Done, Finish, Signals};

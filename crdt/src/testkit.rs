@@ -23,6 +23,7 @@
 //! check_convergence(0..5, Tags::bottom, edit);
 //! ```
 
+mod decoder;
 mod dice;
 mod laws;
 mod network;
@@ -30,6 +31,7 @@ mod network;
 use alloc::string::String;
 use core::ops::Range;
 
+pub use decoder::check_decoder;
 pub use dice::Dice;
 pub use laws::check_laws;
 pub use network::check_convergence;

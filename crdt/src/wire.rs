@@ -49,6 +49,7 @@ mod causality;
 mod column;
 #[cfg(feature = "compress")]
 mod container;
+mod counter;
 mod decoder;
 mod element;
 mod encoder;

@@ -128,8 +128,12 @@ fn a_document_of_every_kind_converges_on_a_bad_network() {
 
 /// Writes to any place of a document, down to four levels: lists in maps in lists, and whatever is in the way.
 fn edit_document(doc: &mut Causal<Document>, writer: &mut Writer, dice: &mut Dice) {
-    let keys = ["a", "b", "list"];
-    let mut place = Vec::from([keys[dice.index(3)].into()]);
+    let key = |dice: &mut Dice| match dice.below(3) {
+        0 => "a",
+        1 => "b",
+        _ => "list",
+    };
+    let mut place = Vec::from([key(dice).into()]);
     while place.len() < 4 && !dice.one_in(2) {
         let length = doc
             .value()
@@ -138,7 +142,7 @@ fn edit_document(doc: &mut Causal<Document>, writer: &mut Writer, dice: &mut Dic
             .map(|list| list.len());
         place.push(match length {
             Some(length) if length > 0 => dice.index(length).into(),
-            _ => keys[dice.index(3)].into(),
+            _ => key(dice).into(),
         });
     }
     let (what, number) = (dice.below(10), i64::from(dice.one_in(2)));

@@ -11,7 +11,26 @@ use crate::{Changed, GCounter, Lattice, ReplicaId, WriteError, Writer};
 
 /// A counter that never falls below zero. Adding gives the adder the right to take as much; rights can be passed on.
 ///
-/// A replica must not write before its own past writes are restored, or it may use a right twice.
+/// A replica must not write before its own past writes are restored, or it may use a right twice: after a backup was
+/// restored, take a new id. The rights of the old one are lost then, until somebody who holds its state passes them on
+/// under its id. Nobody is asked: a take that the rights do not cover fails even where the value would cover it.
+///
+/// # Example
+///
+/// ```
+/// use peaberry_crdt::{BoundedCounter, Lattice, ReplicaId, Writer};
+///
+/// let [mut here, mut there] = [BoundedCounter::bottom(), BoundedCounter::bottom()];
+/// let [mine, theirs] = [1, 2].map(|id| Writer::new(ReplicaId::new(id).unwrap(), 0, 0));
+/// here.add(&mine, 10).unwrap();
+/// here.pass(&mine, theirs.replica(), 4).unwrap();
+/// there.join(&here);
+/// assert!(there.take(&theirs, 5).is_err());
+/// there.take(&theirs, 4).unwrap();
+/// here.take(&mine, 6).unwrap();
+/// here.join(&there);
+/// assert_eq!(here.value(), 0);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BoundedCounter {
     /// Rights made by a replica (to itself) or passed on, as totals.
@@ -99,6 +118,21 @@ impl BoundedCounter {
     pub fn value(&self) -> i128 {
         let made = self.granted.iter().filter(|((from, to), _)| from == to);
         made.map(|(_, total)| i128::from(*total)).sum::<i128>() - self.taken.value()
+    }
+
+    pub(crate) const fn grants(&self) -> &BTreeMap<(ReplicaId, ReplicaId), u64> {
+        &self.granted
+    }
+
+    pub(crate) const fn taken(&self) -> &GCounter {
+        &self.taken
+    }
+
+    pub(crate) const fn of_parts(
+        granted: BTreeMap<(ReplicaId, ReplicaId), u64>,
+        taken: GCounter,
+    ) -> Self {
+        Self { granted, taken }
     }
 
     fn require(&self, replica: ReplicaId, needed: u64) -> Result<(), BoundedError> {

@@ -20,6 +20,23 @@ pub struct CounterJump {
 }
 
 /// A counter that only rises.
+///
+/// A write needs its replica's past writes restored, and nothing else: whoever writes must be the only one under its id.
+/// A delta is a counter with one total in it.
+///
+/// # Example
+///
+/// ```
+/// use peaberry_crdt::{GCounter, Lattice, ReplicaId, Writer};
+///
+/// let [mut here, mut there] = [GCounter::bottom(), GCounter::bottom()];
+/// let [mine, theirs] = [1, 2].map(|id| Writer::new(ReplicaId::new(id).unwrap(), 0, 0));
+/// here.add(&mine, 2).unwrap();
+/// let delta = there.add(&theirs, 3).unwrap();
+/// here.join_limited(&delta, 1_000).unwrap();
+/// here.join(&delta); // twice is once
+/// assert_eq!(here.value(), 5);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GCounter {
     totals: VersionVector,
@@ -66,6 +83,14 @@ impl GCounter {
         Ok(self.join(other))
     }
 
+    pub(crate) const fn totals(&self) -> &VersionVector {
+        &self.totals
+    }
+
+    pub(crate) const fn of_totals(totals: VersionVector) -> Self {
+        Self { totals }
+    }
+
     fn check(&self, other: &Self, advance_max: u64) -> Result<(), CounterJump> {
         for (replica, given) in other.totals.iter() {
             let known = self.totals.get(replica);
@@ -96,7 +121,19 @@ impl Lattice for GCounter {
     }
 }
 
-/// A counter that rises and falls.
+/// A counter that rises and falls: two [`GCounter`]s.
+///
+/// # Example
+///
+/// ```
+/// use peaberry_crdt::{Lattice, PnCounter, ReplicaId, Writer};
+///
+/// let mut stock = PnCounter::bottom();
+/// let writer = Writer::new(ReplicaId::new(1).unwrap(), 0, 0);
+/// stock.add(&writer, 12).unwrap();
+/// stock.add(&writer, -15).unwrap();
+/// assert_eq!(stock.value(), -3);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PnCounter {
     up: GCounter,
@@ -134,6 +171,14 @@ impl PnCounter {
         self.up.check(&other.up, advance_max)?;
         self.down.check(&other.down, advance_max)?;
         Ok(self.join(other))
+    }
+
+    pub(crate) const fn parts(&self) -> (&GCounter, &GCounter) {
+        (&self.up, &self.down)
+    }
+
+    pub(crate) const fn of_parts(up: GCounter, down: GCounter) -> Self {
+        Self { up, down }
     }
 }
 

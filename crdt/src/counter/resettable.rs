@@ -21,6 +21,24 @@ use crate::{
 /// Removing the key of a map is coarser. It removes the totals it has seen with their dots, and a change concurrent
 /// with it comes with its replica's whole running total: to tell the parts of a total apart, the map would have to
 /// keep something of every counter removed.
+///
+/// # Example
+///
+/// ```
+/// use peaberry_crdt::{Causal, Lattice, ReplicaId, ResettableCounter, Writer};
+///
+/// let mut here: Causal<ResettableCounter> = Causal::bottom();
+/// let mut mine = Writer::new(ReplicaId::new(1).unwrap(), 0, 100);
+/// let mut theirs = Writer::new(ReplicaId::new(2).unwrap(), 0, 100);
+/// here.write(&mut mine, |count, mint| count.add(mint, 5)).unwrap();
+/// let mut there = here.clone();
+///
+/// // One resets what it has seen, while the other counts on.
+/// here.write(&mut mine, |count, mint| Ok(count.reset(mint))).unwrap();
+/// there.write(&mut theirs, |count, mint| count.add(mint, 2)).unwrap();
+/// here.join(&there);
+/// assert_eq!(here.value().value(), 2);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResettableCounter {
     store: DotFun<Entry>,
