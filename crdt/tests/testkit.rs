@@ -1,9 +1,5 @@
 //! The shipped types keep the laws of the public testkit, and a type that breaks one is caught.
 #![cfg(feature = "testkit")]
-#![expect(
-    clippy::indexing_slicing,
-    reason = "a test's helpers fail as loudly as the test"
-)]
 
 use peaberry_crdt::document::{Document, Kind, Leaf, Node};
 use peaberry_crdt::testkit::{Dice, check_convergence, check_laws};
