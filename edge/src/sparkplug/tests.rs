@@ -17,7 +17,7 @@ fn seq_of(message: &Outgoing) -> u64 {
     Payload::decode(&message.payload).unwrap().seq.unwrap()
 }
 
-/// As `protoc --encode` writes it for the published schema.
+/// Encoded by hand from the published schema.
 #[test]
 fn the_bytes_are_those_of_the_schema() {
     let payload = Payload {
