@@ -6,7 +6,7 @@
 //!
 //! # One sample
 //!
-//! sensor → [`Probe`] → smoothing, if any → history, rules and watches, on each sample → significance filter, if any →
+//! sensor → [`Probe`](crate::sensor::Probe) → smoothing, if any → history, rules and watches, on each sample → significance filter, if any →
 //! batch → record. Rules and watches come before the filter: nothing is judged by what was worth sending.
 
 mod builder;
