@@ -27,8 +27,8 @@ pub const TARGET: Target = Target {
         Mutant::compiled("over_claiming_delta"),
         Mutant::compiled("removal_without_dot"),
         Mutant::compiled("dot_reuse_after_restart"),
-        // Not "gap_accepted": since peers ask before they send, no world of the first thousands comes to a gap. Tests of
-        // refusals catch it (crdt/README.md, "Known faults").
+        // Not "gap_accepted": since peers ask before they send, no world of the first thousands comes to a gap
+        // (crdt/README.md, "Known faults").
         Mutant::compiled("gc_before_stability"),
         Mutant::compiled("map_order_in_bytes"),
         Mutant::compiled("lww_tie_by_arrival"),
