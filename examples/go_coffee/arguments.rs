@@ -37,6 +37,9 @@ pub(crate) struct Shop {
     /// How much faster than in life the machines brew.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) speed: u32,
+    /// The MQTT broker between the machines and the office, such as `mqtt://127.0.0.1:1883`; without it one in this process.
+    #[arg(long, value_name = "URL")]
+    pub(crate) mqtt: Option<String>,
     /// Prints one JSON object and nothing else.
     #[arg(long)]
     pub(crate) json: bool,

@@ -13,8 +13,9 @@ use tokio::sync::watch;
 
 use crate::Failure;
 use crate::arguments::Shop;
+use crate::bar::Bar;
 use crate::cluster::{Cluster, REPLICAS};
-use crate::machine::CoffeeMachine;
+use crate::machine::{BrewError, CoffeeMachine};
 use crate::replica::GROUP;
 use crate::report::Report;
 use crate::shops;
@@ -30,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What all baristas share.
 pub(crate) struct Counter {
     pub(crate) clock: SystemClock,
-    pub(crate) machines: Vec<CoffeeMachine>,
+    pub(crate) bar: Bar,
     pub(crate) witness: Witness,
     orders: Mutex<VecDeque<Order>>,
     /// Orders finished so far.
@@ -67,10 +68,10 @@ pub(crate) async fn serve(shop: &Shop, orders: Vec<Order>) -> Result<Report, Fai
     let node = node.spawn("shop")?;
 
     let numbers: Vec<u64> = orders.iter().map(|order| order.number).collect();
-    let machines = (1..=shop.machines).map(|number| CoffeeMachine::new(number, shop.speed));
+    let bar = Bar::open(folder.path(), shop, clock.clone()).await?;
     let counter = Arc::new(Counter {
         clock: clock.clone(),
-        machines: machines.collect::<Result<_, _>>()?,
+        bar,
         witness: Witness::new(folder.path())?,
         orders: Mutex::new(orders.into()),
         done: watch::Sender::new(0),
@@ -81,7 +82,7 @@ pub(crate) async fn serve(shop: &Shop, orders: Vec<Order>) -> Result<Report, Fai
     let baristas = (0..shop.baristas)
         .map(|number| tokio::spawn(work(counter.clone(), client.clone(), number)))
         .collect::<Vec<_>>();
-    let bar = tokio::spawn(show_progress(
+    let progress = tokio::spawn(show_progress(
         counter.done.subscribe(),
         numbers.len() as u64,
     ));
@@ -97,9 +98,14 @@ pub(crate) async fn serve(shop: &Shop, orders: Vec<Order>) -> Result<Report, Fai
         }
     }
     let elapsed = clock.now().since(began);
-    bar.abort();
+    progress.abort();
     drop(node);
     let mut report = Report::new(shop.seed, &numbers, &counter, &trouble, elapsed)?;
+    let counter = Arc::into_inner(counter).ok_or("the baristas have gone home")?;
+    report.bar = counter
+        .bar
+        .close(&numbers, trouble.outage, &mut report.violations)
+        .await?;
     let rng = fastrand::Rng::with_seed(shop.seed);
     report.shops = shops::sell(folder.path(), numbers.len(), rng, &mut report.violations).await?;
     Ok(report)
@@ -150,16 +156,14 @@ async fn serve_order(
     session: &Arc<Session>,
     order: &Order,
 ) -> Result<(), Failure> {
-    let at = usize::try_from(order.number).unwrap_or_default() % counter.machines.len();
-    let machine = counter
-        .machines
-        .get(at)
-        .ok_or("there is at least one machine")?;
+    let machines = &counter.bar.machines;
+    let at = usize::try_from(order.number).unwrap_or_default() % machines.len();
+    let machine = machines.get(at).ok_or("there is at least one machine")?;
     let guard = session.acquire(&machine.path).await?;
     let path = machine.path.to_string();
     counter.witness.granted(&path, guard.token(), session);
     counter.grants.send_modify(|grants| *grants += 1);
-    let brewed = brew(&guard, machine, order).await;
+    let brewed = brew(counter, &guard, machine, order).await;
     counter.witness.ended(&path, guard.token());
     counter.witness.record(order.number, brewed?)?;
     // The order is served. A release that goes unheard ends with the lease.
@@ -168,16 +172,19 @@ async fn serve_order(
 }
 
 async fn brew(
+    counter: &Counter,
     guard: &Guard,
     machine: &CoffeeMachine,
     order: &Order,
-) -> Result<peaberry_lockd::fence::Token, LockError> {
-    let brewing = machine.brew(order, guard.token(), guard.floor());
-    // A stale token means what a lost session means: somebody else holds the machine.
-    guard
-        .run(brewing)
-        .await?
-        .map_err(|_stale| LockError::SessionLost)
+) -> Result<peaberry_lockd::fence::Token, Failure> {
+    let brewing = counter
+        .bar
+        .brew(machine, order, guard.token(), guard.floor());
+    guard.run(brewing).await?.map_err(|error| match error {
+        // A stale token means what a lost session means: somebody else holds the machine.
+        BrewError::Stale(_) => LockError::SessionLost.into(),
+        error => error.into(),
+    })
 }
 
 async fn show_progress(mut done: watch::Receiver<usize>, total: u64) {
