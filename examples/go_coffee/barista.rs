@@ -1,24 +1,25 @@
 //! Baristas: each takes an order, the lock of a machine, a cup, and writes the order down.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use parking_lot::Mutex;
 use peaberry_core::{Clock, MemoryStorage, Node, SystemClock};
 use peaberry_examples::orders::Order;
 use peaberry_lockd::{ClientConfig, Guard, LockClient, LockError, Session, SessionOptions};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, mpsc, watch};
 
 use crate::Failure;
 use crate::arguments::Shop;
 use crate::bar::Bar;
 use crate::cluster::{Cluster, REPLICAS};
 use crate::machine::{BrewError, CoffeeMachine};
+use crate::prices::Price;
 use crate::replica::GROUP;
 use crate::report::Report;
 use crate::shops;
+use crate::till::Till;
+use crate::town::Town;
 use crate::trouble;
 use crate::witness::Witness;
 
@@ -28,12 +29,16 @@ pub(crate) const LEASE: Duration = Duration::from_secs(5);
 /// Without a finished order for so long the shop has stood still for good.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// So many paid orders may wait for a barista.
+const ORDERS_WAITING: usize = 64;
+
 /// What all baristas share.
 pub(crate) struct Counter {
     pub(crate) clock: SystemClock,
     pub(crate) bar: Bar,
     pub(crate) witness: Witness,
-    orders: Mutex<VecDeque<Order>>,
+    /// Paid orders.
+    orders: Mutex<mpsc::Receiver<Order>>,
     /// Orders finished so far.
     pub(crate) done: watch::Sender<usize>,
     /// Locks granted so far.
@@ -69,11 +74,15 @@ pub(crate) async fn serve(shop: &Shop, orders: Vec<Order>) -> Result<Report, Fai
 
     let numbers: Vec<u64> = orders.iter().map(|order| order.number).collect();
     let bar = Bar::open(folder.path(), shop, clock.clone()).await?;
+    let town = Town::open(shop.rpc.as_deref(), shop.chain_id).await?;
+    let mut till = Till::open(folder.path(), town, clock.clone()).await?;
+    till.begin(orders.len())?;
+    let (paid, paid_orders) = mpsc::channel(ORDERS_WAITING);
     let counter = Arc::new(Counter {
         clock: clock.clone(),
         bar,
         witness: Witness::new(folder.path())?,
-        orders: Mutex::new(orders.into()),
+        orders: Mutex::new(paid_orders),
         done: watch::Sender::new(0),
         grants: watch::Sender::new(0),
         retries: 0.into(),
@@ -87,8 +96,9 @@ pub(crate) async fn serve(shop: &Shop, orders: Vec<Order>) -> Result<Report, Fai
         numbers.len() as u64,
     ));
     let trouble = trouble::strike(&mut cluster, &counter, &client, numbers.len(), rng);
-    let trouble = tokio::select! {
-        struck = trouble => struck?,
+    let paying = till.take(orders, &Price, paid);
+    let (trouble, payments) = tokio::select! {
+        both = async { tokio::try_join!(trouble, paying) } => both?,
         stuck = stands_still(counter.done.subscribe()) => return Err(stuck),
     };
     for barista in baristas {
@@ -101,6 +111,7 @@ pub(crate) async fn serve(shop: &Shop, orders: Vec<Order>) -> Result<Report, Fai
     progress.abort();
     drop(node);
     let mut report = Report::new(shop.seed, &numbers, &counter, &trouble, elapsed)?;
+    report.till = till.close(payments, &mut report.violations).await?;
     let counter = Arc::into_inner(counter).ok_or("the baristas have gone home")?;
     report.bar = counter
         .bar
@@ -132,7 +143,7 @@ async fn work(counter: Arc<Counter>, client: LockClient, number: u32) -> Result<
     let options = SessionOptions::new(&format!("barista-{number}")).ttl(LEASE);
     let mut session = Arc::new(client.open_session(options.clone()).await?);
     loop {
-        let Some(order) = counter.orders.lock().pop_front() else {
+        let Some(order) = counter.orders.lock().await.recv().await else {
             break;
         };
         while let Err(error) = serve_order(&counter, &session, &order).await {

@@ -31,10 +31,13 @@ mod cluster;
 mod line;
 mod machine;
 mod office;
+mod prices;
 mod proxy;
 mod replica;
 mod report;
 mod shops;
+mod till;
+mod town;
 mod trouble;
 mod witness;
 

@@ -11,6 +11,7 @@ use crate::Failure;
 use crate::bar::BarReport;
 use crate::barista::Counter;
 use crate::shops::ShopsReport;
+use crate::till::TillReport;
 use crate::trouble::Trouble;
 
 #[derive(Serialize)]
@@ -27,6 +28,7 @@ pub(crate) struct Report {
     failover_ms: u64,
     locks_per_second: f64,
     elapsed_s: f64,
+    pub(crate) till: TillReport,
     pub(crate) bar: BarReport,
     pub(crate) shops: ShopsReport,
     pub(crate) violations: Vec<String>,
@@ -75,6 +77,7 @@ impl Report {
             failover_ms: u64::try_from(trouble.failover.as_millis())?,
             locks_per_second: round(testimony.grants as f64 / elapsed.as_secs_f64()),
             elapsed_s: round(elapsed.as_secs_f64()),
+            till: TillReport::default(),
             bar: BarReport::default(),
             shops: ShopsReport::default(),
             violations,
@@ -123,6 +126,7 @@ impl Report {
         ];
         for (what, how) in rows
             .into_iter()
+            .chain(self.till.rows())
             .chain(self.bar.rows())
             .chain(self.shops.rows())
         {
