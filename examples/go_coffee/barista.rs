@@ -14,7 +14,7 @@ use crate::arguments::Shop;
 use crate::bar::Bar;
 use crate::cluster::{Cluster, REPLICAS};
 use crate::machine::{BrewError, CoffeeMachine};
-use crate::prices::Price;
+use crate::prices::Prices;
 use crate::replica::GROUP;
 use crate::report::Report;
 use crate::shops;
@@ -76,7 +76,9 @@ pub(crate) async fn serve(shop: &Shop, orders: Vec<Order>) -> Result<Report, Fai
     let bar = Bar::open(folder.path(), shop, clock.clone()).await?;
     let town = Town::open(shop.rpc.as_deref(), shop.chain_id).await?;
     let mut till = Till::open(folder.path(), town, clock.clone()).await?;
+    let mut prices = Prices::open(&till.town, till.outbox.clone(), clock.clone(), rng.fork()).await?;
     till.begin(orders.len())?;
+    prices.first().await?;
     let (paid, paid_orders) = mpsc::channel(ORDERS_WAITING);
     let counter = Arc::new(Counter {
         clock: clock.clone(),
@@ -96,7 +98,7 @@ pub(crate) async fn serve(shop: &Shop, orders: Vec<Order>) -> Result<Report, Fai
         numbers.len() as u64,
     ));
     let trouble = trouble::strike(&mut cluster, &counter, &client, numbers.len(), rng);
-    let paying = till.take(orders, &Price, paid);
+    let paying = till.take(orders, &prices, paid);
     let (trouble, payments) = tokio::select! {
         both = async { tokio::try_join!(trouble, paying) } => both?,
         stuck = stands_still(counter.done.subscribe()) => return Err(stuck),
@@ -111,6 +113,7 @@ pub(crate) async fn serve(shop: &Shop, orders: Vec<Order>) -> Result<Report, Fai
     progress.abort();
     drop(node);
     let mut report = Report::new(shop.seed, &numbers, &counter, &trouble, elapsed)?;
+    report.prices = prices.close(&mut report.violations);
     report.till = till.close(payments, &mut report.violations).await?;
     let counter = Arc::into_inner(counter).ok_or("the baristas have gone home")?;
     report.bar = counter

@@ -1,4 +1,4 @@
-//! Go Coffee for a morning: orders, machines, and everything that goes wrong.
+//! Go Coffee for a morning: orders, payments, prices, machines, and everything that goes wrong.
 //!
 //! ```sh
 //! cargo run --release --example go_coffee
@@ -14,6 +14,11 @@
 //! The machines are devices at the edge: their orders are durable step by step, and what they measure and do goes from
 //! their spools by a gateway and a broker (`--mqtt URL` for a real one) to a collector. At half of the orders that line is
 //! cut for a while. In the end the collector must have every record, and the end of every order.
+//!
+//! Every order is paid in tokens before it is brewed, on a chain in this process (`--rpc URL` for another) through an outbox.
+//! Half of the way the chain undoes blocks and forgets what was in them. In the end every order has been paid once, and no
+//! token came from nowhere. What a token is worth, four oracles agree on, one of whom lies ten times; they post it on the
+//! chain, and the till goes by it.
 //!
 //! When the last cup is served, three shops sell a bag for each order from one stock that they share as replicated data: a
 //! third of it while no shop hears of another, one of them restarted in between. Their counts must agree in the end.

@@ -1,22 +1,421 @@
-//! What a token is worth.
+//! What a token is worth: four oracles, one of them a liar, agree on it round by round and post it on the chain, where the
+//! till reads it.
 
-use peaberry_chain::primitives::U256;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use parking_lot::Mutex;
+use peaberry_chain::bindings::{CoffeeToken, SolCall as _};
+use peaberry_chain::contract::{Abi, Contract, Value};
+use peaberry_chain::outbox::{IdempotencyKey, OutboxHandle, Stage, Submission};
+use peaberry_chain::primitives::{Bytes, U256, keccak256};
+use peaberry_chain::{Amount, BlockAt, CallRequest, ChainClient as _, EvmAddress, Finality, Intent};
+use peaberry_core::{
+    Handle, MemoryNetwork, MemoryStorage, Node, NodeThread, PeerId, SystemClock,
+};
+use peaberry_oracle::{
+    AttestedReport, Config, ConfigForm, ContractTerms, EcdsaKey, EcdsaQuorum, Feed, Keyring as _,
+    Member, Oracle, OracleCommand, OracleEvent, RoundId, Timing, WEIGHT_MAX, configure_call,
+    latest_round, latest_round_call, transmit_call,
+};
+use serde::Serialize;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
 use crate::Failure;
-use crate::town::Town;
+use crate::town::{Town, call_of};
+
+const ORACLE: &[u8] = include_bytes!("../../chain/contracts/artifacts/PriceOracle.json");
+
+/// Three tell the truth, as they see it.
+const ORACLES: usize = 4;
+const FAULTY: usize = 1;
+
+/// Their accounts: numbers in the town.
+const FIRST_ACCOUNT: usize = 5;
 
 /// Places of a price.
-pub(crate) const DECIMALS: u8 = 8;
+const DECIMALS: u8 = 8;
+/// What a token is worth in the morning, and how much it moves from one look to the next and from one honest oracle's
+/// sources to another's, in ten-thousandths.
+const MORNING: i128 = 25_000_000;
+const DRIFT_BPS: i64 = 20;
+const NOISE_BPS: i64 = 10;
 
-/// A price on the chain.
-pub(crate) struct Price;
+/// How often the oracles look at their sources.
+const LOOK: Duration = Duration::from_millis(50);
 
-impl Price {
-    /// How many of the token's smallest units so many cents are.
-    pub(crate) async fn tokens(&self, _town: &Town, cents: u32) -> Result<U256, Failure> {
-        let answer = U256::from(25_000_000_u64);
-        let ten = U256::from(10);
-        let unit = ten.pow(U256::from(18 - 2 + u64::from(DECIMALS)));
-        Ok(U256::from(cents) * unit / answer)
+/// How old a report may be that the contract takes, by the chain's clock, which may run ahead of ours.
+const REPORT_AGE_MAX_S: u32 = 86_400;
+
+/// How long the first price may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The oracles at work, and where their price is.
+pub(crate) struct Prices {
+    contract: Contract,
+    scale: U256,
+    seen: Arc<Mutex<Seen>>,
+    posted: watch::Receiver<u64>,
+    /// Prices that orders were paid by.
+    used: Mutex<BTreeSet<i128>>,
+    /// Ends with it.
+    _work: JoinSet<Result<(), Failure>>,
+}
+
+/// What the oracles told.
+#[derive(Default)]
+struct Seen {
+    /// What the honest observed, by round.
+    honest: BTreeMap<RoundId, Vec<i128>>,
+    agreed: BTreeMap<RoundId, BTreeSet<i128>>,
+    lie: i128,
+    problems: Vec<String>,
+}
+
+/// What is told of the price.
+#[derive(Default, Serialize)]
+pub(crate) struct PricesReport {
+    rounds_agreed: usize,
+    reports_posted: u64,
+    price_lowest: String,
+    price_highest: String,
+    liar_says: String,
+    within_honest_range: bool,
+}
+
+impl Prices {
+    /// Deploys the contract and starts the oracles, who post through `outbox`.
+    pub(crate) async fn open(
+        town: &Town,
+        outbox: OutboxHandle,
+        clock: SystemClock,
+        rng: fastrand::Rng,
+    ) -> Result<Self, Failure> {
+        let admin = town.account(0)?;
+        let abi = Abi::from_json(ORACLE)?;
+        let address = town
+            .deploy(abi.creation_code(&[Value::Uint(U256::ZERO, 256), admin.into()])?)
+            .await?;
+        let grant = CoffeeToken::grantRoleCall {
+            role: keccak256("CONFIGURER_ROLE"),
+            account: admin,
+        };
+        town.settle(&call_of(admin, address, grant.abi_encode()))
+            .await?;
+        let keys = keys()?;
+        let config = Arc::new(config(town, address, &keys)?);
+        let configure = configure_call(&config, &ContractTerms::quorum(REPORT_AGE_MAX_S))?;
+        town.settle(&call_of(admin, address, configure)).await?;
+
+        let mut crew = Crew::start(&config, keys, &clock, rng)?;
+        let (count, posted) = watch::channel(0);
+        let seen = crew.seen.clone();
+        let mut work = JoinSet::new();
+        let transmitter = Transmitter {
+            config,
+            address,
+            accounts: (0..ORACLES)
+                .map(|at| town.account(FIRST_ACCOUNT + at))
+                .collect::<Result<_, _>>()?,
+            client: town.client.clone(),
+            outbox,
+            oracles: crew.oracles.clone(),
+            count,
+        };
+        let reports = std::mem::replace(&mut crew.reports, mpsc::unbounded_channel().1);
+        work.spawn(transmitter.work(reports));
+        work.spawn(crew.look(town.client.clone()));
+        Ok(Self {
+            contract: Contract::new(town.client.clone(), address, abi),
+            scale: U256::from(10).pow(U256::from(18 - 2 + DECIMALS)),
+            seen,
+            posted,
+            used: Mutex::default(),
+            _work: work,
+        })
     }
+
+    /// Waits for the first price on the chain.
+    pub(crate) async fn first(&mut self) -> Result<(), Failure> {
+        let posted = self.posted.wait_for(|&posted| posted > 0);
+        match tokio::time::timeout(PATIENCE, posted).await {
+            Ok(posted) => Ok(drop(posted?)),
+            Err(_) => Err("the oracles post no price".into()),
+        }
+    }
+
+    /// How many of the token's smallest units so many cents are, by the price on the chain.
+    pub(crate) async fn tokens(&self, cents: u32) -> Result<U256, Failure> {
+        let answer = self.contract.call("latestRoundData", &[]).await?;
+        let Some(Value::Int(price, _)) = answer.get(1) else {
+            return Err("a price is a number".into());
+        };
+        let price = i128::try_from(*price)?;
+        self.used.lock().insert(price);
+        Ok(U256::from(cents) * self.scale / U256::try_from(price)?)
+    }
+
+    /// Compares every price that was agreed on or paid by with what the honest saw.
+    pub(crate) fn close(self, violations: &mut Vec<String>) -> PricesReport {
+        let seen = std::mem::take(&mut *self.seen.lock());
+        let before = violations.len();
+        violations.extend(seen.problems);
+        let mut agreed = BTreeSet::new();
+        for (round, answers) in &seen.agreed {
+            let honest = seen.honest.get(round).into_iter().flatten();
+            let range = honest.clone().min().zip(honest.max());
+            for answer in answers {
+                agreed.insert(*answer);
+                if !range.is_some_and(|(low, high)| low <= answer && answer <= high) {
+                    violations.push(format!(
+                        "round {round}: {answer} is out of the honest range {range:?}"
+                    ));
+                }
+            }
+        }
+        let used = self.used.lock();
+        for price in used.difference(&agreed) {
+            violations.push(format!(
+                "orders were paid by {price}, which nobody agreed on"
+            ));
+        }
+        PricesReport {
+            rounds_agreed: seen.agreed.len(),
+            reports_posted: *self.posted.borrow(),
+            price_lowest: used.first().copied().map(words).unwrap_or_default(),
+            price_highest: used.last().copied().map(words).unwrap_or_default(),
+            liar_says: words(seen.lie),
+            within_honest_range: violations.len() == before,
+        }
+    }
+}
+
+impl PricesReport {
+    pub(crate) fn rows(&self) -> [(&'static str, String); 3] {
+        [
+            (
+                "price of a token, lowest and highest",
+                format!("{}, {}", self.price_lowest, self.price_highest),
+            ),
+            ("the liar said", self.liar_says.clone()),
+            (
+                "prices agreed on, and posted",
+                format!("{}, {}", self.rounds_agreed, self.reports_posted),
+            ),
+        ]
+    }
+}
+
+fn keys() -> Result<Vec<Arc<EcdsaKey>>, Failure> {
+    let key = |number| {
+        let key = EcdsaKey::from_bytes(&[number; 32]);
+        Ok(Arc::new(key.ok_or("a small number is a key")?))
+    };
+    (1..=u8::try_from(ORACLES)?).map(key).collect()
+}
+
+fn config(town: &Town, contract: EvmAddress, keys: &[Arc<EcdsaKey>]) -> Result<Config, Failure> {
+    let member = |(key, id): (&Arc<EcdsaKey>, u64)| {
+        Some(Member {
+            peer: PeerId::new(id)?,
+            signer: key.address(),
+            weight: WEIGHT_MAX,
+        })
+    };
+    let feed = Feed {
+        name: "CFE/USD".into(),
+        decimals: DECIMALS,
+        min: 1,
+        max: 100 * MORNING,
+        deviation_bps: 30,
+        heartbeat_ms: 60_000,
+        breaker_bps: None,
+    };
+    Ok(Config::new(ConfigForm {
+        chain_id: town.chain_id,
+        contract,
+        generation: 1,
+        faulty: FAULTY,
+        threshold: FAULTY + 1,
+        members: keys.iter().zip(1..).filter_map(member).collect(),
+        feeds: vec![feed],
+        timing: Timing {
+            round: Duration::from_millis(200),
+            grace: Duration::from_millis(50),
+            progress: Duration::from_secs(1),
+            beat: Duration::from_millis(200),
+            stage: Duration::from_secs(1),
+            observation_age_max: Duration::from_secs(10),
+            latency_max_ms: 600_000,
+            rounds_per_epoch: 100,
+        },
+    })?)
+}
+
+/// The four oracles on their nodes.
+struct Crew {
+    oracles: Vec<Handle<OracleCommand>>,
+    _nodes: Vec<NodeThread>,
+    seen: Arc<Mutex<Seen>>,
+    /// What shall be posted, and by whom.
+    reports: mpsc::UnboundedReceiver<(usize, AttestedReport)>,
+    liar: usize,
+    rng: fastrand::Rng,
+}
+
+impl Crew {
+    fn start(
+        config: &Arc<Config>,
+        keys: Vec<Arc<EcdsaKey>>,
+        clock: &SystemClock,
+        mut rng: fastrand::Rng,
+    ) -> Result<Self, Failure> {
+        let network = MemoryNetwork::new();
+        let seen = Arc::<Mutex<Seen>>::default();
+        let liar = rng.usize(..ORACLES);
+        let (sender, reports) = mpsc::unbounded_channel();
+        let (mut oracles, mut nodes) = (Vec::new(), Vec::new());
+        for (at, (key, member)) in keys.into_iter().zip(config.members()).enumerate() {
+            let storage = Arc::new(MemoryStorage::new());
+            let attestor = EcdsaQuorum::new(config, key.clone());
+            let oracle = Oracle::open(config.clone(), key, attestor, 0, storage.as_ref())?;
+            let transport = Arc::new(network.join(member.peer));
+            let mut node = Node::new(transport, storage, Arc::new(clock.clone()));
+            let (seen, sender) = (seen.clone(), sender.clone());
+            oracles.push(oracle.add_to(&mut node, move |event| match event {
+                // The story may be over.
+                OracleEvent::Transmit { report, .. } => drop(sender.send((at, report))),
+                event if at != liar => seen.lock().hear(event),
+                _ => {}
+            })?);
+            nodes.push(node.spawn(&format!("oracle-{}", at + 1))?);
+        }
+        Ok(Self {
+            oracles,
+            _nodes: nodes,
+            seen,
+            reports,
+            liar,
+            rng,
+        })
+    }
+
+    /// Looks at the market again and again. The liar says ten times what it sees.
+    async fn look(mut self, client: Arc<peaberry_chain::evm::EvmClient>) -> Result<(), Failure> {
+        let mut fair = MORNING;
+        let mut ticks = tokio::time::interval(LOOK);
+        loop {
+            ticks.tick().await;
+            let observed_at_ms = client.head(Finality::Latest).await?.timestamp_s * 1_000;
+            fair = off_by(fair, self.rng.i64(-DRIFT_BPS..=DRIFT_BPS));
+            for (at, oracle) in self.oracles.iter().enumerate() {
+                let mut value = off_by(fair, self.rng.i64(-NOISE_BPS..=NOISE_BPS));
+                if at == self.liar {
+                    value *= 10;
+                    self.seen.lock().lie = value;
+                }
+                let values = vec![Some(value)];
+                let observe = OracleCommand::Observe {
+                    values,
+                    observed_at_ms,
+                };
+                // A busy oracle looks again soon.
+                let _ = oracle.submit(observe);
+            }
+        }
+    }
+}
+
+impl Seen {
+    fn hear(&mut self, event: OracleEvent) {
+        match event {
+            OracleEvent::Observed(signed) => {
+                let value = signed.observation.values.first().copied().flatten();
+                let honest = self.honest.entry(signed.observation.round).or_default();
+                honest.extend(value);
+            }
+            OracleEvent::Agreed { report, .. } => {
+                let answer = report.report.answers.first().map(|answer| answer.value);
+                let agreed = self.agreed.entry(report.report.round).or_default();
+                agreed.extend(answer);
+            }
+            OracleEvent::Misbehaviour { peer, what } => {
+                self.problems
+                    .push(format!("{peer} is blamed for {what:?}, and nobody did that"));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Brings reports on the chain, through the outbox like everything else.
+struct Transmitter {
+    config: Arc<Config>,
+    address: EvmAddress,
+    accounts: Vec<EvmAddress>,
+    client: Arc<peaberry_chain::evm::EvmClient>,
+    outbox: OutboxHandle,
+    oracles: Vec<Handle<OracleCommand>>,
+    count: watch::Sender<u64>,
+}
+
+impl Transmitter {
+    async fn work(
+        self,
+        mut reports: mpsc::UnboundedReceiver<(usize, AttestedReport)>,
+    ) -> Result<(), Failure> {
+        while let Some((at, report)) = reports.recv().await {
+            let is_posted = self.post(at, &report).await?;
+            self.count.send_modify(|count| *count += u64::from(is_posted));
+            // Whether this one or a newer one stands there: nobody else need post it.
+            let ask = CallRequest::new(self.address, latest_round_call(0));
+            let answer = self.client.call(&ask, BlockAt::Latest).await?;
+            if let Some(landed) = latest_round(&answer) {
+                for oracle in &self.oracles {
+                    let _ = oracle.submit(OracleCommand::Landed(landed));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether it is on the chain by this.
+    async fn post(&self, at: usize, report: &AttestedReport) -> Result<bool, Failure> {
+        let from = *self.accounts.get(at).ok_or("each oracle has an account")?;
+        let intent = Intent::Call {
+            from: from.into(),
+            to: self.address.into(),
+            value: Amount::wei(0),
+            data: Bytes::from(transmit_call(&self.config, report)?),
+        };
+        let round = report.report.round;
+        let key = format!("price-{at}-{}-{}", round.epoch(), round.round());
+        let key = IdempotencyKey::new(&key).ok_or("a short key")?;
+        let chain = self.client.chain_id();
+        let mut stages = self
+            .outbox
+            .submit(Submission::new(key, chain, intent))
+            .await?;
+        while let Some(stage) = stages.next().await {
+            match stage {
+                Stage::Included(inclusion) => return Ok(inclusion.is_success),
+                Stage::Ended(_) => return Ok(false),
+                _ => {}
+            }
+        }
+        Err("the outbox has stopped".into())
+    }
+}
+
+fn off_by(price: i128, bps: i64) -> i128 {
+    price + price * i128::from(bps) / 10_000
+}
+
+/// A price for people.
+fn words(price: i128) -> String {
+    let unit = 10_i128.pow(u32::from(DECIMALS));
+    format!("{}.{:08}", price / unit, price % unit)
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::Failure;
 use crate::bar::BarReport;
 use crate::barista::Counter;
+use crate::prices::PricesReport;
 use crate::shops::ShopsReport;
 use crate::till::TillReport;
 use crate::trouble::Trouble;
@@ -28,6 +29,7 @@ pub(crate) struct Report {
     failover_ms: u64,
     locks_per_second: f64,
     elapsed_s: f64,
+    pub(crate) prices: PricesReport,
     pub(crate) till: TillReport,
     pub(crate) bar: BarReport,
     pub(crate) shops: ShopsReport,
@@ -77,6 +79,7 @@ impl Report {
             failover_ms: u64::try_from(trouble.failover.as_millis())?,
             locks_per_second: round(testimony.grants as f64 / elapsed.as_secs_f64()),
             elapsed_s: round(elapsed.as_secs_f64()),
+            prices: PricesReport::default(),
             till: TillReport::default(),
             bar: BarReport::default(),
             shops: ShopsReport::default(),
@@ -126,6 +129,7 @@ impl Report {
         ];
         for (what, how) in rows
             .into_iter()
+            .chain(self.prices.rows())
             .chain(self.till.rows())
             .chain(self.bar.rows())
             .chain(self.shops.rows())

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use peaberry_chain::bindings::{CoffeeToken, SolEvent, creation};
+use peaberry_chain::bindings::{CoffeeToken, SolCall as _, SolEvent, creation};
 use peaberry_chain::outbox::{
     IdempotencyKey, OutboxConfig, OutboxHandle, Outcome, Stage, Stages, Submission,
 };
@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::Failure;
-use crate::prices::Price;
+use crate::prices::Prices;
 use crate::town::{Town, call_of};
 
 /// The shop's account, and the guests': numbers in the town.
@@ -88,13 +88,13 @@ impl Till {
             role: keccak256("MINTER_ROLE"),
             account: shop,
         };
-        town.settle(&call_of(shop, token, &grant)).await?;
+        town.settle(&call_of(shop, token, grant.abi_encode())).await?;
         for guest in GUESTS {
             let mint = CoffeeToken::mintCall {
                 to: town.account(guest)?,
                 amount: each,
             };
-            town.settle(&call_of(shop, token, &mint)).await?;
+            town.settle(&call_of(shop, token, mint.abi_encode())).await?;
         }
 
         let storage = DiskStorage::open(folder.join("till"), DiskOptions::owned_by("till"))?;
@@ -127,12 +127,12 @@ impl Till {
     pub(crate) async fn take(
         &self,
         orders: Vec<Order>,
-        price: &Price,
+        prices: &Prices,
         paid: mpsc::Sender<Order>,
     ) -> Result<Vec<Payment>, Failure> {
         let mut payments = Vec::with_capacity(orders.len());
         let mut paying = stream::iter(orders)
-            .map(|order| self.pay(order, price))
+            .map(|order| self.pay(order, prices))
             .buffer_unordered(AT_ONCE);
         while let Some(payment) = paying.next().await {
             let (order, payment) = payment?;
@@ -143,8 +143,8 @@ impl Till {
         Ok(payments)
     }
 
-    async fn pay(&self, order: Order, price: &Price) -> Result<(Order, Payment), Failure> {
-        let amount = price.tokens(&self.town, order.price_cents).await?;
+    async fn pay(&self, order: Order, prices: &Prices) -> Result<(Order, Payment), Failure> {
+        let amount = prices.tokens(order.price_cents).await?;
         let guests = u64::try_from(GUESTS.len())?;
         let guest = GUESTS.start + usize::try_from(order.number % guests)?;
         let from = self.town.account(guest)?;
@@ -157,7 +157,7 @@ impl Till {
         let submission = Submission::new(
             IdempotencyKey::new(&format!("order-{}", order.number)).ok_or("a short key")?,
             self.town.client.chain_id(),
-            call_of(from, self.token, &call),
+            call_of(from, self.token, call.abi_encode()),
         );
         let mut stages = self.outbox.submit(submission).await?;
         while let Some(stage) = stages.next().await {

@@ -35,10 +35,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Town {
     pub(crate) client: Arc<EvmClient>,
+    pub(crate) chain_id: u64,
     pub(crate) rules: ChainRules,
     /// In the order of the phrase's accounts.
     pub(crate) accounts: Vec<EvmAddress>,
-    wallet: Wallet,
     rpc: Arc<dyn EvmRpc>,
     /// The chain, if it is in this process.
     dev: Option<DevChain>,
@@ -75,19 +75,14 @@ impl Town {
         }
         Ok(Self {
             client: Arc::new(client),
+            chain_id,
             rules,
             accounts,
-            wallet,
             rpc,
             dev,
             undone: Arc::default(),
             miner: None,
         })
-    }
-
-    /// The key of an account.
-    pub(crate) fn key(&self, index: usize) -> Result<EvmKey, Failure> {
-        Ok(self.wallet.evm_key(u32::try_from(index)?)?)
     }
 
     /// Begins to make blocks, where that is ours to do. Once half of `payments` of `token` are included, a few blocks are
@@ -167,12 +162,12 @@ impl Drop for Town {
 }
 
 /// A call of a contract by `from`.
-pub(crate) fn call_of(from: EvmAddress, to: EvmAddress, call: &impl SolCall) -> Intent {
+pub(crate) fn call_of(from: EvmAddress, to: EvmAddress, call: impl Into<Bytes>) -> Intent {
     Intent::Call {
         from: from.into(),
         to: to.into(),
         value: Amount::wei(0),
-        data: call.abi_encode().into(),
+        data: call.into(),
     }
 }
 
