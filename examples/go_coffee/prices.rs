@@ -11,10 +11,10 @@ use peaberry_chain::bindings::{CoffeeToken, SolCall as _};
 use peaberry_chain::contract::{Abi, Contract, Value};
 use peaberry_chain::outbox::{IdempotencyKey, OutboxHandle, Stage, Submission};
 use peaberry_chain::primitives::{Bytes, U256, keccak256};
-use peaberry_chain::{Amount, BlockAt, CallRequest, ChainClient as _, EvmAddress, Finality, Intent};
-use peaberry_core::{
-    Handle, MemoryNetwork, MemoryStorage, Node, NodeThread, PeerId, SystemClock,
+use peaberry_chain::{
+    Amount, BlockAt, CallRequest, ChainClient as _, EvmAddress, Finality, Intent,
 };
+use peaberry_core::{Handle, MemoryNetwork, MemoryStorage, Node, NodeThread, PeerId, SystemClock};
 use peaberry_oracle::{
     AttestedReport, Config, ConfigForm, ContractTerms, EcdsaKey, EcdsaQuorum, Feed, Keyring as _,
     Member, Oracle, OracleCommand, OracleEvent, RoundId, Timing, WEIGHT_MAX, configure_call,
@@ -343,8 +343,9 @@ impl Seen {
                 agreed.extend(answer);
             }
             OracleEvent::Misbehaviour { peer, what } => {
-                self.problems
-                    .push(format!("{peer} is blamed for {what:?}, and nobody did that"));
+                self.problems.push(format!(
+                    "{peer} is blamed for {what:?}, and nobody did that"
+                ));
             }
             _ => {}
         }
@@ -369,7 +370,8 @@ impl Transmitter {
     ) -> Result<(), Failure> {
         while let Some((at, report)) = reports.recv().await {
             let is_posted = self.post(at, &report).await?;
-            self.count.send_modify(|count| *count += u64::from(is_posted));
+            self.count
+                .send_modify(|count| *count += u64::from(is_posted));
             // Whether this one or a newer one stands there: nobody else need post it.
             let ask = CallRequest::new(self.address, latest_round_call(0));
             let answer = self.client.call(&ask, BlockAt::Latest).await?;

@@ -88,13 +88,15 @@ impl Till {
             role: keccak256("MINTER_ROLE"),
             account: shop,
         };
-        town.settle(&call_of(shop, token, grant.abi_encode())).await?;
+        town.settle(&call_of(shop, token, grant.abi_encode()))
+            .await?;
         for guest in GUESTS {
             let mint = CoffeeToken::mintCall {
                 to: town.account(guest)?,
                 amount: each,
             };
-            town.settle(&call_of(shop, token, mint.abi_encode())).await?;
+            town.settle(&call_of(shop, token, mint.abi_encode()))
+                .await?;
         }
 
         let storage = DiskStorage::open(folder.join("till"), DiskOptions::owned_by("till"))?;

@@ -25,8 +25,8 @@ const ACCOUNTS: u32 = 10;
 /// How often the chain in this process makes a block.
 const BLOCK_TIME: Duration = Duration::from_millis(10);
 /// How many of its blocks the reorganisation undoes, and from what depth on a block is final.
-const REORG_DEPTH: u64 = 3;
-const FINALIZED_DEPTH: u64 = 8;
+const REORG_DEPTH: u64 = 6;
+const FINALIZED_DEPTH: u64 = 12;
 /// From what depth on a block of a node far away is taken for final.
 const RPC_DEPTH: u64 = 2;
 
