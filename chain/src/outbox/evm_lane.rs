@@ -7,7 +7,9 @@ use super::event::{Deferral, Stage};
 use super::fees::{bump, within};
 use super::lane::{LaneKey, View};
 use super::protocol::{About, Asked, Fx, Outbox, deferral_of, pause_after};
-use super::record::{ATTEMPTS_MAX, Attempt, EntryId, Inclusion, Outcome, Purpose, Record, Terms};
+use super::record::{
+    ATTEMPTS_MAX, Attempt, EntryId, Inclusion, Outcome, Purpose, Record, Terms, cut,
+};
 use super::request::{AccountView, Ask, Found, Sight, Wanted};
 use crate::evm::{Fees, Transaction, call_of};
 use crate::{CallRequest, ChainError, ChainId, TxId};
@@ -16,6 +18,8 @@ use crate::{CallRequest, ChainError, ChainId, TxId};
 const GAS_AT_ONCE: usize = 16;
 /// How often in a row a nonce must be seen used for good by something else: one look may have met a node that lags.
 const MISSES_UNTIL_DISPLACED: u8 = 3;
+/// How often in a row an intent must be found to fail before it is rejected: one node may not have seen what it needs.
+const REVERTS_UNTIL_REJECTED: u8 = 3;
 /// What a transfer of nothing to oneself takes.
 const TRANSFER_GAS: u64 = 21_000;
 /// Transactions above the first that a node lacks which are sent again with it.
@@ -110,11 +114,14 @@ impl Outbox {
         match &error {
             // What is on its way may be what it needs: an allowance, tokens.
             ChainError::Reverted(_) if is_alone => {
-                let reason = error.to_string();
-                self.end(id, Outcome::Rejected { reason }, fx);
-                return;
+                entry.reverts += 1;
+                if entry.reverts >= REVERTS_UNTIL_REJECTED {
+                    let reason = cut(&error.to_string()).to_owned();
+                    self.end(id, Outcome::Rejected { reason }, fx);
+                    return;
+                }
             }
-            _ => {}
+            _ => entry.reverts = 0,
         }
         if let Some(deferral) = deferral_of(&error) {
             self.defer(id, deferral, fx);
@@ -192,7 +199,7 @@ impl Outbox {
             gas_limit: Some(TRANSFER_GAS),
             fee_cap: None,
             nonce: Some(nonce),
-            is_cancelled: false,
+            called_off: None,
             attempts: Vec::new(),
             included: None,
             outcome: None,
@@ -266,9 +273,29 @@ impl Outbox {
                 entry.back_off(now, pause_after(&error, &rules));
                 if let Some(deferral) = deferral_of(&error) {
                     self.defer(id, deferral, fx);
+                    self.unlease(id, now, fx);
                 }
             }
         }
+    }
+
+    /// What cannot be signed gives its nonce back: others go before it.
+    fn unlease(&mut self, id: EntryId, now: Instant, fx: Fx<'_, '_>) {
+        let Some(entry) = self.open.get_mut(&id) else {
+            return;
+        };
+        let record = &mut entry.record;
+        if !record.attempts.is_empty() || record.key.is_none() {
+            return;
+        }
+        let key = (record.chain, record.account);
+        if let Some(lane) = self.lanes.get_mut(&key) {
+            lane.remove(id, record, entry.not_before);
+            lane.waiting.insert(id);
+        }
+        record.nonce = None;
+        self.journal.put(fx.batch(), id, record);
+        self.park(id, now);
     }
 
     pub(super) fn broadcast_newest(&mut self, id: EntryId, fx: Fx<'_, '_>) {
@@ -336,7 +363,7 @@ impl Outbox {
             return;
         };
         entry.wants_bump = false;
-        let is_cancel = entry.record.is_cancelled;
+        let is_cancel = entry.record.called_off.is_some();
         let last = entry.record.attempts.last().and_then(Attempt::fees);
         let next = last.and_then(|last| bump(last, price, cap));
         match next {
@@ -408,10 +435,10 @@ impl Outbox {
             if let (Some(nonce), Some(lane)) = (entry.record.nonce, self.lanes.get_mut(&key)) {
                 lane.raise_floor(nonce + 1);
             }
-            let outcome = if is_cancel {
-                Outcome::Cancelled
-            } else {
-                Outcome::Final(inclusion)
+            let called_off = entry.record.called_off.as_ref();
+            let outcome = match called_off.filter(|_| is_cancel) {
+                Some(called_off) => called_off.outcome(),
+                None => Outcome::Final(inclusion),
             };
             self.end(id, outcome, fx);
         }
@@ -523,7 +550,12 @@ impl Outbox {
         if let (Some(nonce), Some(lane)) = (nonce, self.lanes.get_mut(&key)) {
             lane.raise_floor(nonce + 1);
         }
-        if entry.record.is_cancelled || entry.record.key.is_none() {
+        if let Some(called_off) = &entry.record.called_off {
+            let outcome = called_off.outcome();
+            self.end(id, outcome, fx);
+            return;
+        }
+        if entry.record.key.is_none() {
             self.end(id, Outcome::Cancelled, fx);
             return;
         }

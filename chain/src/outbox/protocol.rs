@@ -15,7 +15,7 @@ use super::event::{
 use super::journal::{Journal, OpenError};
 use super::lane::{Entry, Lane, LaneKey};
 use super::record::{
-    DATA_BYTES_MAX, EntryId, IdempotencyKey, Inclusion, Outcome, Purpose, Record, cut, digest_of,
+    CallOff, DATA_BYTES_MAX, EntryId, IdempotencyKey, Inclusion, Outcome, Purpose, Record, cut, digest_of,
 };
 use super::request::{Ask, Found, Request};
 use crate::evm::{Fees, call_of};
@@ -23,6 +23,10 @@ use crate::{ChainError, ChainFamily, ChainId, Intent, TxId};
 
 /// The outbox's protocol on a node.
 pub const OUTBOX: ProtocolId = ProtocolId(40);
+
+/// How often in a row nodes must refuse a transaction, in words that promise nothing, before it is called off: one of them
+/// may be wrongly set up, or behind.
+const REFUSALS_UNTIL_CALLED_OFF: u8 = 6;
 
 /// Events and requests of an outbox.
 pub(super) type Fx<'a, 'b> = &'a mut Effects<'b, OutboxEvent>;
@@ -212,7 +216,7 @@ impl Outbox {
             gas_limit: submission.gas_limit,
             fee_cap: submission.fee_cap,
             nonce: None,
-            is_cancelled: false,
+            called_off: None,
             attempts: Vec::new(),
             included: None,
             outcome: None,
@@ -264,7 +268,7 @@ impl Outbox {
         if entry.record.included.is_some() || entry.record.key.is_none() {
             return;
         }
-        entry.record.is_cancelled = true;
+        entry.record.called_off = Some(CallOff::ByCaller);
         let key = (entry.record.chain, entry.record.account);
         // Bytes that are being signed never leave: they are not in the journal.
         if entry.record.attempts.is_empty() {
@@ -462,9 +466,24 @@ impl Outbox {
                     entry.not_before = entry.not_before.max(now + retry_after);
                 }
                 if let Some(deferral) = deferral_of(&error) {
+                    self.give_up_if_hopeless(id, &deferral, fx);
                     self.defer(id, deferral, fx);
                 }
             }
+        }
+    }
+
+    /// What every node refuses must not stand in the way of what comes behind it.
+    fn give_up_if_hopeless(&mut self, id: EntryId, deferral: &Deferral, fx: Fx<'_, '_>) {
+        let (Some(entry), Deferral::Refused(reason)) = (self.open.get_mut(&id), deferral) else {
+            return;
+        };
+        entry.refusals = entry.refusals.saturating_add(1);
+        let record = &mut entry.record;
+        let is_ours_to_end = record.key.is_some() && record.called_off.is_none();
+        if is_ours_to_end && entry.refusals >= REFUSALS_UNTIL_CALLED_OFF {
+            record.called_off = Some(CallOff::Refused(reason.clone()));
+            self.journal.put(fx.batch(), id, record);
         }
     }
 
@@ -480,7 +499,8 @@ impl Outbox {
         self.tell(id, fx);
     }
 
-    /// Tells where an entry stands. What may be lost in a crash is told again after it.
+    /// Tells where an entry stands, once that is in the journal, and behind whatever was told before. What may be lost in
+    /// a crash is told again after it.
     pub(super) fn tell(&self, id: EntryId, fx: Fx<'_, '_>) {
         if let Some(entry) = self.open.get(&id) {
             self.tell_of(id, entry.stage(), fx);
@@ -493,7 +513,8 @@ impl Outbox {
             .get(&id)
             .and_then(|entry| entry.record.key.clone());
         if let Some(key) = key {
-            fx.emit(OutboxEvent::Moved(Update {
+            // Not at once: it would overtake what waits for a commit, such as the answer to who has handed it over.
+            fx.emit_after_commit(OutboxEvent::Moved(Update {
                 entry: id,
                 key,
                 stage,

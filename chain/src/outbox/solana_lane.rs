@@ -178,8 +178,9 @@ impl Outbox {
             entry.is_sent = false;
             return;
         }
-        if entry.record.is_cancelled {
-            self.end(id, Outcome::Cancelled, fx);
+        if let Some(called_off) = &entry.record.called_off {
+            let outcome = called_off.outcome();
+            self.end(id, outcome, fx);
             return;
         }
         for attempt in entry.record.attempts.drain(..) {
