@@ -98,7 +98,13 @@ fn main() -> Result<(), Failure> {
         || clients.block_on(rate(time, PIPELINE, || bare.pay_by_hand())),
     );
     let words = "transactions receipted/s, 32 under way";
-    measures.push(Measure::new(words, "1/s", "alloy, by hand", BY_HAND, &comparison));
+    measures.push(Measure::new(
+        words,
+        "1/s",
+        "alloy, by hand",
+        BY_HAND,
+        &comparison,
+    ));
     report(&measures[measures.len() - 1], &comparison);
 
     write("chain_submit", effort, &measures)?;

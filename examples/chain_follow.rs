@@ -19,7 +19,9 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use peaberry_chain::dev::{DevChain, DevOptions, Undone};
 use peaberry_chain::evm::EvmClient;
-use peaberry_chain::follow::{Alarm, Change, ChangeKind, Changes, FollowConfig, FollowDriver, Start};
+use peaberry_chain::follow::{
+    Alarm, Change, ChangeKind, Changes, FollowConfig, FollowDriver, Start,
+};
 use peaberry_chain::primitives::{Bytes, U256};
 use peaberry_chain::wallet::EvmKey;
 use peaberry_chain::{
@@ -38,7 +40,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ..DevOptions::default()
     };
     let chain = DevChain::new(options.fund(farmer.evm_address()));
-    let client = chain.client().await?.with_signer(Arc::new(farmer.clone()))?;
+    let client = chain
+        .client()
+        .await?
+        .with_signer(Arc::new(farmer.clone()))?;
     let client = Arc::new(client);
 
     // A ring of blocks in a store, looked after by a node. On disk it would survive this process.
@@ -79,7 +84,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // What was added and not removed is the chain, block for block and event for event.
     let all = LogRange::Numbers(0..=chain.head().number);
     let there = client.logs(&LogFilter::default(), &all).await?;
-    let seen: Vec<Log> = books.blocks.iter().flat_map(|(_, logs)| logs.clone()).collect();
+    let seen: Vec<Log> = books
+        .blocks
+        .iter()
+        .flat_map(|(_, logs)| logs.clone())
+        .collect();
     assert_eq!(seen, there);
 
     println!("nine more blocks, and then the chain breaks its word:");
@@ -89,7 +98,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     assert!(last_final > 3);
     chain.reorg(chain.head().number - last_final + 1, Undone::Drop);
     let alarm = books.alarm().await?;
-    println!("alarm: block {} was {} and is {:?}", alarm.number, alarm.was, alarm.is);
+    println!(
+        "alarm: block {} was {} and is {:?}",
+        alarm.number, alarm.was, alarm.is
+    );
     assert_eq!(alarm.number, last_final);
     Ok(())
 }
@@ -134,7 +146,11 @@ impl Books {
             }
             ChangeKind::Removed { block, logs } => {
                 println!("  - {:>2} {}", block.number, sacks(&logs));
-                assert_eq!(self.blocks.pop(), Some((block, logs)), "the tip, as it was added");
+                assert_eq!(
+                    self.blocks.pop(),
+                    Some((block, logs)),
+                    "the tip, as it was added"
+                );
                 self.removed += 1;
             }
             ChangeKind::Finalized { block } => self.final_number = Some(block.number),
@@ -150,7 +166,9 @@ impl Books {
 }
 
 fn sacks(logs: &[Log]) -> String {
-    logs.iter().map(|log| format!("{} sacks", number(log))).collect()
+    logs.iter()
+        .map(|log| format!("{} sacks", number(log)))
+        .collect()
 }
 
 fn number(log: &Log) -> u64 {

@@ -61,7 +61,10 @@ async fn tell() -> Result<(), Failure> {
     let ending = tokio::task::spawn_blocking(|| ending.wait_with_output()).await??;
     let signed = String::from_utf8(ending.stdout)?;
     let signed = signed.trim();
-    println!("the paying process has signed {signed} and died: {}", ending.status);
+    println!(
+        "the paying process has signed {signed} and died: {}",
+        ending.status
+    );
     assert!(!ending.status.success(), "it was killed");
     assert!(chain.waiting().is_empty(), "nothing has left it");
     assert_eq!(chain.balance(SHOP).to::<u64>(), 0);
@@ -139,8 +142,7 @@ impl Life {
         let rules = ChainRules::every(Duration::from_millis(200));
         let config = OutboxConfig::new().chain(Performer::chain_id(&performer), rules);
         let performers = [Arc::new(performer) as _];
-        let (outbox, driver) =
-            OutboxHandle::install(&mut node, 0, config, &*storage, performers)?;
+        let (outbox, driver) = OutboxHandle::install(&mut node, 0, config, &*storage, performers)?;
         tokio::spawn(driver);
         let _node = node.spawn("outbox")?;
         Ok(Self { outbox, _node })

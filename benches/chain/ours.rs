@@ -13,9 +13,7 @@ use peaberry_chain::outbox::{
 };
 use peaberry_chain::primitives::{Bytes, U256};
 use peaberry_chain::wallet::EvmKey;
-use peaberry_chain::{
-    Amount, Asset, BlockAt, CallRequest, ChainId, Intent, MultiChain,
-};
+use peaberry_chain::{Amount, Asset, BlockAt, CallRequest, ChainId, Intent, MultiChain};
 use peaberry_core::{
     DiskOptions, DiskStorage, MemoryNetwork, Node, NodeThread, PeerId, SystemClock,
 };

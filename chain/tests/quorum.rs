@@ -57,7 +57,8 @@ impl Member {
 #[async_trait]
 impl EvmRpc for Member {
     async fn chain_id(&self) -> Result<ChainId, ChainError> {
-        self.answer(self.chain.chain_id(), |_| ChainId::evm(666)).await
+        self.answer(self.chain.chain_id(), |_| ChainId::evm(666))
+            .await
     }
 
     async fn balance(&self, account: EvmAddress, at: BlockAt) -> Result<U256, ChainError> {
@@ -66,27 +67,35 @@ impl EvmRpc for Member {
     }
 
     async fn nonce(&self, account: EvmAddress, at: BlockAt) -> Result<u64, ChainError> {
-        self.answer(self.chain.nonce(account, at), |nonce| nonce + 1000).await
+        self.answer(self.chain.nonce(account, at), |nonce| nonce + 1000)
+            .await
     }
 
     async fn code(&self, address: EvmAddress, at: BlockAt) -> Result<Bytes, ChainError> {
-        self.answer(self.chain.code(address, at), |_| Bytes::from_static(b"lie")).await
+        self.answer(self.chain.code(address, at), |_| Bytes::from_static(b"lie"))
+            .await
     }
 
     async fn call(&self, request: &CallRequest, at: BlockAt) -> Result<Bytes, ChainError> {
-        self.answer(self.chain.call(request, at), |_| Bytes::from_static(b"lie")).await
+        self.answer(self.chain.call(request, at), |_| Bytes::from_static(b"lie"))
+            .await
     }
 
     async fn estimate_gas(&self, request: &CallRequest, at: BlockAt) -> Result<u64, ChainError> {
-        self.answer(self.chain.estimate_gas(request, at), |_| u64::MAX).await
+        self.answer(self.chain.estimate_gas(request, at), |_| u64::MAX)
+            .await
     }
 
     async fn fee_history(&self, blocks: u16, percentiles: &[u8]) -> Result<FeeHistory, ChainError> {
         let lie = |mut history: FeeHistory| {
-            history.base_fees.iter_mut().for_each(|fee| *fee = U256::MAX / U256::from(4));
+            history
+                .base_fees
+                .iter_mut()
+                .for_each(|fee| *fee = U256::MAX / U256::from(4));
             history
         };
-        self.answer(self.chain.fee_history(blocks, percentiles), lie).await
+        self.answer(self.chain.fee_history(blocks, percentiles), lie)
+            .await
     }
 
     async fn broadcast(&self, raw: &[u8]) -> Result<B256, ChainError> {
@@ -103,14 +112,20 @@ impl EvmRpc for Member {
 
     async fn receipt(&self, hash: B256) -> Result<Option<Receipt>, ChainError> {
         let lie = |receipt: Option<Receipt>| {
-            receipt.map(|receipt| Receipt { is_success: !receipt.is_success, ..receipt })
+            receipt.map(|receipt| Receipt {
+                is_success: !receipt.is_success,
+                ..receipt
+            })
         };
         self.answer(self.chain.receipt(hash), lie).await
     }
 
     async fn block(&self, at: BlockAt) -> Result<Option<Block>, ChainError> {
         let lie = |block: Option<Block>| {
-            block.map(|block| Block { hash: B256::repeat_byte(0x66), ..block })
+            block.map(|block| Block {
+                hash: B256::repeat_byte(0x66),
+                ..block
+            })
         };
         self.answer(self.chain.block(at), lie).await
     }
@@ -152,7 +167,10 @@ impl Ground {
                 chain: chain.clone(),
                 kind: *kind,
             };
-            (format!("{kind:?} {index}"), Arc::new(member) as Arc<dyn EvmRpc>)
+            (
+                format!("{kind:?} {index}"),
+                Arc::new(member) as Arc<dyn EvmRpc>,
+            )
         });
         let named = Arc::<Mutex<Vec<Dissent>>>::default();
         let report = named.clone();
@@ -187,7 +205,9 @@ impl Ground {
         assert_eq!(head, Some(truth.head()));
         let number = BlockAt::Number(1);
         assert_eq!(rpc.block(number).await.unwrap(), Some(truth.head()));
-        let logs = rpc.logs(&LogFilter::default(), &LogRange::Numbers(0..=1)).await;
+        let logs = rpc
+            .logs(&LogFilter::default(), &LogRange::Numbers(0..=1))
+            .await;
         assert!(logs.unwrap().is_empty());
         let fees = rpc.fee_history(1, &[50]).await.unwrap();
         assert!(fees.next_base_fee() < U256::from(10_u64.pow(12)));
@@ -197,7 +217,12 @@ impl Ground {
     }
 
     fn names(&self) -> Vec<String> {
-        let mut names: Vec<_> = self.named.lock().iter().map(|one| one.node.clone()).collect();
+        let mut names: Vec<_> = self
+            .named
+            .lock()
+            .iter()
+            .map(|one| one.node.clone())
+            .collect();
         names.sort();
         names.dedup();
         names
@@ -217,11 +242,18 @@ fn payment(key: &EvmKey) -> Intent {
 #[tokio::test]
 async fn a_liar_is_outvoted_and_named() {
     use Kind::{Honest, Liar};
-    for kinds in [[Liar, Honest, Honest], [Honest, Liar, Honest], [Honest, Honest, Liar]] {
+    for kinds in [
+        [Liar, Honest, Honest],
+        [Honest, Liar, Honest],
+        [Honest, Honest, Liar],
+    ] {
         let ground = Ground::with(&kinds, 2).await;
         ground.reads_truly().await;
         let names = ground.names();
-        assert!(matches!(&names[..], [name] if name.starts_with("Liar")), "{names:?}");
+        assert!(
+            matches!(&names[..], [name] if name.starts_with("Liar")),
+            "{names:?}"
+        );
     }
 }
 
@@ -260,7 +292,11 @@ async fn without_a_quorum_nothing_is_believed() {
     );
     assert!(is_so, "{error:?}");
     assert!(error.is_retryable() && !error.may_have_been_sent());
-    assert_eq!(ground.names(), Vec::<String>::new(), "nobody knows who lies");
+    assert_eq!(
+        ground.names(),
+        Vec::<String>::new(),
+        "nobody knows who lies"
+    );
 }
 
 /// A payment through a quorum reaches the chain, and is final there, whoever else lies or is silent.
@@ -270,10 +306,15 @@ async fn a_payment_goes_through_a_quorum() {
     for kinds in [[Liar, Honest, Honest], [Silent, Honest, Honest]] {
         let ground = Ground::with(&kinds, 2).await;
         let client = EvmClient::connect(ground.rpc.clone(), ground.chain.network()).await;
-        let client = client.unwrap().with_signer(Arc::new(ground.key.clone())).unwrap();
+        let client = client
+            .unwrap()
+            .with_signer(Arc::new(ground.key.clone()))
+            .unwrap();
         let id = client.submit(&payment(&ground.key)).await.unwrap();
         ground.chain.mine_many(4);
-        let status = client.wait(id, Finality::Final, Duration::from_secs(20)).await;
+        let status = client
+            .wait(id, Finality::Final, Duration::from_secs(20))
+            .await;
         assert!(status.is_ok(), "{kinds:?}: {status:?}");
         assert_eq!(ground.chain.balance(SHOP), U256::from(10));
     }

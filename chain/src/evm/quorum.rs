@@ -256,7 +256,11 @@ impl EvmRpc for QuorumRpc {
             match answer {
                 Ok(hash) => return Ok(hash),
                 // What may have been sent weighs more than any refusal.
-                Err(error) if worst.as_ref().is_none_or(|known| !known.may_have_been_sent()) => {
+                Err(error)
+                    if worst
+                        .as_ref()
+                        .is_none_or(|known| !known.may_have_been_sent()) =>
+                {
                     worst = Some(error);
                 }
                 Err(_) => {}

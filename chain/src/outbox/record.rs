@@ -159,7 +159,7 @@ pub(crate) enum Purpose {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) key: Option<IdempotencyKey>,
-    /// Of the whole submission: a retry repeats it exactly.
+    /// Of chain and intent: a retry repeats them exactly.
     pub(crate) digest: B256,
     pub(crate) chain: ChainId,
     pub(crate) account: Address,

@@ -2,9 +2,10 @@
 
 use peaberry_core::{Instant, mutant};
 
+use super::answer::deferral_of;
 use super::event::Stage;
 use super::lane::LaneKey;
-use super::protocol::{About, Asked, Fx, Outbox, deferral_of};
+use super::protocol::{About, Asked, Fx, Outbox};
 use super::record::{Attempt, EntryId, Inclusion, Outcome, Purpose, Terms};
 use super::request::{Ask, Found, SolanaSight, SolanaView};
 use crate::{ChainError, TxId};

@@ -267,7 +267,10 @@ async fn a_long_past_is_read_in_ranges() {
     let mut books = Books::default();
     books.until(&mut life, ground.chain.head()).await;
     assert_eq!(books.logs(), ground.events().await);
-    let widest = books.stack.iter().map(|(first, block, _)| block.number - first);
+    let widest = books
+        .stack
+        .iter()
+        .map(|(first, block, _)| block.number - first);
     assert_eq!(widest.max(), Some(59));
 }
 

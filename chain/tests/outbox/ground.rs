@@ -132,7 +132,10 @@ pub(crate) fn rules() -> ChainRules {
 }
 
 /// Waits for the first stage that `is_wanted`; all stages up to it.
-pub(crate) async fn until(stages: &mut Stages, mut is_wanted: impl FnMut(&Stage) -> bool) -> Vec<Stage> {
+pub(crate) async fn until(
+    stages: &mut Stages,
+    mut is_wanted: impl FnMut(&Stage) -> bool,
+) -> Vec<Stage> {
     let mut seen = Vec::new();
     let waiting = async {
         while let Some(stage) = stages.next().await {

@@ -104,10 +104,7 @@ async fn a_lost_answer_is_no_second_payment() {
     let life = ground.live(gate);
     let payment = ground.payment("order 1", shop());
     let mut stages = life.outbox.submit(payment).await.unwrap();
-    assert!(matches!(
-        end(&ground, &mut stages).await,
-        Outcome::Final(_)
-    ));
+    assert!(matches!(end(&ground, &mut stages).await, Outcome::Final(_)));
     assert_eq!(ground.payments_to(shop()), 1);
     let mut broadcasts = seen.broadcasts();
     broadcasts.dedup();
@@ -304,10 +301,7 @@ async fn a_foreign_transaction_that_takes_the_nonce_displaces_and_does_not_lose(
     let life = ground.live_well().await;
     let mut stages = life.outbox.submit(payment()).await.unwrap();
     until(&mut stages, |stage| *stage == Stage::Displaced).await;
-    assert!(matches!(
-        end(&ground, &mut stages).await,
-        Outcome::Final(_)
-    ));
+    assert!(matches!(end(&ground, &mut stages).await, Outcome::Final(_)));
     assert_eq!(ground.payments_to(shop()), 1);
 }
 

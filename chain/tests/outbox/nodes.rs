@@ -90,7 +90,8 @@ async fn serve(
         return std::future::pending().await;
     }
     if habit == Habit::Limits {
-        let answer = "HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n";
+        let answer =
+            "HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n";
         return stream.write_all(answer.as_bytes()).await;
     }
     let answer = chain.exchange(Bytes::from(request).into()).await.unwrap();
@@ -243,9 +244,6 @@ async fn a_payment_goes_over_http() {
     let life = ground.live(client_of(&ground, &server.url()).await);
     let payment = ground.payment("order 1", shop());
     let mut stages = life.outbox.submit(payment).await.unwrap();
-    assert!(matches!(
-        end(&ground, &mut stages).await,
-        Outcome::Final(_)
-    ));
+    assert!(matches!(end(&ground, &mut stages).await, Outcome::Final(_)));
     assert_eq!(ground.payments_to(shop()), 1);
 }

@@ -32,7 +32,9 @@ fn code_that_says(reason: &str) -> Vec<u8> {
     error.extend(text);
     let length = u8::try_from(error.len()).unwrap();
     // Copies what stands behind these twelve bytes to memory, and reverts with it.
-    let mut code = vec![0x60, length, 0x60, 12, 0x60, 0, 0x39, 0x60, length, 0x60, 0, 0xfd];
+    let mut code = vec![
+        0x60, length, 0x60, 12, 0x60, 0, 0x39, 0x60, length, 0x60, 0, 0xfd,
+    ];
     code.extend(error);
     code
 }
@@ -41,23 +43,15 @@ fn code_that_says(reason: &str) -> Vec<u8> {
 #[tokio::test]
 async fn an_account_without_money_is_deferred_until_it_has_some() {
     let ground = Ground::new();
-    let poor = EvmKey::from_bytes(&[2; 32]).unwrap();
-    let client = ground.client().await.with_signer(Arc::new(poor.clone()));
-    let life = ground.live(client.unwrap());
-    let intent = Intent::Transfer {
-        from: poor.evm_address().into(),
-        to: shop().into(),
-        asset: Asset::Native,
-        amount: Amount::wei(7),
-    };
-    for name in ["estimated", "not estimated"] {
-        let key = IdempotencyKey::new(name).unwrap();
-        let submission = Submission::new(key, ground.id(), intent.clone());
-        let submission = match name {
-            "estimated" => submission,
-            _ => submission.with_gas_limit(21_000),
+    for (seed, gas_limit) in [(2, None), (3, Some(21_000))] {
+        let poor = EvmKey::from_bytes(&[seed; 32]).unwrap();
+        let client = ground.client().await.with_signer(Arc::new(poor.clone()));
+        let life = ground.live(client.unwrap());
+        let payment = Submission {
+            gas_limit,
+            ..transfer(&ground, &poor, shop(), 7)
         };
-        let mut stages = life.outbox.submit(submission).await.unwrap();
+        let mut stages = life.outbox.submit(payment).await.unwrap();
         until(&mut stages, |stage| {
             matches!(
                 stage,
@@ -70,43 +64,27 @@ async fn an_account_without_money_is_deferred_until_it_has_some() {
         assert!(ground.chain.waiting().is_empty(), "nothing was sent");
         let before = ground.payments_to(shop());
 
-        let gift = Intent::Transfer {
-            from: ground.account().into(),
-            to: poor.evm_address().into(),
-            asset: Asset::Native,
-            amount: Amount::wei(300_000_000_000_000),
-        };
-        let key = IdempotencyKey::new(format!("gift for {name}")).unwrap();
-        let gift = Submission::new(key, ground.id(), gift);
+        let ether = 1_000_000_000_000_000_000;
+        let gift = transfer(&ground, &ground.key, poor.evm_address(), ether);
         let mut given = life.outbox.submit(gift).await.unwrap();
         assert!(matches!(end(&ground, &mut given).await, Outcome::Final(_)));
         assert!(matches!(end(&ground, &mut stages).await, Outcome::Final(_)));
         assert_eq!(ground.payments_to(shop()), before + 1);
-
-        // Poor again.
-        let rest = ground.chain.balance(poor.evm_address());
-        let client = ground.client().await.with_signer(Arc::new(poor.clone()));
-        give_away(&ground, &client.unwrap(), rest).await;
     }
 }
 
-/// All but what the gas of giving it away may cost.
-async fn give_away(ground: &Ground, client: &EvmClient, rest: peaberry_chain::primitives::U256) {
-    use peaberry_chain::ChainClient as _;
-    let fees = client.fees().await.unwrap();
-    let cost = peaberry_chain::primitives::U256::from(fees.fee_max() * 21_000);
-    let Some(amount) = rest.checked_sub(cost).filter(|amount| !amount.is_zero()) else {
-        return;
-    };
-    let from = EvmKey::from_bytes(&[2; 32]).unwrap().evm_address();
-    let all = Intent::Transfer {
+/// Its name says from whom to whom.
+fn transfer(ground: &Ground, from: &EvmKey, to: EvmAddress, wei: u64) -> Submission {
+    let from = from.evm_address();
+    let intent = Intent::Transfer {
         from: from.into(),
-        to: EvmAddress::repeat_byte(5).into(),
+        to: to.into(),
         asset: Asset::Native,
-        amount: Amount::new(amount, 18),
+        amount: Amount::wei(wei.into()),
     };
-    client.submit(&all).await.unwrap();
-    ground.settle();
+    let name = [from.as_slice(), to.as_slice()].concat();
+    let key = IdempotencyKey::new(name).unwrap();
+    Submission::new(key, ground.id(), intent)
 }
 
 /// What would be reverted is rejected with the contract's own words, and costs nothing.
@@ -170,15 +148,8 @@ async fn a_transaction_that_every_node_refuses_blocks_no_other() {
 
     let ground = Ground::new();
     let life = ground.live(Picky(ground.client().await));
-    let unlucky = Intent::Transfer {
-        from: ground.account().into(),
-        to: shop().into(),
-        asset: Asset::Native,
-        amount: Amount::wei(13),
-    };
-    let key = IdempotencyKey::new("unlucky").unwrap();
-    let submission = Submission::new(key, ground.id(), unlucky);
-    let mut unlucky = life.outbox.submit(submission).await.unwrap();
+    let unlucky = transfer(&ground, &ground.key, shop(), 13);
+    let mut unlucky = life.outbox.submit(unlucky).await.unwrap();
     let payment = ground.payment("order 1", shop());
     let mut payment = life.outbox.submit(payment).await.unwrap();
     assert!(matches!(

@@ -5,7 +5,9 @@
 //! dies wherever it writes. In the end every intent must have been carried out exactly once, or called off and not at all,
 //! none may be stuck, and the follower must have told every log once.
 
+mod acts;
 mod callers;
+mod errands;
 mod faults;
 mod model;
 mod node;
@@ -22,20 +24,20 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use peaberry_chain::evm::{EvmClient, EvmNetwork, EvmRpc, QuorumRpc};
-use peaberry_chain::follow::{
-    FOLLOW, Follow, FollowCommand, FollowConfig, FollowEvent, Known, Start, Walk, step_along,
-};
+use peaberry_chain::follow::{FOLLOW, Follow, FollowCommand, FollowConfig, FollowEvent, Start};
 use peaberry_chain::outbox::{
-    ChainRules, OUTBOX, Outbox, OutboxCommand, OutboxConfig, OutboxEvent, Performer, Request,
+    ChainRules, OUTBOX, Outbox, OutboxCommand, OutboxConfig, OutboxEvent, Performer,
 };
 use peaberry_chain::primitives::Address;
 use peaberry_chain::{ChainId, LogFilter};
 use peaberry_core::simulation::{Boot, BootError, CrashPoint, FaultKind, FaultProfile, World};
 use peaberry_core::{Channel, Handle, Node, PeerId};
 
+use self::acts::{act, hand_over_again};
 use self::callers::Callers;
+use self::errands::run_for;
 use self::faults::Faults;
-use self::model::{Model, TIP, Transaction};
+use self::model::Model;
 use self::reader::Reader;
 use self::solana::Cluster;
 use super::{Mutant, Run, Target};
@@ -189,7 +191,11 @@ fn break_finality(world: &mut World, shared: &Arc<Shared>, rng: &mut fastrand::R
         let mut reader = shared.reader.lock();
         let followed = reader.final_number.unwrap_or(0);
         let depth = model.tip() + 1 - followed.max(1);
-        model.reorganise(depth + rng.u64(0..3).min(followed.max(1) - 1), |_| false, || true);
+        model.reorganise(
+            depth + rng.u64(0..3).min(followed.max(1) - 1),
+            |_| false,
+            || true,
+        );
         shared.faults.lock().count(reached::FINAL_CHANGED);
         reader.expects_alarm = true;
     }
@@ -207,6 +213,7 @@ fn break_finality(world: &mut World, shared: &Arc<Shared>, rng: &mut fastrand::R
             reader.complain(complaint);
         }
         drop(reader);
+        world.crash(machine());
         world.restart(machine());
     }
 }
@@ -347,281 +354,6 @@ fn boot_machine(boot: &mut Boot, shared: &Arc<Shared>, on_files: bool) -> Result
         follow,
     });
     Ok(node)
-}
-
-/// Does one thing: to the chain, or for a caller.
-fn act(world: &World, shared: &Shared, rng: &mut fastrand::Rng) {
-    let is_down = !world.is_running(machine());
-    match rng.u8(..33) {
-        0..12 => shared.model.lock().mine(),
-        12..19 => wish(shared, rng),
-        19..21 => reorganise(shared, rng, is_down),
-        21 => foreign(shared, rng),
-        22 => lose_from_pool(shared, rng),
-        23 => {
-            let mut model = shared.model.lock();
-            let before = model.base_fee;
-            model.base_fee = rng.u128(50..2_000);
-            if model.base_fee > before {
-                shared.faults.lock().count(reached::FEES_ROSE);
-            }
-        }
-        24 => cancel(shared, rng),
-        25 => hand_over_again(shared),
-        26 => {
-            shared.faults.lock().count(reached::SOLANA_REORG);
-            shared.cluster.lock().abandon(rng.u64(1..solana::FINALITY));
-        }
-        27 => congest(shared, rng),
-        32 => impoverish(shared, rng),
-        // Time enough for many blocks, as when a process was down.
-        28 => (0..rng.u64(1..90)).for_each(|_| shared.model.lock().mine()),
-        _ => shared.cluster.lock().mine(|| rng.u8(..3) > 0),
-    }
-}
-
-/// Solana's leaders lose a transaction, or have no room for any, so long that all of them expire.
-fn congest(shared: &Shared, rng: &mut fastrand::Rng) {
-    let mut cluster = shared.cluster.lock();
-    if rng.bool() {
-        cluster.forget();
-    } else {
-        shared.faults.lock().count(reached::SOLANA_CONGESTED);
-        cluster.congest();
-    }
-}
-
-/// An account cannot pay, until it can again.
-fn impoverish(shared: &Shared, rng: &mut fastrand::Rng) {
-    let broke = rng.bool().then(|| account(rng.usize(..2)));
-    shared.model.lock().broke = broke;
-    if broke.is_some() {
-        shared.faults.lock().count(reached::BROKE);
-    }
-}
-
-fn wish(shared: &Shared, rng: &mut fastrand::Rng) {
-    let on_solana = rng.u8(..4) == 0;
-    for _ in 0..rng.u64(1..4) {
-        let (ticket, submission) = shared.callers.lock().wish(rng.usize(..2), on_solana);
-        submit(shared, ticket, submission);
-    }
-}
-
-fn submit(shared: &Shared, ticket: u64, submission: peaberry_chain::outbox::Submission) {
-    if let Some(life) = &*shared.life.lock() {
-        let submission = Box::new(submission);
-        // To a process that is down it is handed over again later.
-        drop(
-            life.outbox
-                .submit(OutboxCommand::Submit { ticket, submission }),
-        );
-    }
-}
-
-fn hand_over_again(shared: &Shared) {
-    let again = shared.callers.lock().again();
-    for (ticket, submission) in again {
-        submit(shared, ticket, submission);
-    }
-}
-
-fn cancel(shared: &Shared, rng: &mut fastrand::Rng) {
-    let entry = shared.callers.lock().cancel(rng.u64(..));
-    if let (Some(entry), Some(life)) = (entry, &*shared.life.lock()) {
-        drop(life.outbox.submit(OutboxCommand::Cancel(entry)));
-    }
-}
-
-fn reorganise(shared: &Shared, rng: &mut fastrand::Rng, is_down: bool) {
-    let mut model = shared.model.lock();
-    let depth_max = model.depth_max();
-    if depth_max == 0 {
-        return;
-    }
-    let depth = rng.u64(1..=depth_max);
-    let keeps = rng.u8(..4);
-    let mut dice = rng.fork();
-    model.reorganise(depth, |_| keeps > 0 && dice.u8(..4) < keeps, || rng.bool());
-    let mut faults = shared.faults.lock();
-    faults.count(reached::REORG);
-    if depth >= 32 {
-        faults.count(reached::REORG_DEEP);
-    }
-    if is_down {
-        faults.count(reached::REORG_WHILE_DOWN);
-    }
-}
-
-/// Another wallet with the same key: a block holds its transactions, whatever waits.
-fn foreign(shared: &Shared, rng: &mut fastrand::Rng) {
-    let mut model = shared.model.lock();
-    let from = account(rng.usize(..2));
-    let count = rng.u64(1..3);
-    let next = model.nonce(from);
-    let theirs = (next..next + count).map(|nonce| {
-        let salt = u64::MAX - shared.faults.lock().salt();
-        let raw = Transaction::encode(from, nonce, (u128::MAX, TIP), 0, salt);
-        Transaction::decode(&raw).expect("just encoded")
-    });
-    let theirs = theirs.collect();
-    model.seal(theirs);
-    shared.faults.lock().count(reached::FOREIGN);
-}
-
-fn lose_from_pool(shared: &Shared, rng: &mut fastrand::Rng) {
-    let mut model = shared.model.lock();
-    let before = model.pool.len();
-    model.pool.retain(|_, _| rng.bool());
-    if model.pool.len() < before {
-        shared.faults.lock().count(reached::POOL_LOST);
-    }
-}
-
-fn run_for(world: &mut World, shared: &Arc<Shared>, rng: &mut fastrand::Rng, time: Duration) {
-    let end = world.now() + time;
-    world.run_with(end, |world| {
-        let said = std::mem::take(&mut *shared.said.lock());
-        for (life, said) in said {
-            match said {
-                Said::Outbox(OutboxEvent::Perform(request)) => {
-                    carry(world, shared, rng, life, Errand::Request(request));
-                }
-                Said::Outbox(OutboxEvent::Taken { ticket, result }) => {
-                    shared.callers.lock().taken(ticket, result);
-                }
-                Said::Outbox(OutboxEvent::Moved(update)) => {
-                    let (model, cluster) = (shared.model.lock(), shared.cluster.lock());
-                    shared.callers.lock().moved(&update, &model, &cluster);
-                }
-                Said::Follow(FollowEvent::Walk(walk)) => {
-                    carry(world, shared, rng, life, Errand::Walk(walk));
-                }
-                Said::Follow(FollowEvent::Change(change)) => {
-                    let mut reader = shared.reader.lock();
-                    reader.apply(change);
-                    // Not every acknowledgement arrives: the next one covers it.
-                    if rng.u8(..3) > 0 || !shared.faults.lock().is_storm {
-                        acknowledge(shared, reader.number());
-                    }
-                }
-                Said::Follow(FollowEvent::Alarm(alarm)) => shared.reader.lock().alarmed(alarm),
-            }
-        }
-        true
-    });
-}
-
-fn acknowledge(shared: &Shared, number: u64) {
-    if let Some(life) = &*shared.life.lock() {
-        drop(life.follow.submit(FollowCommand::Acknowledge(number)));
-    }
-}
-
-enum Errand {
-    Request(Request),
-    Walk(Walk),
-}
-
-/// Takes a request to its chain, and the answer back, in their time. What has left the process reaches the chain also
-/// when the process has died since; its answer finds nobody.
-fn carry(
-    world: &mut World,
-    shared: &Arc<Shared>,
-    rng: &mut fastrand::Rng,
-    life: u64,
-    errand: Errand,
-) {
-    let is_storm = shared.faults.lock().is_storm;
-    if let Errand::Walk(walk) = &errand {
-        note_distance(shared, walk);
-    }
-    let there = Duration::from_millis(rng.u64(1..20));
-    let mut back = Duration::from_millis(rng.u64(1..20));
-    if is_storm && rng.u8(..16) == 0 {
-        back += Duration::from_millis(rng.u64(100..600));
-        shared.faults.lock().count(reached::ANSWER_LATE);
-    }
-    if is_storm && rng.u8(..64) == 0 {
-        // A node that hangs: whoever asks gives up after a while.
-        back += Duration::from_millis(rng.u64(1_000..3_000));
-        shared.faults.lock().count(reached::HUNG);
-    }
-    let repeats = is_storm && rng.u8(..16) == 0;
-    let shared = shared.clone();
-    world.after(there, move |world| {
-        let answer = answer(&shared, errand);
-        let times = if repeats {
-            shared.faults.lock().count(reached::ANSWER_REPEATED);
-            2
-        } else {
-            1
-        };
-        world.after(back, move |_| {
-            for _ in 0..times {
-                deliver(&shared, life, &answer);
-            }
-        });
-    });
-}
-
-/// How far the follower is from the chain, where that is rare.
-fn note_distance(shared: &Shared, walk: &Walk) {
-    let Known::Ring(ring) = &walk.known else {
-        return;
-    };
-    let Some(&(number, hash)) = ring.last() else {
-        return;
-    };
-    let model = shared.model.lock();
-    if model.tip() > number + 64 {
-        let mut callers = shared.callers.lock();
-        callers.branches.mark(reached::FAR_BEHIND);
-        if model.sealed(number).is_none_or(|sealed| sealed.block.hash != hash) {
-            callers.branches.mark(reached::FAR_ON_DEAD_FORK);
-        }
-    }
-}
-
-enum Answer {
-    Outbox(
-        u64,
-        Result<peaberry_chain::outbox::Found, peaberry_chain::ChainError>,
-    ),
-    Follow(
-        u64,
-        Result<peaberry_chain::follow::Step, peaberry_chain::ChainError>,
-    ),
-}
-
-fn answer(shared: &Shared, errand: Errand) -> Answer {
-    match errand {
-        Errand::Request(Request { number, chain, ask }) => {
-            let performer = shared.performers.get(&chain);
-            let performer = performer.expect("the outbox was told of two chains");
-            Answer::Outbox(number, at_once(performer.perform(ask)))
-        }
-        Errand::Walk(walk) => {
-            Answer::Follow(walk.number, at_once(step_along(&shared.client, &walk)))
-        }
-    }
-}
-
-fn deliver(shared: &Shared, life: u64, answer: &Answer) {
-    let now = shared.life.lock();
-    let Some(now) = now.as_ref().filter(|now| now.number == life) else {
-        return;
-    };
-    match answer {
-        Answer::Outbox(number, result) => {
-            let (number, result) = (*number, Box::new(result.clone()));
-            drop(now.outbox.submit(OutboxCommand::Answer { number, result }));
-        }
-        Answer::Follow(number, result) => {
-            let (number, result) = (*number, Box::new(result.clone()));
-            drop(now.follow.submit(FollowCommand::Answer { number, result }));
-        }
-    }
 }
 
 fn conclude(world: &World, shared: &Shared) -> Run {
