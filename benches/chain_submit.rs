@@ -20,7 +20,7 @@ mod ours;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant as Stopwatch};
 
-use peaberry_benches::versus::{Better, Effort, Measure, interleave, report, write};
+use peaberry_benches::versus::{Better, Comparison, Effort, Measure, interleave, report, write};
 use peaberry_chain::EvmAddress;
 use peaberry_chain::dev::{DevChain, DevOptions, DevServer};
 use peaberry_chain::wallet::EvmKey;
@@ -57,8 +57,7 @@ fn main() -> Result<(), Failure> {
             || clients.block_on(rate(time, count, || ours.call())),
             || clients.block_on(rate(time, count, || bare.call())),
         );
-        measures.push(Measure::new(words, "1/s", "alloy", CALL, &comparison));
-        report(&measures[measures.len() - 1], &comparison);
+        measures.push(told(words, "1/s", "alloy", CALL, &comparison));
     }
 
     let comparison = interleave(
@@ -68,8 +67,7 @@ fn main() -> Result<(), Failure> {
         || clients.block_on(rate(time, PIPELINE, || bare.send_raw())),
     );
     let words = "transactions submitted/s, 32 under way";
-    measures.push(Measure::new(words, "1/s", "alloy", RAW, &comparison));
-    report(&measures[measures.len() - 1], &comparison);
+    measures.push(told(words, "1/s", "alloy", RAW, &comparison));
 
     let comparison = interleave(
         effort.pairs(),
@@ -78,8 +76,7 @@ fn main() -> Result<(), Failure> {
         || clients.block_on(mean_ms(2, || bare.pay_filled())),
     );
     let words = "receipt latency, local chain";
-    measures.push(Measure::new(words, "ms", "alloy", RECEIPT, &comparison));
-    report(&measures[measures.len() - 1], &comparison);
+    measures.push(told(words, "ms", "alloy", RECEIPT, &comparison));
 
     let comparison = interleave(
         effort.pairs(),
@@ -88,8 +85,7 @@ fn main() -> Result<(), Failure> {
         || clients.block_on(rate(time, 1, || bare.pay_filled())),
     );
     let words = "transactions receipted/s, against fillers";
-    measures.push(Measure::new(words, "1/s", "alloy", FILLED, &comparison));
-    report(&measures[measures.len() - 1], &comparison);
+    measures.push(told(words, "1/s", "alloy", FILLED, &comparison));
 
     let comparison = interleave(
         effort.pairs(),
@@ -98,17 +94,17 @@ fn main() -> Result<(), Failure> {
         || clients.block_on(rate(time, PIPELINE, || bare.pay_by_hand())),
     );
     let words = "transactions receipted/s, 32 under way";
-    measures.push(Measure::new(
-        words,
-        "1/s",
-        "alloy, by hand",
-        BY_HAND,
-        &comparison,
-    ));
-    report(&measures[measures.len() - 1], &comparison);
+    measures.push(told(words, "1/s", "alloy, by hand", BY_HAND, &comparison));
 
     write("chain_submit", effort, &measures)?;
     Ok(())
+}
+
+/// The measure, printed.
+fn told(words: &str, unit: &str, peer: &str, includes: &str, comparison: &Comparison) -> Measure {
+    let measure = Measure::new(words, unit, peer, includes, comparison);
+    report(&measure, comparison);
+    measure
 }
 
 fn runtime(name: &str) -> Result<Runtime, Failure> {

@@ -30,12 +30,14 @@ use peaberry_chain::{
 use peaberry_core::{MemoryNetwork, MemoryStorage, Node, PeerId, SystemClock};
 
 const PATIENCE: Duration = Duration::from_secs(20);
+/// What lies under so many blocks stays, as the chain promises.
+const FINAL_DEPTH: u64 = 6;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let farmer = EvmKey::from_bytes(&[1; 32])?;
     let options = DevOptions {
-        finalized_depth: 6,
+        finalized_depth: FINAL_DEPTH,
         safe_depth: 3,
         ..DevOptions::default()
     };
@@ -93,9 +95,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     println!("nine more blocks, and then the chain breaks its word:");
     chain.mine_many(9);
-    books.until(chain.head()).await?;
-    let last_final = books.final_number.ok_or("blocks become final")?;
-    assert!(last_final > 3);
+    let last_final = chain.head().number - FINAL_DEPTH;
+    books.until_final(last_final).await?;
     chain.reorg(chain.head().number - last_final + 1, Undone::Drop);
     let alarm = books.alarm().await?;
     println!(
@@ -118,6 +119,15 @@ impl Books {
     /// Reads on until `tip` is the newest block.
     async fn until(&mut self, tip: Block) -> Result<(), Box<dyn Error>> {
         while self.blocks.last().map(|(block, _)| block.hash) != Some(tip.hash) {
+            let change = self.next().await?;
+            self.enter(change.map_err(|alarm| format!("{alarm:?}"))?);
+        }
+        Ok(())
+    }
+
+    /// Reads on until the block `number` is said to stay.
+    async fn until_final(&mut self, number: u64) -> Result<(), Box<dyn Error>> {
+        while self.final_number != Some(number) {
             let change = self.next().await?;
             self.enter(change.map_err(|alarm| format!("{alarm:?}"))?);
         }
@@ -161,7 +171,7 @@ impl Books {
 
     fn sacks(&self) -> Vec<u64> {
         let logs = self.blocks.iter().flat_map(|(_, logs)| logs);
-        logs.map(|log| number(log)).collect()
+        logs.map(number).collect()
     }
 }
 

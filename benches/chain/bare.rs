@@ -13,11 +13,11 @@ use peaberry_chain::primitives::{B256, U256};
 
 use super::{Failure, key, shop};
 
-pub const FEE_MAX: u128 = 100_000_000_000;
-pub const TIP_MAX: u128 = 1_000_000_000;
+pub(crate) const FEE_MAX: u128 = 100_000_000_000;
+pub(crate) const TIP_MAX: u128 = 1_000_000_000;
 const POLL: Duration = Duration::from_millis(20);
 
-pub struct Bare {
+pub(crate) struct Bare {
     chain: u64,
     plain: DynProvider,
     filled: DynProvider,
@@ -47,7 +47,7 @@ fn wallet(number: u8) -> Result<EthereumWallet, Failure> {
 }
 
 impl Bare {
-    pub fn connect(url: &str, chain: &DevChain) -> Result<Self, Failure> {
+    pub(crate) fn connect(url: &str, chain: &DevChain) -> Result<Self, Failure> {
         let network = chain.network().chain;
         let chain = network.evm_number().ok_or("an EVM chain")?;
         let plain = ProviderBuilder::new().disable_recommended_fillers();
@@ -61,19 +61,19 @@ impl Bare {
         })
     }
 
-    pub async fn call(&self) {
+    pub(crate) async fn call(&self) {
         let request = TransactionRequest::default().with_to(shop());
         let answer = self.plain.call(request).latest().await;
         assert!(answer.expect("the node answers").is_empty());
     }
 
     /// Signs and submits, and asks for nothing.
-    pub async fn send_raw(&self) {
+    pub(crate) async fn send_raw(&self) {
         self.send(&self.raw).await;
     }
 
     /// The recommended fillers: nonce, gas, fees, chain; then the receipt.
-    pub async fn pay_filled(&self) {
+    pub(crate) async fn pay_filled(&self) {
         let request = TransactionRequest::default()
             .with_to(shop())
             .with_value(U256::ONE);
@@ -83,7 +83,7 @@ impl Bare {
     }
 
     /// As fast as it goes by hand: everything set, the receipt asked for every 20 ms.
-    pub async fn pay_by_hand(&self) {
+    pub(crate) async fn pay_by_hand(&self) {
         let hash = self.send(&self.by_hand).await;
         loop {
             let receipt = self.plain.get_transaction_receipt(hash).await;

@@ -20,7 +20,7 @@ use peaberry_core::{
 
 use super::{Failure, PIPELINE, key, shop};
 
-pub struct Ours {
+pub(crate) struct Ours {
     chain: ChainId,
     multi: MultiChain,
     client: EvmClient,
@@ -32,7 +32,11 @@ pub struct Ours {
 }
 
 impl Ours {
-    pub async fn connect(url: &str, chain: &DevChain, folder: &Path) -> Result<Self, Failure> {
+    pub(crate) async fn connect(
+        url: &str,
+        chain: &DevChain,
+        folder: &Path,
+    ) -> Result<Self, Failure> {
         let network = chain.network();
         let client = EvmClient::http(url, network).await?;
         let client = client.with_signer(Arc::new(key(1)))?;
@@ -61,14 +65,14 @@ impl Ours {
         })
     }
 
-    pub async fn call(&self) {
+    pub(crate) async fn call(&self) {
         let request = CallRequest::new(shop(), []);
         let answer = self.multi.call(self.chain, &request, BlockAt::Latest).await;
         assert!(answer.expect("the node answers").is_empty());
     }
 
     /// Signs and submits, and asks for nothing.
-    pub async fn send_raw(&self) {
+    pub(crate) async fn send_raw(&self) {
         let transaction = Transaction {
             chain: self.chain,
             nonce: self.next_nonce.fetch_add(1, Ordering::Relaxed),
@@ -87,7 +91,7 @@ impl Ours {
     }
 
     /// A transfer through the outbox, until its block is known.
-    pub async fn pay(&self) {
+    pub(crate) async fn pay(&self) {
         let order = self.next_order.fetch_add(1, Ordering::Relaxed);
         let name = IdempotencyKey::new(order.to_be_bytes()).expect("eight bytes are a key");
         let intent = Intent::Transfer {

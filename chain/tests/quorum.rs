@@ -1,7 +1,6 @@
 //! Reads by quorum: m of k nodes, one of which lies, is silent, or lags.
 #![expect(
     clippy::unwrap_used,
-    clippy::indexing_slicing,
     reason = "a test's helpers fail as loudly as the test"
 )]
 

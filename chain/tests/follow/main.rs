@@ -1,7 +1,6 @@
 //! The follower on a chain in the process: what its users see, over reorganisations and restarts.
 #![expect(
     clippy::unwrap_used,
-    clippy::indexing_slicing,
     reason = "a test's helpers fail as loudly as the test"
 )]
 

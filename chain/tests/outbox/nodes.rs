@@ -94,7 +94,7 @@ async fn serve(
             "HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n";
         return stream.write_all(answer.as_bytes()).await;
     }
-    let answer = chain.exchange(Bytes::from(request).into()).await.unwrap();
+    let answer = chain.exchange(Bytes::from(request)).await.unwrap();
     let head = |length: usize| {
         format!(
             "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
