@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use peaberry_core::{
-    Channel, Clock as _, DiskOptions, DiskStorage, Handle, MemoryNetwork, MemoryStorage, Node,
-    NodeThread, PeerId, ProtocolId, SystemClock,
+    Channel, Clock as _, DiskOptions, DiskStorage, Handle, MemoryStorage, Node, NodeThread,
+    ProtocolId, SystemClock,
 };
 use peaberry_edge::coffee::{BrewCommand, BrewReport, Brewer};
 use peaberry_edge::fleet::{Fleet, FleetEvent, FleetHandle, FleetSettings, FleetThread};
@@ -215,13 +215,7 @@ fn start(
     for machine in machines {
         brewer.add(machine.id.clone(), machine.works.clone());
     }
-    let peer = PeerId::new(1).ok_or("the works are peer 1")?;
-    let transport = MemoryNetwork::new().join(peer);
-    let mut node = Node::new(
-        Arc::new(transport),
-        Arc::new(MemoryStorage::new()),
-        Arc::new(clock.clone()),
-    );
+    let mut node = Node::alone(Arc::new(MemoryStorage::new()), Arc::new(clock.clone()));
     let works = node.add(WORKS, brewer, {
         let (device, by_id) = (device.clone(), by_id.clone());
         move |reports: &mut Vec<BrewReport>| {

@@ -13,9 +13,7 @@ use peaberry_chain::outbox::{
 };
 use peaberry_chain::primitives::{B256, U256, keccak256};
 use peaberry_chain::{ChainClient as _, EvmAddress, Finality, LogFilter, LogRange};
-use peaberry_core::{
-    DiskOptions, DiskStorage, MemoryNetwork, Node, NodeThread, PeerId, SystemClock,
-};
+use peaberry_core::{DiskOptions, DiskStorage, Node, NodeThread, SystemClock};
 use peaberry_examples::orders::Order;
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -101,9 +99,7 @@ impl Till {
 
         let storage = DiskStorage::open(folder.join("till"), DiskOptions::owned_by("till"))?;
         let storage = Arc::new(storage);
-        let peer = PeerId::new(1).ok_or("the till is peer 1")?;
-        let transport = MemoryNetwork::new().join(peer);
-        let mut node = Node::new(Arc::new(transport), storage.clone(), Arc::new(clock));
+        let mut node = Node::alone(storage.clone(), Arc::new(clock));
         let config = OutboxConfig::new().chain(town.client.chain_id(), town.rules);
         let (outbox, driver) = OutboxHandle::install(
             &mut node,
