@@ -358,6 +358,7 @@ impl<U: Uplink> Courier<U> {
                             self.staged.insert(device);
                         }
                     }
+                    self.schedule(device);
                 }
                 match self.commit_batch(storage) {
                     Ok(()) => Ok(()),
@@ -366,6 +367,7 @@ impl<U: Uplink> Courier<U> {
                             if let Some(spool) = self.spools.get_mut(device) {
                                 report.lost_records += spool.aborted();
                             }
+                            self.schedule(device);
                         }
                         Ok(())
                     }

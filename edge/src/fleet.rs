@@ -21,6 +21,7 @@
 //! is kept until there is some; until then no order is taken, and whoever sends one is told why.
 
 mod command;
+mod commit;
 mod host;
 mod open;
 mod turn;
@@ -65,12 +66,19 @@ pub struct Fleet<U, A = Name> {
     held: Vec<FleetEvent<A>>,
     tokens: Vec<AckToken>,
     /// Ends of orders whose records are in this commit.
+    telling: Vec<(usize, Name)>,
+    /// Ends whose records are durable.
     told: Vec<(usize, Name)>,
+    /// Ends whose records were given up.
+    untold: BTreeSet<(usize, Name)>,
     outlet: Outlet<A>,
     due: Vec<(u64, u32)>,
     uplink_events: Vec<UplinkEvent>,
     is_up: bool,
     has_begun: bool,
+    /// The last commit found no room.
+    is_full: bool,
+    /// And what orders or twins had to write waits for some.
     is_stuck: bool,
     losses: u64,
 }

@@ -1,6 +1,7 @@
 //! What `soak` and `mutants` run: one harness for each target, driven by seeds.
 
 pub mod crdt;
+pub mod edge;
 pub mod lockd;
 pub mod oracle;
 pub mod raft;
@@ -84,7 +85,13 @@ impl Mutant {
 }
 
 /// Every target, by name.
-pub const TARGETS: &[Target] = &[raft::TARGET, lockd::TARGET, crdt::TARGET, oracle::TARGET];
+pub const TARGETS: &[Target] = &[
+    raft::TARGET,
+    lockd::TARGET,
+    crdt::TARGET,
+    oracle::TARGET,
+    edge::TARGET,
+];
 
 /// The target called `name`.
 #[must_use]

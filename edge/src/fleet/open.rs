@@ -68,7 +68,16 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
                 wake_ms: None,
             });
         }
-        storage.commit(&batch, Durability::Synced).map_err(failed)?;
+        match storage.commit(&batch, Durability::Synced) {
+            Err(StorageError::Full { .. }) => {
+                // A device must start also where its disk is full: old records make room for its boot epoch.
+                for one in &mut hosted {
+                    one.spool.relieve(storage.as_ref(), &mut batch)?;
+                }
+                storage.commit(&batch, Durability::Synced).map_err(failed)?;
+            }
+            outcome => outcome.map_err(failed)?,
+        }
         for one in &mut hosted {
             one.spool.committed();
         }
@@ -90,12 +99,15 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             ready: BTreeSet::new(),
             held: Vec::new(),
             tokens: Vec::new(),
+            telling: Vec::new(),
             told: Vec::new(),
+            untold: BTreeSet::new(),
             outlet: Outlet::default(),
             due: Vec::new(),
             uplink_events: Vec::new(),
             is_up: false,
             has_begun: false,
+            is_full: false,
             is_stuck: false,
             losses: 0,
         })

@@ -2,7 +2,7 @@
 
 use std::task::Context;
 
-use peaberry_core::{Durability, Input, Instant, Operation, Protocol, StorageError};
+use peaberry_core::{Input, Instant, Protocol};
 
 use crate::device::{Configured, Surroundings};
 use crate::error::EdgeError;
@@ -13,6 +13,7 @@ use crate::payload::{
     Wire,
 };
 use crate::spool::Spool;
+use crate::time::DeviceTime;
 use crate::topic::{Lane, Topic};
 use crate::twin::TwinValue;
 use crate::uplink::{Message, Uplink, UplinkEvent};
@@ -44,25 +45,12 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             FleetCommand::Sample {
                 device,
                 metric,
-                sample,
-            } => {
-                let Some(at) = self.find(&device, events) else {
-                    return Ok(());
-                };
-                let mut outlet = std::mem::take(&mut self.outlet);
-                let hosted = self.hosted.get_mut(at);
-                let is_known =
-                    hosted.is_some_and(|it| it.device.feed(&metric, sample, &mut outlet));
-                self.outlet = outlet;
-                if !is_known {
-                    let reason = format!("{device} has no metric {metric}");
-                    events.push(refused(
-                        Some(device),
-                        EdgeError::malformed("sample", reason),
-                    ));
-                }
-                self.empty_outlet(at, now, events)
-            }
+                at: made,
+                value,
+            } => match self.find(&device, events) {
+                Some(at) => self.sample(at, now, &metric, made, value, events),
+                None => Ok(()),
+            },
             FleetCommand::Report { device, key, value } => match self.find(&device, events) {
                 Some(at) => self.write_twin(at, now, key, value, true, events),
                 None => Ok(()),
@@ -115,7 +103,8 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             self.has_begun = true;
             for at in 0..self.hosted.len() {
                 self.step_orders(at, now, None, events)?;
-                self.schedule(at);
+                // What was desired before and has not been brought about is desired still.
+                self.learned(at, now, events)?;
             }
         }
         let mut heard = std::mem::take(&mut self.uplink_events);
@@ -135,6 +124,36 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         self.do_what_is_due(now, events)?;
         self.commit(now, events)?;
         self.send(now)
+    }
+
+    fn sample(
+        &mut self,
+        at: usize,
+        now: Instant,
+        metric: &Name,
+        made: DeviceTime,
+        value: f64,
+        events: &mut Vec<FleetEvent<A>>,
+    ) -> Result<(), EdgeError> {
+        let mut outlet = std::mem::take(&mut self.outlet);
+        if let Some(hosted) = self.hosted.get_mut(at) {
+            let present = DeviceTime {
+                boot: hosted.device.boot(),
+                since_boot_ms: hosted.device.at_ms(now),
+            };
+            let reason = if made > present {
+                Some(format!("{metric} is from the future"))
+            } else if hosted.device.feed(metric, made, value, &mut outlet) {
+                None
+            } else {
+                Some(format!("{} has no metric {metric}", hosted.device.id()))
+            };
+            let error = reason.map(|reason| EdgeError::malformed("sample", reason));
+            let device = hosted.device.id();
+            events.extend(error.map(|error| refused(Some(device.clone()), error)));
+        }
+        self.outlet = outlet;
+        self.empty_outlet(at, now, events)
     }
 
     fn hear(
@@ -393,14 +412,19 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
                     reason: Some(Text::new(reason)),
                     ..OrderUpdate::new(key.clone(), OrderPhase::Rejected)
                 };
-                return self.tell(at, now, Payload::Order(update), events);
+                let device = hosted.device.id().clone();
+                self.tell(at, now, Payload::Order(update.clone()), events)?;
+                // Nothing of it is to be durable, so nothing is waited for.
+                let event = OrderEvent::Update(update);
+                events.push(FleetEvent::Order { device, event });
+                return Ok(());
             }
         }
         self.step_orders(at, now, Some(Input::Command(command)), events)
     }
 
     /// Gives the orders of a device an input, or their first turn, and passes on what they say.
-    fn step_orders(
+    pub(super) fn step_orders(
         &mut self,
         at: usize,
         now: Instant,
@@ -458,8 +482,14 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             }
             OrderEvent::Update(update) => {
                 let is_told = self.append(at, now, Payload::Order(update.clone()), events)?;
-                if is_told && update.phase.is_final() {
-                    self.told.push((at, update.key.clone()));
+                // A rejection is no end: an order of this key may be under way.
+                if update.phase.is_final() && update.phase != OrderPhase::Rejected {
+                    let end = (at, update.key.clone());
+                    if is_told {
+                        self.telling.push(end);
+                    } else {
+                        self.untold.insert(end);
+                    }
                 }
             }
         }
@@ -552,7 +582,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
     }
 
     /// Spools a record. Whether it is kept.
-    fn append(
+    pub(super) fn append(
         &mut self,
         at: usize,
         now: Instant,
@@ -588,7 +618,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         found
     }
 
-    fn touched(&mut self, at: usize) {
+    pub(super) fn touched(&mut self, at: usize) {
         if let Some(hosted) = self.hosted.get(at) {
             if hosted.spool.is_staged() {
                 self.staged.insert(at);
@@ -601,7 +631,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
     }
 
     /// Has the wheel wake a device no later than it wants to be.
-    fn schedule(&mut self, at: usize) {
+    pub(super) fn schedule(&mut self, at: usize) {
         let origin = self.origin;
         let Some(hosted) = self.hosted.get_mut(at) else {
             return;
@@ -622,111 +652,6 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
 
     fn ms(&self, now: Instant) -> u64 {
         u64::try_from(now.since(self.origin).as_millis()).unwrap_or(u64::MAX)
-    }
-
-    fn commit(&mut self, now: Instant, events: &mut Vec<FleetEvent<A>>) -> Result<(), EdgeError> {
-        if !self.staged.is_empty() {
-            match self.try_commit() {
-                Ok(()) => self.committed(now, events)?,
-                Err(StorageError::Full { .. }) => self.make_room(now, events)?,
-                Err(source) => return Err(not_committed(source)),
-            }
-        }
-        if self.is_stuck {
-            return Ok(());
-        }
-        events.append(&mut self.held);
-        for token in self.tokens.drain(..) {
-            self.uplink.acknowledge(token);
-        }
-        Ok(())
-    }
-
-    fn try_commit(&mut self) -> Result<(), StorageError> {
-        let has_state = !self.state.batch().is_empty();
-        let must_sync = |at: &usize| self.hosted.get(*at).is_some_and(|it| it.spool.must_sync());
-        let durability = if has_state || self.state.is_synced() || self.staged.iter().any(must_sync)
-        {
-            Durability::Synced
-        } else {
-            Durability::Buffered
-        };
-        for operation in self.state.batch().operations() {
-            match operation {
-                Operation::Put { key, value } => self.records.put(key, value),
-                Operation::Delete { key } => self.records.delete(key),
-                other => unreachable!("orders and twins put and delete, not {other:?}"),
-            }
-        }
-        let outcome = self.storage.commit(&self.records, durability);
-        self.records.clear();
-        outcome
-    }
-
-    fn committed(
-        &mut self,
-        now: Instant,
-        events: &mut Vec<FleetEvent<A>>,
-    ) -> Result<(), EdgeError> {
-        self.state.next_turn();
-        self.is_stuck = false;
-        for at in std::mem::take(&mut self.staged) {
-            if let Some(hosted) = self.hosted.get_mut(at) {
-                hosted.spool.committed();
-            }
-            self.touched(at);
-        }
-        // Their records are durable: they need not be told again after a restart. Written with the next commit.
-        for (at, key) in std::mem::take(&mut self.told) {
-            self.step_orders(
-                at,
-                now,
-                Some(Input::Command(OrderCommand::Told { key })),
-                events,
-            )?;
-        }
-        Ok(())
-    }
-
-    /// The disk is full: see the module.
-    fn make_room(
-        &mut self,
-        now: Instant,
-        events: &mut Vec<FleetEvent<A>>,
-    ) -> Result<(), EdgeError> {
-        let mut lost = 0;
-        self.told.clear();
-        for at in std::mem::take(&mut self.staged) {
-            if let Some(hosted) = self.hosted.get_mut(at) {
-                lost += hosted.spool.aborted();
-                let storage = self.storage.as_ref();
-                if hosted.spool.relieve(storage, &mut self.records)? {
-                    self.staged.insert(at);
-                }
-            }
-        }
-        events.push(FleetEvent::Lost { records: lost });
-        match self.try_commit() {
-            Ok(()) => self.committed(now, events),
-            Err(StorageError::Full { .. }) => {
-                for at in std::mem::take(&mut self.staged) {
-                    if let Some(hosted) = self.hosted.get_mut(at) {
-                        hosted.spool.aborted();
-                    }
-                }
-                self.is_stuck = !self.state.batch().is_empty();
-                // What orders and twins wrote goes with the next commit that succeeds, and what waits for it waits on.
-                if self.is_stuck {
-                    self.staged.extend(self.hosted.first().map(|_| 0));
-                    let held = std::mem::take(&mut self.held);
-                    let (waits, others) = held.into_iter().partition(waits_for_state);
-                    self.held = waits;
-                    events.extend::<Vec<_>>(others);
-                }
-                Ok(())
-            }
-            Err(source) => Err(not_committed(source)),
-        }
     }
 
     /// One record of each device in turn, so that none waits for another's backlog.
@@ -755,10 +680,6 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
     }
 }
 
-const fn waits_for_state<A>(event: &FleetEvent<A>) -> bool {
-    matches!(event, FleetEvent::Order { .. } | FleetEvent::Delta { .. })
-}
-
 fn surroundings(spool: &Spool, uplink_losses: u64) -> Surroundings {
     let status = spool.status();
     Surroundings {
@@ -771,11 +692,4 @@ fn surroundings(spool: &Spool, uplink_losses: u64) -> Surroundings {
 
 const fn refused<A>(device: Option<DeviceId>, error: EdgeError) -> FleetEvent<A> {
     FleetEvent::Refused { device, error }
-}
-
-const fn not_committed(source: StorageError) -> EdgeError {
-    EdgeError::Storage {
-        doing: "make what the devices said durable",
-        source,
-    }
 }
