@@ -32,13 +32,12 @@ const STAGES_MAX: usize = 64;
 /// use peaberry_chain::evm::{EvmClient, EvmNetwork};
 /// use peaberry_chain::outbox::{IdempotencyKey, OutboxConfig, OutboxHandle, Submission};
 /// use peaberry_chain::{Address, Amount, Asset, Intent};
-/// use peaberry_core::{MemoryNetwork, MemoryStorage, Node, PeerId, SystemClock};
+/// use peaberry_core::{MemoryStorage, Node, SystemClock};
 ///
 /// # async fn example(client: EvmClient, from: Address, to: Address) -> Result<(), Box<dyn std::error::Error>> {
 /// // A `DiskStorage` in earnest: what is in memory survives nothing.
 /// let storage = Arc::new(MemoryStorage::new());
-/// let transport = MemoryNetwork::new().join(PeerId::new(1).unwrap());
-/// let mut node = Node::new(Arc::new(transport), storage.clone(), Arc::new(SystemClock::new()));
+/// let mut node = Node::alone(storage.clone(), Arc::new(SystemClock::new()));
 /// let network = EvmNetwork::polygon();
 /// let config = OutboxConfig::new().evm(&network);
 /// let (outbox, driver) = OutboxHandle::install(&mut node, 0, config, &*storage, [Arc::new(client) as _])?;
