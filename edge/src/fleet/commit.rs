@@ -81,9 +81,10 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             }
             let end = hosted.device.orders().and_then(|it| it.standing(&key));
             if let Some(end) = end {
-                let is_told = self.append(at, now, Payload::Order(end), events)?;
-                if is_told {
+                if self.append(at, now, Payload::Order(end), events)? {
                     self.telling.push((at, key));
+                } else {
+                    self.untold.insert((at, key));
                 }
             }
         }

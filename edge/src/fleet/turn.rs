@@ -7,7 +7,7 @@ use peaberry_core::{Input, Instant, Protocol};
 use crate::device::{Configured, Surroundings};
 use crate::error::EdgeError;
 use crate::name::{DeviceId, Name};
-use crate::order::{OrderCommand, OrderEvent};
+use crate::order::{OrderCommand, OrderEvent, StepRun};
 use crate::payload::{
     Action, Command, Level, Notification, OrderPhase, OrderUpdate, Payload, SinkAck, Status, Text,
     Wire,
@@ -471,8 +471,14 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
     ) -> Result<(), EdgeError> {
         let device = id.clone();
         match &event {
-            OrderEvent::Abort { .. } => {
-                events.push(FleetEvent::Order { device, event });
+            OrderEvent::Abort { run } => {
+                // A step that waits for the commit, on a full disk perhaps for long, is withdrawn: it must not begin later.
+                let run = *run;
+                let held = self.held.len();
+                self.held.retain(|event| !is_beginning(event, id, run));
+                if self.held.len() == held {
+                    events.push(FleetEvent::Order { device, event });
+                }
                 return Ok(());
             }
             OrderEvent::Begin { .. } => {}
@@ -678,6 +684,13 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         }
         Ok(())
     }
+}
+
+fn is_beginning<A>(event: &FleetEvent<A>, id: &DeviceId, aborted: StepRun) -> bool {
+    matches!(
+        event,
+        FleetEvent::Order { device, event: OrderEvent::Begin { run, .. } } if device == id && *run == aborted
+    )
 }
 
 fn surroundings(spool: &Spool, uplink_losses: u64) -> Surroundings {

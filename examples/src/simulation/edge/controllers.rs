@@ -91,11 +91,7 @@ impl Controllers {
             _ => return Vec::new(),
         };
         findings.reach(reached::BACKLOG_REPEATED);
-        self.handed_in
-            .split_off(from.min(count))
-            .into_iter()
-            .inspect(|one| self.handed_in.push(one.clone()))
-            .collect()
+        self.handed_in.get(from..).unwrap_or_default().to_vec()
     }
 
     /// A rule acts: on a sample of this start, and once.
