@@ -328,7 +328,7 @@ fn delivery(device: &str, sequence: u64, after: Option<u64>) -> Message {
         boot: BootEpoch::FIRST,
         sequence,
     };
-    let position = |sequence| peaberry_edge::Position::new(BootEpoch::FIRST, sequence);
+    let position = |sequence| Position::new(BootEpoch::FIRST, sequence);
     let record = Record {
         id,
         at_ms: 1,

@@ -107,12 +107,12 @@ impl Works {
                 let is_other = |it: &Running| it.run != run || it.device != device;
                 self.running.retain(is_other);
             }
-            OrderEvent::Update(update) if update.phase.is_final() => {
-                if update.phase != OrderPhase::Rejected {
-                    let is_new = self.ended.insert((device, update.key));
-                    if !is_new {
-                        findings.reach(reached::END_TOLD_AGAIN);
-                    }
+            OrderEvent::Update(update)
+                if update.phase.is_final() && update.phase != OrderPhase::Rejected =>
+            {
+                let is_new = self.ended.insert((device, update.key));
+                if !is_new {
+                    findings.reach(reached::END_TOLD_AGAIN);
                 }
             }
             _ => {}
