@@ -1,7 +1,7 @@
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use peaberry_core::MemoryStorage;
+use peaberry_core::{Batch, MemoryStorage};
 
 use super::*;
 use crate::coffee::{self, CoffeeMachine, CoffeeMetric};
@@ -11,7 +11,7 @@ use crate::order::OrderCommand;
 use crate::payload::{Action, Command, Delivery, Payload, Wire};
 use crate::time::DeviceTime;
 use crate::topic::{Lane, Topic};
-use crate::uplink::{MemoryBroker, MemoryUplink, Message, Uplink};
+use crate::uplink::{MemoryBroker, MemoryUplink, Message, Uplink, UplinkEvent};
 
 fn name(text: &str) -> Name {
     Name::new(text).unwrap()
