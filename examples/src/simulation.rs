@@ -1,5 +1,6 @@
 //! What `soak` and `mutants` run: one harness for each target, driven by seeds.
 
+pub mod chain;
 pub mod crdt;
 pub mod edge;
 pub mod lockd;
@@ -24,6 +25,8 @@ pub struct Run {
     pub virtual_time: Duration,
     /// What went wrong on purpose.
     pub faults: FaultCounts,
+    /// The same, of kinds that only this target has.
+    pub own_faults: Reached,
     /// How often it came to what is rare.
     pub reached: Reached,
     /// Operations that clients saw complete.
@@ -89,6 +92,7 @@ pub const TARGETS: &[Target] = &[
     raft::TARGET,
     lockd::TARGET,
     crdt::TARGET,
+    chain::TARGET,
     oracle::TARGET,
     edge::TARGET,
 ];

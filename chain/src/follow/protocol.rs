@@ -369,7 +369,7 @@ impl Follow {
             }
             return;
         }
-        if final_number < number {
+        if final_number < number || mutant::is_planted("follow_final_change_unnoticed") {
             return;
         }
         self.breaks += 1;
