@@ -1,4 +1,4 @@
-//! Carries what spools hold to an uplink, and what comes back to the spools.
+//! Carries what spools hold to an uplink, and what comes back to the spools. A [`Fleet`](crate::fleet::Fleet) stands on one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
