@@ -219,8 +219,8 @@ impl Shop {
             reached: self.findings.reached,
             operations,
             violations: self.findings.violations,
-            unknown: 0,
             trace,
+            ..Run::default()
         }
     }
 }
