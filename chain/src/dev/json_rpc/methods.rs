@@ -54,6 +54,7 @@ impl DevChain {
             "eth_maxPriorityFeePerGas" => Ok(json!(U256::from(ledger.suggested_tip()))),
             "eth_feeHistory" => fee_history(ledger, params),
             _ if method.starts_with("eth_get") => get(ledger, method, params),
+            _ if method.starts_with("debug_trace") => trace(ledger, method, params),
             "eth_call" => Ok(json!(ledger.call(&params.call(0)?, params.block(1)?)?)),
             "eth_estimateGas" => {
                 let gas = ledger.estimate(&params.call(0)?, params.block(1)?)?;
@@ -200,6 +201,44 @@ fn fee_history(ledger: &Ledger, params: Params<'_>) -> Answer {
         fields.insert("reward".into(), json!(history.tips));
     }
     Ok(answer)
+}
+
+/// How a trace is wanted.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct TraceOptions {
+    tracer: Option<String>,
+    tracer_config: TracerConfig,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct TracerConfig {
+    only_top_call: bool,
+}
+
+/// Methods that look into an execution, by `callTracer` alone.
+fn trace(ledger: &mut Ledger, method: &str, params: Params<'_>) -> Answer {
+    let (of_transaction, options_at) = match method {
+        "debug_traceTransaction" => (true, 1),
+        "debug_traceCall" => (false, 2),
+        _ => return Err(unknown(method)),
+    };
+    let options: TraceOptions = params.optional(options_at)?.unwrap_or_default();
+    if options.tracer.as_deref() != Some("callTracer") {
+        let words = r#"only the tracer "callTracer" is here"#;
+        return Err(error(INVALID_PARAMS, words));
+    }
+    let mut traced = if of_transaction {
+        let traced = ledger.trace(params.get(0)?);
+        traced.ok_or_else(|| refused("transaction not found"))?
+    } else {
+        ledger.trace_call(&params.call(0)?, params.block(1)?)?
+    };
+    if options.tracer_config.only_top_call {
+        traced.calls.clear();
+    }
+    Ok(shapes::call(&traced))
 }
 
 /// Methods that only development chains have, by the names of Hardhat and Anvil.
