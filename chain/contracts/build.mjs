@@ -103,7 +103,12 @@ const mutants = [
   { name: "CoffeeTokenPaysTwice", of: "CoffeeToken", from: "paid[key] = true;", to: "" },
   { name: "CoffeeTokenSpendsForAnyone", of: "CoffeeToken", from: "if (msg.sender != from) spendAllowance(from, amount);", to: "" },
   { name: "CoffeeTokenTakesBothSignatures", of: "Eip712", from: "uint256(s) > HALF_ORDER ? address(0) : ecrecover", to: "ecrecover" },
+  { name: "CoffeeTokenMintsForAnyone", of: "CoffeeToken", from: "external onlyRole(MINTER_ROLE) {", to: "external {" },
+  { name: "CoffeeTokenMintsOverItsCap", of: "CoffeeToken", from: "if (amount > available)", to: "if (amount > available + supply)" },
+  { name: "CoffeeTokenRedeemsWhatIsNotThere", of: "CoffeeToken", from: "if (points > available)", to: "if (points > available && available > 0)" },
   { name: "SupplyChainTakesFromAnyone", of: "SupplyChain", from: "if (held.offeredTo != msg.sender) revert NotOffered(lotId, held.offeredTo);", to: "" },
+  { name: "SupplyChainForgetsAStep", of: "SupplyChain", from: "held.trail = step(held.trail, from, msg.sender, document);", to: "" },
+  { name: "PaymentProcessorTakesFromAnyone", of: "PaymentProcessor", from: "if (made.payer != address(0) && made.payer != msg.sender) revert NotThePayer(made.payer);", to: "" },
   { name: "PaymentProcessorRefundsTwice", of: "PaymentProcessor", from: "made.refunded += amount;", to: "" },
 ];
 
