@@ -111,9 +111,7 @@ async fn connect(keys: &Keys) -> Outcome<MultiChain> {
     let node = Arc::new(LiteSvmNode::new());
     node.airdrop(keys.solana.solana_address(), 10 * SOL);
     let client = SolanaClient::over(node, SolanaNetwork::local(&GENESIS_HASH)).await?;
-    Ok(chains.with(Arc::new(
-        client.with_signer(Arc::new(keys.solana.clone()))?,
-    )))
+    Ok(chains.with(Arc::new(client.with_signer(Arc::new(keys.solana.clone()))?)))
 }
 
 /// A token on Polygon, 25 of it in the wallet.
@@ -204,7 +202,12 @@ async fn pay(
     let after = chains.balance(payer, Asset::Native).await?;
     let fee = before.checked_sub(after)?.checked_sub(amount)?;
     writeln!(out, "{chain}: paid {amount} to {to}, for {fee}")?;
-    assert!(!fee.is_zero() && fee.checked_sub(estimate.fee_max).map_or(true, |over| over.is_zero()));
+    assert!(
+        !fee.is_zero()
+            && fee
+                .checked_sub(estimate.fee_max)
+                .map_or(true, |over| over.is_zero())
+    );
     Ok(())
 }
 

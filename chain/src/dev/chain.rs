@@ -11,9 +11,7 @@ use peaberry_core::Clock;
 use super::ledger::Ledger;
 use super::{CallTrace, DevOptions, Mining, Rejection, Undone};
 use crate::evm::{Asked, EvmClient, EvmNetwork, FeeModel};
-use crate::{
-    Block, BlockAt, CallRequest, ChainError, ChainId, EvmAddress, FinalityPolicy, Revert,
-};
+use crate::{Block, BlockAt, CallRequest, ChainError, ChainId, EvmAddress, FinalityPolicy, Revert};
 
 /// A development chain. Cheap to clone: clones are the same chain. Callable concurrently.
 ///
@@ -221,7 +219,8 @@ impl DevChain {
     pub fn trace_call(&self, request: &CallRequest, at: BlockAt) -> Result<CallTrace, ChainError> {
         let call = self.question(request)?;
         let traced = self.ledger().trace_call(&call, at.into());
-        traced.map_err(|error| error.into_chain_error("debug_traceCall", Asked::Try(Some(call.from))))
+        traced
+            .map_err(|error| error.into_chain_error("debug_traceCall", Asked::Try(Some(call.from))))
     }
 
     /// What `account` has in the newest block, in wei.

@@ -280,6 +280,29 @@ fn make(ledger: &mut Ledger, method: &str, params: Params<'_>) -> Answer {
             ledger.pool.clear();
             Ok(Value::Null)
         }
+        // As Anvil has it: the height stays, and what was undone is lost.
+        "anvil_reorg" => {
+            let depth = params.get::<Number>(0)?.get();
+            if !params
+                .optional::<Vec<Value>>(1)?
+                .unwrap_or_default()
+                .is_empty()
+            {
+                let words = "blocks of a reorganisation hold no transactions here";
+                return Err(error(INVALID_PARAMS, words));
+            }
+            let before = ledger.height();
+            ledger.rewind(depth, Undone::Drop);
+            while ledger.height() < before {
+                ledger.mine_empty();
+            }
+            Ok(Value::Null)
+        }
+        "anvil_rollback" => {
+            let depth = params.optional::<Number>(0)?.map_or(1, Number::get);
+            ledger.rewind(depth, Undone::Drop);
+            Ok(Value::Null)
+        }
         "peaberry_reorg" => {
             let depth = params.get::<Number>(0)?.get();
             let undone = match params.optional(1)? {

@@ -194,7 +194,9 @@ impl Served {
     fn notifications(&mut self) -> Vec<String> {
         let ledger = self.chain.ledger();
         let is_there = |(number, hash): &(u64, B256)| {
-            ledger.numbered(*number).is_some_and(|block| block.hash == *hash)
+            ledger
+                .numbered(*number)
+                .is_some_and(|block| block.hash == *hash)
         };
         let mut next = 0;
         while let Some(newest) = self.told.back() {
@@ -214,7 +216,8 @@ impl Served {
             let header = shapes::header(block);
             notifications.extend(self.subscriptions.iter().map(|number| {
                 let params = json!({"subscription": number, "result": header});
-                json!({"jsonrpc": "2.0", "method": "eth_subscription", "params": params}).to_string()
+                json!({"jsonrpc": "2.0", "method": "eth_subscription", "params": params})
+                    .to_string()
             }));
         }
         notifications

@@ -155,10 +155,7 @@ impl Connection {
         }))
     }
 
-    async fn open_for_ever(
-        target: &Target,
-        options: &NewHeadsOptions,
-    ) -> Result<Self, ChainError> {
+    async fn open_for_ever(target: &Target, options: &NewHeadsOptions) -> Result<Self, ChainError> {
         let stream = target.connect().await?;
         let failed = |error| explain(error, options);
         let mut request = target.uri.clone().into_client_request().map_err(failed)?;
