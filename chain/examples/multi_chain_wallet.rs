@@ -22,8 +22,8 @@ use peaberry_chain::primitives::{U256, keccak256};
 use peaberry_chain::solana::{SolanaClient, SolanaNetwork};
 use peaberry_chain::wallet::{EvmKey, SolanaKey, Wallet};
 use peaberry_chain::{
-    AccountId, Address, Amount, Asset, ChainClient, ChainError, ChainId, Finality, Intent,
-    MultiChain, Signer, TransactionStatus,
+    AccountId, Address, Amount, Asset, ChainError, ChainId, Finality, Intent, MultiChain, Signer,
+    TransactionStatus,
 };
 use peaberry_chain_litesvm::{GENESIS_HASH, LiteSvmNode};
 

@@ -84,6 +84,7 @@ const INVALID: &[&str] = &[
     "exceeds block gas limit",
     "max initcode size exceeded",
     "oversized data",
+    "failed to decode transaction",
     "failed to decode signed transaction",
     "transaction could not be decoded",
     "typed transaction too short",

@@ -42,8 +42,8 @@ fn the_evms_own_errors_have_words() {
 #[test]
 fn a_trace_leads_to_the_call_that_failed() {
     let world = World::new();
-    // Calls account 4, the identity, which answers; then 9, which nobody has given any code; then reverts with nothing.
-    let code = hex!("5f5f5f5f5f60045af1505f5f5f5f5f60095af1505f5ffd");
+    // Calls account 4, the identity, which answers; then 0x99, which nobody has given any code; then reverts with nothing.
+    let code = hex!("5f5f5f5f5f60045af1505f5f5f5f5f60995af1505f5ffd");
     let raw = world.sign(0, &world.creation(0, &code));
     world.chain.submit(raw.raw()).unwrap();
     world.chain.mine();
