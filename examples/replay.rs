@@ -15,8 +15,8 @@ use std::sync::{Arc, mpsc};
 use bytes::Bytes;
 use peaberry_core::recorder::{Recorded, Recording, Start, replay};
 use peaberry_core::{
-    Channel, Effects, Input, Instant, MemoryNetwork, MemoryStorage, Node, PeerId, Protocol,
-    ProtocolId, Storage, StorageError, Subspace, SystemClock,
+    Channel, Effects, Input, Instant, MemoryStorage, Node, Protocol, ProtocolId, Storage,
+    StorageError, Subspace, SystemClock,
 };
 
 const CHANNEL: Channel = Channel::new(ProtocolId(2000), 0);
@@ -91,8 +91,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let recording =
         Recording::create(&path, 1 << 20)?.with_image(storage.as_ref(), CHANNEL, &[])?;
     let till = Till::open(storage.as_ref(), false)?;
-    let transport = MemoryNetwork::new().join(PeerId::new(1).expect("not zero"));
-    let mut node = Node::new(Arc::new(transport), storage, Arc::new(SystemClock::new()));
+
+    let mut node = Node::alone(storage, Arc::new(SystemClock::new()));
     let (tell, sums) = mpsc::channel();
     let sink = move |events: &mut Vec<u64>| {
         for sum in events.drain(..) {

@@ -109,6 +109,12 @@ const mutants = [
   { name: "SupplyChainTakesFromAnyone", of: "SupplyChain", from: "if (held.offeredTo != msg.sender) revert NotOffered(lotId, held.offeredTo);", to: "" },
   { name: "SupplyChainForgetsAStep", of: "SupplyChain", from: "held.trail = step(held.trail, from, msg.sender, document);", to: "" },
   { name: "PaymentProcessorTakesFromAnyone", of: "PaymentProcessor", from: "if (made.payer != address(0) && made.payer != msg.sender) revert NotThePayer(made.payer);", to: "" },
+  { name: "PriceOracleCountsAnyone", of: "OracleConfiguration", from: "iszero(eq(signer, shr(96, mload(key))))", to: "0" },
+  { name: "PriceOracleTakesOldRounds", of: "PriceOracle", from: "iszero(gt(shl(100, stamp), shl(100, before)))", to: "0" },
+  { name: "PriceOracleHearsEarlierMembers", of: "PriceOracle", from: "nth << 140", to: "nth >> 140" },
+  { name: "PriceOracleTakesAnyPrice", of: "PriceOracle", from: "gt(value, and(record, 0xffffffffffffffffffffffffff))", to: "0" },
+  { name: "PriceOracleNeverHalts", of: "PriceOracle", from: "latest[feed] = before | HALTED;", to: "" },
+  { name: "PriceOracleTakesAnyScalar", of: "Schnorr", from: "eq(recovered, nonce)", to: "gt(nonce, 0)" },
   { name: "PaymentProcessorRefundsTwice", of: "PaymentProcessor", from: "made.refunded += amount;", to: "" },
 ];
 
@@ -120,7 +126,7 @@ function mutantArtefacts() {
     const parts = sources[path].content.split(from);
     if (parts.length !== 2) throw new Error(`${name}: its place is not there once`);
     sources[path].content = parts.join(to);
-    const contract = ["CoffeeToken", "SupplyChain", "PaymentProcessor"].find((known) => name.startsWith(known));
+    const contract = ["CoffeeToken", "SupplyChain", "PaymentProcessor", "PriceOracle"].find((known) => name.startsWith(known));
     const text = artefacts(sources).get(contract);
     const { source, compiler, bytecode } = JSON.parse(text);
     const artefact = { contractName: name, source, replaces: { in: path, from, to }, compiler, bytecode };

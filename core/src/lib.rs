@@ -40,7 +40,7 @@ pub use storage::files;
 pub use storage::layer::{Layer, Layered};
 pub use storage::memory::MemoryStorage;
 pub use storage::{Durability, Order, ScanLimit, Storage, StorageError};
-pub use subspace::Subspace;
+pub use subspace::{Subspace, SubspaceEntries};
 #[cfg(feature = "ca")]
 pub use transport::ca;
 #[cfg(feature = "mesh")]

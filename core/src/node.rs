@@ -22,11 +22,12 @@ use self::slot::{Slot, TypedSlot};
 use crate::clock::{Clock, Instant};
 use crate::effects::{Outbox, PendingRead};
 use crate::mailbox::{Arrived, Mailbox};
-use crate::peer::{Channel, Peers, ProtocolId};
+use crate::peer::{Channel, PeerId, Peers, ProtocolId};
 use crate::protocol::{Protocol, ProtocolFailure, Turn};
 use crate::recorder::{Recording, RecordingError};
 use crate::signal::Signal;
 use crate::storage::{Durability, Storage, StorageError};
+use crate::transport::memory::MemoryNetwork;
 use crate::transport::{Outgoing, Transport, TransportError};
 
 /// Hosts protocols and performs their effects, all in one turn, one commit, one sync.
@@ -183,6 +184,13 @@ struct Waiting {
 }
 
 impl Node {
+    /// A node for protocols that have no peers, such as an outbox: whatever they send is lost. Its own name is peer 1.
+    #[must_use]
+    pub fn alone(storage: Arc<dyn Storage>, clock: Arc<dyn Clock>) -> Self {
+        let transport = MemoryNetwork::new().join(PeerId::FIRST);
+        Self::new(Arc::new(transport), storage, clock)
+    }
+
     /// A node without protocols that commits inline, on the thread that turns it.
     #[must_use]
     pub fn new(

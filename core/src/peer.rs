@@ -19,6 +19,9 @@ use std::num::NonZeroU64;
 pub struct PeerId(NonZeroU64);
 
 impl PeerId {
+    /// The peer numbered 1.
+    pub const FIRST: Self = Self(NonZeroU64::MIN);
+
     /// The peer numbered `id`; `None` for zero.
     #[must_use]
     pub const fn new(id: u64) -> Option<Self> {

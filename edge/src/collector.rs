@@ -21,13 +21,11 @@
 mod intake;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 use std::time::Duration;
 
 use peaberry_core::mutant::is_planted;
 use peaberry_core::{
-    Batch, Channel, Durability, Instant, LogId, Order, ProtocolId, ScanLimit, Storage,
-    StorageError, Subspace,
+    Batch, Channel, Durability, Instant, LogId, ProtocolId, Storage, StorageError, Subspace,
 };
 
 pub use self::intake::{Intake, IntakeReport};
@@ -340,27 +338,12 @@ fn name_of((device, stream): &(DeviceId, Stream)) -> Vec<u8> {
 
 fn known_devices(storage: &dyn Storage, space: &Subspace) -> Result<BTreeSet<DeviceId>, EdgeError> {
     let mut devices = BTreeSet::new();
-    let mut last: Option<bytes::Bytes> = None;
-    loop {
-        let from = last.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        let page = space
-            .scan(
-                storage,
-                from,
-                Bound::Unbounded,
-                Order::Ascending,
-                ScanLimit::count(1_024),
-            )
-            .map_err(unreadable)?;
-        let Some((name, _)) = page.last() else {
-            return Ok(devices);
-        };
-        last = Some(name.clone());
-        for (name, _) in &page {
-            let device = name.get(..name.len().saturating_sub(2)).unwrap_or_default();
-            devices.insert(DeviceId::new(&String::from_utf8_lossy(device))?);
-        }
+    for entry in space.entries(storage) {
+        let (name, _) = entry.map_err(unreadable)?;
+        let device = name.get(..name.len().saturating_sub(2)).unwrap_or_default();
+        devices.insert(DeviceId::new(&String::from_utf8_lossy(device))?);
     }
+    Ok(devices)
 }
 
 const fn unreadable(source: StorageError) -> EdgeError {

@@ -161,3 +161,25 @@ pub trait Uplink: Send {
     /// Appends what happened to `events`. Nothing happened: `Pending`, and the waker is woken when something does.
     fn poll_events(&mut self, cx: &mut Context<'_>, events: &mut Vec<UplinkEvent>) -> Poll<()>;
 }
+
+impl<U: Uplink + ?Sized> Uplink for Box<U> {
+    fn subscribe(&mut self, filter: &str) {
+        (**self).subscribe(filter);
+    }
+
+    fn room(&self) -> usize {
+        (**self).room()
+    }
+
+    fn submit(&mut self, seq: u64, message: Message) -> Result<(), SubmitError> {
+        (**self).submit(seq, message)
+    }
+
+    fn acknowledge(&mut self, token: AckToken) {
+        (**self).acknowledge(token);
+    }
+
+    fn poll_events(&mut self, cx: &mut Context<'_>, events: &mut Vec<UplinkEvent>) -> Poll<()> {
+        (**self).poll_events(cx, events)
+    }
+}

@@ -37,6 +37,16 @@ pub(crate) struct Shop {
     /// How much faster than in life the machines brew.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) speed: u32,
+    /// The MQTT broker between the machines and the office, such as `mqtt://127.0.0.1:1883`; without it one in this process.
+    #[arg(long, value_name = "URL")]
+    pub(crate) mqtt: Option<String>,
+    /// The node of the chain on which orders are paid, such as `http://127.0.0.1:8545`; without it one in this process. It
+    /// must make blocks by itself and fund the accounts of development nodes, as `anvil --block-time 1` does.
+    #[arg(long, value_name = "URL")]
+    pub(crate) rpc: Option<String>,
+    /// The number of that chain.
+    #[arg(long, default_value_t = 31_337, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) chain_id: u64,
     /// Prints one JSON object and nothing else.
     #[arg(long)]
     pub(crate) json: bool,

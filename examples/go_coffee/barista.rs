@@ -1,23 +1,25 @@
 //! Baristas: each takes an order, the lock of a machine, a cup, and writes the order down.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use parking_lot::Mutex;
 use peaberry_core::{Clock, MemoryStorage, Node, SystemClock};
 use peaberry_examples::orders::Order;
 use peaberry_lockd::{ClientConfig, Guard, LockClient, LockError, Session, SessionOptions};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, mpsc, watch};
 
 use crate::Failure;
 use crate::arguments::Shop;
+use crate::bar::Bar;
 use crate::cluster::{Cluster, REPLICAS};
-use crate::machine::CoffeeMachine;
+use crate::machine::{BrewError, CoffeeMachine};
+use crate::prices::Price;
 use crate::replica::GROUP;
 use crate::report::Report;
 use crate::shops;
+use crate::till::Till;
+use crate::town::Town;
 use crate::trouble;
 use crate::witness::Witness;
 
@@ -27,12 +29,16 @@ pub(crate) const LEASE: Duration = Duration::from_secs(5);
 /// Without a finished order for so long the shop has stood still for good.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// So many paid orders may wait for a barista.
+const ORDERS_WAITING: usize = 64;
+
 /// What all baristas share.
 pub(crate) struct Counter {
     pub(crate) clock: SystemClock,
-    pub(crate) machines: Vec<CoffeeMachine>,
+    pub(crate) bar: Bar,
     pub(crate) witness: Witness,
-    orders: Mutex<VecDeque<Order>>,
+    /// Paid orders.
+    orders: Mutex<mpsc::Receiver<Order>>,
     /// Orders finished so far.
     pub(crate) done: watch::Sender<usize>,
     /// Locks granted so far.
@@ -67,12 +73,16 @@ pub(crate) async fn serve(shop: &Shop, orders: Vec<Order>) -> Result<Report, Fai
     let node = node.spawn("shop")?;
 
     let numbers: Vec<u64> = orders.iter().map(|order| order.number).collect();
-    let machines = (1..=shop.machines).map(|number| CoffeeMachine::new(number, shop.speed));
+    let bar = Bar::open(folder.path(), shop, clock.clone()).await?;
+    let town = Town::open(shop.rpc.as_deref(), shop.chain_id).await?;
+    let mut till = Till::open(folder.path(), town, clock.clone()).await?;
+    till.begin(orders.len())?;
+    let (paid, paid_orders) = mpsc::channel(ORDERS_WAITING);
     let counter = Arc::new(Counter {
         clock: clock.clone(),
-        machines: machines.collect::<Result<_, _>>()?,
+        bar,
         witness: Witness::new(folder.path())?,
-        orders: Mutex::new(orders.into()),
+        orders: Mutex::new(paid_orders),
         done: watch::Sender::new(0),
         grants: watch::Sender::new(0),
         retries: 0.into(),
@@ -81,13 +91,14 @@ pub(crate) async fn serve(shop: &Shop, orders: Vec<Order>) -> Result<Report, Fai
     let baristas = (0..shop.baristas)
         .map(|number| tokio::spawn(work(counter.clone(), client.clone(), number)))
         .collect::<Vec<_>>();
-    let bar = tokio::spawn(show_progress(
+    let progress = tokio::spawn(show_progress(
         counter.done.subscribe(),
         numbers.len() as u64,
     ));
     let trouble = trouble::strike(&mut cluster, &counter, &client, numbers.len(), rng);
-    let trouble = tokio::select! {
-        struck = trouble => struck?,
+    let paying = till.take(orders, &Price, paid);
+    let (trouble, payments) = tokio::select! {
+        both = async { tokio::try_join!(trouble, paying) } => both?,
         stuck = stands_still(counter.done.subscribe()) => return Err(stuck),
     };
     for barista in baristas {
@@ -97,9 +108,15 @@ pub(crate) async fn serve(shop: &Shop, orders: Vec<Order>) -> Result<Report, Fai
         }
     }
     let elapsed = clock.now().since(began);
-    bar.abort();
+    progress.abort();
     drop(node);
     let mut report = Report::new(shop.seed, &numbers, &counter, &trouble, elapsed)?;
+    report.till = till.close(payments, &mut report.violations).await?;
+    let counter = Arc::into_inner(counter).ok_or("the baristas have gone home")?;
+    report.bar = counter
+        .bar
+        .close(&numbers, trouble.outage, &mut report.violations)
+        .await?;
     let rng = fastrand::Rng::with_seed(shop.seed);
     report.shops = shops::sell(folder.path(), numbers.len(), rng, &mut report.violations).await?;
     Ok(report)
@@ -126,7 +143,7 @@ async fn work(counter: Arc<Counter>, client: LockClient, number: u32) -> Result<
     let options = SessionOptions::new(&format!("barista-{number}")).ttl(LEASE);
     let mut session = Arc::new(client.open_session(options.clone()).await?);
     loop {
-        let Some(order) = counter.orders.lock().pop_front() else {
+        let Some(order) = counter.orders.lock().await.recv().await else {
             break;
         };
         while let Err(error) = serve_order(&counter, &session, &order).await {
@@ -150,16 +167,14 @@ async fn serve_order(
     session: &Arc<Session>,
     order: &Order,
 ) -> Result<(), Failure> {
-    let at = usize::try_from(order.number).unwrap_or_default() % counter.machines.len();
-    let machine = counter
-        .machines
-        .get(at)
-        .ok_or("there is at least one machine")?;
+    let machines = &counter.bar.machines;
+    let at = usize::try_from(order.number).unwrap_or_default() % machines.len();
+    let machine = machines.get(at).ok_or("there is at least one machine")?;
     let guard = session.acquire(&machine.path).await?;
     let path = machine.path.to_string();
     counter.witness.granted(&path, guard.token(), session);
     counter.grants.send_modify(|grants| *grants += 1);
-    let brewed = brew(&guard, machine, order).await;
+    let brewed = brew(counter, &guard, machine, order).await;
     counter.witness.ended(&path, guard.token());
     counter.witness.record(order.number, brewed?)?;
     // The order is served. A release that goes unheard ends with the lease.
@@ -168,16 +183,19 @@ async fn serve_order(
 }
 
 async fn brew(
+    counter: &Counter,
     guard: &Guard,
     machine: &CoffeeMachine,
     order: &Order,
-) -> Result<peaberry_lockd::fence::Token, LockError> {
-    let brewing = machine.brew(order, guard.token(), guard.floor());
-    // A stale token means what a lost session means: somebody else holds the machine.
-    guard
-        .run(brewing)
-        .await?
-        .map_err(|_stale| LockError::SessionLost)
+) -> Result<peaberry_lockd::fence::Token, Failure> {
+    let brewing = counter
+        .bar
+        .brew(machine, order, guard.token(), guard.floor());
+    guard.run(brewing).await?.map_err(|error| match error {
+        // A stale token means what a lost session means: somebody else holds the machine.
+        BrewError::Stale(_) => LockError::SessionLost.into(),
+        error => error.into(),
+    })
 }
 
 async fn show_progress(mut done: watch::Receiver<usize>, total: u64) {

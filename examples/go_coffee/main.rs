@@ -6,10 +6,14 @@
 //! ```
 //!
 //! Three replicas of the lock service run as three processes over mutually authenticated TCP, each with a durable store
-//! in a folder of its own. Baristas take the lock of a machine for each order; the machine brews only for a fencing token
-//! that nothing newer has overtaken; the order is recorded once. A third of the way the leader's process is killed and
-//! started again on its folder; two thirds of the way a follower is cut off by a proxy that drops both directions, and
-//! healed.
+//! in a folder of its own. Baristas take the lock of a machine for each order; the machine takes it only with a fencing token
+//! that nothing newer has overtaken, brews it once, and the order is recorded once. A third of the way the leader's process
+//! is killed and started again on its folder; two thirds of the way a follower is cut off by a proxy that drops both
+//! directions, and healed.
+//!
+//! The machines are devices at the edge: their orders are durable step by step, and what they measure and do goes from
+//! their spools by a gateway and a broker (`--mqtt URL` for a real one) to a collector. At half of the orders that line is
+//! cut for a while. In the end the collector must have every record, and the end of every order.
 //!
 //! When the last cup is served, three shops sell a bag for each order from one stock that they share as replicated data: a
 //! third of it while no shop hears of another, one of them restarted in between. Their counts must agree in the end.
@@ -21,13 +25,19 @@
 //! Tested as: `cargo run --example go_coffee -- --count 60 --seed 7`
 
 mod arguments;
+mod bar;
 mod barista;
 mod cluster;
+mod line;
 mod machine;
+mod office;
+mod prices;
 mod proxy;
 mod replica;
 mod report;
 mod shops;
+mod till;
+mod town;
 mod trouble;
 mod witness;
 

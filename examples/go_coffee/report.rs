@@ -8,8 +8,10 @@ use comfy_table::Table;
 use serde::Serialize;
 
 use crate::Failure;
+use crate::bar::BarReport;
 use crate::barista::Counter;
 use crate::shops::ShopsReport;
+use crate::till::TillReport;
 use crate::trouble::Trouble;
 
 #[derive(Serialize)]
@@ -26,6 +28,8 @@ pub(crate) struct Report {
     failover_ms: u64,
     locks_per_second: f64,
     elapsed_s: f64,
+    pub(crate) till: TillReport,
+    pub(crate) bar: BarReport,
     pub(crate) shops: ShopsReport,
     pub(crate) violations: Vec<String>,
 }
@@ -63,15 +67,18 @@ impl Report {
             two_valid_holders: testimony.two_holders,
             tokens_strictly_increasing: testimony.tokens_went_back == 0,
             stale_tokens_refused: counter
+                .bar
                 .machines
                 .iter()
-                .map(crate::machine::CoffeeMachine::stale_refused)
+                .map(|machine| machine.stale_refused())
                 .sum(),
             orders_tried_again: counter.retries.load(Ordering::Relaxed),
             served_while_a_follower_was_cut_off: trouble.served_cut_off,
             failover_ms: u64::try_from(trouble.failover.as_millis())?,
             locks_per_second: round(testimony.grants as f64 / elapsed.as_secs_f64()),
             elapsed_s: round(elapsed.as_secs_f64()),
+            till: TillReport::default(),
+            bar: BarReport::default(),
             shops: ShopsReport::default(),
             violations,
         })
@@ -117,7 +124,12 @@ impl Report {
             ("elapsed", format!("{:.1} s", self.elapsed_s)),
             ("violations", self.violations.len().to_string()),
         ];
-        for (what, how) in rows.into_iter().chain(self.shops.rows()) {
+        for (what, how) in rows
+            .into_iter()
+            .chain(self.till.rows())
+            .chain(self.bar.rows())
+            .chain(self.shops.rows())
+        {
             table.add_row([what.to_owned(), how]);
         }
         for violation in &self.violations {
@@ -130,7 +142,7 @@ impl Report {
 /// How many cups each order got; within a machine, tokens of cups must never go back.
 fn count_cups(counter: &Counter, violations: &mut Vec<String>) -> BTreeMap<u64, u32> {
     let mut count = BTreeMap::new();
-    for machine in &counter.machines {
+    for machine in &counter.bar.machines {
         let cups = machine.cups();
         for (order, _) in &cups {
             *count.entry(*order).or_default() += 1;

@@ -2,12 +2,10 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use peaberry_core::{
-    DiskOptions, DiskStorage, Mailbox, MemoryNetwork, MemoryTransport, Node, NodeThread, Outgoing,
-    PeerId, Peers, ProtocolId, SystemClock, Transport, TransportError,
+    DiskOptions, DiskStorage, MemoryNetwork, Node, NodeThread, PeerId, SystemClock,
 };
 use peaberry_crdt::protocol::{Replica, ReplicaHandle, ReplicaOptions};
 use peaberry_crdt::sync::{Member, Membership, SyncConfig};
@@ -100,39 +98,10 @@ struct Shop {
     _node: NodeThread,
 }
 
-/// A line that can be down.
-struct Line {
-    inner: MemoryTransport,
-    is_down: Arc<AtomicBool>,
-}
-
-impl Transport for Line {
-    fn local(&self) -> PeerId {
-        self.inner.local()
-    }
-
-    fn bind(
-        &self,
-        protocol: ProtocolId,
-        accept: Peers,
-        mailbox: Arc<Mailbox>,
-    ) -> Result<(), TransportError> {
-        self.inner.bind(protocol, accept, mailbox)
-    }
-
-    fn send(&self, batch: &mut Vec<Outgoing>) {
-        if self.is_down.load(Ordering::SeqCst) {
-            batch.clear();
-        }
-        self.inner.send(batch);
-    }
-}
-
 /// The shops' street: how they reach each other, and where their books lie.
 struct Street<'a> {
     folder: &'a Path,
     network: MemoryNetwork,
-    is_down: Arc<AtomicBool>,
     rng: fastrand::Rng,
 }
 
@@ -150,11 +119,8 @@ impl Street<'_> {
         let mut options = ReplicaOptions::new(config, fresh);
         options.sync.idle = Duration::from_millis(100);
         let replica = Replica::open(storage.as_ref(), options, Ledger::bottom())?;
-        let line = Line {
-            inner: self.network.join(peer),
-            is_down: self.is_down.clone(),
-        };
-        let mut node = Node::new(Arc::new(line), storage, Arc::new(SystemClock::new()));
+        let transport = self.network.join(peer);
+        let mut node = Node::new(Arc::new(transport), storage, Arc::new(SystemClock::new()));
         let ledger = replica.add_to(&mut node, |_event| {})?;
         let node = node.spawn(&format!("shop-{number}"))?;
         Ok(Shop {
@@ -193,7 +159,6 @@ pub(crate) async fn sell(
     let mut street = Street {
         folder,
         network: MemoryNetwork::new(),
-        is_down: Arc::default(),
         rng,
     };
     let mut shops = (1..=SHOPS)
@@ -210,7 +175,10 @@ pub(crate) async fn sell(
     for shop in &shops {
         shop.sell(share).await?;
     }
-    street.is_down.store(true, Ordering::SeqCst);
+    let peers: Vec<_> = (1..=SHOPS).filter_map(PeerId::new).collect();
+    for &peer in &peers {
+        street.network.cut(peer);
+    }
     for shop in &shops {
         shop.sell(share).await?;
     }
@@ -224,7 +192,9 @@ pub(crate) async fn sell(
         .ok_or("it was opened just now")?
         .sell(rest)
         .await?;
-    street.is_down.store(false, Ordering::SeqCst);
+    for peer in peers {
+        street.network.mend(peer);
+    }
 
     let expected = (
         i128::try_from(orders)?,

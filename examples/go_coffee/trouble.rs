@@ -1,4 +1,4 @@
-//! What goes wrong this morning: the leader is killed, a follower is cut off.
+//! What goes wrong this morning: the leader is killed, the machines' line is cut, a follower is cut off.
 
 use std::time::Duration;
 
@@ -6,6 +6,7 @@ use peaberry_core::Clock;
 use peaberry_lockd::{LockClient, SessionOptions};
 
 use crate::Failure;
+use crate::bar::Outage;
 use crate::barista::{Counter, LEASE};
 use crate::cluster::{Cluster, REPLICAS};
 
@@ -15,9 +16,11 @@ pub(crate) struct Trouble {
     pub(crate) failover: Duration,
     /// Orders finished while a follower was cut off.
     pub(crate) served_cut_off: usize,
+    /// When the machines' line was cut and mended.
+    pub(crate) outage: Outage,
 }
 
-/// Strikes at a third and at two thirds of the orders.
+/// Strikes at a third, at half and at two thirds of the orders.
 pub(crate) async fn strike(
     cluster: &mut Cluster,
     counter: &Counter,
@@ -27,6 +30,8 @@ pub(crate) async fn strike(
 ) -> Result<Trouble, Failure> {
     finished(counter, orders / 3).await?;
     let failover = kill_the_leader(cluster, counter, client).await?;
+    finished(counter, orders / 2).await?;
+    let cut_at = counter.bar.cut();
     finished(counter, orders * 2 / 3).await?;
     let (_, leader) = cluster.leader();
     let followers: Vec<u64> = REPLICAS.into_iter().filter(|&id| id != leader).collect();
@@ -36,10 +41,12 @@ pub(crate) async fn strike(
     finished(counter, orders * 5 / 6).await?;
     let served_cut_off = *counter.done.borrow() - before;
     cluster.heal(follower);
+    let mended_at = counter.bar.mend();
     finished(counter, orders).await?;
     Ok(Trouble {
         failover,
         served_cut_off,
+        outage: Outage { cut_at, mended_at },
     })
 }
 

@@ -8,11 +8,11 @@ import {Schnorr} from "./Schnorr.sol";
 /// How a quorum of oracles vouches for something.
 enum Scheme {
     None,
-    /// A signature of each of threshold members: a set of members in eight bytes, bit i for member i, then 65 bytes
-    /// (r, s, v) for each of them, in ascending order.
+    /// A signature of each of threshold members: a word with a set of members, bit i for member i, then two words for
+    /// each of them in ascending order, by EIP-2098: r, and s with the parity above it.
     EcdsaQuorum,
     /// One Schnorr signature by the group's key (RFC 9591), which takes threshold members to make: the nonce's point as
-    /// x and y, then the scalar, 32 bytes each.
+    /// x and y, then the scalar: three words.
     FrostKey
 }
 
@@ -28,7 +28,7 @@ enum Scheme {
 ///     35  number of members
 ///     36  number of feeds
 ///     37  greatest age of a report in seconds, 3
-///     40  for each feed: decimals 1, breaker in basis points 4 (0: none), least answer 16, greatest answer 16
+///     40  a word for each feed: decimals 1, zero 1, breaker in basis points 4 (0: none), least answer 13, greatest 13
 ///         then the keys: 20 bytes for each member, or one compressed point of 33 bytes
 abstract contract OracleConfiguration is Roles, Eip712 {
     bytes32 public constant CONFIGURER_ROLE = keccak256("CONFIGURER_ROLE");
@@ -38,11 +38,13 @@ abstract contract OracleConfiguration is Roles, Eip712 {
     uint256 internal constant DIGEST = 1;
     uint256 internal constant HEADER = 33;
     uint256 internal constant FEEDS = 40;
-    uint256 internal constant FEED_BYTES = 37;
+    uint256 internal constant FEED_BYTES = 32;
     uint256 internal constant FEEDS_MAX = 64;
     uint256 private constant MEMBERS_MAX = 64;
     /// The ages that a stored answer has room for.
-    uint256 private constant AGE_MAX = (1 << 22) - 1;
+    uint256 private constant AGE_MAX = (1 << 18) - 1;
+    /// The generations that a report has room for.
+    uint256 private constant GENERATION_MAX = type(uint16).max;
 
     struct FeedParameters {
         /// What for what: "BTC/USD". A feed keeps its number, its description and its decimals for ever.
@@ -86,6 +88,7 @@ abstract contract OracleConfiguration is Roles, Eip712 {
     error WrongFeedCount(uint256 count, uint256 before);
     error WrongFeed(uint256 feed);
     error BlobFailed();
+    error NoGenerationLeft();
     error MalformedAttestation();
     error NotAMember(uint256 member);
     error WrongSigner(uint256 member);
@@ -134,7 +137,7 @@ abstract contract OracleConfiguration is Roles, Eip712 {
 
     /// The members' way: the old ones hand over to the new. In an ECDSA quorum it takes 2f+1 of them, so that most of
     /// those who sign are honest; a group key signs as it signs reports.
-    function rotate(Configuration calldata next, bytes calldata attestation) external {
+    function rotate(Configuration calldata next, bytes32[] calldata attestation) external {
         uint256 blob = load();
         bytes32 from;
         assembly ("memory-safe") {
@@ -142,12 +145,12 @@ abstract contract OracleConfiguration is Roles, Eip712 {
         }
         bytes32 to = keccak256(abi.encode(next));
         bytes32 structHash = keccak256(abi.encode(ROTATION_TYPEHASH, from, generation() + 1, to));
-        requireAttested(blob, typedDigest(structHash), attestation, majority(blob));
+        requireMajority(blob, typedDigest(structHash), attestation);
         install(next);
     }
 
     /// What a new configuration means for what is stored.
-    function configured(uint256 feedsBefore) internal virtual;
+    function configured(uint256 nth, uint256 feedsBefore) internal virtual;
 
     function install(Configuration calldata next) private {
         uint256 before = descriptions.length;
@@ -171,10 +174,13 @@ abstract contract OracleConfiguration is Roles, Eip712 {
             feeds,
             next.keys
         );
-        address blob = store(content);
         uint32 number = generation() + 1;
+        if (number > GENERATION_MAX) revert NoGenerationLeft();
+        address blob = store(content);
+        // Reports find it by its generation.
+        if (blob != blobOf(number)) revert BlobFailed();
         place = uint256(uint160(blob)) | content.length << 160 | uint256(number) << 184;
-        configured(before);
+        configured(number, before);
         emit Configured(number, next.digest, blob);
     }
 
@@ -210,7 +216,7 @@ abstract contract OracleConfiguration is Roles, Eip712 {
         } else {
             descriptions.push(feed.description);
         }
-        return abi.encodePacked(feed.decimals, feed.breakerBps, feed.least, feed.greatest);
+        return abi.encodePacked(feed.decimals, bytes1(0), feed.breakerBps, uint104(feed.least), uint104(feed.greatest));
     }
 
     /// Makes a contract whose code is `content`.
@@ -224,34 +230,54 @@ abstract contract OracleConfiguration is Roles, Eip712 {
         if (blob == address(0)) revert BlobFailed();
     }
 
-    /// The configuration, in memory; bytes behind its end are zero or garbage.
-    function load() internal view returns (uint256 blob) {
-        uint256 where = place;
-        if (where == 0) revert NotConfigured();
+    /// Where the configuration of a generation lies, or would. This contract creates nothing else, so its n-th creation,
+    /// whose address the hash of (creator, n) is, is that of generation n.
+    function blobOf(uint256 nth) internal view returns (address blob) {
         assembly ("memory-safe") {
-            let size := and(shr(160, where), 0xffffff)
-            blob := mload(0x40)
-            // A word more: the last feed and key are read as whole words.
-            mstore(0x40, add(blob, and(add(size, 63), not(31))))
-            extcodecopy(and(where, 0xffffffffffffffffffffffffffffffffffffffff), blob, 0, size)
+            // RLP: a list of 22 bytes, 20 of which are the address; a number below 128 is its own byte.
+            let list := or(shl(240, 0xd694), or(shl(80, address()), shl(72, nth)))
+            let size := 23
+            if gt(nth, 0x7f) {
+                let bytes_ := add(1, gt(nth, 0xff))
+                list := or(shl(72, add(0x80, bytes_)), shl(sub(72, shl(3, bytes_)), nth))
+                list := or(or(shl(248, add(0xd6, bytes_)), shl(240, 0x94)), or(shl(80, address()), list))
+                size := add(23, bytes_)
+            }
+            mstore(0, list)
+            blob := and(keccak256(0, size), 0xffffffffffffffffffffffffffffffffffffffff)
         }
     }
 
-    /// The first word of a feed's record: decimals 8 bits, breaker 32, least 128, and 88 of the greatest.
+    /// The configuration that holds, in memory.
+    function load() internal view returns (uint256) {
+        uint256 where = place;
+        if (where == 0) revert NotConfigured();
+        return loadFrom(address(uint160(where)));
+    }
+
+    /// A configuration, in memory; bytes behind its end are zero or garbage. Where there is none, all are zero.
+    function loadFrom(address where) internal view returns (uint256 blob) {
+        assembly ("memory-safe") {
+            let size := extcodesize(where)
+            blob := mload(0x40)
+            // A word more: the last feed and key are read as whole words.
+            mstore(0x40, add(blob, and(add(size, 63), not(31))))
+            extcodecopy(where, blob, 0, size)
+        }
+    }
+
+    /// The scheme, threshold, and so on up to the greatest age, from the top.
+    function headerOf(uint256 blob) internal pure returns (uint256 header) {
+        assembly ("memory-safe") {
+            header := mload(add(blob, HEADER))
+        }
+    }
+
+    /// A feed's record: from the top, decimals 8 bits, zeros 8, breaker 32, least 104, greatest 104.
     function feedRecord(uint256 blob, uint256 feed) internal pure returns (uint256 record) {
         assembly ("memory-safe") {
             record := mload(add(add(blob, FEEDS), mul(feed, FEED_BYTES)))
         }
-    }
-
-    /// How many members it takes to decide about the members: 2f+1, or a group key's threshold.
-    function majority(uint256 blob) internal pure returns (uint256) {
-        uint256 header;
-        assembly ("memory-safe") {
-            header := mload(add(blob, HEADER))
-        }
-        uint256 threshold = uint8(header >> 240);
-        return header >> 248 == uint256(Scheme.EcdsaQuorum) ? 2 * threshold - 1 : threshold;
     }
 
     function typedDigest(bytes32 structHash) internal view returns (bytes32 digest) {
@@ -265,60 +291,81 @@ abstract contract OracleConfiguration is Roles, Eip712 {
         }
     }
 
-    /// Reverts unless `count` distinct members, or the group, have signed `digest`.
-    function requireAttested(uint256 blob, bytes32 digest, bytes calldata attestation, uint256 count) internal view {
-        uint256 header;
-        assembly ("memory-safe") {
-            header := mload(add(blob, HEADER))
+    /// How many words an attestation of `count` members has.
+    function attestationWords(uint256 header, uint256 count) internal pure returns (uint256) {
+        unchecked {
+            return header >> 248 == uint256(Scheme.FrostKey) ? 3 : 1 + 2 * count;
         }
-        uint256 keys = blob + FEEDS + uint8(header >> 224) * FEED_BYTES;
-        if (header >> 248 == uint256(Scheme.EcdsaQuorum)) {
-            requireQuorum(keys, uint8(header >> 232), digest, attestation, count);
-        } else {
-            if (attestation.length != 96) revert MalformedAttestation();
-            if (!Schnorr.verify(keys, digest, attestation)) revert WrongGroupSignature();
+    }
+
+    /// Reverts unless those have signed `digest` who decide about the members: 2f+1, or the group.
+    function requireMajority(uint256 blob, bytes32 digest, bytes32[] calldata attestation) internal view {
+        uint256 header = headerOf(blob);
+        uint256 count = 2 * uint8(header >> 240) - 1;
+        if (attestation.length != attestationWords(header, count)) revert MalformedAttestation();
+        uint256 offset;
+        assembly ("memory-safe") {
+            offset := attestation.offset
+        }
+        requireAttested(blob, header, digest, offset, count);
+    }
+
+    /// Reverts unless `count` distinct members, or the group, have signed `digest`. The attestation lies in the call's
+    /// data at `offset`, as many words as `attestationWords` says.
+    function requireAttested(uint256 blob, uint256 header, bytes32 digest, uint256 offset, uint256 count)
+        internal
+        view
+    {
+        unchecked {
+            uint256 keys = blob + FEEDS + (header << 24 >> 248 << 5);
+            if (header >> 248 == uint256(Scheme.FrostKey)) {
+                if (!Schnorr.verify(keys, digest, offset)) revert WrongGroupSignature();
+            } else {
+                requireQuorum(keys, uint8(header >> 232), digest, offset, count);
+            }
         }
     }
 
     /// Each signature stands for the member whose bit is set, so no signer counts twice; `count` bits, all of members.
-    function requireQuorum(uint256 keys, uint256 members, bytes32 digest, bytes calldata attestation, uint256 count)
-        private
-        view
-    {
-        if (attestation.length != 8 + 65 * count) revert MalformedAttestation();
-        uint256 signers = uint64(bytes8(attestation));
-        if (signers >> members != 0) revert NotAMember(members);
+    function requireQuorum(uint256 keys, uint256 members, bytes32 digest, uint256 offset, uint256 count) private view {
+        uint256 signers;
         uint256 wrong = type(uint256).max;
+        assembly ("memory-safe") {
+            signers := calldataload(offset)
+        }
+        if (signers >> members != 0) revert NotAMember(members);
         assembly ("memory-safe") {
             let free := mload(0x40)
             mstore(free, digest)
-            let at := add(attestation.offset, 8)
-            let end := add(attestation.offset, attestation.length)
+            let next := add(offset, 32)
+            let end := add(next, shl(6, count))
             let key := keys
             for {} signers {} {
                 if and(signers, 1) {
-                    // r and s stand before v; ecrecover wants v first.
-                    mstore(add(free, 32), byte(0, calldataload(add(at, 64))))
-                    calldatacopy(add(free, 64), at, 64)
-                    let s := mload(add(free, 96))
+                    // EIP-2098: the uppermost bit of the second word is the parity.
+                    let s := calldataload(add(next, 32))
+                    mstore(add(free, 32), add(27, shr(255, s)))
+                    s := shr(1, shl(1, s))
+                    mstore(add(free, 64), calldataload(next))
+                    mstore(add(free, 96), s)
                     // The result is read only if there is one: no result, no signer.
                     mstore(0, 0)
                     pop(staticcall(gas(), 1, free, 128, 0, 32))
                     let signer := mload(0)
                     if or(
                         or(iszero(signer), gt(s, 0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0)),
-                        or(iszero(eq(signer, shr(96, mload(key)))), iszero(lt(at, end)))
+                        or(iszero(eq(signer, shr(96, mload(key)))), iszero(lt(next, end)))
                     ) {
                         wrong := div(sub(key, keys), 20)
                         break
                     }
-                    at := add(at, 65)
+                    next := add(next, 64)
                 }
                 key := add(key, 20)
                 signers := shr(1, signers)
             }
             // Fewer bits than signatures.
-            if and(eq(wrong, not(0)), iszero(eq(at, end))) { wrong := sub(not(0), 1) }
+            if and(eq(wrong, not(0)), iszero(eq(next, end))) { wrong := sub(not(0), 1) }
         }
         if (wrong == type(uint256).max) return;
         if (wrong == type(uint256).max - 1) revert MalformedAttestation();

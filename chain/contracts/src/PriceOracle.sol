@@ -26,17 +26,33 @@ contract PriceOracle is OracleConfiguration {
     /// How many answers of each feed can be read back, the last one among them; zero or one keeps the last alone.
     uint256 public immutable historyLength;
 
-    /// From the top: answer 104 bits (signed), epoch 32, round 32, count 32, stored at 32 (seconds), observed so many
-    /// seconds before 22, and whether the breaker lets anything pass 1, and nothing 1.
+    /// From the top: answer 100 bits, generation 16, epoch 32, round 24, count 32, stored at 32 (seconds), observed so
+    /// many seconds before 18, and whether the breaker lets anything pass 1, and nothing 1.
+    ///
+    /// Generation, epoch and round are compared as one number, and no feed's is below its configuration's first: that
+    /// keeps out the reports of earlier configurations, without a look at which one holds.
     uint256[FEEDS_MAX] private latest;
     mapping(uint256 place => uint256 answer) private history;
 
     uint256 private constant HALTED = 1;
     uint256 private constant DISARMED = 2;
+    /// The bits of a report's answer that mean nothing.
+    uint256 private constant ANSWER_ZEROS = ((1 << 104) - 1) << 128;
 
-    /// A report was taken; `sequence` is the epoch times 2^32 plus the round, `observations` the hash of what it is
-    /// made of. The answers stand in the call's data.
-    event Transmitted(uint64 sequence, bytes32 observations);
+    /// What is found about an answer.
+    uint256 private constant MALFORMED = 1;
+    uint256 private constant STALE_OR_HALTED = 2;
+    uint256 private constant OUT_OF_BOUNDS = 4;
+
+    enum Verdict {
+        Take,
+        PassOver,
+        Halt
+    }
+
+    /// A report was taken; `sequence` is the generation (16 bits), the epoch (32) and the round (24), `observations` the
+    /// hash of what it is made of. The answers stand in the call's data.
+    event Transmitted(uint72 sequence, bytes32 observations);
     /// The feed keeps its last answer, and takes none until it is reset.
     event FeedHalted(uint256 indexed feed, int256 last, int256 refused);
     event FeedReset(uint256 indexed feed);
@@ -45,8 +61,8 @@ contract PriceOracle is OracleConfiguration {
 
     error RoundZero();
     error NoAnswers();
-    error MalformedAnswer(uint256 index);
-    error StaleReport(uint32 epoch, uint32 round);
+    error MalformedAnswer(bytes32 answer);
+    error StaleReport(uint32 epoch, uint24 round);
     error ReportTooOld(uint64 observedAt);
     error ReportFromTheFuture(uint64 observedAt);
     error UnknownFeed(uint256 feed);
@@ -62,36 +78,26 @@ contract PriceOracle is OracleConfiguration {
 
     /// Takes a signed report. Feeds that already have an answer of this round or a later one, halted ones, and answers
     /// out of bounds are passed over; a report of which nothing is left is refused, with the reason of its first answer.
-    /// Each of `answers` is a word: feed 16 bits, how it was aggregated 8 (1 to 3), zeros 104, value 128. Feeds ascend.
-    function transmit(
-        uint32 epoch,
-        uint32 round,
-        uint64 observedAt,
-        bytes32 observations,
-        bytes32[] calldata answers,
-        bytes calldata attestation
-    ) external {
-        uint256 blob = load();
-        requireAttested(blob, reportDigest(blob, answers), attestation, uint8(headerOf(blob) >> 240));
-        if (epoch == 0 || round == 0) revert RoundZero();
-        uint256 sequence = uint256(epoch) << 32 | round;
-        uint256 times = timesOf(blob, observedAt);
-        bool isNew;
+    ///
+    /// `head` is, from the top: the configuration's generation 16 bits, epoch 32, round 24, and when it was observed
+    /// (milliseconds) 64. `words` are the answers and behind them the attestation (`Scheme` says how many words that
+    /// takes). An answer is, from the top: feed 16 bits, how it was aggregated 8 (1 to 3), zeros 104, value 128. Feeds
+    /// ascend.
+    function transmit(uint136 head, bytes32 observations, bytes32[] calldata words) external {
         unchecked {
-            uint256 feedMin = 0;
-            for (uint256 index = 0; index < answers.length; index++) {
-                uint256 word = uint256(answers[index]);
-                if (word >> 240 < feedMin || (word >> 128) << 152 != 0 || uint8(word >> 232) - 1 > 2) {
-                    revert MalformedAnswer(index);
-                }
-                feedMin = (word >> 240) + 1;
-                if (take(blob, word, sequence, times)) isNew = true;
-            }
-            // They ascend, so the last one speaks for all; what was written for it is undone.
-            if (feedMin > uint8(headerOf(blob) >> 224)) revert UnknownFeed(feedMin - 1);
+            uint256 blob = loadFrom(blobOf(head >> 120));
+            uint256 header = headerOf(blob);
+            // Where there is no configuration all is zero.
+            if (header == 0) revert NotConfigured();
+            uint256 threshold = uint8(header >> 240);
+            (uint256 answers, uint256 end) = split(words, attestationWords(header, threshold));
+            requireAttested(blob, header, reportDigest(blob, head, observations, answers, end), end, threshold);
+            uint256 sequence = head >> 64;
+            if (uint24(sequence) == 0 || uint32(sequence >> 24) == 0) revert RoundZero();
+            uint256 stamp = sequence << 84 | timesOf(header, uint64(head));
+            if (!takeAll(blob + FEEDS, uint8(header >> 224), answers, end, stamp)) refuse(blob, answers, sequence);
+            emit Transmitted(uint72(sequence), observations);
         }
-        if (!isNew) refuse(blob, answers, sequence);
-        emit Transmitted(uint64(sequence), observations);
     }
 
     /// Lets a halted feed take answers again; the next one may be anything within its bounds.
@@ -101,12 +107,12 @@ contract PriceOracle is OracleConfiguration {
 
     /// As `reset`, by the signatures of 2f+1 members, or the group's. A feed's count says which halt is meant: an old
     /// attestation resets no later one.
-    function resetByQuorum(uint256 feed, bytes calldata attestation) external {
+    function resetByQuorum(uint256 feed, bytes32[] calldata attestation) external {
         if (feed >= feedCount()) revert UnknownFeed(feed);
         uint256 blob = load();
-        uint256 count = uint32(latest[feed] >> 56);
+        uint256 count = uint32(latest[feed] >> 52);
         bytes32 structHash = keccak256(abi.encode(RESET_TYPEHASH, configDigest(), feed, count));
-        requireAttested(blob, typedDigest(structHash), attestation, majority(blob));
+        requireMajority(blob, typedDigest(structHash), attestation);
         unhalt(feed);
     }
 
@@ -119,7 +125,7 @@ contract PriceOracle is OracleConfiguration {
     /// The epoch and round of the last answer that a feed took; zeros before the first of a configuration.
     function latestRound(uint256 feed) external view returns (uint32 epoch, uint32 round) {
         if (feed >= feedCount()) revert UnknownFeed(feed);
-        return (uint32(latest[feed] >> 120), uint32(latest[feed] >> 88));
+        return (uint32(latest[feed] >> 108), uint24(latest[feed] >> 84));
     }
 
     /// The last answer, if it was observed within the last `ageMax` seconds and the feed is not halted: what a contract
@@ -171,74 +177,110 @@ contract PriceOracle is OracleConfiguration {
         return unpack(past(feed, roundId));
     }
 
-    /// Rounds of a new configuration begin anew; its digest keeps reports of the old one out.
-    function configured(uint256 feedsBefore) internal override {
+    /// Rounds of a new configuration begin anew, above all that an earlier one can sign.
+    function configured(uint256 nth, uint256 feedsBefore) internal override {
         for (uint256 feed = 0; feed < feedsBefore; feed++) {
-            latest[feed] &= ~(uint256(type(uint64).max) << 88);
+            latest[feed] = latest[feed] & ~(uint256(type(uint72).max) << 84) | nth << 140;
         }
     }
 
-    /// Takes one answer, or passes it over. Whether there is such a feed, the caller checks afterwards.
-    function take(uint256 blob, uint256 word, uint256 sequence, uint256 times) private returns (bool) {
+    /// Where in the call's data the answers begin, and where they end and the attestation begins.
+    function split(bytes32[] calldata words, uint256 attestation) private pure returns (uint256 answers, uint256 end) {
+        unchecked {
+            if (words.length < attestation) revert MalformedAttestation();
+            if (words.length == attestation) revert NoAnswers();
+            assembly ("memory-safe") {
+                answers := words.offset
+            }
+            end = answers + (words.length - attestation << 5);
+        }
+    }
+
+    /// Takes the answers that lie from `answers` to `end`, or passes them over. Whether any of them changed something.
+    /// What nearly every answer comes to is computed here without a branch; the rest is for `isTaken` to say.
+    function takeAll(uint256 records, uint256 feeds, uint256 answers, uint256 end, uint256 stamp)
+        private
+        returns (bool isNew)
+    {
+        unchecked {
+            // Feeds ascend, so the last one speaks for all.
+            uint256 word = wordAt(end - 32);
+            if (word >> 240 >= feeds) revert UnknownFeed(word >> 240);
+            uint256 feedMin = 0;
+            for (; answers != end; answers += 32) {
+                uint256 before;
+                uint256 findings;
+                assembly ("memory-safe") {
+                    word := calldataload(answers)
+                    before := sload(add(latest.slot, shr(240, word)))
+                    let record := mload(add(records, shl(5, shr(240, word))))
+                    // Below zero is above 2^127 here, and so above every bound.
+                    let value := and(word, 0xffffffffffffffffffffffffffffffff)
+                    let last := shr(156, before)
+                    let apart := sub(value, last)
+                    if gt(last, value) { apart := sub(last, value) }
+                    // What lies within the bounds is below 2^100, and a word's value below 2^128: nothing overflows.
+                    findings := shl(3, gt(mul(apart, 10000), mul(last, and(shr(208, record), 0xffffffff))))
+                    findings := or(findings, shl(2, lt(value, and(shr(104, record), 0xffffffffffffffffffffffffff))))
+                    findings := or(findings, shl(2, gt(value, and(record, 0xffffffffffffffffffffffffff))))
+                    findings := or(findings, shl(1, and(before, 1)))
+                    // Below the rounds stands the count, which is zero in the stamp: an equal round is not above.
+                    findings := or(findings, shl(1, iszero(gt(shl(100, stamp), shl(100, before)))))
+                    findings := or(findings, lt(shr(240, word), feedMin))
+                    findings := or(findings, gt(sub(byte(2, word), 1), 2))
+                    findings := or(findings, gt(and(word, ANSWER_ZEROS), 0))
+                    feedMin := add(shr(240, word), 1)
+                }
+                if (findings != 0) {
+                    Verdict verdict = judge(findings, word, before, records);
+                    if (verdict != Verdict.PassOver) isNew = true;
+                    if (verdict != Verdict.Take) continue;
+                }
+                isNew = true;
+                uint256 stored = word << 156 | stamp | (before >> 52) + 1 << 224 >> 172;
+                assembly ("memory-safe") {
+                    sstore(add(latest.slot, shr(240, word)), stored)
+                }
+                if (historyLength != 0) history[placeOf(word >> 240, uint32(stored >> 52))] = stored;
+            }
+        }
+    }
+
+    /// What becomes of an answer that is not as nearly all are.
+    function judge(uint256 findings, uint256 word, uint256 before, uint256 records) private returns (Verdict) {
         unchecked {
             uint256 feed = word >> 240;
-            uint256 before;
-            uint256 least;
-            uint256 most;
-            assembly ("memory-safe") {
-                before := sload(add(latest.slot, feed))
-                let record := add(add(blob, FEEDS), mul(feed, FEED_BYTES))
-                least := shr(128, mload(add(record, 5)))
-                most := shr(128, mload(add(record, 21)))
-            }
-            if (before & HALTED != 0 || sequence <= uint64(before >> 88)) return false;
-            // Below zero is above 2^127 here, and so above every bound.
-            uint256 value = uint128(word);
-            if (value < least || value > most) {
+            if (findings & MALFORMED != 0) revert MalformedAnswer(bytes32(word));
+            if (findings & STALE_OR_HALTED != 0) return Verdict.PassOver;
+            if (findings & OUT_OF_BOUNDS != 0) {
                 emit AnswerOutOfBounds(feed, int128(uint128(word)));
-                return false;
+                return Verdict.PassOver;
             }
-            if (trips(before, int256(value), uint32(feedRecord(blob, feed) >> 216))) {
-                latest[feed] = before | HALTED;
-                emit FeedHalted(feed, int256(before) >> 152, int256(value));
-                return true;
-            }
-            uint256 count = uint32(before >> 56) + 1;
-            uint256 stored = value << 152 | sequence << 88 | count << 56 | times;
-            assembly ("memory-safe") {
-                sstore(add(latest.slot, feed), stored)
-            }
-            if (historyLength != 0) history[placeOf(feed, count)] = stored;
-            return true;
+            // The first answer has nothing to be far from. A breaker of zero never trips, nor does one that was reset.
+            uint256 last = before >> 156;
+            bool isArmed = uint32(feedRecord(records - FEEDS, feed) >> 208) != 0 && last != 0 && before & DISARMED == 0;
+            if (!isArmed) return Verdict.Take;
+            latest[feed] = before | HALTED;
+            emit FeedHalted(feed, int256(last), int128(uint128(word)));
+            return Verdict.Halt;
         }
     }
 
     /// Why a report's first answer was passed over.
-    function refuse(uint256 blob, bytes32[] calldata answers, uint256 sequence) private view {
-        if (answers.length == 0) revert NoAnswers();
-        uint256 feed = uint256(answers[0]) >> 240;
-        int256 answer = int128(uint128(uint256(answers[0])));
+    function refuse(uint256 blob, uint256 answers, uint256 sequence) private view {
+        uint256 word = wordAt(answers);
+        uint256 feed = word >> 240;
+        int256 answer = int128(uint128(word));
         if (latest[feed] & HALTED != 0) revert Halted(feed);
-        if (sequence > uint64(latest[feed] >> 88) && !isWithinBounds(blob, feed, answer)) {
+        if (sequence > uint72(latest[feed] >> 84) && !isWithinBounds(feedRecord(blob, feed), answer)) {
             revert OutOfBounds(feed, answer);
         }
-        revert StaleReport(uint32(sequence >> 32), uint32(sequence));
+        revert StaleReport(uint32(sequence >> 24), uint24(sequence));
     }
 
-    /// The least bound is above zero and the greatest below 2^100, so that what lies within fits its 104 bits.
-    function isWithinBounds(uint256 blob, uint256 feed, int256 answer) private pure returns (bool) {
-        return answer >= int256(uint256(uint128(feedRecord(blob, feed) >> 88))) && answer <= greatest(blob, feed);
-    }
-
-    /// The first answer has nothing to be far from. A breaker of zero never trips, and neither does one that was reset.
-    function trips(uint256 before, int256 answer, uint256 breakerBps) private pure returns (bool) {
-        unchecked {
-            int256 last = int256(before) >> 152;
-            if (breakerBps == 0 || last == 0 || before & DISARMED != 0) return false;
-            // Both are positive and below 2^100.
-            uint256 apart = uint256(last > answer ? last - answer : answer - last);
-            return apart * 10_000 > uint256(last) * breakerBps;
-        }
+    /// The least bound is above zero and the greatest below 2^100, so that what lies within fits its 100 bits.
+    function isWithinBounds(uint256 record, int256 answer) private pure returns (bool) {
+        return answer >= int256(uint256(uint104(record >> 104))) && answer <= int256(uint256(uint104(record)));
     }
 
     function unhalt(uint256 feed) private {
@@ -249,59 +291,64 @@ contract PriceOracle is OracleConfiguration {
         emit FeedReset(feed);
     }
 
-    /// When it was stored (32 bits), how long after it was observed (22), and two zeros for the breaker.
-    function timesOf(uint256 blob, uint64 observedAt) private view returns (uint256) {
+    /// When it was stored (32 bits), how long after it was observed (18), and two zeros for the breaker.
+    function timesOf(uint256 header, uint256 observedAt) private view returns (uint256) {
         unchecked {
-            uint256 observed = observedAt / 1000;
-            uint256 age = block.timestamp > observed ? block.timestamp - observed : 0;
-            if (age > uint24(headerOf(blob) >> 200)) revert ReportTooOld(observedAt);
-            // Oracles' clocks may be ahead of the block's.
-            if (observed > block.timestamp + uint24(headerOf(blob) >> 200)) revert ReportFromTheFuture(observedAt);
-            return uint256(uint32(block.timestamp)) << 24 | age << 2;
+            // Beyond every age where it is of the future.
+            uint256 age = block.timestamp - observedAt / 1000;
+            uint256 ageMax = uint24(header >> 200);
+            if (age > ageMax) {
+                if (age <= block.timestamp) revert ReportTooOld(uint64(observedAt));
+                // Oracles' clocks may be ahead of the block's.
+                if (0 - age > ageMax) revert ReportFromTheFuture(uint64(observedAt));
+                age = 0;
+            }
+            return block.timestamp << 224 >> 204 | age << 2;
         }
     }
 
     /// The digest that the oracles signed: of what the call's data holds, and of the configuration that holds.
-    function reportDigest(uint256 blob, bytes32[] calldata answers) private view returns (bytes32) {
-        bytes32 typehash = REPORT_TYPEHASH;
-        bytes32 structHash;
+    function reportDigest(uint256 blob, uint256 head, bytes32 observations, uint256 answers, uint256 end)
+        private
+        view
+        returns (bytes32 digest)
+    {
+        (bytes32 typehash, bytes32 domain) = (REPORT_TYPEHASH, DOMAIN_SEPARATOR());
         assembly ("memory-safe") {
             let free := mload(0x40)
-            let bytes_ := shl(5, answers.length)
-            calldatacopy(free, answers.offset, bytes_)
-            let answersHash := keccak256(free, bytes_)
+            let size := sub(end, answers)
+            calldatacopy(free, answers, size)
+            let answersHash := keccak256(free, size)
             mstore(free, typehash)
-            mstore(add(free, 32), mload(add(blob, 1)))
-            // Epoch, round, time and observations are the call's first four words.
-            calldatacopy(add(free, 64), 4, 128)
+            mstore(add(free, 32), mload(add(blob, DIGEST)))
+            mstore(add(free, 64), and(shr(88, head), 0xffffffff))
+            mstore(add(free, 96), and(shr(64, head), 0xffffff))
+            mstore(add(free, 128), and(head, 0xffffffffffffffff))
+            mstore(add(free, 160), observations)
             mstore(add(free, 192), answersHash)
-            structHash := keccak256(free, 224)
-        }
-        return typedDigest(structHash);
-    }
-
-    function headerOf(uint256 blob) private pure returns (uint256 header) {
-        assembly ("memory-safe") {
-            header := mload(add(blob, 33))
+            mstore(add(free, 34), keccak256(free, 224))
+            mstore(free, hex"1901")
+            mstore(add(free, 2), domain)
+            digest := keccak256(free, 66)
         }
     }
 
-    function greatest(uint256 blob, uint256 feed) private pure returns (int256 answer) {
+    function wordAt(uint256 offset) private pure returns (uint256 word) {
         assembly ("memory-safe") {
-            answer := shr(128, mload(add(add(blob, add(FEEDS, 21)), mul(feed, FEED_BYTES))))
+            word := calldataload(offset)
         }
     }
 
     function newest(uint256 feed) private view returns (uint256 stored) {
         if (feed >= FEEDS_MAX) revert UnknownFeed(feed);
         stored = latest[feed];
-        if (uint32(stored >> 56) == 0) revert NoData(feed, 0);
+        if (uint32(stored >> 52) == 0) revert NoData(feed, 0);
     }
 
     /// An answer that is still within the window.
     function past(uint256 feed, uint256 roundId) private view returns (uint256 stored) {
         stored = newest(feed);
-        uint256 count = uint32(stored >> 56);
+        uint256 count = uint32(stored >> 52);
         if (roundId == count) return stored;
         if (roundId == 0 || roundId > count || count - roundId >= historyLength) revert NoData(feed, roundId);
         return history[placeOf(feed, roundId)];
@@ -313,9 +360,9 @@ contract PriceOracle is OracleConfiguration {
 
     function unpack(uint256 stored) private pure returns (uint80, int256, uint256, uint256, uint80) {
         unchecked {
-            uint80 count = uint32(stored >> 56);
-            uint256 updatedAt = uint32(stored >> 24);
-            return (count, int256(stored) >> 152, updatedAt - uint256(uint24(stored) >> 2), updatedAt, count);
+            uint80 count = uint32(stored >> 52);
+            uint256 updatedAt = uint32(stored >> 20);
+            return (count, int256(stored >> 156), updatedAt - (stored << 236 >> 238), updatedAt, count);
         }
     }
 }

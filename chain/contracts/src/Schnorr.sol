@@ -24,12 +24,13 @@ library Schnorr {
         return ok && power.length == 32 && abi.decode(power, (uint256)) == 1;
     }
 
-    /// Whether `signature` (R as x and y, then z) is by the key whose 33 bytes lie in memory at `key`.
-    function verify(uint256 key, bytes32 message, bytes calldata signature) internal view returns (bool isSigned) {
-        uint256 e = challenge(key, message, signature);
+    /// Whether the signature in the call's data at `offset` (R as x and y, then z) is by the key whose 33 bytes lie in
+    /// memory at `key`.
+    function verify(uint256 key, bytes32 message, uint256 offset) internal view returns (bool isSigned) {
+        uint256 e = challenge(key, message, offset);
         assembly ("memory-safe") {
             let x := mload(add(key, 1))
-            let z := calldataload(add(signature.offset, 64))
+            let z := calldataload(add(offset, 64))
             let free := mload(0x40)
             mstore(free, sub(ORDER, mulmod(z, x, ORDER)))
             mstore(add(free, 32), add(25, byte(0, mload(key)))) // the prefix is 2 or 3, v is 27 or 28
@@ -38,7 +39,7 @@ library Schnorr {
             mstore(0, 0)
             pop(staticcall(gas(), 1, free, 128, 0, 32))
             let recovered := mload(0)
-            calldatacopy(free, signature.offset, 64)
+            calldatacopy(free, offset, 64)
             let nonce := and(keccak256(free, 64), 0xffffffffffffffffffffffffffffffffffffffff)
             // A scalar has one form; and nothing recovered is nobody's address.
             isSigned := and(and(lt(z, ORDER), gt(recovered, 0)), eq(recovered, nonce))
@@ -47,7 +48,7 @@ library Schnorr {
 
     /// H2 of RFC 9591 over R, P and m: hash_to_field with expand_message_xmd (RFC 9380, section 5) on Keccak-256, whose
     /// block has 136 bytes. 48 bytes are wanted: two rounds.
-    function challenge(uint256 key, bytes32 message, bytes calldata signature) private pure returns (uint256 e) {
+    function challenge(uint256 key, bytes32 message, uint256 offset) private pure returns (uint256 e) {
         // "FROST-secp256k1-KECCAK256-v1chal" and its length.
         bytes32 suffix = "FROST-secp256k1-KECCAK256-v1chal";
         assembly ("memory-safe") {
@@ -55,8 +56,8 @@ library Schnorr {
             // A block of zeros: 136 bytes.
             calldatacopy(free, calldatasize(), 136)
             // R, compressed: 33 bytes from 136.
-            mstore8(add(free, 136), add(2, and(calldataload(add(signature.offset, 32)), 1)))
-            mstore(add(free, 137), calldataload(signature.offset))
+            mstore8(add(free, 136), add(2, and(calldataload(add(offset, 32)), 1)))
+            mstore(add(free, 137), calldataload(offset))
             // P: 33 bytes from 169, and the message: 32 from 202.
             mcopy(add(free, 169), key, 33)
             mstore(add(free, 202), message)

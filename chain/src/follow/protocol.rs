@@ -1,13 +1,12 @@
 //! Deciding: what is new, what is gone, what stays.
 
 use std::collections::VecDeque;
-use std::ops::Bound;
 use std::time::Duration;
 
 use alloy_primitives::B256;
 use peaberry_core::{
-    Channel, Effects, Input, Instant, LogId, Order, Protocol, ProtocolId, ScanLimit, Storage,
-    StorageError, Subspace, mutant,
+    Channel, Effects, Input, Instant, LogId, Protocol, ProtocolId, Storage, StorageError, Subspace,
+    mutant,
 };
 
 use super::change::{Alarm, Change, ChangeKind, FollowCommand, FollowEvent, decode, encode};
@@ -122,26 +121,11 @@ impl Follow {
     }
 
     fn load_ring(&mut self, storage: &dyn Storage) -> Result<(), FollowError> {
-        let mut from = block_key(0);
-        let mut bound = Bound::Included(from.as_slice());
-        loop {
-            let to = block_key(u64::MAX);
-            let page = self.space.scan(
-                storage,
-                bound,
-                Bound::Included(&to),
-                Order::Ascending,
-                ScanLimit::count(256),
-            )?;
-            let Some((last, _)) = page.last() else {
-                return Ok(());
-            };
-            from = last.to_vec();
-            bound = Bound::Excluded(&from);
-            for (_, value) in page {
-                self.ring.push_back(Stored::decode(&value)?);
-            }
+        for entry in self.space.within(b"b").entries(storage) {
+            let (_, value) = entry?;
+            self.ring.push_back(Stored::decode(&value)?);
         }
+        Ok(())
     }
 
     fn load_changes(&mut self, storage: &dyn Storage) -> Result<(), FollowError> {
@@ -393,7 +377,7 @@ impl Follow {
             }
             return;
         }
-        if final_number < number {
+        if final_number < number || mutant::is_planted("follow_final_change_unnoticed") {
             return;
         }
         self.breaks += 1;

@@ -4,15 +4,13 @@
 //! every nonce is used for good. `n`: the next entry's number.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 
-use peaberry_core::{Batch, Order, ScanLimit, Storage, StorageError, Subspace};
+use peaberry_core::{Batch, Storage, StorageError, Subspace};
 
 use super::lane::LaneKey;
 use super::record::{EntryId, Record, RecordError};
 use crate::{Address, ChainId, SolanaAddress};
 
-const PAGE: usize = 256;
 const NEXT: &[u8] = b"n";
 
 /// Why a journal could not be opened. Nothing changed.
@@ -83,24 +81,11 @@ impl Journal {
         storage: &dyn Storage,
     ) -> Result<BTreeMap<LaneKey, u64>, StorageError> {
         let mut floors = BTreeMap::new();
-        let mut from = b"f".to_vec();
-        loop {
-            let page = self.space.scan(
-                storage,
-                Bound::Excluded(&from),
-                Bound::Excluded(b"g"),
-                Order::Ascending,
-                ScanLimit::count(PAGE),
-            )?;
-            let Some((last, _)) = page.last() else {
-                return Ok(floors);
-            };
-            from = last.to_vec();
-            let read = page
-                .iter()
-                .filter_map(|(name, value)| Some((read_floor_key(name)?, number(value))));
-            floors.extend(read);
+        for entry in self.space.within(b"f").entries(storage) {
+            let (account, value) = entry?;
+            floors.extend(read_account(&account).map(|lane| (lane, number(&value))));
         }
+        Ok(floors)
     }
 
     /// The number that the next entry gets, and all entries, in order.
@@ -111,28 +96,16 @@ impl Journal {
     ) -> Result<u64, OpenError> {
         let next = self.space.get(storage, NEXT)?;
         let next = next.as_deref().map_or(1, number).max(1);
-        let mut from = entry_key(EntryId(0));
-        loop {
-            let page = self.space.scan(
-                storage,
-                Bound::Excluded(&from),
-                Bound::Included(&entry_key(EntryId(u64::MAX))),
-                Order::Ascending,
-                ScanLimit::count(PAGE),
-            )?;
-            let Some((last, _)) = page.last() else {
-                return Ok(next);
-            };
-            from = last.to_vec();
-            for (name, value) in page {
-                let entry = EntryId(name.get(1..).map_or(0, number));
-                let record = Record::decode(&value);
-                each(
-                    entry,
-                    record.map_err(|source| OpenError::Damaged { entry, source })?,
-                );
-            }
+        for entry in self.space.within(b"e").entries(storage) {
+            let (name, value) = entry?;
+            let entry = EntryId(number(&name));
+            let record = Record::decode(&value);
+            each(
+                entry,
+                record.map_err(|source| OpenError::Damaged { entry, source })?,
+            );
         }
+        Ok(next)
     }
 }
 
@@ -149,8 +122,8 @@ fn floor_key(chain: ChainId, account: Address) -> Vec<u8> {
     key
 }
 
-fn read_floor_key(name: &[u8]) -> Option<LaneKey> {
-    let name = name.strip_prefix(b"f")?;
+/// What [`floor_key`] says behind its first letter.
+fn read_account(name: &[u8]) -> Option<LaneKey> {
     let end = name.iter().position(|byte| *byte == 0)?;
     let (chain, address) = name.split_at_checked(end)?;
     let chain = str::from_utf8(chain).ok()?.parse().ok()?;

@@ -66,14 +66,14 @@ fn a_quorum_resets_this_halt_and_no_later_one() {
         let digest = reset_digest(&world, 3);
         if matches!(world.members, Members::Quorum(_)) {
             // f+1 can report, but not reset.
-            let attestation = world.members.attest(digest).into();
+            let attestation = world.members.attest(digest);
             let call = oracle::resetByQuorumCall {
                 feed: FEED,
                 attestation,
             };
             assert_eq!(world.refused(&call), "MalformedAttestation");
         }
-        let attestation = world.members.attest_by_majority(digest).into();
+        let attestation = world.members.attest_by_majority(digest);
         let call = oracle::resetByQuorumCall {
             feed: FEED,
             attestation,

@@ -27,7 +27,7 @@ fn members_hand_over_to_the_next_ones() {
         next.digest = B256::repeat_byte(2);
         let digest = rotation_digest(&world, 2, &next);
         if matches!(world.members, Members::Quorum(_)) {
-            let attestation = world.members.attest(digest).into();
+            let attestation = world.members.attest(digest);
             let call = oracle::rotateCall {
                 next: next.clone(),
                 attestation,
@@ -39,7 +39,7 @@ fn members_hand_over_to_the_next_ones() {
         other.feeds[0].breakerBps += 1;
         let call = oracle::rotateCall {
             next: other,
-            attestation: attestation.clone().into(),
+            attestation: attestation.clone(),
         };
         let error = world.refused(&call);
         assert!(
@@ -48,7 +48,7 @@ fn members_hand_over_to_the_next_ones() {
         );
         let call = oracle::rotateCall {
             next: next.clone(),
-            attestation: attestation.into(),
+            attestation,
         };
         let before = world.report(6, 1, 10_001);
         let before = world.signed(&before);
@@ -57,11 +57,50 @@ fn members_hand_over_to_the_next_ones() {
 
         // The old ones speak for nobody any more; neither hand-over nor report can be played again.
         assert_ne!(world.refused(&call), "");
-        assert_ne!(world.refused(&before), "");
+        assert_eq!(world.refused(&before), "StaleReport");
+        // However far they are ahead in rounds, and about feeds that came after them.
+        let mut late = world.report(u32::MAX, 7, 10_001);
+        (late.generation, late.config) = (1, world.configuration.digest);
+        assert_eq!(world.transmit_refused(&late), "StaleReport");
+        late.answers = vec![super::answer(1, 10_001)];
+        assert_eq!(world.transmit_refused(&late), "UnknownFeed");
         assert_eq!(world.latest(0), 10_000);
         (world.members, world.configuration) = (heirs, next);
         world.transmit(&world.report(1, 1, 10_002));
         assert_eq!(world.latest(0), 10_002);
+    }
+}
+
+/// Where nothing was ever configured everything is zero: as many members, signatures and feeds.
+#[test]
+fn generations_that_never_were_have_nothing_to_say() {
+    for members in [Members::quorum(4, 1), Members::group(4, 1)] {
+        let mut world = World::new(members, 1, 0);
+        for generation in [0, 2, 127, 128, 255, 256, 65_535] {
+            let mut report = world.report(1, 1, 10_000);
+            report.generation = generation;
+            assert_eq!(world.transmit_refused(&report), "NotConfigured");
+            for words in 0..5 {
+                let call = report.call(vec![B256::ZERO; words]);
+                assert_eq!(world.refused(&call), "NotConfigured", "{generation}");
+            }
+        }
+    }
+}
+
+/// Where a configuration lies is computed from its generation, whose encoding grows at 128 and at 256.
+#[test]
+fn the_two_hundred_and_sixtieth_configuration_is_found() {
+    let mut world = World::new(Members::quorum(4, 1), 1, 0);
+    for generation in 2..=260_u32 {
+        let mut next = world.configuration.clone();
+        next.digest = keccak256(generation.to_be_bytes());
+        world.accepted(&oracle::configureCall { next: next.clone() });
+        world.configuration = next;
+        if [127, 128, 129, 255, 256, 257, 260].contains(&generation) {
+            world.transmit(&world.report(1, 1, 10_000 + i128::from(generation)));
+            assert_eq!(world.latest(0), 10_000 + i128::from(generation));
+        }
     }
 }
 

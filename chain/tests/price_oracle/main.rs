@@ -5,18 +5,21 @@
     reason = "a test's helpers fail as loudly as the test"
 )]
 
+#[path = "../anvil/node.rs"]
+mod anvil;
 mod breaker;
 mod configurations;
 mod gas;
 mod members;
+mod model;
 mod reads;
 mod reports;
 
 use alloy_sol_types::{SolCall, sol};
-use peaberry_chain::contract::{Abi, Value};
+use peaberry_chain::contract::Abi;
 use peaberry_chain::dev::{DevChain, DevOptions, Mining};
 use peaberry_chain::evm::{EvmRpc, Fees, Receipt, Transaction};
-use peaberry_chain::primitives::{B256, Bytes, U256, keccak256};
+use peaberry_chain::primitives::{B256, Bytes, U256, aliases::U136, keccak256};
 use peaberry_chain::wallet::EvmKey;
 use peaberry_chain::{BlockAt, CallRequest, ChainError, EvmAddress, Revert};
 
@@ -57,17 +60,14 @@ mod oracle {
 
         function grantRole(bytes32 role, address account);
         function configure(Configuration next);
-        function rotate(Configuration next, bytes attestation);
+        function rotate(Configuration next, bytes32[] attestation);
         function transmit(
-            uint32 epoch,
-            uint32 round,
-            uint64 observedAt,
+            uint136 head,
             bytes32 observations,
-            bytes32[] answers,
-            bytes attestation
+            bytes32[] words
         );
         function reset(uint256 feed);
-        function resetByQuorum(uint256 feed, bytes attestation);
+        function resetByQuorum(uint256 feed, bytes32[] attestation);
         function isHalted(uint256 feed) returns (bool);
         function latestRound(uint256 feed) returns (uint32 epoch, uint32 round);
         function freshAnswer(uint256 feed, uint256 ageMax) returns (int256);
@@ -93,11 +93,14 @@ struct World {
     now_s: u64,
     members: Members,
     configuration: Configuration,
+    /// All transactions so far, signed.
+    sent: Vec<Bytes>,
 }
 
 /// What is signed, field by field.
 #[derive(Clone, Debug)]
 struct Report {
+    generation: u32,
     config: B256,
     epoch: u32,
     round: u32,
@@ -109,6 +112,11 @@ struct Report {
 impl World {
     /// With `feeds` feeds whose breaker trips at a tenth, keeping `history` answers of each.
     fn new(members: Members, feeds: u8, history: u16) -> Self {
+        Self::of(ORACLE, members, feeds, history)
+    }
+
+    /// The same of another artefact.
+    fn of(artefact: &[u8], members: Members, feeds: u8, history: u16) -> Self {
         let owner = EvmKey::from_bytes(&[7; 32]).unwrap();
         let options = DevOptions {
             mining: Mining::OnDemand,
@@ -126,9 +134,13 @@ impl World {
             now_s: START_S,
             members,
             configuration: configuration.clone(),
+            sent: Vec::new(),
         };
-        let arguments = [Value::Uint(U256::from(history), 256), account.into()];
-        world.create(world.abi.creation_code(&arguments).unwrap());
+        let artefact: serde_json::Value = serde_json::from_slice(artefact).unwrap();
+        let code: Bytes = artefact["bytecode"].as_str().unwrap().parse().unwrap();
+        let history = B256::from(U256::from(history));
+        let words = [history.as_slice(), account.into_word().as_slice()].concat();
+        world.create([&code[..], &words].concat().into());
         for role in ["CONFIGURER_ROLE", "RESETTER_ROLE"] {
             let role = keccak256(role);
             world.accepted(&oracle::grantRoleCall { role, account });
@@ -155,6 +167,12 @@ impl World {
         receipt
     }
 
+    /// Whether a call was carried out.
+    fn done(&mut self, call: &impl SolCall) -> bool {
+        let hash = self.send(Some(self.address), call.abi_encode().into());
+        self.receipt(hash).is_success
+    }
+
     /// Carries out a call that must be undone, and returns the name of the error.
     fn refused(&mut self, call: &impl SolCall) -> String {
         let hash = self.send(Some(self.address), call.abi_encode().into());
@@ -177,6 +195,7 @@ impl World {
         };
         self.nonce += 1;
         let signed = block_on(transaction.sign(&self.owner)).unwrap();
+        self.sent.push(signed.raw().clone());
         let hash = self.chain.submit(signed.raw()).unwrap();
         self.now_s += 12;
         assert_eq!(self.chain.mine_at(self.now_s).timestamp_s, self.now_s);
@@ -217,6 +236,7 @@ impl World {
     /// A report of this round, made now, with `value` for feed 0.
     fn report(&self, epoch: u32, round: u32, value: i128) -> Report {
         Report {
+            generation: self.ask(&oracle::generationCall {}),
             config: self.configuration.digest,
             epoch,
             round,
@@ -255,6 +275,13 @@ impl World {
         self.refused(&call)
     }
 
+    /// The last answer of a feed, if it has any.
+    fn last_or_none(&self, feed: u64) -> Option<i128> {
+        let feed = U256::from(feed);
+        let data = self.try_ask(&oracle::latestRoundDataOfCall { feed }).ok()?;
+        Some(fields(data).1)
+    }
+
     /// The last answer of a feed.
     fn latest(&self, feed: u64) -> i128 {
         let feed = U256::from(feed);
@@ -285,14 +312,14 @@ impl Report {
         keccak256(fields.concat())
     }
 
-    fn call(&self, attestation: Vec<u8>) -> oracle::transmitCall {
+    fn call(&self, attestation: Vec<B256>) -> oracle::transmitCall {
         oracle::transmitCall {
-            epoch: self.epoch,
-            round: self.round,
-            observedAt: self.observed_at_ms,
+            head: U136::from(self.generation) << 120
+                | U136::from(self.epoch) << 88
+                | U136::from(self.round) << 64
+                | U136::from(self.observed_at_ms),
             observations: self.observations,
-            answers: self.answers.clone(),
-            attestation: attestation.into(),
+            words: [self.answers.clone(), attestation].concat(),
         }
     }
 }

@@ -9,8 +9,9 @@ use k256::EncodedPoint;
 use k256::ecdsa::SigningKey;
 use k256::elliptic_curve::sec1::ToEncodedPoint;
 use peaberry_chain::EvmAddress;
-use peaberry_chain::primitives::{B256, keccak256};
+use peaberry_chain::primitives::{B256, U256, keccak256};
 
+#[derive(Clone)]
 pub(crate) enum Members {
     Quorum(Vec<SigningKey>),
     Group {
@@ -76,7 +77,7 @@ impl Members {
     }
 
     /// By f+1 members, none of the first ones among them where there are others.
-    pub(crate) fn attest(&self, digest: B256) -> Vec<u8> {
+    pub(crate) fn attest(&self, digest: B256) -> Vec<B256> {
         match self {
             Self::Quorum(_) => {
                 let first = self.count() - self.threshold();
@@ -90,7 +91,7 @@ impl Members {
     }
 
     /// By 2f+1 members, or the group.
-    pub(crate) fn attest_by_majority(&self, digest: B256) -> Vec<u8> {
+    pub(crate) fn attest_by_majority(&self, digest: B256) -> Vec<B256> {
         match self {
             Self::Quorum(_) => {
                 let majority = 2 * self.threshold() - 1;
@@ -101,30 +102,33 @@ impl Members {
     }
 
     /// By these members of a quorum.
-    pub(crate) fn by(&self, signers: &[u8], digest: B256) -> Vec<u8> {
+    pub(crate) fn by(&self, signers: &[u8], digest: B256) -> Vec<B256> {
         let set = signers.iter().fold(0_u64, |set, member| set | 1 << member);
         let signatures = signers.iter().map(|member| self.signature(*member, digest));
         attestation(set, signatures)
     }
 
-    /// r, s and v of one member.
-    pub(crate) fn signature(&self, member: u8, digest: B256) -> [u8; 65] {
+    /// One member's r, and s with the parity above it (EIP-2098).
+    pub(crate) fn signature(&self, member: u8, digest: B256) -> [B256; 2] {
         let Self::Quorum(keys) = self else {
             panic!("a group's members have no signatures of their own")
         };
         let (signature, recovery) = keys[usize::from(member)]
             .sign_prehash_recoverable(digest.as_slice())
             .unwrap();
-        let mut bytes = [27 + recovery.to_byte(); 65];
-        bytes[..64].copy_from_slice(&signature.to_bytes());
-        bytes
+        let (r, mut s) = (signature.r().to_bytes(), signature.s().to_bytes());
+        s[0] |= recovery.to_byte() << 7;
+        [B256::from_slice(&r), B256::from_slice(&s)]
     }
 }
 
 /// A set of members and signatures, whether or not they belong together.
-pub(crate) fn attestation(set: u64, signatures: impl IntoIterator<Item = [u8; 65]>) -> Vec<u8> {
-    let signatures = signatures.into_iter().flatten();
-    set.to_be_bytes().into_iter().chain(signatures).collect()
+pub(crate) fn attestation(set: u64, signatures: impl IntoIterator<Item = [B256; 2]>) -> Vec<B256> {
+    let set = B256::from(U256::from(set));
+    [set]
+        .into_iter()
+        .chain(signatures.into_iter().flatten())
+        .collect()
 }
 
 fn address(key: &SigningKey) -> EvmAddress {
@@ -137,7 +141,7 @@ fn group_signature(
     signers: &BTreeMap<&Identifier, &KeyPackage>,
     public: &PublicKeyPackage,
     digest: B256,
-) -> Vec<u8> {
+) -> Vec<B256> {
     let mut rng = Seeded::new(digest.as_slice());
     let (mut nonces, mut commitments) = (BTreeMap::new(), BTreeMap::new());
     for (id, package) in signers {
@@ -156,7 +160,8 @@ fn group_signature(
     let nonce = EncodedPoint::from_bytes(nonce).unwrap();
     let nonce = k256::PublicKey::try_from(&nonce).unwrap();
     let nonce = nonce.to_encoded_point(false);
-    [&nonce.as_bytes()[1..], scalar].concat()
+    let bytes = [&nonce.as_bytes()[1..], scalar].concat();
+    bytes.chunks(32).map(B256::from_slice).collect()
 }
 
 /// Keccak-256 of a seed and a counter: a test's nonces are no secrets.

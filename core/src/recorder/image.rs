@@ -1,17 +1,14 @@
 //! A protocol's part of a store as bytes: its keys, then its logs.
 
-use std::ops::Bound;
-
 use super::RecordingError;
 use super::format::{bytes_from, put_bytes, u32_from, u64_from};
 use crate::batch::{Batch, LogId};
 use crate::peer::Channel;
 use crate::storage::memory::MemoryStorage;
-use crate::storage::{Durability, Order, ScanLimit, Storage};
+use crate::storage::{Durability, Storage};
 use crate::subspace::Subspace;
 
-/// How many keys, and how many bytes of a log, are read at a time.
-const PAGE_KEYS: usize = 256;
+/// How many bytes of a log are read at a time.
 const PAGE_BYTES: usize = 1 << 16;
 
 /// Reads `channel`'s keys and `logs`.
@@ -41,21 +38,13 @@ fn keys(storage: &dyn Storage, channel: Channel, room: usize) -> Result<Pairs, R
     let own = Subspace::of(channel);
     let mut keys: Pairs = Vec::new();
     let mut bytes = 0;
-    loop {
-        let last = keys.last().map(|(key, _)| key.clone());
-        let from = last.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        let limit = ScanLimit::count(PAGE_KEYS);
-        let page = own.scan(storage, from, Bound::Unbounded, Order::Ascending, limit)?;
-        if page.is_empty() {
-            return Ok(keys);
-        }
-        bytes += page
-            .iter()
-            .map(|(key, value)| key.len() + value.len())
-            .sum::<usize>();
+    for entry in own.entries(storage) {
+        let (key, value) = entry?;
+        bytes += key.len() + value.len();
         check(bytes, room)?;
-        keys.extend(page);
+        keys.push((key, value));
     }
+    Ok(keys)
 }
 
 fn capture_log(

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 
 use parking_lot::RwLock;
@@ -21,6 +21,7 @@ use crate::transport::{Envelope, Outgoing, PAYLOAD_BYTES_MAX, Transport, Transpo
 #[derive(Clone, Debug, Default)]
 pub struct MemoryNetwork {
     bindings: Arc<RwLock<BTreeMap<PeerId, Bindings>>>,
+    cut: Arc<RwLock<BTreeSet<PeerId>>>,
 }
 
 type Bindings = BTreeMap<ProtocolId, (Peers, Weak<Mailbox>)>;
@@ -40,6 +41,26 @@ impl MemoryNetwork {
             local: peer,
             network: self.clone(),
         }
+    }
+
+    /// Cuts `peer` off: until it is [mended](Self::mend), what it sends and what is sent to it is lost without a word, as on
+    /// a dead line. Whether it was connected before.
+    ///
+    /// ```
+    /// use peaberry_core::{MemoryNetwork, PeerId};
+    ///
+    /// let (network, anna) = (MemoryNetwork::new(), PeerId::new(1).unwrap());
+    /// let _transport = network.join(anna);
+    /// assert!(network.cut(anna));
+    /// assert!(network.mend(anna));
+    /// ```
+    pub fn cut(&self, peer: PeerId) -> bool {
+        self.cut.write().insert(peer)
+    }
+
+    /// Connects `peer` again. Whether it was cut off.
+    pub fn mend(&self, peer: PeerId) -> bool {
+        self.cut.write().remove(&peer)
     }
 }
 
@@ -77,6 +98,10 @@ impl Transport for MemoryTransport {
     }
 
     fn send(&self, batch: &mut Vec<Outgoing>) {
+        let cut = self.network.cut.read();
+        if !cut.is_empty() {
+            batch.retain(|message| !cut.contains(&self.local) && !cut.contains(&message.to));
+        }
         let peers = self.network.bindings.read();
         let mut refused = Vec::new();
         let mut messages = batch.drain(..).peekable();
@@ -120,5 +145,50 @@ impl Transport for MemoryTransport {
         }
         drop(messages);
         *batch = refused;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::peer::Channel;
+    use crate::signal::Signal;
+
+    #[test]
+    fn a_peer_that_is_cut_off_hears_and_says_nothing_until_it_is_mended() {
+        let network = MemoryNetwork::new();
+        let [anna, ben, eve] = [1, 2, 3].map(|id| PeerId::new(id).expect("not zero"));
+        let protocol = ProtocolId(2000);
+        let ends = [anna, ben, eve].map(|peer| {
+            let transport = network.join(peer);
+            let mailbox = Arc::new(Mailbox::new(Arc::new(Signal::new())));
+            transport
+                .bind(protocol, Peers::Any, mailbox.clone())
+                .expect("nothing is bound yet");
+            (transport, mailbox)
+        });
+        let say = |from: usize, to: PeerId| {
+            let payload = Bytes::from_static(b"hello");
+            let channel = Channel::new(protocol, 0);
+            let mut batch = vec![Outgoing {
+                to,
+                channel,
+                payload,
+            }];
+            ends[from].0.send(&mut batch);
+            assert!(batch.is_empty(), "lost without a word");
+        };
+        let heard = |at: usize| ends[at].1.take().len();
+        assert!(network.cut(ben));
+        say(0, ben);
+        say(1, anna);
+        say(0, eve);
+        assert_eq!([heard(0), heard(1), heard(2)], [0, 0, 1]);
+        assert!(network.mend(ben) && !network.mend(ben));
+        say(0, ben);
+        say(1, anna);
+        assert_eq!([heard(0), heard(1)], [1, 1]);
     }
 }

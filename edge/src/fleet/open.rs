@@ -1,13 +1,11 @@
 //! A fleet from what its store holds.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use peaberry_core::{
-    Batch, Channel, Durability, EffectsBuffer, Instant, Order, ScanLimit, Storage, StorageError,
-    Subspace,
+    Batch, Channel, Durability, EffectsBuffer, Instant, Storage, StorageError, Subspace,
 };
 
 use crate::device::{DeviceBuilder, Outlet};
@@ -113,23 +111,12 @@ impl Numbers {
     fn open(storage: &dyn Storage) -> Result<Self, EdgeError> {
         let space = Subspace::of(Channel::new(FLEET, 0)).within(b"number/");
         let mut known = BTreeMap::new();
-        let mut last: Option<Bytes> = None;
-        loop {
-            let from = last.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-            let limit = ScanLimit::count(1024);
-            let page = space
-                .scan(storage, from, Bound::Unbounded, Order::Ascending, limit)
-                .map_err(failed)?;
-            let Some((name, _)) = page.last() else {
-                break;
-            };
-            last = Some(name.clone());
-            for (name, value) in page {
-                let number = <[u8; 8]>::try_from(value.as_ref()).ok();
-                let number = number.map(u64::from_be_bytes);
-                let damaged = || EdgeError::malformed("stored number of a device", "its length");
-                known.insert(name, number.ok_or_else(damaged)?);
-            }
+        for entry in space.entries(storage) {
+            let (name, value) = entry.map_err(failed)?;
+            let number = <[u8; 8]>::try_from(value.as_ref()).ok();
+            let number = number.map(u64::from_be_bytes);
+            let damaged = || EdgeError::malformed("stored number of a device", "its length");
+            known.insert(name, number.ok_or_else(damaged)?);
         }
         let next = known.values().max().map_or(1, |highest| highest + 1);
         Ok(Self { space, known, next })

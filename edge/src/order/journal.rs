@@ -1,10 +1,8 @@
 //! Where orders are stored.
 
-use std::ops::Bound;
-
 use bytes::Bytes;
 use peaberry_core::wire::{Reader, WireError};
-use peaberry_core::{Batch, Order as ScanOrder, ScanLimit, Storage, StorageError, Subspace};
+use peaberry_core::{Batch, Storage, StorageError, Subspace};
 
 use crate::error::EdgeError;
 use crate::name::Name;
@@ -130,23 +128,10 @@ fn scan<T>(
     storage: &dyn Storage,
     read: impl Fn(&[u8], &[u8]) -> Result<T, EdgeError>,
 ) -> Result<Vec<T>, EdgeError> {
-    let mut all = Vec::new();
-    let mut last: Option<Bytes> = None;
-    loop {
-        let from = last.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        let limit = ScanLimit::count(PAGE);
-        let page = space
-            .scan(storage, from, Bound::Unbounded, ScanOrder::Ascending, limit)
-            .map_err(unreadable)?;
-        let Some((name, _)) = page.last() else {
-            return Ok(all);
-        };
-        last = Some(name.clone());
-        for (name, value) in &page {
-            all.push(read(name, value)?);
-        }
-    }
+    let entries = space.entries(storage);
+    let read_one = |entry: Result<(Bytes, Bytes), StorageError>| {
+        let (name, value) = entry.map_err(unreadable)?;
+        read(&name, &value)
+    };
+    entries.map(read_one).collect()
 }
-
-/// Entries read at a time.
-const PAGE: usize = 256;

@@ -1,9 +1,7 @@
 //! What was dropped and has not been told yet.
 
-use std::ops::Bound;
-
 use peaberry_core::mutant::is_planted;
-use peaberry_core::{Batch, Order, ScanLimit, Storage, Subspace};
+use peaberry_core::{Batch, Storage, Subspace};
 
 use super::log::unreadable;
 use crate::error::EdgeError;
@@ -27,17 +25,11 @@ pub(super) struct Gaps {
 
 impl Gaps {
     pub(super) fn open(storage: &dyn Storage, space: Subspace) -> Result<Self, EdgeError> {
-        let page = space
-            .scan(
-                storage,
-                Bound::Unbounded,
-                Bound::Unbounded,
-                Order::Ascending,
-                ScanLimit::count(GAPS_MAX),
-            )
-            .map_err(unreadable)?;
-        let durable: Result<Vec<_>, _> = page.iter().map(|(_, value)| Gap::decode(value)).collect();
-        let durable = durable?;
+        let mut durable = Vec::new();
+        for entry in space.entries(storage) {
+            let (_, value) = entry.map_err(unreadable)?;
+            durable.push(Gap::decode(&value)?);
+        }
         Ok(Self {
             space,
             staged: durable.clone(),
@@ -113,9 +105,6 @@ impl Gaps {
         count
     }
 }
-
-/// As many as there are streams and reasons.
-const GAPS_MAX: usize = Stream::ALL.len() * 4;
 
 /// The gap of a single record.
 pub(super) const fn one(stream: Stream, at: Position, reason: GapReason) -> Gap {

@@ -1,16 +1,15 @@
 //! What an oracle must not forget: it is durable before anything that rests on it leaves.
 
 use std::collections::BTreeSet;
-use std::ops::Bound;
 
 use bytes::Bytes;
 use peaberry_chain::primitives::B256;
 use peaberry_core::wire::{self, Reader};
-use peaberry_core::{Batch, Order, ScanLimit, Storage, StorageError, Subspace};
+use peaberry_core::{Batch, Storage, StorageError, Subspace};
 
 use super::breaker::Breaker;
 use super::evidence::{EVIDENCE_PER_MEMBER_MAX, Evidence};
-use crate::config::{Config, FEEDS_MAX, MEMBERS_MAX};
+use crate::config::{Config, FEEDS_MAX};
 use crate::observation::SignedObservation;
 use crate::report::AttestedReport;
 use crate::reputation::Reputation;
@@ -253,28 +252,13 @@ pub fn kept_evidence(
 ) -> Result<Vec<(u8, Evidence)>, OpenError> {
     let within = space.within(EVIDENCE);
     let mut kept = Vec::new();
-    let mut from: Option<Bytes> = None;
-    loop {
-        let start = from
-            .as_ref()
-            .map_or(Bound::Unbounded, |last| Bound::Excluded(last.as_ref()));
-        let page = within.scan(
-            storage,
-            start,
-            Bound::Unbounded,
-            Order::Ascending,
-            ScanLimit::count(64),
-        )?;
-        for (name, value) in &page {
-            let offender = name.first().copied().unwrap_or_default();
-            let evidence = Evidence::from_bytes(value).map_err(damaged(EVIDENCE))?;
-            kept.push((offender, evidence));
-        }
-        from = match page.into_iter().next_back() {
-            Some((last, _)) if kept.len() < MEMBERS_MAX * EVIDENCE_PER_MEMBER_MAX => Some(last),
-            _ => return Ok(kept),
-        };
+    for entry in within.entries(storage) {
+        let (name, value) = entry?;
+        let offender = name.first().copied().unwrap_or_default();
+        let evidence = Evidence::from_bytes(&value).map_err(damaged(EVIDENCE))?;
+        kept.push((offender, evidence));
     }
+    Ok(kept)
 }
 
 fn known_evidence(

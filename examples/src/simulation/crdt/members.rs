@@ -327,6 +327,7 @@ impl Members {
         Run {
             virtual_time: Duration::from_nanos(world.now().as_nanos()),
             faults: world.faults(),
+            own_faults: Reached::default(),
             reached: self.reached.lock().clone(),
             operations: self.operations,
             violations: std::mem::take(&mut self.history.lock().violations),

@@ -1,0 +1,263 @@
+//! Random calls, true and false ones, against a model of what the contract should make of them.
+
+use peaberry_chain::primitives::{B256, U256};
+
+use super::members::{Members, attestation};
+use super::{ORACLE, Report, World, answer, configuration, oracle};
+
+const FEEDS: usize = 2;
+const CALLS: usize = 40;
+
+/// What the contract should know of a feed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Feed {
+    last: i128,
+    /// Generation, epoch, round.
+    round: (u32, u32, u32),
+    is_halted: bool,
+    is_disarmed: bool,
+}
+
+/// A seeded stream of numbers (SplitMix64).
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % sides
+    }
+}
+
+struct Play {
+    world: World,
+    dice: Dice,
+    feeds: [Feed; FEEDS],
+    generation: u32,
+    /// What signed for each generation, from the first.
+    configurations: Vec<B256>,
+}
+
+/// How a call is spoiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spoiled {
+    No,
+    /// By one member twice, or with a scalar of the group's that is none.
+    Signature,
+    /// By others.
+    Stranger,
+    /// By the members of now, under a configuration of before.
+    Generation,
+}
+
+impl Play {
+    fn new(artefact: &[u8], seed: u64) -> Self {
+        let members = if seed.is_multiple_of(2) {
+            Members::quorum(4, 1)
+        } else {
+            Members::group(4, 1)
+        };
+        let world = World::of(artefact, members, 2, 0);
+        let configurations = vec![world.configuration.digest];
+        Self {
+            world,
+            dice: Dice(seed),
+            feeds: [Feed::default(); FEEDS],
+            generation: 1,
+            configurations,
+        }
+    }
+
+    fn transmit(&mut self) -> Result<(), String> {
+        let spoiled = match self.dice.roll(8) {
+            0 => Spoiled::Signature,
+            1 => Spoiled::Stranger,
+            2 if self.generation > 1 => Spoiled::Generation,
+            _ => Spoiled::No,
+        };
+        let (epoch, round) = (1 + self.dice.roll(3), 1 + self.dice.roll(12));
+        let (epoch, round) = (epoch.try_into().unwrap(), round.try_into().unwrap());
+        let mut report = self.world.report(epoch, round, 0);
+        report.answers.clear();
+        for feed in 0..FEEDS {
+            if feed == 0 || self.dice.roll(2) == 0 {
+                let value = self.value(feed);
+                report.answers.push(answer(feed.try_into().unwrap(), value));
+            }
+        }
+        if spoiled == Spoiled::Generation {
+            report.generation -= 1;
+            let at = usize::try_from(report.generation).unwrap() - 1;
+            report.config = self.configurations[at];
+        }
+        let call = report.call(self.attestation(&report, spoiled));
+        let expected = self.expected(&report, spoiled);
+        let is_done = self.world.done(&call);
+        self.compare(is_done, expected.is_some(), spoiled)?;
+        self.feeds = expected.unwrap_or(self.feeds);
+        Ok(())
+    }
+
+    /// Mostly near the last one, sometimes far away, sometimes nothing that a feed may be.
+    fn value(&mut self, feed: usize) -> i128 {
+        let last = self.feeds[feed].last.max(10_000);
+        match self.dice.roll(10) {
+            0 => last * 2,
+            1 => 99,
+            2 => 10_i128.pow(18) + 1,
+            3 => -last,
+            _ => last + i128::from(self.dice.roll(200)),
+        }
+    }
+
+    fn attestation(&self, report: &Report, spoiled: Spoiled) -> Vec<B256> {
+        let digest = self.world.digest(report.struct_hash());
+        let members = &self.world.members;
+        match (spoiled, members) {
+            (Spoiled::No | Spoiled::Generation, _) => members.attest(digest),
+            (Spoiled::Signature, Members::Quorum(_)) => {
+                let signature = members.signature(1, digest);
+                attestation(0b11, [signature, signature])
+            }
+            (Spoiled::Signature, Members::Group { .. }) => {
+                let mut words = members.attest(digest);
+                words[2].0[31] ^= 1;
+                words
+            }
+            (Spoiled::Stranger, Members::Quorum(_)) => Members::quorum(4, 9).attest(digest),
+            (Spoiled::Stranger, Members::Group { .. }) => Members::group(4, 9).attest(digest),
+        }
+    }
+
+    /// The feeds after the report, if it is taken.
+    fn expected(&self, report: &Report, spoiled: Spoiled) -> Option<[Feed; FEEDS]> {
+        if matches!(spoiled, Spoiled::Signature | Spoiled::Stranger) {
+            return None;
+        }
+        let mut after = self.feeds;
+        let mut is_news = false;
+        for word in &report.answers {
+            let feed = &mut after[usize::from(word[1])];
+            let value = i128::from_be_bytes(word[16..].try_into().unwrap());
+            let round = (report.generation, report.epoch, report.round);
+            if feed.is_halted || round <= feed.round || !(100..=10_i128.pow(18)).contains(&value) {
+                continue;
+            }
+            is_news = true;
+            let is_far = (value - feed.last).abs() * 10_000 > feed.last * 1000;
+            if feed.last != 0 && !feed.is_disarmed && is_far {
+                feed.is_halted = true;
+            } else {
+                (feed.last, feed.round, feed.is_disarmed) = (value, round, false);
+            }
+        }
+        is_news.then_some(after)
+    }
+
+    fn reset(&mut self) -> Result<(), String> {
+        let feed = usize::try_from(self.dice.roll(2)).unwrap();
+        let call = oracle::resetCall {
+            feed: U256::from(feed),
+        };
+        let is_halted = self.feeds[feed].is_halted;
+        let is_done = self.world.done(&call);
+        self.compare(is_done, is_halted, Spoiled::No)?;
+        if is_halted {
+            (self.feeds[feed].is_halted, self.feeds[feed].is_disarmed) = (false, true);
+        }
+        Ok(())
+    }
+
+    fn configure(&mut self) {
+        self.generation += 1;
+        let mut next = configuration(&self.world.members, 2);
+        next.digest = B256::from(U256::from(self.generation));
+        self.world
+            .accepted(&oracle::configureCall { next: next.clone() });
+        self.configurations.push(next.digest);
+        self.world.configuration = next;
+        for feed in &mut self.feeds {
+            feed.round = (self.generation, 0, 0);
+        }
+    }
+
+    fn compare(&self, is_done: bool, is_right: bool, spoiled: Spoiled) -> Result<(), String> {
+        if is_done == is_right {
+            return Ok(());
+        }
+        Err(format!(
+            "{spoiled:?}: done {is_done}, and should be {is_right}, with {:?}",
+            self.feeds
+        ))
+    }
+
+    /// What the contract says of each feed.
+    fn compare_feeds(&self) -> Result<(), String> {
+        for (number, feed) in (0..).zip(&self.feeds) {
+            let told = self.world.last_or_none(number).unwrap_or(0);
+            let is_halted = self.world.is_halted(number);
+            if (told, is_halted) != (feed.last, feed.is_halted) {
+                return Err(format!(
+                    "feed {number} is {told}, halted {is_halted}: {feed:?}"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn play(artefact: &[u8], seed: u64) -> Result<(), String> {
+    let mut play = Play::new(artefact, seed);
+    for _ in 0..CALLS {
+        match play.dice.roll(10) {
+            0 => play.reset()?,
+            1 => play.configure(),
+            _ => play.transmit()?,
+        }
+        play.compare_feeds()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn price_oracle_is_its_model() {
+    for seed in 0..20 {
+        if let Err(error) = play(ORACLE, seed) {
+            panic!("seed {seed}: {error}");
+        }
+    }
+}
+
+#[test]
+fn each_planted_bug_is_told_apart() {
+    for (name, artefact) in [
+        (
+            "counts a signer twice",
+            &include_bytes!("../../contracts/mutants/PriceOracleCountsAnyone.json")[..],
+        ),
+        (
+            "takes a round again",
+            include_bytes!("../../contracts/mutants/PriceOracleTakesOldRounds.json"),
+        ),
+        (
+            "hears earlier members",
+            include_bytes!("../../contracts/mutants/PriceOracleHearsEarlierMembers.json"),
+        ),
+        (
+            "takes any price",
+            include_bytes!("../../contracts/mutants/PriceOracleTakesAnyPrice.json"),
+        ),
+        (
+            "never halts",
+            include_bytes!("../../contracts/mutants/PriceOracleNeverHalts.json"),
+        ),
+        (
+            "takes any scalar",
+            include_bytes!("../../contracts/mutants/PriceOracleTakesAnyScalar.json"),
+        ),
+    ] {
+        let caught = (0..40).find_map(|seed| play(artefact, seed).err());
+        assert!(caught.is_some(), "{name}: nobody noticed");
+    }
+}
