@@ -114,7 +114,7 @@ pub(crate) async fn serve(shop: &Shop, orders: Vec<Order>) -> Result<Report, Fai
     progress.abort();
     drop(node);
     let mut report = Report::new(shop.seed, &numbers, &counter, &trouble, elapsed)?;
-    report.prices = prices.close(&mut report.violations);
+    report.prices = prices.close(&mut report.violations).await?;
     report.till = till.close(payments, &mut report.violations).await?;
     let counter = Arc::into_inner(counter).ok_or("the baristas have gone home")?;
     report.bar = counter

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
+use futures_util::stream::{self, Stream};
 use parking_lot::Mutex;
 use peaberry_chain::bindings::{CoffeeToken, SolCall as _};
 use peaberry_chain::contract::{Abi, Contract, Value};
-use peaberry_chain::outbox::{IdempotencyKey, OutboxHandle, Stage, Submission};
+use peaberry_chain::outbox::OutboxHandle;
 use peaberry_chain::primitives::{Bytes, U256, keccak256};
 use peaberry_chain::{
     Amount, BlockAt, CallRequest, ChainClient as _, EvmAddress, Finality, Intent,
@@ -17,11 +17,11 @@ use peaberry_chain::{
 use peaberry_core::{Handle, MemoryNetwork, MemoryStorage, Node, NodeThread, PeerId, SystemClock};
 use peaberry_oracle::{
     AttestedReport, Config, ConfigForm, ContractTerms, EcdsaKey, EcdsaQuorum, Feed, Keyring as _,
-    Member, Oracle, OracleCommand, OracleEvent, RoundId, Timing, WEIGHT_MAX, configure_call,
-    latest_round, latest_round_call, transmit_call,
+    Member, Oracle, OracleCommand, OracleEvent, RoundId, Timing, Transmitter, WEIGHT_MAX,
+    configure_call,
 };
 use serde::Serialize;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::Failure;
@@ -56,9 +56,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The oracles at work, and where their price is.
 pub(crate) struct Prices {
     contract: Contract,
+    /// Asks what has landed.
+    watch: Transmitter,
     scale: U256,
     seen: Arc<Mutex<Seen>>,
-    posted: watch::Receiver<u64>,
     /// Prices that orders were paid by.
     used: Mutex<BTreeSet<i128>>,
     /// Ends with it.
@@ -111,55 +112,75 @@ impl Prices {
         town.settle(&call_of(admin, address, configure)).await?;
 
         let mut crew = Crew::start(&config, keys, &clock, rng)?;
-        let (count, posted) = watch::channel(0);
         let seen = crew.seen.clone();
         let mut work = JoinSet::new();
-        let transmitter = Transmitter {
-            config,
-            address,
-            accounts: (0..ORACLES)
-                .map(|at| town.account(FIRST_ACCOUNT + at))
-                .collect::<Result<_, _>>()?,
-            client: town.client.clone(),
-            outbox,
-            oracles: crew.oracles.clone(),
-            count,
-        };
-        let reports = std::mem::replace(&mut crew.reports, mpsc::unbounded_channel().1);
-        work.spawn(transmitter.work(reports));
+        for (at, reports) in std::mem::take(&mut crew.reports).into_iter().enumerate() {
+            let account = town.account(FIRST_ACCOUNT + at)?;
+            let client = town.client.clone();
+            let transmitter = Transmitter::new(config.clone(), client, outbox.clone(), account);
+            let oracle = crew.oracles.get(at).ok_or("each oracle has reports")?;
+            // What goes wrong with a report is tried again.
+            let transmitting = transmitter.run(
+                Arc::new(clock.clone()),
+                LOOK,
+                Box::pin(stream_of(reports)),
+                oracle.clone(),
+                |_error| {},
+            );
+            work.spawn(async {
+                transmitting.await;
+                Ok(())
+            });
+        }
         work.spawn(crew.look(town.client.clone()));
         Ok(Self {
             contract: Contract::new(town.client.clone(), address, abi),
+            watch: Transmitter::new(config, town.client.clone(), outbox, admin),
             scale: U256::from(10).pow(U256::from(18 - 2 + DECIMALS)),
             seen,
-            posted,
             used: Mutex::default(),
             _work: work,
         })
     }
 
     /// Waits for the first price on the chain.
-    pub(crate) async fn first(&mut self) -> Result<(), Failure> {
-        let posted = self.posted.wait_for(|&posted| posted > 0);
+    pub(crate) async fn first(&self) -> Result<(), Failure> {
+        let posted = async {
+            let mut looks = tokio::time::interval(LOOK);
+            while self.watch.landed().await?.is_none() {
+                looks.tick().await;
+            }
+            Ok(())
+        };
         match tokio::time::timeout(PATIENCE, posted).await {
-            Ok(posted) => Ok(drop(posted?)),
+            Ok(posted) => posted,
             Err(_) => Err("the oracles post no price".into()),
         }
     }
 
     /// How many of the token's smallest units so many cents are, by the price on the chain.
     pub(crate) async fn tokens(&self, cents: u32) -> Result<U256, Failure> {
-        let answer = self.contract.call("latestRoundData", &[]).await?;
-        let Some(Value::Int(price, _)) = answer.get(1) else {
-            return Err("a price is a number".into());
-        };
-        let price = i128::try_from(*price)?;
+        let (_, price) = self.latest().await?;
         self.used.lock().insert(price);
         Ok(U256::from(cents) * self.scale / U256::try_from(price)?)
     }
 
+    /// How many prices the contract has taken, and the last one.
+    async fn latest(&self) -> Result<(u64, i128), Failure> {
+        match self.contract.call("latestRoundData", &[]).await?.as_slice() {
+            [Value::Uint(round, _), Value::Int(price, _), ..] => {
+                Ok((u64::try_from(*round)?, i128::try_from(*price)?))
+            }
+            _ => Err("a price is a number".into()),
+        }
+    }
+
     /// Compares every price that was agreed on or paid by with what the honest saw.
-    pub(crate) fn close(self, violations: &mut Vec<String>) -> PricesReport {
+    pub(crate) async fn close(
+        self,
+        violations: &mut Vec<String>,
+    ) -> Result<PricesReport, Failure> {
+        let (reports_posted, _) = self.latest().await?;
         let seen = std::mem::take(&mut *self.seen.lock());
         let before = violations.len();
         violations.extend(seen.problems);
@@ -182,14 +203,14 @@ impl Prices {
                 "orders were paid by {price}, which nobody agreed on"
             ));
         }
-        PricesReport {
+        Ok(PricesReport {
             rounds_agreed: seen.agreed.len(),
-            reports_posted: *self.posted.borrow(),
+            reports_posted,
             price_lowest: used.first().copied().map(words).unwrap_or_default(),
             price_highest: used.last().copied().map(words).unwrap_or_default(),
             liar_says: words(seen.lie),
             within_honest_range: violations.len() == before,
-        }
+        })
     }
 }
 
@@ -255,13 +276,22 @@ fn config(town: &Town, contract: EvmAddress, keys: &[Arc<EcdsaKey>]) -> Result<C
     })?)
 }
 
+type Reports = mpsc::UnboundedReceiver<AttestedReport>;
+
+fn stream_of(reports: Reports) -> impl Stream<Item = AttestedReport> {
+    stream::unfold(reports, |mut reports| async {
+        let report = reports.recv().await?;
+        Some((report, reports))
+    })
+}
+
 /// The four oracles on their nodes.
 struct Crew {
     oracles: Vec<Handle<OracleCommand>>,
     _nodes: Vec<NodeThread>,
     seen: Arc<Mutex<Seen>>,
-    /// What shall be posted, and by whom.
-    reports: mpsc::UnboundedReceiver<(usize, AttestedReport)>,
+    /// What each of them is to post.
+    reports: Vec<Reports>,
     liar: usize,
     rng: fastrand::Rng,
 }
@@ -276,18 +306,19 @@ impl Crew {
         let network = MemoryNetwork::new();
         let seen = Arc::<Mutex<Seen>>::default();
         let liar = rng.usize(..ORACLES);
-        let (sender, reports) = mpsc::unbounded_channel();
-        let (mut oracles, mut nodes) = (Vec::new(), Vec::new());
+        let (mut oracles, mut nodes, mut reports) = (Vec::new(), Vec::new(), Vec::new());
         for (at, (key, member)) in keys.into_iter().zip(config.members()).enumerate() {
             let storage = Arc::new(MemoryStorage::new());
             let attestor = EcdsaQuorum::new(config, key.clone());
             let oracle = Oracle::open(config.clone(), key, attestor, 0, storage.as_ref())?;
             let transport = Arc::new(network.join(member.peer));
             let mut node = Node::new(transport, storage, Arc::new(clock.clone()));
-            let (seen, sender) = (seen.clone(), sender.clone());
+            let seen = seen.clone();
+            let (sender, own_reports) = mpsc::unbounded_channel();
+            reports.push(own_reports);
             oracles.push(oracle.add_to(&mut node, move |event| match event {
                 // The story may be over.
-                OracleEvent::Transmit { report, .. } => drop(sender.send((at, report))),
+                OracleEvent::Transmit { report, .. } => drop(sender.send(report)),
                 event if at != liar => seen.lock().hear(event),
                 _ => {}
             })?);
@@ -349,66 +380,6 @@ impl Seen {
             }
             _ => {}
         }
-    }
-}
-
-/// Brings reports on the chain, through the outbox like everything else.
-struct Transmitter {
-    config: Arc<Config>,
-    address: EvmAddress,
-    accounts: Vec<EvmAddress>,
-    client: Arc<peaberry_chain::evm::EvmClient>,
-    outbox: OutboxHandle,
-    oracles: Vec<Handle<OracleCommand>>,
-    count: watch::Sender<u64>,
-}
-
-impl Transmitter {
-    async fn work(
-        self,
-        mut reports: mpsc::UnboundedReceiver<(usize, AttestedReport)>,
-    ) -> Result<(), Failure> {
-        while let Some((at, report)) = reports.recv().await {
-            let is_posted = self.post(at, &report).await?;
-            self.count
-                .send_modify(|count| *count += u64::from(is_posted));
-            // Whether this one or a newer one stands there: nobody else need post it.
-            let ask = CallRequest::new(self.address, latest_round_call(0));
-            let answer = self.client.call(&ask, BlockAt::Latest).await?;
-            if let Some(landed) = latest_round(&answer) {
-                for oracle in &self.oracles {
-                    let _ = oracle.submit(OracleCommand::Landed(landed));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether it is on the chain by this.
-    async fn post(&self, at: usize, report: &AttestedReport) -> Result<bool, Failure> {
-        let from = *self.accounts.get(at).ok_or("each oracle has an account")?;
-        let intent = Intent::Call {
-            from: from.into(),
-            to: self.address.into(),
-            value: Amount::wei(0),
-            data: Bytes::from(transmit_call(&self.config, report)?),
-        };
-        let round = report.report.round;
-        let key = format!("price-{at}-{}-{}", round.epoch(), round.round());
-        let key = IdempotencyKey::new(&key).ok_or("a short key")?;
-        let chain = self.client.chain_id();
-        let mut stages = self
-            .outbox
-            .submit(Submission::new(key, chain, intent))
-            .await?;
-        while let Some(stage) = stages.next().await {
-            match stage {
-                Stage::Included(inclusion) => return Ok(inclusion.is_success),
-                Stage::Ended(_) => return Ok(false),
-                _ => {}
-            }
-        }
-        Err("the outbox has stopped".into())
     }
 }
 
