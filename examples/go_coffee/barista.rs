@@ -76,8 +76,7 @@ pub(crate) async fn serve(shop: &Shop, orders: Vec<Order>) -> Result<Report, Fai
     let bar = Bar::open(folder.path(), shop, clock.clone()).await?;
     let town = Town::open(shop.rpc.as_deref(), shop.chain_id).await?;
     let mut till = Till::open(folder.path(), town, clock.clone()).await?;
-    let mut prices =
-        Prices::open(&till.town, till.outbox.clone(), clock.clone(), rng.fork()).await?;
+    let prices = Prices::open(&till.town, till.outbox.clone(), clock.clone(), rng.fork()).await?;
     till.begin(orders.len())?;
     prices.first().await?;
     let (paid, paid_orders) = mpsc::channel(ORDERS_WAITING);

@@ -10,10 +10,8 @@ use parking_lot::Mutex;
 use peaberry_chain::bindings::{CoffeeToken, SolCall as _};
 use peaberry_chain::contract::{Abi, Contract, Value};
 use peaberry_chain::outbox::OutboxHandle;
-use peaberry_chain::primitives::{Bytes, U256, keccak256};
-use peaberry_chain::{
-    Amount, BlockAt, CallRequest, ChainClient as _, EvmAddress, Finality, Intent,
-};
+use peaberry_chain::primitives::{U256, keccak256};
+use peaberry_chain::{ChainClient as _, EvmAddress, Finality};
 use peaberry_core::{Handle, MemoryNetwork, MemoryStorage, Node, NodeThread, PeerId, SystemClock};
 use peaberry_oracle::{
     AttestedReport, Config, ConfigForm, ContractTerms, EcdsaKey, EcdsaQuorum, Feed, Keyring as _,
@@ -176,10 +174,7 @@ impl Prices {
     }
 
     /// Compares every price that was agreed on or paid by with what the honest saw.
-    pub(crate) async fn close(
-        self,
-        violations: &mut Vec<String>,
-    ) -> Result<PricesReport, Failure> {
+    pub(crate) async fn close(self, violations: &mut Vec<String>) -> Result<PricesReport, Failure> {
         let (reports_posted, _) = self.latest().await?;
         let seen = std::mem::take(&mut *self.seen.lock());
         let before = violations.len();
