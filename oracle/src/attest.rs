@@ -1,11 +1,15 @@
 //! How a quorum vouches for a report.
 
 mod ecdsa;
+#[cfg(feature = "frost")]
+mod frost;
 
 use bytes::Bytes;
 use peaberry_chain::primitives::B256;
 
 pub use self::ecdsa::{EcdsaAttestation, EcdsaQuorum};
+#[cfg(feature = "frost")]
+pub use self::frost::{FrostGroup, GroupShare, GroupShareError};
 
 /// The longest part or request of an attestation, in bytes: room for the commitments of all members.
 pub const PART_BYTES_MAX: usize = 8 << 10;
@@ -18,6 +22,7 @@ pub const PART_BYTES_MAX: usize = 8 << 10;
 /// ([`Gathered::Ask`]), and then `contribute` is called with what was asked.
 ///
 /// An implementer promises:
+/// - **For contracts**: an attestation is whole words of 32 bytes, as `PriceOracle` takes them.
 /// - **No forgery**: what `verify` accepts holds the parts of at least f+1 distinct members, each for this digest.
 /// - **Accountable**: a part that cannot be used is an error that blames its sender, and harms no other part.
 /// - **Robust**: the parts of any f+1 honest members suffice, whatever the others send, and whether or not they do.
@@ -82,6 +87,12 @@ pub enum AttestError {
     /// The scheme asks for nothing of this kind, or not at this point.
     #[error("nothing of this kind is asked for at this point")]
     Unexpected,
+    /// The nonce that the request was made for is not here: it was used, or went with a restart. Nobody's fault.
+    #[error("the nonce of this request was used, or is gone with a restart")]
+    NonceGone,
+    /// A signature that is not the group's for this digest.
+    #[error("the signature is not the group's")]
+    GroupSignature,
     /// Not as many signers as needed.
     #[error("{count} signers: exactly {threshold} are needed")]
     Signers {

@@ -16,6 +16,10 @@ use crate::feed::Feed;
 pub const MEMBERS_MAX: usize = 64;
 /// The most feeds in one report.
 pub const FEEDS_MAX: usize = 64;
+/// The most rounds in an epoch: what a contract has room for.
+pub const ROUNDS_PER_EPOCH_MAX: u32 = (1 << 24) - 1;
+/// The greatest generation: what a contract has room for.
+pub const GENERATION_MAX: u64 = u16::MAX as u64;
 /// The weight of a member without a record, and the largest there is.
 pub const WEIGHT_MAX: u16 = 1_000;
 /// The least weight: whoever is a member is heard.
@@ -57,7 +61,7 @@ pub struct Timing {
     pub observation_age_max: Duration,
     /// An observation so many milliseconds older than its report counts as late entirely in its author's reputation.
     pub latency_max_ms: u64,
-    /// After so many rounds the next epoch begins.
+    /// After so many rounds the next epoch begins: at most [`ROUNDS_PER_EPOCH_MAX`].
     pub rounds_per_epoch: u32,
 }
 
@@ -88,7 +92,8 @@ pub struct ConfigForm {
     pub chain_id: u64,
     /// The contract that stores the answers.
     pub contract: EvmAddress,
-    /// Which configuration of this contract this is, from 1; weights and members change only with it.
+    /// Which configuration of this contract this is, from 1 to [`GENERATION_MAX`]: the contract counts its own, and reports
+    /// name it. Weights and members change only with it.
     pub generation: u64,
     /// How many members may lie.
     pub faulty: usize,
@@ -193,6 +198,12 @@ impl Config {
     #[must_use]
     pub const fn digest(&self) -> B256 {
         self.digest
+    }
+
+    /// Which configuration of its contract this is.
+    #[must_use]
+    pub const fn generation(&self) -> u64 {
+        self.form.generation
     }
 
     /// The domain separator of EIP-712: the contract on its chain.

@@ -4,8 +4,11 @@
 mod aggregate;
 mod attest;
 mod config;
+mod contract;
 mod feed;
 mod fixed_point;
+#[cfg(feature = "frost")]
+mod key_generation;
 mod message;
 mod observation;
 mod protocol;
@@ -15,6 +18,8 @@ mod round_id;
 mod schedule;
 mod signature;
 pub mod source;
+#[cfg(feature = "submit")]
+mod submit;
 #[cfg(test)]
 mod testing;
 mod wire;
@@ -23,11 +28,26 @@ pub use aggregate::{
     SetError, aggregate, is_acceptable, observations_hash, verify_set, weighted_median,
 };
 pub use attest::{AttestError, Attestor, EcdsaAttestation, EcdsaQuorum, Gathered, PART_BYTES_MAX};
+#[cfg(feature = "frost")]
+pub use attest::{FrostGroup, GroupShare, GroupShareError};
 pub use config::{
-    Config, ConfigError, ConfigForm, FEEDS_MAX, MEMBERS_MAX, Member, Timing, WEIGHT_MAX, WEIGHT_MIN,
+    Config, ConfigError, ConfigForm, FEEDS_MAX, GENERATION_MAX, MEMBERS_MAX, Member,
+    ROUNDS_PER_EPOCH_MAX, Timing, WEIGHT_MAX, WEIGHT_MIN,
+};
+pub use contract::{
+    CallError, ContractTerms, REPORT_AGE_MAX_S, configure_call, latest_round, latest_round_call,
+    rotate_call, rotation_digest, transmit_call,
 };
 pub use feed::{FEED_NAME_BYTES_MAX, Feed, FeedError};
 pub use fixed_point::{DECIMALS_MAX, FixedPointError, Price, VALUE_MAX, parse_price};
+#[cfg(feature = "frost")]
+#[doc(hidden)]
+pub use key_generation::decode_any_key_generation_bytes;
+#[cfg(feature = "frost")]
+pub use key_generation::{
+    BeginError, KEY_GENERATION, KeyGeneration, KeyGenerationCommand, KeyGenerationEvent,
+    KeyGenerationFault, kept_shares, key_generation_channel,
+};
 #[doc(hidden)]
 pub use message::decode_any_oracle_bytes;
 pub use message::{Body, Message};
@@ -41,4 +61,6 @@ pub use reputation::{Reputation, agreed_weights};
 pub use round_id::RoundId;
 pub use schedule::{leader_of, slot_of};
 pub use signature::{EcdsaKey, Keyring, SIGNATURE_BYTES, Signature, recover};
+#[cfg(feature = "submit")]
+pub use submit::{TransmitError, Transmitter};
 pub use wire::DecodeError;

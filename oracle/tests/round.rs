@@ -271,6 +271,16 @@ fn a_jump_stops_its_feed_until_operators_believe_it() {
         "one operator is not enough for the others"
     );
 
+    // Nor does it take back what an operator has said: everybody forgets what was heard, and hears it again.
+    for id in [1, 3, 4] {
+        stage.world.kill(peer(id));
+    }
+    for id in [1, 3, 4] {
+        stage.world.restart(peer(id));
+    }
+    stage.see(15_000, 600, 1_040_000);
+    stage.run(Duration::from_secs(2));
+
     reset(&stage, 2);
     let told = stage.run(Duration::from_secs(5));
     let closed = told.iter().filter(|(_, event)| {

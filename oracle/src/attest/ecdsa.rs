@@ -12,8 +12,8 @@ use crate::signature::{Keyring, SIGNATURE_BYTES, Signature};
 
 /// A signature of each of f+1 members.
 ///
-/// The attestation is a set of members, eight bytes big-endian, bit `i` for member `i`; then their signatures in
-/// ascending order of members. Who signed is known for ever, whoever it was.
+/// The attestation is a word of 32 bytes with a set of members, bit `i` for member `i`; then two words for each of them in
+/// ascending order, by EIP-2098: `r`, and `s` with the parity above it. Who signed is known for ever, whoever it was.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -162,13 +162,14 @@ pub struct EcdsaAttestation {
 }
 
 impl EcdsaAttestation {
-    /// The set of signers and their signatures.
+    /// The set of signers and their signatures, as contracts take them.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(8 + self.signatures.len() * SIGNATURE_BYTES);
+        let mut out = vec![0; WORD_BYTES - 8];
+        out.reserve_exact(8 + self.signatures.len() * COMPACT_BYTES);
         out.extend_from_slice(&self.signers().to_be_bytes());
         for (_, signature) in &self.signatures {
-            out.extend_from_slice(&signature.0);
+            out.extend_from_slice(&compact(signature));
         }
         out
     }
@@ -190,21 +191,46 @@ impl EcdsaAttestation {
     /// [`AttestError::Malformed`]: not one signature for each member of the set.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, AttestError> {
         let (signers, signatures) = bytes
-            .split_first_chunk()
+            .split_first_chunk::<WORD_BYTES>()
             .ok_or(AttestError::Malformed("no set of signers"))?;
-        let signers = u64::from_be_bytes(*signers);
-        let (signatures, rest) = signatures.as_chunks::<SIGNATURE_BYTES>();
+        let (none, signers) = signers.split_at(WORD_BYTES - 8);
+        if none.iter().any(|byte| *byte != 0) {
+            return Err(AttestError::Malformed("a signer beyond the greatest"));
+        }
+        let signers = signers
+            .iter()
+            .fold(0, |set, byte| set << 8 | u64::from(*byte));
+        let (signatures, rest) = signatures.as_chunks::<COMPACT_BYTES>();
         if !rest.is_empty() || signatures.len() != signers.count_ones() as usize {
             return Err(AttestError::Malformed("not one signature for each signer"));
         }
         let members = (0..64_u8).filter(|member| signers >> member & 1 == 1);
         let signatures = members
             .zip(signatures)
-            .map(|(member, bytes)| (member, Signature(*bytes)));
+            .map(|(member, bytes)| (member, expanded(*bytes)));
         Ok(Self {
             signatures: signatures.collect(),
         })
     }
+}
+
+const WORD_BYTES: usize = 32;
+/// A signature by EIP-2098.
+const COMPACT_BYTES: usize = 64;
+
+/// A signature with the parity in the uppermost bit of `s`, which no low `s` has.
+fn compact(signature: &Signature) -> [u8; COMPACT_BYTES] {
+    let [scalars @ .., parity] = signature.0;
+    let mut bytes = scalars;
+    bytes[32] = bytes[32] & 0x7f | u8::from(parity == 28) << 7;
+    bytes
+}
+
+fn expanded(bytes: [u8; COMPACT_BYTES]) -> Signature {
+    let mut signature = [27 + (bytes[32] >> 7); SIGNATURE_BYTES];
+    signature[..COMPACT_BYTES].copy_from_slice(&bytes);
+    signature[32] &= 0x7f;
+    Signature(signature)
 }
 
 #[cfg(test)]
@@ -257,11 +283,30 @@ mod tests {
         assert_eq!(verify(&twice), Err(AttestError::Signature(3)));
         // A set that says two where there is one.
         let mut bytes = attested(&[1], &digest).to_bytes();
-        bytes.extend_from_within(8..);
+        bytes.extend_from_within(WORD_BYTES..);
         assert!(matches!(
             quorum.verify(&digest, &bytes),
             Err(AttestError::Malformed(_))
         ));
+    }
+
+    #[test]
+    fn an_attestation_is_read_back_and_every_flipped_bit_of_it_is_noticed() {
+        let digest = B256::repeat_byte(1);
+        let quorum = EcdsaQuorum::new(&config(1), key(0));
+        // Of many digests, so that both parities are there.
+        for salt in 0..8 {
+            let digest = B256::repeat_byte(salt);
+            let attestation = attested(&[0, 2], &digest);
+            let bytes = attestation.to_bytes();
+            assert_eq!(EcdsaAttestation::from_bytes(&bytes), Ok(attestation));
+        }
+        let bytes = attested(&[1, 3], &digest).to_bytes();
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(quorum.verify(&digest, &flipped).is_err(), "bit {bit}");
+        }
     }
 
     #[test]

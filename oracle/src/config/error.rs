@@ -4,7 +4,10 @@ use std::time::Duration;
 use peaberry_chain::EvmAddress;
 use peaberry_core::PeerId;
 
-use super::{ConfigForm, FEEDS_MAX, MEMBERS_MAX, Timing, WEIGHT_MAX, WEIGHT_MIN};
+use super::{
+    ConfigForm, FEEDS_MAX, GENERATION_MAX, MEMBERS_MAX, ROUNDS_PER_EPOCH_MAX, Timing, WEIGHT_MAX,
+    WEIGHT_MIN,
+};
 use crate::feed::FeedError;
 
 /// No interval of a configuration is longer.
@@ -82,6 +85,12 @@ pub enum ConfigError {
         #[source]
         source: FeedError,
     },
+    /// A generation that contracts have no room for.
+    #[error("generation {0}: contracts have room for {GENERATION_MAX}")]
+    Generation(u64),
+    /// Epochs that contracts have no room for.
+    #[error("{0} rounds in an epoch: contracts have room for {ROUNDS_PER_EPOCH_MAX}")]
+    Rounds(u32),
     /// Intervals that do not fit each other.
     #[error("{0}")]
     Timing(&'static str),
@@ -99,6 +108,9 @@ pub(super) fn check(form: &ConfigForm) -> Result<(), ConfigError> {
         if is_zero {
             return Err(ConfigError::Zero(name));
         }
+    }
+    if form.generation > GENERATION_MAX {
+        return Err(ConfigError::Generation(form.generation));
     }
     check_members(form)?;
     check_feeds(form)?;
@@ -185,6 +197,9 @@ fn check_timing(timing: &Timing) -> Result<(), ConfigError> {
     if timing.rounds_per_epoch == 0 {
         return Err(ConfigError::Zero("the number of rounds in an epoch"));
     }
+    if timing.rounds_per_epoch > ROUNDS_PER_EPOCH_MAX {
+        return Err(ConfigError::Rounds(timing.rounds_per_epoch));
+    }
     if timing.grace >= timing.round {
         return Err(ConfigError::Timing(
             "the grace period must end within its round: make it shorter",
@@ -251,6 +266,11 @@ mod tests {
         refuse(
             &|it| it.timing.rounds_per_epoch = 0,
             "rounds in an epoch is zero",
+        );
+        refuse(&|it| it.generation = 1 << 16, "room for 65535");
+        refuse(
+            &|it| it.timing.rounds_per_epoch = 1 << 24,
+            "room for 16777215",
         );
         let refuse_feed = |change: &dyn Fn(&mut crate::Feed), reason: FeedError| {
             let mut form = form(1);

@@ -22,8 +22,14 @@ impl Breaker {
         }
     }
 
-    pub(super) fn restored(feeds: usize, tripped: &[(u8, RoundId)]) -> Self {
+    /// As it was: what is tripped, and what our operator has reset.
+    pub(super) fn restored(
+        feeds: usize,
+        tripped: &[(u8, RoundId)],
+        own: Vec<(u8, RoundId)>,
+    ) -> Self {
         let mut breaker = Self::new(feeds);
+        breaker.own = own.into_iter().collect();
         for (feed, since) in tripped {
             if let Some(place) = breaker.tripped.get_mut(usize::from(*feed)) {
                 *place = Some(*since);
@@ -106,9 +112,10 @@ impl Breaker {
         closed
     }
 
-    /// A quorum has signed a new answer for the feed: earlier words mean nothing any more.
-    pub(super) fn forget(&mut self, feed: u8) {
-        self.own.remove(&feed);
+    /// A quorum has signed a new answer for the feed: earlier words mean nothing any more. Answers whether our operator's
+    /// was among them.
+    pub(super) fn forget(&mut self, feed: u8) -> bool {
         self.heard.retain(|(of, _), _| *of != feed);
+        self.own.remove(&feed).is_some()
     }
 }

@@ -6,7 +6,7 @@ use peaberry_core::Instant;
 
 use super::{Followed, Fx, Misbehaviour, Oracle, OracleEvent, Values};
 use crate::aggregate::{aggregate, observations_hash, verify_set};
-use crate::attest::Attestor;
+use crate::attest::{AttestError, Attestor};
 use crate::message::Body;
 use crate::observation::{Observation, SignedObservation};
 use crate::report::Report;
@@ -176,6 +176,8 @@ impl<A: Attestor> Oracle<A> {
                 },
                 fx,
             ),
+            // The network repeats requests, and we forget nonces when we restart.
+            Err(AttestError::NonceGone) => {}
             Err(error) => self.blame(from, Misbehaviour::Part(error), fx),
         }
     }

@@ -120,8 +120,8 @@ impl Promises {
         if let Some(record) = read.raw(BREAKER)?
             && same_config(&record).map_err(damaged(BREAKER))?
         {
-            let tripped = read.get(BREAKER, decode_tripped)?.unwrap_or_default();
-            promises.breaker = Breaker::restored(config.feeds().len(), &tripped);
+            let (tripped, own) = read.get(BREAKER, decode_breaker)?.unwrap_or_default();
+            promises.breaker = Breaker::restored(config.feeds().len(), &tripped, own);
         }
         if let Some(record) = read.raw(REPUTATION)? {
             let reputation = Reputation::from_bytes(&record).map_err(damaged(REPUTATION))?;
@@ -202,10 +202,12 @@ impl Promises {
         let bytes = encoded(|out| {
             out.extend_from_slice(config.as_slice());
             let tripped: Vec<_> = self.breaker.tripped().collect();
-            wire::put_varint(out, tripped.len() as u64);
-            for (feed, since) in tripped {
-                out.push(feed);
-                put_round(out, since);
+            for feeds in [tripped, self.breaker.resets()] {
+                wire::put_varint(out, feeds.len() as u64);
+                for (feed, since) in feeds {
+                    out.push(feed);
+                    put_round(out, since);
+                }
             }
         });
         self.space.put(batch, BREAKER, &bytes);
@@ -339,12 +341,19 @@ fn decode_answers(reader: &mut Reader<'_>) -> Result<Vec<Option<LastAnswer>>, De
     Ok(answers)
 }
 
-fn decode_tripped(reader: &mut Reader<'_>) -> Result<Vec<(u8, RoundId)>, DecodeError> {
+type Since = Vec<(u8, RoundId)>;
+
+/// What is tripped, and what our operator has reset.
+fn decode_breaker(reader: &mut Reader<'_>) -> Result<(Since, Since), DecodeError> {
     hash(reader)?;
+    Ok((decode_since(reader)?, decode_since(reader)?))
+}
+
+fn decode_since(reader: &mut Reader<'_>) -> Result<Since, DecodeError> {
     let count = reader.length(FEEDS_MAX)?;
-    let mut tripped = Vec::with_capacity(count);
+    let mut feeds = Vec::with_capacity(count);
     for _ in 0..count {
-        tripped.push((reader.u8()?, round(reader)?));
+        feeds.push((reader.u8()?, round(reader)?));
     }
-    Ok(tripped)
+    Ok(feeds)
 }

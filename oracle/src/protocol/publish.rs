@@ -115,8 +115,12 @@ impl<A: Attestor> Oracle<A> {
                 .record(&self.config, &attested.report, observations);
             self.promises.put_reputation(fx.batch());
         }
+        let mut has_forgotten = false;
         for answer in &attested.report.answers {
-            self.promises.breaker.forget(answer.feed);
+            has_forgotten |= self.promises.breaker.forget(answer.feed);
+        }
+        if has_forgotten {
+            self.promises.put_breaker(fx.batch(), self.config.digest());
         }
         self.promises.put_last(fx.batch(), attested.clone());
         self.recent.keep(attested.clone());

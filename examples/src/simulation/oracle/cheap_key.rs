@@ -34,13 +34,15 @@ impl Keyring for CheapKey {
         let mut bytes = [0; SIGNATURE_BYTES];
         bytes[..20].copy_from_slice(self.address.as_slice());
         let seal = self.seal(self.address.as_slice(), digest);
-        bytes[20..52].copy_from_slice(seal.as_slice());
+        // As in every signature, the uppermost bit of the second word is free and the parity is 27 or 28.
+        bytes[33..64].copy_from_slice(&seal[..31]);
+        bytes[64] = 27;
         Signature(bytes)
     }
 
     fn recover(&self, digest: &B256, signature: &Signature) -> Option<EvmAddress> {
         let (address, rest) = signature.0.split_first_chunk::<20>()?;
-        let is_genuine = rest.get(..32)? == self.seal(address, digest).as_slice();
+        let is_genuine = rest.get(13..44)? == self.seal(address, digest).get(..31)?;
         is_genuine.then(|| EvmAddress::new(*address))
     }
 }

@@ -1,0 +1,222 @@
+//! What the contract `PriceOracle` is called with, and what it answers.
+
+use alloy_sol_types::{SolCall, SolValue, sol};
+use bytes::Bytes;
+use peaberry_chain::primitives::aliases::{U24, U136};
+use peaberry_chain::primitives::{B256, U256, keccak256};
+
+use crate::config::Config;
+use crate::observation::typed_data_digest;
+use crate::report::AttestedReport;
+use crate::round_id::RoundId;
+
+sol! {
+    struct FeedParameters {
+        string description;
+        uint8 decimals;
+        uint32 breakerBps;
+        uint128 least;
+        uint128 greatest;
+    }
+
+    struct Configuration {
+        bytes32 digest;
+        uint8 scheme;
+        uint8 threshold;
+        bytes keys;
+        uint8 members;
+        uint24 reportAgeMax;
+        FeedParameters[] feeds;
+    }
+
+    function configure(Configuration next);
+    function rotate(Configuration next, bytes32[] attestation);
+    function transmit(uint136 head, bytes32 observations, bytes32[] words);
+    function latestRound(uint256 feed) returns (uint32 epoch, uint32 round);
+    function generation() returns (uint32);
+}
+
+/// The oldest report that a contract can be told to take, in seconds: about three days.
+pub const REPORT_AGE_MAX_S: u32 = (1 << 18) - 1;
+const WORD_BYTES: usize = 32;
+
+/// Why there is no such call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// The report is of another configuration.
+    #[error("the report is of configuration {0}, which is not this one")]
+    OtherConfiguration(B256),
+    /// A round that no contract has room for: no oracle reaches it.
+    #[error("round {0} is beyond what a contract has room for")]
+    Round(RoundId),
+    /// Not whole words.
+    #[error("an attestation of {0} bytes, which are no whole words of 32")]
+    Attestation(usize),
+    /// An age that no contract has room for, or zero.
+    #[error("reports of up to {0} s: choose 1 to {REPORT_AGE_MAX_S}")]
+    Age(u32),
+}
+
+/// What a contract needs to know beside the [`Config`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ContractTerms {
+    /// The group's key, if it signs as one; else each member signs by its own.
+    pub group_key: Option<[u8; 33]>,
+    /// Reports that were observed longer ago are refused, in seconds: 1 to [`REPORT_AGE_MAX_S`].
+    pub report_age_max_s: u32,
+}
+
+impl ContractTerms {
+    /// A signature of each of f+1 members.
+    #[must_use]
+    pub const fn quorum(report_age_max_s: u32) -> Self {
+        Self {
+            group_key: None,
+            report_age_max_s,
+        }
+    }
+
+    /// One signature of the group with this key ([`GroupShare::group_key`](crate::GroupShare::group_key)).
+    #[must_use]
+    pub const fn group(group_key: [u8; 33], report_age_max_s: u32) -> Self {
+        Self {
+            group_key: Some(group_key),
+            report_age_max_s,
+        }
+    }
+
+    fn configuration(&self, config: &Config) -> Result<Configuration, CallError> {
+        let age = self.report_age_max_s;
+        if age == 0 || age > REPORT_AGE_MAX_S {
+            return Err(CallError::Age(age));
+        }
+        let signers = config.members().iter().flat_map(|it| it.signer.0.0);
+        let feeds = config.feeds().iter().map(|feed| FeedParameters {
+            description: feed.name.clone(),
+            decimals: feed.decimals,
+            breakerBps: feed.breaker_bps.unwrap_or(0),
+            // Both are above zero: the configuration was checked.
+            least: feed.min.unsigned_abs(),
+            greatest: feed.max.unsigned_abs(),
+        });
+        let keys = self
+            .group_key
+            .map_or_else(|| signers.collect(), |key| key.to_vec());
+        Ok(Configuration {
+            digest: config.digest(),
+            scheme: if self.group_key.is_some() { 2 } else { 1 },
+            threshold: u8::try_from(config.threshold()).unwrap_or(u8::MAX),
+            keys: keys.into(),
+            members: u8::try_from(config.members().len()).unwrap_or(u8::MAX),
+            reportAgeMax: U24::from(age),
+            feeds: feeds.collect(),
+        })
+    }
+}
+
+/// The call by which the contract's configurer installs `config`. The contract counts its generations itself: it must be
+/// the one that `config` names.
+///
+/// # Errors
+///
+/// [`CallError::Age`].
+pub fn configure_call(config: &Config, terms: &ContractTerms) -> Result<Bytes, CallError> {
+    let next = terms.configuration(config)?;
+    Ok(configureCall { next }.abi_encode().into())
+}
+
+/// What 2f+1 members of `config`, or its group, sign to hand over to `next`: then [`rotate_call`] needs no configurer.
+///
+/// # Errors
+///
+/// [`CallError::Age`].
+pub fn rotation_digest(
+    config: &Config,
+    next: &Config,
+    terms: &ContractTerms,
+) -> Result<B256, CallError> {
+    let fields = [
+        keccak256("Rotation(bytes32 from,uint32 generation,bytes32 to)"),
+        config.digest(),
+        U256::from(next.generation()).into(),
+        keccak256(terms.configuration(next)?.abi_encode()),
+    ];
+    Ok(typed_data_digest(
+        config.domain(),
+        keccak256(fields.concat()),
+    ))
+}
+
+/// The call that hands over to `next` with an attestation of its [`rotation_digest`].
+///
+/// # Errors
+///
+/// [`CallError::Age`] and [`CallError::Attestation`].
+pub fn rotate_call(
+    next: &Config,
+    terms: &ContractTerms,
+    attestation: &[u8],
+) -> Result<Bytes, CallError> {
+    let call = rotateCall {
+        next: terms.configuration(next)?,
+        attestation: words_of(attestation)?,
+    };
+    Ok(call.abi_encode().into())
+}
+
+/// The call that brings a report.
+///
+/// # Errors
+///
+/// [`CallError`]: the report or its attestation is none that a contract with this configuration takes.
+///
+/// # Example
+///
+/// `examples/oracle_price.rs` and `tests/on_chain.rs` transmit reports of the round protocol.
+pub fn transmit_call(config: &Config, attested: &AttestedReport) -> Result<Bytes, CallError> {
+    let report = &attested.report;
+    if report.config != config.digest() {
+        return Err(CallError::OtherConfiguration(report.config));
+    }
+    let (epoch, round) = (report.round.epoch(), report.round.round());
+    if round >= 1 << 24 {
+        return Err(CallError::Round(report.round));
+    }
+    let head = (U136::from(config.generation()) << 120)
+        | (U136::from(epoch) << 88)
+        | (U136::from(round) << 64)
+        | U136::from(report.observed_at_ms);
+    let answers = report.answers.iter().map(|answer| B256::new(answer.word()));
+    let mut words: Vec<B256> = answers.collect();
+    words.extend(words_of(&attested.attestation)?);
+    let call = transmitCall {
+        head,
+        observations: report.observations,
+        words,
+    };
+    Ok(call.abi_encode().into())
+}
+
+/// The call that asks for the newest round that a feed has an answer of.
+#[must_use]
+pub fn latest_round_call(feed: u8) -> Bytes {
+    let feed = U256::from(feed);
+    latestRoundCall { feed }.abi_encode().into()
+}
+
+/// What was answered: `None` before the first answer under a configuration, and for bytes that are no answer.
+#[must_use]
+pub fn latest_round(answer: &[u8]) -> Option<RoundId> {
+    let round = latestRoundCall::abi_decode_returns_validate(answer).ok()?;
+    RoundId::new(round.epoch, round.round)
+}
+
+fn words_of(attestation: &[u8]) -> Result<Vec<B256>, CallError> {
+    let (words, rest) = attestation.as_chunks::<WORD_BYTES>();
+    if !rest.is_empty() {
+        return Err(CallError::Attestation(attestation.len()));
+    }
+    Ok(words.iter().map(|word| B256::new(*word)).collect())
+}

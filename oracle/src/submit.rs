@@ -1,0 +1,193 @@
+//! Reports on their way to the contract, through an outbox.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::future::{Either, select};
+use futures_util::stream::Stream;
+use peaberry_chain::outbox::{IdempotencyKey, OutboxHandle, Refusal, Submission};
+use peaberry_chain::{
+    Address, Amount, BlockAt, CallRequest, ChainClient, ChainError, EvmAddress, Intent,
+};
+use peaberry_core::{Clock, Handle};
+
+use crate::config::Config;
+use crate::contract::{CallError, latest_round, latest_round_call, transmit_call};
+use crate::protocol::OracleCommand;
+use crate::report::AttestedReport;
+use crate::round_id::RoundId;
+
+/// Why a report was not handed over. It may be handed over again: the outbox knows it by its digest, and the contract
+/// takes it once.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransmitError {
+    /// No contract of this configuration takes it.
+    #[error("the report fits no contract of this configuration")]
+    Call(#[from] CallError),
+    /// The chain could not be asked.
+    #[error("the contract could not be asked")]
+    Chain(#[from] ChainError),
+    /// The outbox did not take it.
+    #[error("the outbox did not take the report")]
+    Outbox(#[from] Refusal),
+}
+
+/// Puts reports on chain for one oracle when it is its turn, and tells it what has landed, whoever put it there.
+///
+/// Each report has an order of transmitters ([`slot_of`](crate::slot_of)). The first one transmits at once; the others wait
+/// [`Timing::stage`](crate::Timing) each, and transmit only if nothing has landed by then. So a report is paid for once
+/// where the first transmitter does its part within a stage, and a silent one costs one stage.
+///
+/// Hand it what [`OracleEvent::Transmit`](crate::OracleEvent) says; see `tests/on_chain.rs`.
+pub struct Transmitter {
+    config: Arc<Config>,
+    client: Arc<dyn ChainClient>,
+    outbox: OutboxHandle,
+    from: EvmAddress,
+}
+
+impl fmt::Debug for Transmitter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transmitter")
+            .field("from", &self.from)
+            .field("contract", &self.config.form().contract)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Transmitter {
+    /// Pays from the account `from`, whose signer is the outbox's; asks the contract of `config` through `client`.
+    #[must_use]
+    pub const fn new(
+        config: Arc<Config>,
+        client: Arc<dyn ChainClient>,
+        outbox: OutboxHandle,
+        from: EvmAddress,
+    ) -> Self {
+        Self {
+            config,
+            client,
+            outbox,
+            from,
+        }
+    }
+
+    /// The newest round of which the contract has an answer, by the newest block: `None` before the first of this
+    /// generation. A reorganisation may take it back; then the outbox of whoever put it there brings it again.
+    ///
+    /// # Errors
+    ///
+    /// [`ChainError`]: the contract could not be asked.
+    pub async fn landed(&self) -> Result<Option<RoundId>, ChainError> {
+        let mut newest = None;
+        for (feed, _) in (0..=u8::MAX).zip(self.config.feeds()) {
+            let request = CallRequest::new(self.config.form().contract, latest_round_call(feed));
+            let answer = self.client.call(&request, BlockAt::Latest).await?;
+            newest = newest.max(latest_round(&answer));
+        }
+        Ok(newest)
+    }
+
+    /// Hands a report to the outbox, unless it has landed, or a later one. Answers whether it was handed over: then it is
+    /// in the outbox's journal, and a crash loses it no more.
+    ///
+    /// # Errors
+    ///
+    /// [`TransmitError`]; nothing was sent.
+    ///
+    /// # Panics
+    ///
+    /// Never: a digest can name an entry.
+    pub async fn transmit(&self, report: &AttestedReport) -> Result<bool, TransmitError> {
+        let data = transmit_call(&self.config, report)?;
+        if self.landed().await? >= Some(report.report.round) {
+            return Ok(false);
+        }
+        let digest = report.report.digest(&self.config);
+        let key = IdempotencyKey::new(digest).expect("32 bytes can name an entry");
+        let intent = Intent::Call {
+            from: Address::Evm(self.from),
+            to: Address::Evm(self.config.form().contract),
+            value: Amount::wei(0),
+            data: data.into(),
+        };
+        let chain = self.client.chain_id();
+        self.outbox
+            .submit(Submission::new(key, chain, intent))
+            .await?;
+        Ok(true)
+    }
+
+    /// Transmits what comes from `reports`, and every `look_every` tells `oracle` what has landed; ends with `reports`,
+    /// or when the oracle's node stops. What goes wrong is told to `complain` and tried again.
+    ///
+    /// `look_every` should be well below a stage: an oracle that has not heard that a report landed pays for it again.
+    pub async fn run(
+        self,
+        clock: Arc<dyn Clock>,
+        look_every: Duration,
+        mut reports: impl Stream<Item = AttestedReport> + Unpin,
+        oracle: Handle<OracleCommand>,
+        mut complain: impl FnMut(TransmitError),
+    ) {
+        let mut waiting: Vec<AttestedReport> = Vec::new();
+        let mut told = None;
+        let mut due = clock.now();
+        loop {
+            match select(reports.next(), Box::pin(clock.sleep_until(due))).await {
+                Either::Left((None, _)) => return,
+                Either::Left((Some(report), _)) => waiting.push(report),
+                Either::Right(_) => {
+                    due = clock.now() + look_every;
+                    match self.landed().await {
+                        Ok(landed) if landed > told => {
+                            told = landed;
+                            if let Some(round) = landed
+                                && oracle.submit(OracleCommand::Landed(round)).is_err()
+                            {
+                                return;
+                            }
+                        }
+                        Ok(_) => {}
+                        Err(error) => complain(error.into()),
+                    }
+                }
+            }
+            self.try_all(&mut waiting, &mut complain).await;
+        }
+    }
+
+    /// Keeps what could not be handed over for lack of a chain or of room.
+    async fn try_all(
+        &self,
+        waiting: &mut Vec<AttestedReport>,
+        complain: &mut impl FnMut(TransmitError),
+    ) {
+        let mut rest = Vec::new();
+        let mut seen = BTreeSet::new();
+        // The newest first: it makes the others needless.
+        while let Some(report) = waiting.pop() {
+            if !seen.insert(report.report.round) {
+                continue;
+            }
+            match self.transmit(&report).await {
+                Ok(_) => {}
+                Err(error @ TransmitError::Call(_)) => complain(error),
+                Err(error) => {
+                    complain(error);
+                    rest.push(report);
+                }
+            }
+        }
+        rest.reverse();
+        rest.truncate(WAITING_MAX);
+        *waiting = rest;
+    }
+}
+
+/// How many reports may wait for a chain that does not answer.
+const WAITING_MAX: usize = 8;
