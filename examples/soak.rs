@@ -77,6 +77,7 @@ struct Report {
 struct Total {
     virtual_nanos: u128,
     faults: FaultCounts,
+    own_faults: Reached,
     reached: Reached,
     operations: u64,
     violations: u64,
@@ -91,6 +92,7 @@ impl Total {
         self.seeds += 1;
         self.virtual_nanos += run.virtual_time.as_nanos();
         self.faults.merge(&run.faults);
+        self.own_faults.merge(&run.own_faults);
         self.reached.merge(&run.reached);
         self.operations += run.operations;
         self.violations += run.violations.len() as u64;
@@ -103,7 +105,8 @@ impl Total {
 
     fn report(&self, target: &'static Target) -> Report {
         let kinds = (target.fault_kinds)();
-        let faults = count_faults(&self.faults, &kinds);
+        let mut faults = count_faults(&self.faults, &kinds);
+        faults.extend(self.own_faults.iter());
         let is_enough = self.seeds >= SEEDS_FOR_EVERYTHING;
         let reached: BTreeMap<_, _> = self.reached.iter().collect();
         let never = |counts: &BTreeMap<&'static str, u64>| -> Vec<_> {

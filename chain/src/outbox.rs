@@ -3,12 +3,15 @@
 //! [`Outbox`] decides, as a protocol on a [`Node`](peaberry_core::Node); a [`Performer`] acts on a chain
 //! ([`EvmClient`](crate::evm::EvmClient) is one); [`OutboxHandle`] is what an application holds.
 
+mod answer;
 mod config;
 mod event;
 mod evm_lane;
 mod evm_performer;
+mod evm_sight;
 mod fees;
 mod handle;
+mod intake;
 mod journal;
 mod lane;
 mod protocol;

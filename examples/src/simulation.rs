@@ -1,6 +1,8 @@
 //! What `soak` and `mutants` run: one harness for each target, driven by seeds.
 
+pub mod chain;
 pub mod crdt;
+pub mod edge;
 pub mod lockd;
 pub mod oracle;
 pub mod raft;
@@ -23,6 +25,8 @@ pub struct Run {
     pub virtual_time: Duration,
     /// What went wrong on purpose.
     pub faults: FaultCounts,
+    /// The same, of kinds that only this target has.
+    pub own_faults: Reached,
     /// How often it came to what is rare.
     pub reached: Reached,
     /// Operations that clients saw complete.
@@ -84,7 +88,14 @@ impl Mutant {
 }
 
 /// Every target, by name.
-pub const TARGETS: &[Target] = &[raft::TARGET, lockd::TARGET, crdt::TARGET, oracle::TARGET];
+pub const TARGETS: &[Target] = &[
+    raft::TARGET,
+    lockd::TARGET,
+    crdt::TARGET,
+    chain::TARGET,
+    oracle::TARGET,
+    edge::TARGET,
+];
 
 /// The target called `name`.
 #[must_use]

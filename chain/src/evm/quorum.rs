@@ -16,6 +16,8 @@ use crate::{Block, BlockAt, CallRequest, ChainError, ChainId, Log, LogFilter, Lo
 ///   asked about that very block, by its hash: honest nodes then answer alike, however far ahead some are.
 /// - Who says otherwise than the quorum is named to [`with_report`](Self::with_report). A node that knows nothing, or
 ///   fails, is not accused: it may just be behind.
+/// - It is as slow as the slowest of its nodes: give each a short
+///   [`with_answer_within`](super::JsonRpc::with_answer_within). A node that does not answer in time is one that failed.
 /// - Prices and estimates are no facts: of those the median is taken. Transactions are given to all nodes.
 ///
 /// Of `k` nodes `m > k / 2` must agree, so that there are no two quorums.
@@ -249,16 +251,22 @@ impl EvmRpc for QuorumRpc {
 
     async fn broadcast(&self, raw: &[u8]) -> Result<B256, ChainError> {
         let answers = self.ask_all(|node| node.broadcast(raw)).await;
-        let mut refusal = None;
+        let mut worst: Option<ChainError> = None;
         for answer in answers {
             match answer {
                 Ok(hash) => return Ok(hash),
                 // What may have been sent weighs more than any refusal.
-                Err(error) if error.may_have_been_sent() => return Err(error),
-                Err(error) => refusal = Some(error),
+                Err(error)
+                    if worst
+                        .as_ref()
+                        .is_none_or(|known| !known.may_have_been_sent()) =>
+                {
+                    worst = Some(error);
+                }
+                Err(_) => {}
             }
         }
-        Err(refusal.unwrap_or(ChainError::NoQuorum {
+        Err(worst.unwrap_or(ChainError::NoQuorum {
             doing: "eth_sendRawTransaction",
             agreed: 0,
             asked: 0,

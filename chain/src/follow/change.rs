@@ -116,8 +116,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<ChangeKind, RingError> {
     reader.finish()?;
     match tag {
         0 => Ok(ChangeKind::Added { first, block, logs }),
-        1 => Ok(ChangeKind::Removed { block, logs }),
-        2 if logs.is_empty() => Ok(ChangeKind::Finalized { block }),
+        1 if first == block.number => Ok(ChangeKind::Removed { block, logs }),
+        2 if first == block.number && logs.is_empty() => Ok(ChangeKind::Finalized { block }),
         _ => Err(RingError::Field("change")),
     }
 }
@@ -135,3 +135,6 @@ pub(super) fn read_logs(reader: &mut Reader<'_>) -> Result<Vec<Log>, RingError> 
 pub(super) fn put_data(out: &mut Vec<u8>, data: &Bytes) {
     put_bytes(out, data);
 }
+
+#[cfg(test)]
+mod tests;

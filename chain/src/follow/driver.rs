@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use futures_channel::mpsc;
 use futures_util::stream::{Stream, StreamExt};
-use peaberry_core::{Channel, Handle, Node, Storage};
+use peaberry_core::{Busy, Channel, Handle, Node, Storage};
 
 use super::change::{Alarm, Change, FollowCommand, FollowEvent};
 use super::config::FollowConfig;
@@ -22,6 +22,8 @@ pub struct FollowDriver {
     commands: Handle<FollowCommand>,
     walks: mpsc::UnboundedReceiver<Walk>,
     walking: Option<Walking>,
+    /// An answer for which the node's queue has had no place.
+    undelivered: Option<FollowCommand>,
 }
 
 type Walking = Pin<Box<dyn Future<Output = (u64, Result<Step, ChainError>)> + Send>>;
@@ -71,6 +73,7 @@ impl FollowDriver {
             commands,
             walks,
             walking: None,
+            undelivered: None,
         };
         Ok((changes, driver))
     }
@@ -109,12 +112,18 @@ impl Future for FollowDriver {
                 };
                 self.walking = None;
                 let result = Box::new(result);
-                if self
-                    .commands
-                    .submit(FollowCommand::Answer { number, result })
-                    .is_err()
-                {
-                    return Poll::Ready(());
+                self.undelivered = Some(FollowCommand::Answer { number, result });
+            }
+            if let Some(command) = self.undelivered.take() {
+                match self.commands.submit(command) {
+                    Ok(()) => {}
+                    Err(Busy::Closed(_)) => return Poll::Ready(()),
+                    Err(Busy::Full(command)) => {
+                        // The node takes turns all the while: there is room again soon.
+                        self.undelivered = Some(command);
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
                 }
             }
             match self.walks.poll_next_unpin(cx) {

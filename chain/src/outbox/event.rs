@@ -171,6 +171,9 @@ pub enum Refusal {
         /// The bound.
         open_max: usize,
     },
+    /// So many commands wait for the outbox's next turn already: try again soon.
+    #[error("too many commands wait for the outbox: try again soon")]
+    Busy,
     /// The key already names another intent.
     #[error("the key {key:?} already names another intent: a retry repeats it exactly")]
     KeyTaken {

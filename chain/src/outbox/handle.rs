@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use futures_channel::{mpsc, oneshot};
 use futures_util::stream::{FuturesUnordered, Stream, StreamExt};
 use parking_lot::Mutex;
-use peaberry_core::{Channel, Handle, Node, Storage};
+use peaberry_core::{Busy, Channel, Handle, Node, Storage};
 
 use super::config::OutboxConfig;
 use super::event::{OutboxCommand, OutboxEvent, Refusal, Stage, Submission, Taken};
@@ -119,6 +119,7 @@ impl OutboxHandle {
             requests,
             performers: performers.map(|one| (one.chain_id(), one)).collect(),
             working: FuturesUnordered::new(),
+            undelivered: None,
             shared: shared.clone(),
         };
         Ok((Self { commands, shared }, driver))
@@ -145,9 +146,9 @@ impl OutboxHandle {
             ticket,
             submission: Box::new(submission),
         };
-        if self.commands.submit(command).is_err() {
+        if let Err(busy) = self.commands.submit(command) {
             self.shared.readers.lock().tickets.remove(&ticket);
-            return Err(Refusal::Stopped);
+            return Err(refusal_of(&busy));
         }
         match answer.await {
             Ok((Ok(_), stages)) => Ok(stages),
@@ -159,13 +160,18 @@ impl OutboxHandle {
     /// Calls an intent off where that is still possible: at once if nothing was signed for it; otherwise by a transfer of
     /// nothing with the same nonce and a higher fee, and the chain decides which of the two it includes. On Solana only
     /// what was never signed, or expires, can be called off. The end says what became of it.
-    pub fn cancel(&self, entry: EntryId) {
-        // A node that has stopped cancels nothing, and its journal is as it was.
-        drop(self.commands.submit(OutboxCommand::Cancel(entry)));
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Busy`] and [`Refusal::Stopped`]: nothing was called off.
+    pub fn cancel(&self, entry: EntryId) -> Result<(), Refusal> {
+        let cancelling = self.commands.submit(OutboxCommand::Cancel(entry));
+        cancelling.map_err(|busy| refusal_of(&busy))
     }
 
     /// Says that `chain` may have a new block, so that it is looked at now.
     pub fn wake(&self, chain: ChainId) {
+        // Where many commands wait, a turn is near, and with it a look; a node that has stopped looks at nothing.
         drop(self.commands.submit(OutboxCommand::Wake(chain)));
     }
 }
@@ -173,6 +179,13 @@ impl OutboxHandle {
 impl fmt::Debug for OutboxHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OutboxHandle").finish_non_exhaustive()
+    }
+}
+
+const fn refusal_of(busy: &Busy<OutboxCommand>) -> Refusal {
+    match busy {
+        Busy::Full(_) => Refusal::Busy,
+        Busy::Closed(_) => Refusal::Stopped,
     }
 }
 
@@ -302,10 +315,38 @@ pub struct OutboxDriver {
     requests: mpsc::UnboundedReceiver<Request>,
     performers: BTreeMap<ChainId, Arc<dyn Performer>>,
     working: FuturesUnordered<Working>,
+    /// An answer for which the node's queue has had no place.
+    undelivered: Option<OutboxCommand>,
     shared: Arc<Shared>,
 }
 
 impl OutboxDriver {
+    /// Hands answers to the node, those first that have waited. Ready when it has stopped.
+    fn deliver(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let command = match self.undelivered.take() {
+                Some(command) => command,
+                None => match self.working.poll_next_unpin(cx) {
+                    Poll::Ready(Some((number, result))) => OutboxCommand::Answer {
+                        number,
+                        result: Box::new(result),
+                    },
+                    _ => return Poll::Pending,
+                },
+            };
+            match self.commands.submit(command) {
+                Ok(()) => {}
+                Err(Busy::Closed(_)) => return Poll::Ready(()),
+                Err(Busy::Full(command)) => {
+                    // The node takes turns all the while: there is room again soon.
+                    self.undelivered = Some(command);
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
     fn start(&self, request: Request) {
         let performer = self.performers.get(&request.chain).cloned();
         let Request { number, chain, ask } = request;
@@ -330,18 +371,7 @@ impl Future for OutboxDriver {
                 Poll::Pending => break,
             }
         }
-        while let Poll::Ready(Some((number, result))) = self.working.poll_next_unpin(cx) {
-            let command = OutboxCommand::Answer {
-                number,
-                result: Box::new(result),
-            };
-            // Bounded by the outbox's own requests, which are fewer than the queue's places; a node that has stopped
-            // wants no answer.
-            if self.commands.submit(command).is_err() {
-                return Poll::Ready(());
-            }
-        }
-        Poll::Pending
+        self.deliver(cx)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use alloy_primitives::B256;
-use peaberry_core::Instant;
+use peaberry_core::{Instant, mutant};
 
 use super::event::{Deferral, Stage};
 use super::record::{EntryId, Record};
@@ -33,6 +33,10 @@ pub(super) struct Entry {
     pub(super) wants_bump: bool,
     /// How often in a row its nonce was seen used for good by something else.
     pub(super) misses: u8,
+    /// How often in a row nodes have refused it for good.
+    pub(super) refusals: u8,
+    /// How often in a row it would have been reverted.
+    pub(super) reverts: u8,
     pub(super) deferral: Option<Deferral>,
 }
 
@@ -47,6 +51,8 @@ impl Entry {
             sent_in: None,
             wants_bump: false,
             misses: 0,
+            refusals: 0,
+            reverts: 0,
             deferral: None,
         }
     }
@@ -65,12 +71,14 @@ impl Entry {
     pub(super) fn refresh(&mut self) {
         self.not_before = Instant::default();
         self.tries = 0;
+        self.refusals = 0;
+        self.reverts = 0;
         self.deferral = None;
     }
 
     /// A cancelling attempt is wanted and not there yet.
     pub(super) fn wants_cancel(&self) -> bool {
-        self.record.is_cancelled
+        self.record.called_off.is_some()
             && self.record.included.is_none()
             && !self.record.attempts.iter().any(|attempt| attempt.is_cancel)
     }
@@ -176,6 +184,9 @@ impl Lane {
 
     /// The nonce that nobody has although one above it is taken: nothing above it can be included.
     pub(super) fn gap(&self) -> Option<u64> {
+        if mutant::is_planted("outbox_gap_left_open") {
+            return None;
+        }
         let view = self.view?;
         let next = view.pending_nonce.max(view.latest_nonce).max(self.floor);
         let highest = *self.held.last_key_value()?.0;

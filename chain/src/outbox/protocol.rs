@@ -2,24 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
-use std::sync::Arc;
 
 use peaberry_core::{
     Channel, Effects, Input, Instant, Protocol, ProtocolId, Storage, Subspace, mutant,
 };
 
 use super::config::{ChainRules, OutboxConfig};
-use super::event::{
-    Deferral, OutboxCommand, OutboxEvent, Refusal, Stage, Submission, Taken, Update,
-};
+use super::event::{Deferral, OutboxCommand, OutboxEvent, Stage, Update};
 use super::journal::{Journal, OpenError};
 use super::lane::{Entry, Lane, LaneKey};
-use super::record::{
-    DATA_BYTES_MAX, EntryId, IdempotencyKey, Inclusion, Outcome, Purpose, Record, cut, digest_of,
-};
-use super::request::{Ask, Found, Request};
-use crate::evm::{Fees, call_of};
-use crate::{ChainError, ChainFamily, ChainId, Intent, TxId};
+use super::record::{EntryId, IdempotencyKey, Outcome, Record};
+use super::request::{Ask, Request};
+use crate::evm::Fees;
+use crate::{ChainFamily, ChainId, TxId};
 
 /// The outbox's protocol on a node.
 pub const OUTBOX: ProtocolId = ProtocolId(40);
@@ -43,17 +38,18 @@ pub struct Outbox {
     pub(super) open: BTreeMap<EntryId, Entry>,
     pub(super) lanes: BTreeMap<LaneKey, Lane>,
     floors: BTreeMap<LaneKey, u64>,
-    ended: BTreeMap<EntryId, Ended>,
-    keys: BTreeMap<IdempotencyKey, EntryId>,
+    pub(super) ended: BTreeMap<EntryId, Ended>,
+    pub(super) keys: BTreeMap<IdempotencyKey, EntryId>,
     /// Solana's signatures that are taken: two equal intents dated by one block would be one transaction.
     pub(super) signatures: BTreeMap<[u8; 64], EntryId>,
     pub(super) prices: BTreeMap<ChainId, Price>,
-    asked: BTreeMap<u64, About>,
+    pub(super) asked: BTreeMap<u64, About>,
     next_request: u64,
-    next_entry: u64,
+    pub(super) next_entry: u64,
     pub(super) touched: BTreeSet<LaneKey>,
     due: BTreeSet<(Instant, LaneKey)>,
-    is_resumed: bool,
+    /// Entries of the life before: where they stand is told again.
+    restored: Vec<EntryId>,
 }
 
 /// What gas costs on a chain, as far as known.
@@ -66,10 +62,10 @@ pub(super) struct Price {
 
 /// An entry that is over, kept to answer for its key.
 #[derive(Debug)]
-struct Ended {
-    key: Option<IdempotencyKey>,
-    digest: alloy_primitives::B256,
-    outcome: Outcome,
+pub(super) struct Ended {
+    pub(super) key: Option<IdempotencyKey>,
+    pub(super) digest: alloy_primitives::B256,
+    pub(super) outcome: Outcome,
 }
 
 /// What a request in flight is about.
@@ -118,11 +114,12 @@ impl Outbox {
             next_entry,
             touched: BTreeSet::new(),
             due: BTreeSet::new(),
-            is_resumed: false,
+            restored: Vec::new(),
         };
         for (id, record) in records {
             outbox.restore(id, record)?;
         }
+        outbox.restored = outbox.open.keys().copied().collect();
         Ok(outbox)
     }
 
@@ -174,7 +171,7 @@ impl Outbox {
     }
 
     /// Puts an open entry into its lane.
-    fn enter(&mut self, id: EntryId, record: Record) {
+    pub(super) fn enter(&mut self, id: EntryId, record: Record) {
         let key = (record.chain, record.account);
         let floor = self.floors.get(&key).copied().unwrap_or(0);
         let lane = self.lanes.entry(key).or_insert_with(|| Lane {
@@ -184,288 +181,6 @@ impl Outbox {
         lane.insert(id, &record);
         self.open.insert(id, Entry::new(record));
         self.touched.insert(key);
-    }
-
-    fn submit(&mut self, ticket: u64, submission: Submission, fx: Fx<'_, '_>) {
-        let result = self.take(submission, fx);
-        // Also an entry that is known may have been taken in this very turn.
-        fx.emit_after_commit(OutboxEvent::Taken { ticket, result });
-    }
-
-    fn take(&mut self, submission: Submission, fx: Fx<'_, '_>) -> Result<Taken, Refusal> {
-        let digest = digest_of(submission.chain, &submission.intent);
-        if let Some(&entry) = self.keys.get(&submission.key) {
-            return self.known(entry, digest, submission.key);
-        }
-        check(&submission, &self.config).map_err(|error| Refusal::Invalid(Arc::new(error)))?;
-        if self.open.len() >= self.config.open_max {
-            return Err(Refusal::Full {
-                open_max: self.config.open_max,
-            });
-        }
-        let record = Record {
-            key: Some(submission.key.clone()),
-            digest,
-            chain: submission.chain,
-            account: submission.intent.from(),
-            purpose: Purpose::Intent(submission.intent),
-            gas_limit: submission.gas_limit,
-            fee_cap: submission.fee_cap,
-            nonce: None,
-            is_cancelled: false,
-            attempts: Vec::new(),
-            included: None,
-            outcome: None,
-        };
-        let entry = self.add(record, fx);
-        self.keys.insert(submission.key, entry);
-        Ok(Taken {
-            entry,
-            is_known: false,
-            stage: Stage::Accepted,
-        })
-    }
-
-    fn known(
-        &self,
-        entry: EntryId,
-        digest: alloy_primitives::B256,
-        key: IdempotencyKey,
-    ) -> Result<Taken, Refusal> {
-        let (same, stage) = match (self.open.get(&entry), self.ended.get(&entry)) {
-            (Some(open), _) => (open.record.digest == digest, open.stage()),
-            (None, Some(ended)) => (ended.digest == digest, Stage::Ended(ended.outcome.clone())),
-            (None, None) => (false, Stage::Accepted),
-        };
-        if !same {
-            return Err(Refusal::KeyTaken { key });
-        }
-        Ok(Taken {
-            entry,
-            is_known: true,
-            stage,
-        })
-    }
-
-    /// A new entry, in the journal with this turn.
-    pub(super) fn add(&mut self, record: Record, fx: Fx<'_, '_>) -> EntryId {
-        let id = EntryId(self.next_entry);
-        self.next_entry += 1;
-        self.journal.put_next(fx.batch(), self.next_entry);
-        self.journal.put(fx.batch(), id, &record);
-        self.enter(id, record);
-        id
-    }
-
-    fn cancel(&mut self, id: EntryId, fx: Fx<'_, '_>) {
-        let Some(entry) = self.open.get_mut(&id) else {
-            return;
-        };
-        if entry.record.included.is_some() || entry.record.key.is_none() {
-            return;
-        }
-        entry.record.is_cancelled = true;
-        let key = (entry.record.chain, entry.record.account);
-        // Bytes that are being signed never leave: they are not in the journal.
-        if entry.record.attempts.is_empty() {
-            self.end(id, Outcome::Cancelled, fx);
-        } else {
-            entry.not_before = Instant::default();
-            self.journal.put(fx.batch(), id, &entry.record);
-            fx.sync();
-        }
-        self.touched.insert(key);
-    }
-
-    /// The entry is over.
-    pub(super) fn end(&mut self, id: EntryId, outcome: Outcome, fx: Fx<'_, '_>) {
-        let Some(entry) = self.open.remove(&id) else {
-            return;
-        };
-        let mut record = entry.record;
-        let key = (record.chain, record.account);
-        if let Some(lane) = self.lanes.get_mut(&key) {
-            lane.remove(id, &record, entry.not_before);
-        }
-        if let Some(number) = entry.asked {
-            self.asked.remove(&number);
-        }
-        self.touched.insert(key);
-        let Some(name) = record.key.clone() else {
-            // A filler: nobody will ask after it.
-            self.journal.forget(fx.batch(), id);
-            return;
-        };
-        record.attempts.clear();
-        record.outcome = Some(outcome.clone());
-        self.journal.put(fx.batch(), id, &record);
-        self.ended.insert(
-            id,
-            Ended {
-                key: record.key,
-                digest: record.digest,
-                outcome: outcome.clone(),
-            },
-        );
-        self.forget_the_oldest(fx);
-        fx.emit_after_commit(OutboxEvent::Moved(Update {
-            entry: id,
-            key: name,
-            stage: Stage::Ended(outcome),
-        }));
-    }
-
-    fn forget_the_oldest(&mut self, fx: Fx<'_, '_>) {
-        while self.ended.len() > self.config.ended_kept {
-            let Some((id, ended)) = self.ended.pop_first() else {
-                return;
-            };
-            self.journal.forget(fx.batch(), id);
-            if let Some(key) = ended.key {
-                self.keys.remove(&key);
-            }
-            if let Outcome::Final(Inclusion {
-                transaction: TxId::Solana(signature),
-                ..
-            }) = ended.outcome
-            {
-                self.signatures.remove(&signature);
-            }
-        }
-    }
-
-    fn answer(
-        &mut self,
-        number: u64,
-        result: Result<Found, ChainError>,
-        now: Instant,
-        fx: Fx<'_, '_>,
-    ) {
-        // An answer that came before, or to what does not matter any more.
-        let Some(about) = self.asked.remove(&number) else {
-            return;
-        };
-        match about {
-            About::Price(chain) => self.priced(chain, result, now),
-            About::Lane(key) => self.looked(key, result, now, fx),
-            About::Entry(id, asked) => {
-                let Some(entry) = self.open.get_mut(&id) else {
-                    return;
-                };
-                entry.asked = None;
-                self.touched
-                    .insert((entry.record.chain, entry.record.account));
-                match asked {
-                    Asked::Gas => self.weighed(id, result, now, fx),
-                    Asked::Sign { fees, is_cancel } => {
-                        self.signed(id, result, fees, is_cancel, now, fx);
-                    }
-                    Asked::Broadcast => self.broadcast(id, result, now, fx),
-                    Asked::SignSolana => self.signed_solana(id, result, now, fx),
-                }
-            }
-        }
-    }
-
-    fn priced(&mut self, chain: ChainId, result: Result<Found, ChainError>, now: Instant) {
-        let rules = self.rules(chain);
-        let price = self.prices.entry(chain).or_default();
-        price.asked = None;
-        match result {
-            Ok(Found::Fees(fees)) => price.fees = Some((fees, now)),
-            Ok(_) => {}
-            Err(error) => price.not_before = now + pause_after(&error, &rules),
-        }
-        let lanes = self.lanes.keys().filter(|(of, _)| *of == chain);
-        self.touched.extend(lanes.copied());
-    }
-
-    fn looked(
-        &mut self,
-        key: LaneKey,
-        result: Result<Found, ChainError>,
-        now: Instant,
-        fx: Fx<'_, '_>,
-    ) {
-        let rules = self.rules(key.0);
-        let Some(lane) = self.lanes.get_mut(&key) else {
-            return;
-        };
-        lane.looking = None;
-        lane.look_at = now + rules.look_every;
-        self.touched.insert(key);
-        match result {
-            Ok(Found::Account(view)) => self.seen(key, &view, fx),
-            Ok(Found::Solana(view)) => self.seen_solana(key, &view, fx),
-            Ok(_) => {}
-            Err(error) => lane.look_at = now + pause_after(&error, &rules),
-        }
-    }
-
-    /// A node has answered a broadcast, or not.
-    fn broadcast(
-        &mut self,
-        id: EntryId,
-        result: Result<Found, ChainError>,
-        now: Instant,
-        fx: Fx<'_, '_>,
-    ) {
-        let Some(entry) = self.open.get_mut(&id) else {
-            return;
-        };
-        let key = (entry.record.chain, entry.record.account);
-        let rules = self.config.chains.get(&key.0).copied();
-        let pause = rules.map_or(std::time::Duration::ZERO, |rules| rules.retry_after);
-        let Some(lane) = self.lanes.get_mut(&key) else {
-            return;
-        };
-        let latest = lane.view.map(|view| view.latest_number);
-        match result {
-            Ok(_) => {
-                let is_new = entry.sent_in.is_none();
-                entry.is_sent = true;
-                entry.sent_in = entry.sent_in.or(latest);
-                entry.refresh();
-                if is_new {
-                    self.tell(id, fx);
-                }
-            }
-            // Perhaps this very transaction used it. Only the chain knows.
-            Err(ChainError::NonceTooLow { .. }) => {
-                if mutant::is_planted("outbox_nonce_too_low_is_failure") {
-                    self.displace(id, fx);
-                    return;
-                }
-                entry.is_sent = true;
-                lane.look_at = now;
-            }
-            Err(ChainError::ReplacementUnderpriced) => {
-                entry.is_sent = true;
-                entry.wants_bump = entry.record.attempts.len() > 1;
-                entry.sent_in = entry.sent_in.or(latest);
-            }
-            Err(ChainError::FeeTooLow { .. }) => {
-                entry.wants_bump = true;
-                entry.is_sent = true;
-                entry.back_off(now, pause);
-                if let Some(price) = self.prices.get_mut(&key.0) {
-                    price.fees = None;
-                }
-            }
-            Err(ChainError::Expired { .. }) => {
-                entry.back_off(now, pause);
-                lane.look_at = now;
-            }
-            Err(error) => {
-                entry.back_off(now, pause);
-                if let ChainError::RateLimited { retry_after } = error {
-                    entry.not_before = entry.not_before.max(now + retry_after);
-                }
-                if let Some(deferral) = deferral_of(&error) {
-                    self.defer(id, deferral, fx);
-                }
-            }
-        }
     }
 
     /// Says once that an entry waits.
@@ -480,7 +195,8 @@ impl Outbox {
         self.tell(id, fx);
     }
 
-    /// Tells where an entry stands. What may be lost in a crash is told again after it.
+    /// Tells where an entry stands, once that is in the journal, and behind whatever was told before. What may be lost in
+    /// a crash is told again after it.
     pub(super) fn tell(&self, id: EntryId, fx: Fx<'_, '_>) {
         if let Some(entry) = self.open.get(&id) {
             self.tell_of(id, entry.stage(), fx);
@@ -493,7 +209,8 @@ impl Outbox {
             .get(&id)
             .and_then(|entry| entry.record.key.clone());
         if let Some(key) = key {
-            fx.emit(OutboxEvent::Moved(Update {
+            // Not at once: it would overtake what waits for a commit, such as the answer to who has handed it over.
+            fx.emit_after_commit(OutboxEvent::Moved(Update {
                 entry: id,
                 key,
                 stage,
@@ -632,57 +349,6 @@ impl Outbox {
     }
 }
 
-/// What a journal may not begin with.
-fn check(submission: &Submission, config: &OutboxConfig) -> Result<(), ChainError> {
-    let Submission { chain, intent, .. } = submission;
-    if !config.chains.contains_key(chain) {
-        return Err(ChainError::UnknownChain { chain: *chain });
-    }
-    intent.expect_on(*chain)?;
-    match chain.family() {
-        Some(ChainFamily::Evm) => {
-            let call = call_of(intent, *chain)?;
-            if call.data.len() > DATA_BYTES_MAX - 1024 {
-                return Err(ChainError::TransactionTooLarge {
-                    bytes: call.data.len(),
-                    bytes_max: DATA_BYTES_MAX - 1024,
-                });
-            }
-            Ok(())
-        }
-        Some(ChainFamily::Solana) => match intent {
-            Intent::Transfer { amount, .. } => amount.to_u64().map(drop),
-            Intent::Call { .. } | Intent::Deploy { .. } => Err(ChainError::Unsupported {
-                family: ChainFamily::Solana,
-                what: "calls of contracts",
-            }),
-        },
-        None => Err(ChainError::UnknownChain { chain: *chain }),
-    }
-}
-
-/// How long to leave a chain alone after an error.
-pub(super) fn pause_after(error: &ChainError, rules: &ChainRules) -> std::time::Duration {
-    match error {
-        ChainError::RateLimited { retry_after } => rules.retry_after.max(*retry_after),
-        _ => rules.retry_after,
-    }
-}
-
-/// What of an error the caller should know; `None` where trying again may well help.
-pub(super) fn deferral_of(error: &ChainError) -> Option<Deferral> {
-    match error {
-        ChainError::InsufficientFunds { .. } => Some(Deferral::InsufficientFunds(
-            cut(&error.to_string()).to_owned(),
-        )),
-        ChainError::Reverted(reason) => {
-            Some(Deferral::WouldRevert(cut(&reason.to_string()).to_owned()))
-        }
-        error if error.is_retryable() => None,
-        error => Some(Deferral::Refused(cut(&error.to_string()).to_owned())),
-    }
-}
-
 impl Protocol for Outbox {
     type Command = OutboxCommand;
     type Event = OutboxEvent;
@@ -725,12 +391,8 @@ impl Protocol for Outbox {
         now: Instant,
         fx: &mut Effects<'_, OutboxEvent>,
     ) -> Result<(), Infallible> {
-        if !self.is_resumed {
-            self.is_resumed = true;
-            let ids: Vec<EntryId> = self.open.keys().copied().collect();
-            for id in ids {
-                self.tell(id, fx);
-            }
+        for id in std::mem::take(&mut self.restored) {
+            self.tell(id, fx);
         }
         // Advancing one lane may end entries of it, but touches no other.
         for key in std::mem::take(&mut self.touched) {

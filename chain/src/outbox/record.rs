@@ -118,11 +118,33 @@ pub enum Outcome {
     Final(Inclusion),
     /// It was called off and can never happen.
     Cancelled,
-    /// It would fail, and nothing was ever signed for it.
+    /// It would fail or is refused, and can never happen: nothing was ever signed for it, or something else has used its
+    /// nonce for good.
     Rejected {
         /// Why.
         reason: String,
     },
+}
+
+/// Why nothing shall come of an intent any more, although something may still: the chain decides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum CallOff {
+    /// The caller has called it off.
+    ByCaller,
+    /// Nodes refuse it, in these words, and it stands in the way of others.
+    Refused(String),
+}
+
+impl CallOff {
+    /// How the intent ends once it is certain that nothing came of it.
+    pub(crate) fn outcome(&self) -> Outcome {
+        match self {
+            Self::ByCaller => Outcome::Cancelled,
+            Self::Refused(reason) => Outcome::Rejected {
+                reason: reason.clone(),
+            },
+        }
+    }
 }
 
 /// What the entry is for.
@@ -137,7 +159,7 @@ pub(crate) enum Purpose {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) key: Option<IdempotencyKey>,
-    /// Of the whole submission: a retry repeats it exactly.
+    /// Of chain and intent: a retry repeats them exactly.
     pub(crate) digest: B256,
     pub(crate) chain: ChainId,
     pub(crate) account: Address,
@@ -145,7 +167,7 @@ pub(crate) struct Record {
     pub(crate) gas_limit: Option<u64>,
     pub(crate) fee_cap: Option<u128>,
     pub(crate) nonce: Option<u64>,
-    pub(crate) is_cancelled: bool,
+    pub(crate) called_off: Option<CallOff>,
     pub(crate) attempts: Vec<Attempt>,
     pub(crate) included: Option<Inclusion>,
     pub(crate) outcome: Option<Outcome>,
@@ -170,7 +192,14 @@ impl Record {
         put_option(&mut out, self.gas_limit, put_varint);
         put_option(&mut out, self.fee_cap, put_u128);
         put_option(&mut out, self.nonce, put_varint);
-        out.push(u8::from(self.is_cancelled));
+        match &self.called_off {
+            None => out.push(0),
+            Some(CallOff::ByCaller) => out.push(1),
+            Some(CallOff::Refused(reason)) => {
+                out.push(2);
+                put_bytes(&mut out, cut(reason).as_bytes());
+            }
+        }
         put_varint(&mut out, self.attempts.len() as u64);
         for attempt in &self.attempts {
             put_attempt(&mut out, attempt);
@@ -201,7 +230,12 @@ impl Record {
         let gas_limit = read_option(reader, |reader| Ok(reader.varint()?))?;
         let fee_cap = read_option(reader, read_u128)?;
         let nonce = read_option(reader, |reader| Ok(reader.varint()?))?;
-        let is_cancelled = read_flag(reader)?;
+        let called_off = match reader.u8()? {
+            0 => None,
+            1 => Some(CallOff::ByCaller),
+            2 => Some(CallOff::Refused(read_reason(reader)?)),
+            _ => return Err(RecordError::Field("calling off")),
+        };
         let count = reader.length(ATTEMPTS_MAX)?;
         let mut attempts = Vec::with_capacity(count);
         for _ in 0..count {
@@ -220,7 +254,7 @@ impl Record {
             gas_limit,
             fee_cap,
             nonce,
-            is_cancelled,
+            called_off,
             attempts,
             included,
             outcome,
@@ -508,15 +542,17 @@ fn read_outcome(reader: &mut Reader<'_>) -> Result<Outcome, RecordError> {
     match reader.u8()? {
         0 => read_inclusion(reader).map(Outcome::Final),
         1 => Ok(Outcome::Cancelled),
-        2 => {
-            let reason = str::from_utf8(reader.bytes(REASON_BYTES_MAX)?);
-            let reason = reason.map_err(|_not_text| RecordError::Field("reason"))?;
-            Ok(Outcome::Rejected {
-                reason: reason.to_owned(),
-            })
-        }
+        2 => Ok(Outcome::Rejected {
+            reason: read_reason(reader)?,
+        }),
         _ => Err(RecordError::Field("outcome")),
     }
+}
+
+fn read_reason(reader: &mut Reader<'_>) -> Result<String, RecordError> {
+    let reason = str::from_utf8(reader.bytes(REASON_BYTES_MAX)?);
+    let reason = reason.map_err(|_not_text| RecordError::Field("reason"))?;
+    Ok(reason.to_owned())
 }
 
 /// At most [`REASON_BYTES_MAX`] bytes of `text`.
@@ -524,3 +560,6 @@ pub(super) fn cut(text: &str) -> &str {
     let end = text.floor_char_boundary(REASON_BYTES_MAX);
     text.get(..end).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

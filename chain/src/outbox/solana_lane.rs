@@ -2,9 +2,10 @@
 
 use peaberry_core::{Instant, mutant};
 
+use super::answer::deferral_of;
 use super::event::Stage;
 use super::lane::LaneKey;
-use super::protocol::{About, Asked, Fx, Outbox, deferral_of};
+use super::protocol::{About, Asked, Fx, Outbox};
 use super::record::{Attempt, EntryId, Inclusion, Outcome, Purpose, Terms};
 use super::request::{Ask, Found, SolanaSight, SolanaView};
 use crate::{ChainError, TxId};
@@ -178,8 +179,9 @@ impl Outbox {
             entry.is_sent = false;
             return;
         }
-        if entry.record.is_cancelled {
-            self.end(id, Outcome::Cancelled, fx);
+        if let Some(called_off) = &entry.record.called_off {
+            let outcome = called_off.outcome();
+            self.end(id, outcome, fx);
             return;
         }
         for attempt in entry.record.attempts.drain(..) {

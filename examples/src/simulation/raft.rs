@@ -152,6 +152,7 @@ fn run(seed: u64, mutant: Option<&str>) -> Run {
     Run {
         virtual_time: world.now().since(Instant::default()),
         faults: world.faults(),
+        own_faults: Reached::default(),
         reached: std::mem::take(&mut seen.lock().reached),
         operations: clients.completed(),
         violations,

@@ -248,6 +248,7 @@ impl Seen {
         Run {
             virtual_time: world.now().since(Instant::default()),
             faults: world.faults(),
+            own_faults: Reached::default(),
             reached: self.reached,
             operations: self.operations,
             violations: self.violations,

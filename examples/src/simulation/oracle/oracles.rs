@@ -389,6 +389,7 @@ impl Oracles {
         Run {
             virtual_time: Duration::from_nanos(world.now().as_nanos()),
             faults: world.faults(),
+            own_faults: crate::simulation::Reached::default(),
             reached: history.reached.clone(),
             operations: history.operations,
             violations: std::mem::take(&mut history.violations),

@@ -1,0 +1,191 @@
+//! What the chains have answered.
+
+use peaberry_core::{Instant, mutant};
+
+use super::config::ChainRules;
+use super::event::Deferral;
+use super::lane::LaneKey;
+use super::protocol::{About, Asked, Fx, Outbox};
+use super::record::{CallOff, EntryId, cut};
+use super::request::Found;
+use crate::{ChainError, ChainId};
+
+/// How often in a row nodes must refuse a transaction, in words that promise nothing, before it is called off: one of them
+/// may be wrongly set up, or behind.
+const REFUSALS_UNTIL_CALLED_OFF: u8 = 6;
+
+impl Outbox {
+    pub(super) fn answer(
+        &mut self,
+        number: u64,
+        result: Result<Found, ChainError>,
+        now: Instant,
+        fx: Fx<'_, '_>,
+    ) {
+        // An answer that came before, or to what does not matter any more.
+        let Some(about) = self.asked.remove(&number) else {
+            return;
+        };
+        match about {
+            About::Price(chain) => self.priced(chain, result, now),
+            About::Lane(key) => self.looked(key, result, now, fx),
+            About::Entry(id, asked) => {
+                let Some(entry) = self.open.get_mut(&id) else {
+                    return;
+                };
+                entry.asked = None;
+                self.touched
+                    .insert((entry.record.chain, entry.record.account));
+                match asked {
+                    Asked::Gas => self.weighed(id, result, now, fx),
+                    Asked::Sign { fees, is_cancel } => {
+                        self.signed(id, result, fees, is_cancel, now, fx);
+                    }
+                    Asked::Broadcast => self.broadcast(id, result, now, fx),
+                    Asked::SignSolana => self.signed_solana(id, result, now, fx),
+                }
+            }
+        }
+    }
+
+    fn priced(&mut self, chain: ChainId, result: Result<Found, ChainError>, now: Instant) {
+        let rules = self.rules(chain);
+        let price = self.prices.entry(chain).or_default();
+        price.asked = None;
+        match result {
+            Ok(Found::Fees(fees)) => price.fees = Some((fees, now)),
+            Ok(_) => {}
+            Err(error) => price.not_before = now + pause_after(&error, &rules),
+        }
+        let lanes = self.lanes.keys().filter(|(of, _)| *of == chain);
+        self.touched.extend(lanes.copied());
+    }
+
+    fn looked(
+        &mut self,
+        key: LaneKey,
+        result: Result<Found, ChainError>,
+        now: Instant,
+        fx: Fx<'_, '_>,
+    ) {
+        let rules = self.rules(key.0);
+        let Some(lane) = self.lanes.get_mut(&key) else {
+            return;
+        };
+        lane.looking = None;
+        lane.look_at = now + rules.look_every;
+        self.touched.insert(key);
+        match result {
+            Ok(Found::Account(view)) => self.seen(key, &view, fx),
+            Ok(Found::Solana(view)) => self.seen_solana(key, &view, fx),
+            Ok(_) => {}
+            Err(error) => lane.look_at = now + pause_after(&error, &rules),
+        }
+    }
+
+    /// A node has answered a broadcast, or not.
+    fn broadcast(
+        &mut self,
+        id: EntryId,
+        result: Result<Found, ChainError>,
+        now: Instant,
+        fx: Fx<'_, '_>,
+    ) {
+        let Some(entry) = self.open.get_mut(&id) else {
+            return;
+        };
+        let key = (entry.record.chain, entry.record.account);
+        let rules = self.config.chains.get(&key.0).copied();
+        let pause = rules.map_or(std::time::Duration::ZERO, |rules| rules.retry_after);
+        let Some(lane) = self.lanes.get_mut(&key) else {
+            return;
+        };
+        let latest = lane.view.map(|view| view.latest_number);
+        match result {
+            Ok(_) => {
+                let is_new = entry.sent_in.is_none();
+                entry.is_sent = true;
+                entry.sent_in = entry.sent_in.or(latest);
+                entry.refresh();
+                if is_new {
+                    self.tell(id, fx);
+                }
+            }
+            // Perhaps this very transaction used it. Only the chain knows.
+            Err(ChainError::NonceTooLow { .. }) => {
+                if mutant::is_planted("outbox_nonce_too_low_is_failure") {
+                    self.displace(id, fx);
+                    return;
+                }
+                entry.is_sent = true;
+                lane.look_at = now;
+            }
+            Err(ChainError::ReplacementUnderpriced) => {
+                entry.is_sent = true;
+                entry.wants_bump = entry.record.attempts.len() > 1;
+                entry.sent_in = entry.sent_in.or(latest);
+            }
+            Err(ChainError::FeeTooLow { .. }) => {
+                entry.wants_bump = true;
+                entry.is_sent = true;
+                entry.back_off(now, pause);
+                if let Some(price) = self.prices.get_mut(&key.0) {
+                    price.fees = None;
+                }
+            }
+            Err(ChainError::Expired { .. }) => {
+                entry.back_off(now, pause);
+                lane.look_at = now;
+            }
+            Err(error) => {
+                entry.back_off(now, pause);
+                if let ChainError::RateLimited { retry_after } = error {
+                    entry.not_before = entry.not_before.max(now + retry_after);
+                }
+                if let Some(deferral) = deferral_of(&error) {
+                    self.give_up_if_hopeless(id, &deferral, fx);
+                    self.defer(id, deferral, fx);
+                }
+            }
+        }
+    }
+
+    /// What every node refuses must not stand in the way of what comes behind it.
+    fn give_up_if_hopeless(&mut self, id: EntryId, deferral: &Deferral, fx: Fx<'_, '_>) {
+        let (Deferral::Refused(reason) | Deferral::WouldRevert(reason)) = deferral else {
+            return;
+        };
+        let Some(entry) = self.open.get_mut(&id) else {
+            return;
+        };
+        entry.refusals = entry.refusals.saturating_add(1);
+        let record = &mut entry.record;
+        let is_ours_to_end = record.key.is_some() && record.called_off.is_none();
+        if is_ours_to_end && entry.refusals >= REFUSALS_UNTIL_CALLED_OFF {
+            record.called_off = Some(CallOff::Refused(reason.clone()));
+            self.journal.put(fx.batch(), id, record);
+        }
+    }
+}
+
+/// How long to leave a chain alone after an error.
+pub(super) fn pause_after(error: &ChainError, rules: &ChainRules) -> std::time::Duration {
+    match error {
+        ChainError::RateLimited { retry_after } => rules.retry_after.max(*retry_after),
+        _ => rules.retry_after,
+    }
+}
+
+/// What of an error the caller should know; `None` where trying again may well help.
+pub(super) fn deferral_of(error: &ChainError) -> Option<Deferral> {
+    match error {
+        ChainError::InsufficientFunds { .. } => Some(Deferral::InsufficientFunds(
+            cut(&error.to_string()).to_owned(),
+        )),
+        ChainError::Reverted(reason) => {
+            Some(Deferral::WouldRevert(cut(&reason.to_string()).to_owned()))
+        }
+        error if error.is_retryable() => None,
+        error => Some(Deferral::Refused(cut(&error.to_string()).to_owned())),
+    }
+}

@@ -1,0 +1,225 @@
+//! What a look at an EVM account has shown: what is included, final, undone, displaced or missing.
+
+use peaberry_core::mutant;
+
+use super::event::Stage;
+use super::lane::{LaneKey, View};
+use super::protocol::{Fx, Outbox};
+use super::record::{EntryId, Inclusion, Outcome};
+use super::request::{AccountView, Sight};
+use crate::TxId;
+
+/// How often in a row a nonce must be seen used for good by something else: one look may have met a node that lags.
+const MISSES_UNTIL_DISPLACED: u8 = 3;
+/// Transactions above the first that a node lacks which are sent again with it.
+const RESENT_AT_ONCE: u64 = 16;
+
+impl Outbox {
+    /// What a look has shown.
+    pub(super) fn seen(&mut self, key: LaneKey, seen: &AccountView, fx: Fx<'_, '_>) {
+        let Some(lane) = self.lanes.get_mut(&key) else {
+            return;
+        };
+        let mut view = View {
+            latest_number: seen.latest_number,
+            final_number: seen.final_number,
+            latest_nonce: seen.latest_nonce,
+            pending_nonce: seen.pending_nonce,
+        };
+        let forgets = !mutant::is_planted("outbox_nonce_not_read_after_reorg");
+        if !forgets && let Some(last) = lane.view {
+            view.latest_nonce = view.latest_nonce.max(last.latest_nonce);
+            view.pending_nonce = view.pending_nonce.max(last.pending_nonce);
+        }
+        lane.view = Some(view);
+        let blocks = std::mem::take(&mut lane.blocks_asked);
+        for (block, is_canonical) in blocks.into_iter().zip(&seen.canonical) {
+            let is_final = seen.final_number.is_some_and(|at| block.0 <= at);
+            match (is_canonical, is_final) {
+                (true, true) => self.settle_block(key, block, fx),
+                (true, false) => {}
+                (false, _) => self.lose_block(key, block, fx),
+            }
+        }
+        if forgets {
+            self.lose_above(key, seen.latest_nonce, fx);
+        }
+        for (id, sight) in &seen.sights {
+            self.sighted(*id, *sight, seen, fx);
+        }
+        self.resend_missing(key, view);
+    }
+
+    /// Everything in this block is final.
+    fn settle_block(&mut self, key: LaneKey, block: (u64, alloy_primitives::B256), fx: Fx<'_, '_>) {
+        let Some(lane) = self.lanes.get_mut(&key) else {
+            return;
+        };
+        for id in lane.included.get(&block).cloned().unwrap_or_default() {
+            let Some(entry) = self.open.get(&id) else {
+                continue;
+            };
+            let Some(inclusion) = entry.record.included else {
+                continue;
+            };
+            let attempts = entry.record.attempts.iter();
+            let is_cancel = attempts
+                .filter(|attempt| attempt.id == inclusion.transaction)
+                .any(|attempt| attempt.is_cancel);
+            if let (Some(nonce), Some(lane)) = (entry.record.nonce, self.lanes.get_mut(&key)) {
+                lane.raise_floor(nonce + 1);
+            }
+            let called_off = entry.record.called_off.as_ref();
+            let outcome = match called_off.filter(|_| is_cancel) {
+                Some(called_off) => called_off.outcome(),
+                None => Outcome::Final(inclusion),
+            };
+            self.end(id, outcome, fx);
+        }
+    }
+
+    /// The chain no longer has this block.
+    fn lose_block(&mut self, key: LaneKey, block: (u64, alloy_primitives::B256), fx: Fx<'_, '_>) {
+        let lane = self.lanes.get(&key);
+        let ids = lane.and_then(|lane| lane.included.get(&block).cloned());
+        for id in ids.unwrap_or_default() {
+            self.lose(id, fx);
+        }
+    }
+
+    /// What was included with a nonce that is free again is not included.
+    fn lose_above(&mut self, key: LaneKey, latest_nonce: u64, fx: Fx<'_, '_>) {
+        let Some(lane) = self.lanes.get(&key) else {
+            return;
+        };
+        let free: Vec<EntryId> = lane.held.range(latest_nonce..).map(|(_, id)| *id).collect();
+        for id in free {
+            self.lose(id, fx);
+        }
+    }
+
+    pub(super) fn lose(&mut self, id: EntryId, fx: Fx<'_, '_>) {
+        let Some(entry) = self.open.get_mut(&id) else {
+            return;
+        };
+        let Some(inclusion) = entry.record.included.take() else {
+            return;
+        };
+        entry.is_sent = false;
+        entry.sent_in = None;
+        entry.refresh();
+        let key = (entry.record.chain, entry.record.account);
+        if let Some(lane) = self.lanes.get_mut(&key) {
+            lane.remove_included((inclusion.block_number, inclusion.block_hash), id);
+            lane.flying.insert(id);
+        }
+        self.journal.put(fx.batch(), id, &entry.record);
+        self.tell_of(id, Stage::Reorganised, fx);
+    }
+
+    fn sighted(&mut self, id: EntryId, sight: Sight, seen: &AccountView, fx: Fx<'_, '_>) {
+        let Some(entry) = self.open.get_mut(&id) else {
+            return;
+        };
+        match sight {
+            Sight::Ahead => entry.misses = 0,
+            Sight::Included {
+                transaction,
+                block_number,
+                block_hash,
+                is_success,
+            } => {
+                entry.misses = 0;
+                let inclusion = Inclusion {
+                    transaction: TxId::Evm(transaction),
+                    block_number,
+                    block_hash,
+                    is_success,
+                };
+                self.include(id, inclusion, fx);
+            }
+            Sight::Missing => {
+                let nonce = entry.record.nonce;
+                let is_used = seen
+                    .final_nonce
+                    .zip(nonce)
+                    .is_some_and(|(at, own)| at > own);
+                entry.misses = if is_used { entry.misses + 1 } else { 0 };
+                if entry.misses >= MISSES_UNTIL_DISPLACED {
+                    self.displace(id, fx);
+                }
+            }
+        }
+    }
+
+    pub(super) fn include(&mut self, id: EntryId, inclusion: Inclusion, fx: Fx<'_, '_>) {
+        let Some(entry) = self.open.get_mut(&id) else {
+            return;
+        };
+        if entry.record.included == Some(inclusion) {
+            return;
+        }
+        entry.refresh();
+        let key = (entry.record.chain, entry.record.account);
+        let previous = entry.record.included.replace(inclusion);
+        if let Some(lane) = self.lanes.get_mut(&key) {
+            if let Some(previous) = previous {
+                lane.remove_included((previous.block_number, previous.block_hash), id);
+            }
+            lane.flying.remove(&id);
+            let block = (inclusion.block_number, inclusion.block_hash);
+            lane.included.entry(block).or_default().insert(id);
+        }
+        self.journal.put(fx.batch(), id, &entry.record);
+        self.tell(id, fx);
+    }
+
+    /// Something else has used its nonce for good: none of its attempts can ever be included.
+    pub(super) fn displace(&mut self, id: EntryId, fx: Fx<'_, '_>) {
+        let Some(entry) = self.open.get_mut(&id) else {
+            return;
+        };
+        let key = (entry.record.chain, entry.record.account);
+        let nonce = entry.record.nonce;
+        if let (Some(nonce), Some(lane)) = (nonce, self.lanes.get_mut(&key)) {
+            lane.raise_floor(nonce + 1);
+        }
+        if let Some(called_off) = &entry.record.called_off {
+            let outcome = called_off.outcome();
+            self.end(id, outcome, fx);
+            return;
+        }
+        if entry.record.key.is_none() {
+            self.end(id, Outcome::Cancelled, fx);
+            return;
+        }
+        if let Some(lane) = self.lanes.get_mut(&key) {
+            lane.remove(id, &entry.record, entry.not_before);
+            lane.waiting.insert(id);
+        }
+        entry.record.nonce = None;
+        entry.record.attempts.clear();
+        entry.misses = 0;
+        entry.is_sent = false;
+        entry.sent_in = None;
+        entry.refresh();
+        self.journal.put(fx.batch(), id, &entry.record);
+        self.tell_of(id, Stage::Displaced, fx);
+    }
+
+    /// What the node says it lacks is sent again.
+    fn resend_missing(&mut self, key: LaneKey, view: View) {
+        let Some(lane) = self.lanes.get(&key) else {
+            return;
+        };
+        let lacking = view.pending_nonce..view.pending_nonce.saturating_add(RESENT_AT_ONCE);
+        for (_, id) in lane.held.range(lacking) {
+            if let Some(entry) = self.open.get_mut(id)
+                && entry.record.included.is_none()
+                && entry.asked.is_none()
+            {
+                entry.is_sent = false;
+            }
+        }
+    }
+}

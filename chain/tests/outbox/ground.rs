@@ -1,0 +1,269 @@
+//! A chain in the process, an account with money, a store, and the outbox that runs on them now.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::StreamExt as _;
+use parking_lot::Mutex;
+use peaberry_chain::dev::{DevChain, DevOptions, Mining};
+use peaberry_chain::evm::EvmClient;
+use peaberry_chain::outbox::{
+    Ask, ChainRules, Found, IdempotencyKey, OutboxConfig, OutboxHandle, Outcome, Performer, Stage,
+    Stages, Submission,
+};
+use peaberry_chain::primitives::Bytes;
+use peaberry_chain::wallet::EvmKey;
+use peaberry_chain::{Amount, Asset, ChainError, ChainId, EvmAddress, Intent};
+use peaberry_core::{MemoryNetwork, MemoryStorage, Node, NodeThread, PeerId, SystemClock};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+/// Whoever waits longer than this for a chain in the process waits for ever.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) struct Ground {
+    pub(crate) chain: DevChain,
+    pub(crate) key: EvmKey,
+    storage: Arc<MemoryStorage>,
+}
+
+/// A process with an outbox. Dropping it is the end of the process.
+pub(crate) struct Life {
+    pub(crate) outbox: OutboxHandle,
+    _node: NodeThread,
+    driver: JoinHandle<()>,
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl Ground {
+    /// A chain that includes what it gets at once.
+    pub(crate) fn new() -> Self {
+        Self::with(Mining::EachTransaction)
+    }
+
+    pub(crate) fn with(mining: Mining) -> Self {
+        let key = EvmKey::from_bytes(&[1; 32]).unwrap();
+        let options = DevOptions {
+            mining,
+            finalized_depth: 8,
+            safe_depth: 4,
+            ..DevOptions::default()
+        };
+        Self {
+            chain: DevChain::new(options.fund(key.evm_address())),
+            key,
+            storage: Arc::new(MemoryStorage::new()),
+        }
+    }
+
+    pub(crate) fn id(&self) -> ChainId {
+        self.chain.network().chain
+    }
+
+    pub(crate) fn account(&self) -> EvmAddress {
+        self.key.evm_address()
+    }
+
+    /// Talks to the chain directly.
+    pub(crate) async fn client(&self) -> EvmClient {
+        let client = self.chain.client().await.unwrap();
+        client.with_signer(Arc::new(self.key.clone())).unwrap()
+    }
+
+    /// An outbox on the store as it is, acting through `performer`.
+    pub(crate) fn live(&self, performer: impl Performer + 'static) -> Life {
+        self.live_by(performer, rules())
+    }
+
+    pub(crate) fn live_by(&self, performer: impl Performer + 'static, rules: ChainRules) -> Life {
+        let transport = MemoryNetwork::new().join(PeerId::new(1).unwrap());
+        let clock = Arc::new(SystemClock::new());
+        let mut node = Node::new(Arc::new(transport), self.storage.clone(), clock);
+        let config = OutboxConfig::new().chain(self.id(), rules);
+        let performers = [Arc::new(performer) as Arc<dyn Performer>];
+        let (outbox, driver) =
+            OutboxHandle::install(&mut node, 0, config, &*self.storage, performers).unwrap();
+        Life {
+            outbox,
+            _node: node.spawn("outbox").unwrap(),
+            driver: tokio::spawn(driver),
+        }
+    }
+
+    /// An outbox that acts directly on the chain.
+    pub(crate) async fn live_well(&self) -> Life {
+        self.live(self.client().await)
+    }
+
+    /// Pays `to` 7 wei; its name says which payment it is.
+    pub(crate) fn payment(&self, name: &str, to: EvmAddress) -> Submission {
+        let intent = Intent::Transfer {
+            from: self.account().into(),
+            to: to.into(),
+            asset: Asset::Native,
+            amount: Amount::wei(7),
+        };
+        Submission::new(IdempotencyKey::new(name).unwrap(), self.id(), intent)
+    }
+
+    /// How much of 7 wei each has arrived.
+    pub(crate) fn payments_to(&self, to: EvmAddress) -> u64 {
+        self.chain.balance(to).to::<u64>() / 7
+    }
+
+    /// Makes blocks until all that is included is final.
+    pub(crate) fn settle(&self) {
+        self.chain.mine_many(10);
+    }
+}
+
+/// Quick, as for a chain in the process.
+pub(crate) fn rules() -> ChainRules {
+    ChainRules {
+        retry_after: Duration::from_millis(20),
+        ..ChainRules::every(Duration::from_millis(80))
+    }
+}
+
+/// Waits for the first stage that `is_wanted`; all stages up to it.
+pub(crate) async fn until(
+    stages: &mut Stages,
+    mut is_wanted: impl FnMut(&Stage) -> bool,
+) -> Vec<Stage> {
+    let mut seen = Vec::new();
+    let waiting = async {
+        while let Some(stage) = stages.next().await {
+            let is_last = is_wanted(&stage);
+            seen.push(stage);
+            if is_last {
+                return;
+            }
+        }
+    };
+    let came = tokio::time::timeout(PATIENCE, waiting).await;
+    assert!(
+        came.is_ok() && seen.last().is_some_and(is_wanted),
+        "it never came to that: {seen:?}"
+    );
+    seen
+}
+
+pub(crate) async fn until_included(stages: &mut Stages) -> Vec<Stage> {
+    until(stages, |stage| matches!(stage, Stage::Included(_))).await
+}
+
+/// Waits until it is over; the chain goes on meanwhile.
+pub(crate) async fn end(ground: &Ground, stages: &mut Stages) -> Outcome {
+    let waiting = async {
+        loop {
+            tokio::select! {
+                outcome = stages.ended() => return outcome,
+                () = tokio::time::sleep(Duration::from_millis(50)) => {
+                    ground.chain.mine();
+                }
+            }
+        }
+    };
+    let outcome = tokio::time::timeout(PATIENCE, waiting).await;
+    outcome
+        .expect("it ended")
+        .expect("the outbox has not stopped")
+}
+
+/// Waits until `holds`.
+pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let came = tokio::time::timeout(PATIENCE, waiting).await;
+    assert!(came.is_ok(), "it never came to that: {what}");
+}
+
+/// What happens to a request on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It is carried out.
+    Done,
+    /// It never arrives, and is never answered.
+    Kept,
+    /// It is carried out, and the answer is lost.
+    AnswerLost,
+}
+
+/// Acts through a client, on what it lets through.
+pub(crate) struct Gate {
+    client: EvmClient,
+    fate: Box<dyn Fn(&Ask) -> Fate + Send + Sync>,
+    seen: Arc<Seen>,
+}
+
+/// What came to a gate.
+#[derive(Default)]
+pub(crate) struct Seen {
+    broadcasts: Mutex<Vec<Bytes>>,
+    kept: Notify,
+}
+
+impl Seen {
+    /// The signed transactions that were to be broadcast, in order, repetitions included.
+    pub(crate) fn broadcasts(&self) -> Vec<Bytes> {
+        self.broadcasts.lock().clone()
+    }
+
+    /// Waits until something is kept.
+    pub(crate) async fn kept(&self) {
+        let kept = tokio::time::timeout(PATIENCE, self.kept.notified()).await;
+        kept.expect("something comes to the gate");
+    }
+}
+
+impl Gate {
+    pub(crate) fn new(
+        client: EvmClient,
+        fate: impl Fn(&Ask) -> Fate + Send + Sync + 'static,
+    ) -> (Self, Arc<Seen>) {
+        let seen = Arc::<Seen>::default();
+        let gate = Self {
+            client,
+            fate: Box::new(fate),
+            seen: seen.clone(),
+        };
+        (gate, seen)
+    }
+}
+
+#[async_trait]
+impl Performer for Gate {
+    fn chain_id(&self) -> ChainId {
+        Performer::chain_id(&self.client)
+    }
+
+    async fn perform(&self, ask: Ask) -> Result<Found, ChainError> {
+        if let Ask::Broadcast { raw, .. } = &ask {
+            self.seen.broadcasts.lock().push(raw.clone());
+        }
+        match (self.fate)(&ask) {
+            Fate::Done => self.client.perform(ask).await,
+            Fate::Kept => {
+                self.seen.kept.notify_one();
+                std::future::pending().await
+            }
+            Fate::AnswerLost => {
+                self.client.perform(ask).await?;
+                Err(ChainError::TimedOut {
+                    doing: "the test's request",
+                    after: Duration::ZERO,
+                    sent: peaberry_chain::Sent::Maybe(None),
+                })
+            }
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Nodes over HTTP that hang, limit, garble and overwhelm: what is known afterwards, and that all is paid once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use peaberry_chain::dev::{DevChain, DevServer};
+use peaberry_chain::evm::{EvmClient, EvmRpc as _, JsonRpc};
+use peaberry_chain::outbox::Outcome;
+use peaberry_chain::primitives::Bytes;
+use peaberry_chain::{BlockAt, ChainError, EvmAddress, HttpEndpoint, HttpOptions, RpcTransport};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::ground::{Ground, end, eventually};
+
+fn shop() -> EvmAddress {
+    EvmAddress::repeat_byte(9)
+}
+
+/// What a node does with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Habit {
+    Answers,
+    /// Never answers; the request is lost.
+    Hangs,
+    /// Carries the request out, and never answers.
+    DoesAndHangs,
+    /// Carries the request out, and cuts the connection.
+    DoesAndBreaks,
+    /// Answers 429 and looks at nothing.
+    Limits,
+    /// Carries the request out, and answers nonsense.
+    Garbles,
+    /// Carries the request out, and answers without end.
+    Overwhelms,
+}
+
+/// A node on loopback whose habits with transactions can be changed.
+struct Node {
+    url: String,
+    habit: Arc<Mutex<Habit>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Node {
+    /// Behaves so with requests whose text holds `method`, and well with all others.
+    async fn start(chain: &DevChain, method: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let habit = Arc::new(Mutex::new(Habit::Answers));
+        let (chain, own) = (chain.clone(), habit.clone());
+        let task = tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let (chain, habit) = (chain.clone(), own.clone());
+                // Whoever hangs up has got what it wanted.
+                tokio::spawn(async move { serve(stream, chain, method, habit).await.ok() });
+            }
+        });
+        Self { url, habit, task }
+    }
+
+    fn is_now(&self, habit: Habit) {
+        *self.habit.lock() = habit;
+    }
+}
+
+/// One request on a connection, as HTTP/1.1 has it.
+async fn serve(
+    mut stream: TcpStream,
+    chain: DevChain,
+    method: &str,
+    habit: Arc<Mutex<Habit>>,
+) -> std::io::Result<()> {
+    let request = read_request(&mut stream).await?;
+    let text = String::from_utf8_lossy(&request).into_owned();
+    let habit = if text.contains(method) {
+        *habit.lock()
+    } else {
+        Habit::Answers
+    };
+    if habit == Habit::Hangs {
+        return std::future::pending().await;
+    }
+    if habit == Habit::Limits {
+        let answer =
+            "HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n";
+        return stream.write_all(answer.as_bytes()).await;
+    }
+    let answer = chain.exchange(Bytes::from(request)).await.unwrap();
+    let head = |length: usize| {
+        format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+        )
+    };
+    match habit {
+        Habit::Answers => {
+            stream.write_all(head(answer.len()).as_bytes()).await?;
+            stream.write_all(&answer).await
+        }
+        Habit::DoesAndHangs => std::future::pending().await,
+        Habit::Garbles => {
+            let nonsense = br#"{"jsonrpc":"2.0","id":0,"result":{"beans":[]}}"#;
+            stream.write_all(head(nonsense.len()).as_bytes()).await?;
+            stream.write_all(nonsense).await
+        }
+        Habit::Overwhelms => {
+            stream.write_all(head(1 << 30).as_bytes()).await?;
+            loop {
+                stream.write_all(&[b' '; 4096]).await?;
+            }
+        }
+        Habit::DoesAndBreaks | Habit::Hangs | Habit::Limits => Ok(()),
+    }
+}
+
+async fn read_request(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    loop {
+        let mut part = [0; 4096];
+        let count = stream.read(&mut part).await?;
+        if count == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        bytes.extend(&part[..count]);
+        let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
+            continue;
+        };
+        let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length:"))
+            .map_or(0, |length| length.trim().parse().unwrap());
+        if bytes.len() >= end + 4 + length {
+            return Ok(bytes.split_off(end + 4));
+        }
+    }
+}
+
+async fn client_of(ground: &Ground, url: &str) -> EvmClient {
+    let options = HttpOptions {
+        answer_bytes_max: 64 << 10,
+        ..HttpOptions::default()
+    };
+    let rpc = JsonRpc::endpoint(HttpEndpoint::new(url, options).unwrap())
+        .with_answer_within(Duration::from_millis(300));
+    let client = EvmClient::connect(Arc::new(rpc), ground.chain.network()).await;
+    let client = client.unwrap();
+    client.with_signer(Arc::new(ground.key.clone())).unwrap()
+}
+
+/// Each way to fail is told apart, and says whether the transaction may be on its way.
+#[tokio::test]
+async fn errors_say_whether_anything_may_have_been_sent() {
+    let ground = Ground::new();
+    let node = Node::start(&ground.chain, "eth_").await;
+    let client = client_of(&ground, &node.url).await;
+    let payment = ground.payment("order 1", shop());
+    let transaction = client.prepare(&payment.intent).await.unwrap();
+    let signed = client.sign(ground.account(), &transaction).await.unwrap();
+    for habit in [
+        Habit::Hangs,
+        Habit::DoesAndHangs,
+        Habit::DoesAndBreaks,
+        Habit::Garbles,
+        Habit::Overwhelms,
+        Habit::Limits,
+    ] {
+        node.is_now(habit);
+        let sending = client.rpc().broadcast(signed.raw()).await.unwrap_err();
+        let fits = match habit {
+            Habit::Hangs | Habit::DoesAndHangs => matches!(sending, ChainError::TimedOut { .. }),
+            Habit::DoesAndBreaks => matches!(sending, ChainError::Connection { .. }),
+            Habit::Garbles => matches!(sending, ChainError::Malformed { .. }),
+            Habit::Overwhelms => matches!(sending, ChainError::TooLarge { .. }),
+            Habit::Limits => matches!(sending, ChainError::RateLimited { .. }),
+            Habit::Answers => false,
+        };
+        assert!(fits, "{habit:?}: {sending:?}");
+        assert_eq!(
+            sending.may_have_been_sent(),
+            habit != Habit::Limits,
+            "{habit:?}: {sending:?}"
+        );
+        if sending.may_have_been_sent() {
+            let own = peaberry_chain::TxId::Evm(signed.hash());
+            assert_eq!(sending.transaction(), Some(own), "{habit:?}");
+            let reading = client.rpc().nonce(ground.account(), BlockAt::Latest).await;
+            let reading = reading.unwrap_err();
+            assert!(!reading.may_have_been_sent(), "{habit:?}: {reading:?}");
+        }
+    }
+}
+
+/// Whatever a node does with transactions, once it behaves each intent has been carried out once.
+#[tokio::test]
+async fn all_is_paid_once_through_a_node_that_misbehaves() {
+    for habit in [
+        Habit::Hangs,
+        Habit::DoesAndHangs,
+        Habit::DoesAndBreaks,
+        Habit::Garbles,
+        Habit::Overwhelms,
+        Habit::Limits,
+    ] {
+        let ground = Ground::new();
+        let node = Node::start(&ground.chain, "eth_sendRawTransaction").await;
+        let life = ground.live(client_of(&ground, &node.url).await);
+        node.is_now(habit);
+        let mut all = Vec::new();
+        for order in 0..3 {
+            let payment = ground.payment(&format!("order {order}"), shop());
+            all.push(life.outbox.submit(payment).await.unwrap());
+        }
+        let mut rounds = 0;
+        eventually("the node has been tried", || {
+            rounds += 1;
+            rounds > 60
+        })
+        .await;
+        node.is_now(Habit::Answers);
+        for stages in &mut all {
+            let outcome = end(&ground, stages).await;
+            assert!(matches!(outcome, Outcome::Final(_)), "{habit:?}");
+        }
+        assert_eq!(ground.payments_to(shop()), 3, "{habit:?}");
+        let nonce = ground.chain.nonce(ground.account(), BlockAt::Latest).await;
+        assert_eq!(nonce.unwrap(), 3, "{habit:?}");
+    }
+}
+
+/// The same over the shipped server, as any Ethereum tool sees the chain.
+#[tokio::test]
+async fn a_payment_goes_over_http() {
+    let ground = Ground::new();
+    let server = DevServer::start(ground.chain.clone(), 0).await.unwrap();
+    let life = ground.live(client_of(&ground, &server.url()).await);
+    let payment = ground.payment("order 1", shop());
+    let mut stages = life.outbox.submit(payment).await.unwrap();
+    assert!(matches!(end(&ground, &mut stages).await, Outcome::Final(_)));
+    assert_eq!(ground.payments_to(shop()), 1);
+}

@@ -1,0 +1,351 @@
+//! Reads by quorum: m of k nodes, one of which lies, is silent, or lags.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test's helpers fail as loudly as the test"
+)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use peaberry_chain::dev::{DevChain, DevOptions, Undone};
+use peaberry_chain::evm::{
+    Dissent, EvmClient, EvmRpc, FeeHistory, QuorumRpc, Receipt, SeenTransaction,
+};
+use peaberry_chain::primitives::{B256, Bytes, U256};
+use peaberry_chain::wallet::EvmKey;
+use peaberry_chain::{
+    Amount, Asset, Block, BlockAt, CallRequest, ChainClient, ChainError, ChainId, EvmAddress,
+    Finality, Intent, Log, LogFilter, LogRange, Sent,
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Honest,
+    /// Every answer is another than the truth.
+    Liar,
+    /// No answer comes in time.
+    Silent,
+}
+
+/// A node of the chain.
+struct Member {
+    chain: DevChain,
+    kind: Kind,
+}
+
+impl Member {
+    async fn answer<T>(
+        &self,
+        truth: impl Future<Output = Result<T, ChainError>>,
+        lie: impl FnOnce(T) -> T,
+    ) -> Result<T, ChainError> {
+        match self.kind {
+            Kind::Honest => truth.await,
+            Kind::Liar => truth.await.map(lie),
+            Kind::Silent => Err(ChainError::TimedOut {
+                doing: "a question",
+                after: Duration::from_secs(1),
+                sent: Sent::Maybe(None),
+            }),
+        }
+    }
+}
+
+#[async_trait]
+impl EvmRpc for Member {
+    async fn chain_id(&self) -> Result<ChainId, ChainError> {
+        self.answer(self.chain.chain_id(), |_| ChainId::evm(666))
+            .await
+    }
+
+    async fn balance(&self, account: EvmAddress, at: BlockAt) -> Result<U256, ChainError> {
+        let truth = EvmRpc::balance(&self.chain, account, at);
+        self.answer(truth, |balance| balance + U256::ONE).await
+    }
+
+    async fn nonce(&self, account: EvmAddress, at: BlockAt) -> Result<u64, ChainError> {
+        self.answer(self.chain.nonce(account, at), |nonce| nonce + 1000)
+            .await
+    }
+
+    async fn code(&self, address: EvmAddress, at: BlockAt) -> Result<Bytes, ChainError> {
+        self.answer(self.chain.code(address, at), |_| Bytes::from_static(b"lie"))
+            .await
+    }
+
+    async fn call(&self, request: &CallRequest, at: BlockAt) -> Result<Bytes, ChainError> {
+        self.answer(self.chain.call(request, at), |_| Bytes::from_static(b"lie"))
+            .await
+    }
+
+    async fn estimate_gas(&self, request: &CallRequest, at: BlockAt) -> Result<u64, ChainError> {
+        self.answer(self.chain.estimate_gas(request, at), |_| u64::MAX)
+            .await
+    }
+
+    async fn fee_history(&self, blocks: u16, percentiles: &[u8]) -> Result<FeeHistory, ChainError> {
+        let lie = |mut history: FeeHistory| {
+            history
+                .base_fees
+                .iter_mut()
+                .for_each(|fee| *fee = U256::MAX / U256::from(4));
+            history
+        };
+        self.answer(self.chain.fee_history(blocks, percentiles), lie)
+            .await
+    }
+
+    async fn broadcast(&self, raw: &[u8]) -> Result<B256, ChainError> {
+        match self.kind {
+            // Says that it has it, and throws it away.
+            Kind::Liar => Ok(peaberry_chain::primitives::keccak256(raw)),
+            _ => self.answer(self.chain.broadcast(raw), |hash| hash).await,
+        }
+    }
+
+    async fn transaction(&self, hash: B256) -> Result<Option<SeenTransaction>, ChainError> {
+        self.answer(self.chain.transaction(hash), |_| None).await
+    }
+
+    async fn receipt(&self, hash: B256) -> Result<Option<Receipt>, ChainError> {
+        let lie = |receipt: Option<Receipt>| {
+            receipt.map(|receipt| Receipt {
+                is_success: !receipt.is_success,
+                ..receipt
+            })
+        };
+        self.answer(self.chain.receipt(hash), lie).await
+    }
+
+    async fn block(&self, at: BlockAt) -> Result<Option<Block>, ChainError> {
+        let lie = |block: Option<Block>| {
+            block.map(|block| Block {
+                hash: B256::repeat_byte(0x66),
+                ..block
+            })
+        };
+        self.answer(self.chain.block(at), lie).await
+    }
+
+    async fn logs(&self, filter: &LogFilter, range: &LogRange) -> Result<Vec<Log>, ChainError> {
+        let lie = |mut logs: Vec<Log>| {
+            logs.pop();
+            logs
+        };
+        self.answer(self.chain.logs(filter, range), lie).await
+    }
+}
+
+/// A chain with a payment of 5 wei in its newest block, and nodes of these kinds.
+struct Ground {
+    chain: DevChain,
+    rpc: Arc<QuorumRpc>,
+    key: EvmKey,
+    paid: B256,
+    named: Arc<Mutex<Vec<Dissent>>>,
+}
+
+const SHOP: EvmAddress = EvmAddress::repeat_byte(9);
+
+impl Ground {
+    async fn with(kinds: &[Kind], wanted: usize) -> Self {
+        let key = EvmKey::from_bytes(&[1; 32]).unwrap();
+        let options = DevOptions {
+            finalized_depth: 2,
+            safe_depth: 1,
+            ..DevOptions::default()
+        };
+        let chain = DevChain::new(options.fund(key.evm_address()));
+        let direct = chain.client().await.unwrap();
+        let direct = direct.with_signer(Arc::new(key.clone())).unwrap();
+        let paid = direct.submit(&payment(&key)).await.unwrap();
+        let nodes = kinds.iter().enumerate().map(|(index, kind)| {
+            let member = Member {
+                chain: chain.clone(),
+                kind: *kind,
+            };
+            (
+                format!("{kind:?} {index}"),
+                Arc::new(member) as Arc<dyn EvmRpc>,
+            )
+        });
+        let named = Arc::<Mutex<Vec<Dissent>>>::default();
+        let report = named.clone();
+        let rpc = QuorumRpc::new(nodes.collect(), wanted)
+            .with_report(move |dissent| report.lock().push(dissent.clone()));
+        let peaberry_chain::TxId::Evm(paid) = paid else {
+            panic!("an EVM chain");
+        };
+        Self {
+            chain,
+            rpc: Arc::new(rpc),
+            key,
+            paid,
+            named,
+        }
+    }
+
+    /// Everything that is read through the quorum is what the chain says.
+    async fn reads_truly(&self) {
+        let (rpc, truth) = (&self.rpc, &self.chain);
+        assert_eq!(rpc.chain_id().await.unwrap(), truth.network().chain);
+        assert_eq!(
+            rpc.balance(SHOP, BlockAt::Latest).await.unwrap(),
+            truth.balance(SHOP)
+        );
+        let account = self.key.evm_address();
+        assert_eq!(rpc.nonce(account, BlockAt::Latest).await.unwrap(), 1);
+        assert!(rpc.code(SHOP, BlockAt::Latest).await.unwrap().is_empty());
+        let receipt = rpc.receipt(self.paid).await.unwrap().unwrap();
+        assert!(receipt.is_success);
+        let head = rpc.block(BlockAt::Latest).await.unwrap();
+        assert_eq!(head, Some(truth.head()));
+        let number = BlockAt::Number(1);
+        assert_eq!(rpc.block(number).await.unwrap(), Some(truth.head()));
+        let logs = rpc
+            .logs(&LogFilter::default(), &LogRange::Numbers(0..=1))
+            .await;
+        assert!(logs.unwrap().is_empty());
+        let fees = rpc.fee_history(1, &[50]).await.unwrap();
+        assert!(fees.next_base_fee() < U256::from(10_u64.pow(12)));
+        let transfer = CallRequest::new(SHOP, []).from(account);
+        let gas = rpc.estimate_gas(&transfer, BlockAt::Latest).await;
+        assert_eq!(gas.unwrap(), 21_000);
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut names: Vec<_> = self
+            .named
+            .lock()
+            .iter()
+            .map(|one| one.node.clone())
+            .collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+}
+
+fn payment(key: &EvmKey) -> Intent {
+    Intent::Transfer {
+        from: key.evm_address().into(),
+        to: SHOP.into(),
+        asset: Asset::Native,
+        amount: Amount::wei(5),
+    }
+}
+
+/// A liar among three changes nothing, wherever it stands, and is named.
+#[tokio::test]
+async fn a_liar_is_outvoted_and_named() {
+    use Kind::{Honest, Liar};
+    for kinds in [
+        [Liar, Honest, Honest],
+        [Honest, Liar, Honest],
+        [Honest, Honest, Liar],
+    ] {
+        let ground = Ground::with(&kinds, 2).await;
+        ground.reads_truly().await;
+        let names = ground.names();
+        assert!(
+            matches!(&names[..], [name] if name.starts_with("Liar")),
+            "{names:?}"
+        );
+    }
+}
+
+/// Two liars of five, who even agree with each other.
+#[tokio::test]
+async fn two_liars_of_five_are_outvoted_and_named() {
+    use Kind::{Honest, Liar};
+    let ground = Ground::with(&[Liar, Honest, Liar, Honest, Honest], 3).await;
+    ground.reads_truly().await;
+    assert_eq!(ground.names(), ["Liar 0", "Liar 2"]);
+}
+
+/// Who says nothing is not accused, and holds nothing up.
+#[tokio::test]
+async fn a_silent_node_is_missed_and_not_accused() {
+    use Kind::{Honest, Silent};
+    let ground = Ground::with(&[Silent, Honest, Honest], 2).await;
+    ground.reads_truly().await;
+    assert_eq!(ground.names(), Vec::<String>::new());
+}
+
+/// Without enough equal answers there is none: an error that says how many there were, and that nothing was sent.
+#[tokio::test]
+async fn without_a_quorum_nothing_is_believed() {
+    use Kind::{Honest, Liar, Silent};
+    let ground = Ground::with(&[Honest, Liar, Silent], 2).await;
+    let error = ground.rpc.receipt(ground.paid).await.unwrap_err();
+    let is_so = matches!(
+        error,
+        ChainError::NoQuorum {
+            agreed: 1,
+            asked: 3,
+            wanted: 2,
+            ..
+        }
+    );
+    assert!(is_so, "{error:?}");
+    assert!(error.is_retryable() && !error.may_have_been_sent());
+    assert_eq!(
+        ground.names(),
+        Vec::<String>::new(),
+        "nobody knows who lies"
+    );
+}
+
+/// A payment through a quorum reaches the chain, and is final there, whoever else lies or is silent.
+#[tokio::test]
+async fn a_payment_goes_through_a_quorum() {
+    use Kind::{Honest, Liar, Silent};
+    for kinds in [[Liar, Honest, Honest], [Silent, Honest, Honest]] {
+        let ground = Ground::with(&kinds, 2).await;
+        let client = EvmClient::connect(ground.rpc.clone(), ground.chain.network()).await;
+        let client = client
+            .unwrap()
+            .with_signer(Arc::new(ground.key.clone()))
+            .unwrap();
+        let id = client.submit(&payment(&ground.key)).await.unwrap();
+        ground.chain.mine_many(4);
+        let status = client
+            .wait(id, Finality::Final, Duration::from_secs(20))
+            .await;
+        assert!(status.is_ok(), "{kinds:?}: {status:?}");
+        assert_eq!(ground.chain.balance(SHOP), U256::from(10));
+    }
+}
+
+/// Whoever reads the newest state reads it of one block that enough nodes have, also while the chain moves on.
+#[tokio::test]
+async fn a_head_is_what_enough_nodes_have() {
+    use Kind::{Honest, Liar};
+    let ground = Ground::with(&[Honest, Honest, Liar], 2).await;
+    ground.chain.mine_many(3);
+    ground.chain.reorg(2, Undone::Return);
+    let head = ground.rpc.block(BlockAt::Latest).await.unwrap();
+    assert_eq!(head, Some(ground.chain.head()));
+    let last = ground.rpc.block(BlockAt::Final).await.unwrap().unwrap();
+    assert_eq!(last.number, ground.chain.head().number - 2);
+}
+
+/// Half of the nodes are no majority.
+#[test]
+#[should_panic(expected = "no majority")]
+fn half_is_no_quorum() {
+    drop(QuorumRpc::new(
+        (0..4)
+            .map(|index| {
+                let member = Member {
+                    chain: DevChain::new(DevOptions::default()),
+                    kind: Kind::Honest,
+                };
+                (index.to_string(), Arc::new(member) as Arc<dyn EvmRpc>)
+            })
+            .collect(),
+        2,
+    ));
+}

@@ -1,0 +1,136 @@
+//! What befalls the chains, and what callers want.
+
+use peaberry_chain::outbox::{OutboxCommand, Submission};
+use peaberry_core::simulation::World;
+
+use super::model::{TIP, Transaction};
+use super::{Shared, account, machine, reached, solana};
+
+/// Does one thing: to the chain, or for a caller.
+pub(super) fn act(world: &World, shared: &Shared, rng: &mut fastrand::Rng) {
+    let is_down = !world.is_running(machine());
+    match rng.u8(..33) {
+        0..12 => shared.model.lock().mine(),
+        12..19 => wish(shared, rng),
+        19..21 => reorganise(shared, rng, is_down),
+        21 => foreign(shared, rng),
+        22 => lose_from_pool(shared, rng),
+        23 => {
+            let mut model = shared.model.lock();
+            let before = model.base_fee;
+            model.base_fee = rng.u128(50..2_000);
+            if model.base_fee > before {
+                shared.faults.lock().count(reached::FEES_ROSE);
+            }
+        }
+        24 => cancel(shared, rng),
+        25 => hand_over_again(shared),
+        26 => {
+            shared.faults.lock().count(reached::SOLANA_REORG);
+            shared.cluster.lock().abandon(rng.u64(1..solana::FINALITY));
+        }
+        27 => congest(shared, rng),
+        32 => impoverish(shared, rng),
+        // Time enough for many blocks, as when a process was down.
+        28 => (0..rng.u64(1..90)).for_each(|_| shared.model.lock().mine()),
+        _ => shared.cluster.lock().mine(|| rng.u8(..3) > 0),
+    }
+}
+
+/// Solana's leaders lose a transaction, or have no room for any, so long that all of them expire.
+fn congest(shared: &Shared, rng: &mut fastrand::Rng) {
+    let mut cluster = shared.cluster.lock();
+    if rng.bool() {
+        cluster.forget();
+    } else {
+        shared.faults.lock().count(reached::SOLANA_CONGESTED);
+        cluster.congest();
+    }
+}
+
+/// An account cannot pay, until it can again.
+fn impoverish(shared: &Shared, rng: &mut fastrand::Rng) {
+    let broke = rng.bool().then(|| account(rng.usize(..2)));
+    shared.model.lock().broke = broke;
+    if broke.is_some() {
+        shared.faults.lock().count(reached::BROKE);
+    }
+}
+
+fn wish(shared: &Shared, rng: &mut fastrand::Rng) {
+    let on_solana = rng.u8(..4) == 0;
+    for _ in 0..rng.u64(1..4) {
+        let (ticket, submission) = shared.callers.lock().wish(rng.usize(..2), on_solana);
+        submit(shared, ticket, submission);
+    }
+}
+
+fn submit(shared: &Shared, ticket: u64, submission: Submission) {
+    if let Some(life) = &*shared.life.lock() {
+        let submission = Box::new(submission);
+        // To a process that is down it is handed over again later.
+        drop(
+            life.outbox
+                .submit(OutboxCommand::Submit { ticket, submission }),
+        );
+    }
+}
+
+pub(super) fn hand_over_again(shared: &Shared) {
+    let again = shared.callers.lock().again();
+    for (ticket, submission) in again {
+        submit(shared, ticket, submission);
+    }
+}
+
+fn cancel(shared: &Shared, rng: &mut fastrand::Rng) {
+    let entry = shared.callers.lock().cancel(rng.u64(..));
+    if let (Some(entry), Some(life)) = (entry, &*shared.life.lock()) {
+        drop(life.outbox.submit(OutboxCommand::Cancel(entry)));
+    }
+}
+
+fn reorganise(shared: &Shared, rng: &mut fastrand::Rng, is_down: bool) {
+    let mut model = shared.model.lock();
+    let depth_max = model.depth_max();
+    if depth_max == 0 {
+        return;
+    }
+    let depth = rng.u64(1..=depth_max);
+    let keeps = rng.u8(..4);
+    let mut dice = rng.fork();
+    model.reorganise(depth, |_| keeps > 0 && dice.u8(..4) < keeps, || rng.bool());
+    let mut faults = shared.faults.lock();
+    faults.count(reached::REORG);
+    if depth >= 32 {
+        faults.count(reached::REORG_DEEP);
+    }
+    if is_down {
+        faults.count(reached::REORG_WHILE_DOWN);
+    }
+}
+
+/// Another wallet with the same key: a block holds its transactions, whatever waits.
+fn foreign(shared: &Shared, rng: &mut fastrand::Rng) {
+    let mut model = shared.model.lock();
+    let from = account(rng.usize(..2));
+    let count = rng.u64(1..3);
+    let next = model.nonce(from);
+    let theirs = (next..next + count).map(|nonce| {
+        let salt = u64::MAX - shared.faults.lock().salt();
+        let raw = Transaction::encode(from, nonce, (u128::MAX, TIP), 0, salt);
+        Transaction::decode(&raw).expect("just encoded")
+    });
+    let theirs = theirs.collect();
+    model.seal(theirs);
+    shared.faults.lock().count(reached::FOREIGN);
+}
+
+fn lose_from_pool(shared: &Shared, rng: &mut fastrand::Rng) {
+    let mut model = shared.model.lock();
+    let before = model.pool.len();
+    model.pool.retain(|_, _| rng.bool());
+    if model.pool.len() < before {
+        shared.faults.lock().count(reached::POOL_LOST);
+    }
+}

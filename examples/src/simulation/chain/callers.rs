@@ -1,0 +1,233 @@
+//! Those who hand intents over, and what they must find in the end.
+
+use std::collections::BTreeMap;
+
+use peaberry_chain::outbox::{
+    EntryId, IdempotencyKey, Outcome, Refusal, Stage, Submission, Taken, Update,
+};
+use peaberry_chain::primitives::Address;
+use peaberry_chain::{Amount, Asset, ChainId, Intent, SolanaAddress, TxId};
+
+use super::model::{Model, REFUSAL, is_refused, is_undone};
+use super::reached;
+use super::solana::Cluster;
+use crate::simulation::Reached;
+
+/// An intent as its caller knows it. Callers outlive the process: they are elsewhere.
+#[derive(Debug)]
+struct Wish {
+    submission: Submission,
+    entry: Option<EntryId>,
+    is_cancelled: bool,
+    /// How the caller was told that it ended, each time.
+    ended: Vec<Outcome>,
+}
+
+#[derive(Debug)]
+pub(super) struct Callers {
+    wishes: BTreeMap<u64, Wish>,
+    next_payload: u64,
+    signed: BTreeMap<EntryId, usize>,
+    pub(super) branches: Reached,
+    pub(super) violations: Vec<String>,
+}
+
+impl Callers {
+    pub(super) fn new() -> Self {
+        Self {
+            wishes: BTreeMap::new(),
+            next_payload: 1,
+            signed: BTreeMap::new(),
+            branches: reached::branches(),
+            violations: Vec::new(),
+        }
+    }
+
+    /// Another intent; its payload is its ticket.
+    pub(super) fn wish(&mut self, account: usize, on_solana: bool) -> (u64, Submission) {
+        let payload = self.next_payload;
+        self.next_payload += 1;
+        let key = IdempotencyKey::new(payload.to_be_bytes()).expect("eight bytes are a key");
+        let (chain, from, to, amount) = if on_solana {
+            let of = |byte| SolanaAddress([byte; 32]).into();
+            (ChainId::SOLANA, of(7), of(8), Amount::lamports(payload))
+        } else {
+            let to = Address::repeat_byte(0xee).into();
+            let from = super::account(account).into();
+            (super::chain(), from, to, Amount::wei(payload.into()))
+        };
+        let asset = Asset::Native;
+        let intent = Intent::Transfer {
+            from,
+            to,
+            asset,
+            amount,
+        };
+        let mut submission = Submission::new(key, chain, intent);
+        if payload.is_multiple_of(2) && !on_solana {
+            submission = submission.with_gas_limit(21_000);
+        }
+        let wish = Wish {
+            submission: submission.clone(),
+            entry: None,
+            is_cancelled: false,
+            ended: Vec::new(),
+        };
+        self.wishes.insert(payload, wish);
+        (payload, submission)
+    }
+
+    /// Those that were not answered, or whose end is not known, are handed over again.
+    pub(super) fn again(&self) -> Vec<(u64, Submission)> {
+        let open = self.wishes.iter().filter(|(_, wish)| wish.ended.is_empty());
+        open.map(|(payload, wish)| (*payload, wish.submission.clone()))
+            .collect()
+    }
+
+    pub(super) fn cancel(&mut self, pick: u64) -> Option<EntryId> {
+        let open: Vec<u64> = self
+            .wishes
+            .iter()
+            .filter(|(_, wish)| wish.ended.is_empty() && wish.entry.is_some())
+            .map(|(payload, _)| *payload)
+            .collect();
+        let at = usize::try_from(pick).ok()? % open.len().max(1);
+        let wish = self.wishes.get_mut(open.get(at)?)?;
+        wish.is_cancelled = true;
+        wish.entry
+    }
+
+    pub(super) fn taken(&mut self, ticket: u64, result: Result<Taken, Refusal>) {
+        let Some(wish) = self.wishes.get_mut(&ticket) else {
+            return;
+        };
+        match result {
+            Ok(taken) => {
+                if wish.entry.is_some_and(|entry| entry != taken.entry) {
+                    self.violations.push(format!(
+                        "a retry of {ticket} became another entry, {}",
+                        taken.entry
+                    ));
+                }
+                wish.entry = Some(taken.entry);
+                if let Stage::Ended(outcome) = taken.stage {
+                    wish.ended.push(outcome);
+                }
+            }
+            Err(refusal) => self
+                .violations
+                .push(format!("{ticket} was refused: {refusal}")),
+        }
+    }
+
+    /// What a caller is told must be so.
+    pub(super) fn moved(&mut self, update: &Update, model: &Model, cluster: &Cluster) {
+        self.check(update, model, cluster);
+        let branch = match &update.stage {
+            Stage::Deferred { .. } => Some(reached::DEFERRED),
+            Stage::Ended(Outcome::Rejected { reason }) if reason.contains(REFUSAL) => {
+                Some(reached::REFUSED)
+            }
+            Stage::Ended(Outcome::Rejected { .. }) => Some(reached::REJECTED),
+            Stage::Ended(Outcome::Final(inclusion)) if !inclusion.is_success => {
+                Some(reached::UNDONE)
+            }
+            Stage::Displaced => Some(reached::DISPLACED),
+            Stage::Reorganised => Some(reached::REORGANISED),
+            Stage::Expired => Some(reached::EXPIRED),
+            Stage::Ended(Outcome::Cancelled) => Some(reached::CANCELLED),
+            Stage::Signed { .. } => {
+                let count = self.signed.entry(update.entry).or_default();
+                *count += 1;
+                (*count == 3).then_some(reached::BUMPED)
+            }
+            _ => None,
+        };
+        if let Some(branch) = branch {
+            self.branches.mark(branch);
+        }
+        if let Stage::Ended(outcome) = &update.stage
+            && let Some(wish) = self.wishes.get_mut(&payload_of(update))
+        {
+            wish.entry = Some(update.entry);
+            wish.ended.push(outcome.clone());
+        }
+    }
+
+    fn check(&mut self, update: &Update, model: &Model, cluster: &Cluster) {
+        let (inclusion, is_final) = match &update.stage {
+            Stage::Included(inclusion) => (inclusion, false),
+            Stage::Ended(Outcome::Final(inclusion)) => (inclusion, true),
+            _ => return,
+        };
+        let is_so = match inclusion.transaction {
+            TxId::Evm(hash) => {
+                let block = model.forks.get(&inclusion.block_hash);
+                block.is_some_and(|sealed| {
+                    let mut there = sealed.transactions.iter();
+                    let is_there = there.any(|one| {
+                        one.hash == hash && is_undone(one.payload) != inclusion.is_success
+                    });
+                    is_there
+                        && sealed.block.number == inclusion.block_number
+                        && (!is_final || model.is_final(sealed))
+                })
+            }
+            TxId::Solana(_) => !is_final || cluster.is_final(inclusion.transaction),
+        };
+        if !is_so {
+            let key = payload_of(update);
+            let complaint = format!("{key} was told what is not so: {:?}", update.stage);
+            self.violations.push(complaint);
+        }
+    }
+
+    pub(super) fn all_ended(&self) -> bool {
+        self.wishes.values().all(|wish| !wish.ended.is_empty())
+    }
+
+    pub(super) fn ended(&self) -> u64 {
+        let ended = self.wishes.values().filter(|wish| !wish.ended.is_empty());
+        ended.count() as u64
+    }
+
+    /// Every intent was carried out once, or called off and not at all.
+    pub(super) fn conclude(&mut self, model: &Model, cluster: &Cluster) {
+        for (payload, wish) in &self.wishes {
+            let count = model.count(*payload) + cluster.count(*payload);
+            let complaint = match wish.ended.last() {
+                _ if count > 1 => Some(format!("{payload} was carried out {count} times")),
+                None => Some(format!(
+                    "{payload} ({:?}) is stuck, carried out {count} times",
+                    wish.entry
+                )),
+                Some(Outcome::Cancelled) if !wish.is_cancelled => {
+                    Some(format!("{payload} was cancelled by nobody"))
+                }
+                Some(Outcome::Cancelled) => (count != 0)
+                    .then(|| format!("{payload} was cancelled and carried out all the same")),
+                Some(Outcome::Final(inclusion)) => {
+                    let id = inclusion.transaction;
+                    let holds = cluster.holds(id)
+                        || matches!(id, TxId::Evm(hash) if model.find(hash, model.tip()).is_some());
+                    (count != 1 || !holds).then(|| format!("{payload} is final, and lost"))
+                }
+                Some(Outcome::Rejected { reason }) => {
+                    let is_right = wish.submission.chain != ChainId::SOLANA
+                        && (is_refused(*payload) || is_undone(*payload));
+                    (count != 0 || !is_right)
+                        .then(|| format!("{payload} was rejected: {reason}, {count} times"))
+                }
+            };
+            self.violations.extend(complaint);
+            if wish.ended.windows(2).any(|two| two.first() != two.last()) {
+                self.violations.push(format!("{payload} ended in two ways"));
+            }
+        }
+    }
+}
+
+fn payload_of(update: &Update) -> u64 {
+    let payload = update.key.as_bytes().first_chunk();
+    payload.map_or(0, |bytes| u64::from_be_bytes(*bytes))
+}

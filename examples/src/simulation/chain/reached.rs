@@ -1,0 +1,87 @@
+//! The faults of chains and their nodes, by name.
+
+use crate::simulation::Reached;
+
+pub(super) const QUESTION_LOST: &str = "rpc_question_lost";
+pub(super) const QUESTION_REPEATED: &str = "rpc_question_repeated";
+pub(super) const ANSWER_LOST: &str = "rpc_answer_lost";
+pub(super) const ANSWER_REPEATED: &str = "rpc_answer_repeated";
+pub(super) const HUNG: &str = "rpc_hung";
+pub(super) const LIMITED: &str = "rpc_rate_limited";
+pub(super) const ANSWER_LATE: &str = "rpc_answer_reordered";
+pub(super) const NODE_LAGGED: &str = "node_lagged";
+pub(super) const NODE_LIED: &str = "node_lied";
+pub(super) const RANGE_TOO_WIDE: &str = "range_too_wide";
+pub(super) const REORG: &str = "reorg";
+pub(super) const REORG_DEEP: &str = "reorg_32_or_deeper";
+pub(super) const REORG_WHILE_DOWN: &str = "reorg_while_down";
+pub(super) const FOREIGN: &str = "foreign_transaction";
+pub(super) const POOL_LOST: &str = "mempool_lost_transaction";
+pub(super) const FEES_ROSE: &str = "fees_rose";
+pub(super) const BROKE: &str = "account_without_money";
+pub(super) const FINAL_CHANGED: &str = "final_block_changed";
+pub(super) const SOLANA_CONGESTED: &str = "solana_congested";
+pub(super) const SOLANA_REORG: &str = "solana_fork_abandoned";
+pub(super) const SOLANA_LOST: &str = "solana_transaction_not_forwarded";
+
+pub(super) fn none() -> Reached {
+    Reached::of(&[
+        QUESTION_LOST,
+        QUESTION_REPEATED,
+        ANSWER_LOST,
+        ANSWER_REPEATED,
+        ANSWER_LATE,
+        HUNG,
+        LIMITED,
+        NODE_LAGGED,
+        NODE_LIED,
+        RANGE_TOO_WIDE,
+        REORG,
+        REORG_DEEP,
+        REORG_WHILE_DOWN,
+        FOREIGN,
+        POOL_LOST,
+        FEES_ROSE,
+        BROKE,
+        FINAL_CHANGED,
+        SOLANA_CONGESTED,
+        SOLANA_REORG,
+        SOLANA_LOST,
+    ])
+}
+
+pub(super) const DISPLACED: &str = "transaction_displaced";
+pub(super) const REORGANISED: &str = "transaction_reorganised";
+pub(super) const CANCELLED: &str = "transaction_cancelled";
+pub(super) const BUMPED: &str = "fees_raised";
+pub(super) const EXPIRED: &str = "solana_transaction_expired";
+pub(super) const REJECTED: &str = "intent_rejected";
+pub(super) const REFUSED: &str = "transaction_refused_for_good";
+pub(super) const UNDONE: &str = "transaction_reverted";
+pub(super) const DEFERRED: &str = "intent_deferred";
+pub(super) const FAR_BEHIND: &str = "follower_far_behind";
+pub(super) const FAR_ON_DEAD_FORK: &str = "follower_far_behind_on_a_dead_fork";
+pub(super) const ALARMED: &str = "alarm_raised";
+pub(super) const RETOLD: &str = "change_told_again_after_a_crash";
+pub(super) const REMOVED: &str = "block_removed";
+pub(super) const LIAR_NAMED: &str = "liar_named";
+
+pub(super) fn branches() -> Reached {
+    Reached::of(&[
+        DISPLACED,
+        REORGANISED,
+        CANCELLED,
+        BUMPED,
+        EXPIRED,
+        REJECTED,
+        REFUSED,
+        UNDONE,
+        DEFERRED,
+        FAR_BEHIND,
+        FAR_ON_DEAD_FORK,
+        ALARMED,
+        RETOLD,
+        REMOVED,
+        LIAR_NAMED,
+    ])
+}
