@@ -3,7 +3,7 @@
 //   node build.mjs            writes artifacts/NAME.json
 //   node build.mjs --check    compares them with what the sources give, and fails if they differ
 //
-// Beside the contracts: comparison/*.sol, which stand on OpenZeppelin, and mutants/*.json, which are the contracts with a
+// Beside the contracts: consumers/*.sol, which use them, comparison/*.sol, which stand on OpenZeppelin, and mutants/*.json, which are the contracts with a
 // bug planted, for the tests to find.
 
 import { mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
@@ -137,6 +137,7 @@ function mutantArtefacts() {
 
 const folders = [
   ["artifacts", () => artefacts(sourcesIn("src"))],
+  ["consumers", () => artefacts(sourcesIn("consumers"))],
   ["comparison", () => artefacts(sourcesIn("comparison"))],
   ["mutants", mutantArtefacts],
 ];

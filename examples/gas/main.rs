@@ -13,6 +13,7 @@
 #![expect(clippy::print_stdout, reason = "an example tells its story on stdout")]
 
 mod ground;
+mod price_oracle;
 mod token;
 
 use std::error::Error;
@@ -62,7 +63,8 @@ impl Entry {
 async fn main() -> Result<ExitCode, Box<dyn Error>> {
     let arguments = Arguments::parse();
     // One line for each file of entries.
-    let entries: Vec<Entry> = [token::entries().await?].into_iter().flatten().collect();
+    let entries = [token::entries().await?, price_oracle::entries().await?];
+    let entries: Vec<Entry> = entries.into_iter().flatten().collect();
     if arguments.json {
         let gas = entries
             .iter()

@@ -1,11 +1,22 @@
 //! What readers get, by AggregatorV3Interface and beyond it.
 
 use peaberry_chain::contract::{Abi, Value};
-use peaberry_chain::primitives::{U256, aliases::U80};
+use peaberry_chain::primitives::{Bytes, U256, aliases::U80};
+
+use alloy_sol_types::{SolCall, sol};
+use peaberry_chain::EvmAddress;
+use peaberry_chain::dev::DevServer;
+use peaberry_chain::evm::JsonRpc;
+use serde_json::json;
 
 use super::members::Members;
 use super::{FEED, World, answer, fields, oracle};
-use alloy_sol_types::SolCall;
+
+const CONSUMER: &[u8] = include_bytes!("../../contracts/consumers/PriceConsumer.json");
+
+sol! {
+    function unitsFor(uint256 cents) returns (uint256);
+}
 
 #[test]
 fn the_standard_interface_names_answer_round_and_times() {
@@ -54,6 +65,81 @@ fn another_feed_is_read_through_its_own_contract() {
         .unwrap();
     let name = oracle::descriptionCall::abi_decode_returns(&read).unwrap();
     assert_eq!(name, "FEED1/USD");
+}
+
+/// A contract that knows nothing but the interface, with the oracle for its feed, and with another feed's own contract.
+#[test]
+fn a_consumer_contract_reads_prices_and_refuses_old_ones() {
+    let mut world = World::new(Members::quorum(4, 1), 2, 0);
+    let code = Abi::from_json(FEED).unwrap();
+    let code = code.creation_code(&[world.address.into(), Value::Uint(U256::ONE, 256)]);
+    let feed = world.create(code.unwrap());
+    let consumer = |world: &mut World, feed: EvmAddress| {
+        let abi = Abi::from_json(CONSUMER).unwrap();
+        let age = Value::Uint(U256::from(3600), 256);
+        world.create(abi.creation_code(&[feed.into(), age]).unwrap())
+    };
+    let oracle_address = world.address;
+    let consumers = [
+        consumer(&mut world, oracle_address),
+        consumer(&mut world, feed),
+    ];
+    let units = |world: &World, consumer: EvmAddress| {
+        let call = unitsForCall {
+            cents: U256::from(350),
+        };
+        let read = world.read(consumer, call.abi_encode().into()).ok()?;
+        Some(unitsForCall::abi_decode_returns(&read).unwrap())
+    };
+    for consumer in consumers {
+        assert_eq!(units(&world, consumer), None, "there is no answer yet");
+    }
+    // The token is worth half a dollar by the one feed, and seven by the other: three and a half dollars are 7 and 1/2.
+    let mut report = world.report(1, 1, 50_000_000);
+    report.answers.push(answer(1, 700_000_000));
+    world.transmit(&report);
+    let token = U256::from(10).pow(U256::from(18));
+    let wanted = [token * U256::from(7), token / U256::from(2)];
+    for (consumer, wanted) in consumers.into_iter().zip(wanted) {
+        assert_eq!(units(&world, consumer), Some(wanted));
+    }
+    world.now_s += 3601;
+    world.chain.mine_at(world.now_s);
+    for consumer in consumers {
+        assert_eq!(units(&world, consumer), None, "the answer is too old");
+    }
+}
+
+/// What any web3 library does: JSON over HTTP, with the interface's ABI.
+#[tokio::test]
+async fn a_web3_client_reads_the_standard_interface_over_http() {
+    let world = tokio::task::spawn_blocking(|| {
+        let mut world = World::new(Members::quorum(4, 1), 1, 4);
+        for (round, value) in [(1, 42_000), (2, 42_500)] {
+            world.transmit(&world.report(1, round, value));
+        }
+        world
+    });
+    let world = world.await.unwrap();
+    let server = DevServer::start(world.chain.clone(), 0).await.unwrap();
+    let rpc = JsonRpc::http(&server.url()).unwrap();
+    let call = async |data: Vec<u8>| -> Bytes {
+        let data = Bytes::from(data);
+        let request = json!([{"to": world.address, "data": data}, "latest"]);
+        rpc.client().request("eth_call", request).await.unwrap()
+    };
+    let latest = call(oracle::latestRoundDataCall {}.abi_encode()).await;
+    let latest = oracle::latestRoundDataCall::abi_decode_returns(&latest).unwrap();
+    let (round, value, _, stored_at) = fields(latest);
+    assert_eq!((round, value, stored_at), (2, 42_500, world.now_s));
+    let first = oracle::getRoundDataCall {
+        roundId: U80::from(1),
+    };
+    let first = call(first.abi_encode()).await;
+    let first = oracle::getRoundDataCall::abi_decode_returns(&first).unwrap();
+    assert_eq!(fields(first).1, 42_000);
+    let decimals = call(oracle::decimalsCall {}.abi_encode()).await;
+    assert_eq!(oracle::decimalsCall::abi_decode_returns(&decimals), Ok(8));
 }
 
 #[test]

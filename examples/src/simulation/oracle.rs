@@ -12,6 +12,7 @@ mod liar;
 mod market;
 mod oracles;
 mod reached;
+mod scheme;
 
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ pub const TARGET: Target = Target {
         Mutant::compiled("float_in_the_median"),
         Mutant::compiled("stale_round_accepted"),
         Mutant::compiled("waits_for_a_heavier_set"),
+        Mutant::compiled("frost_nonce_used_again"),
+        Mutant::compiled("frost_bad_share_accepted"),
     ],
 };
 

@@ -3,21 +3,30 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use peaberry_oracle::{AttestedReport, Config, EcdsaAttestation, Keyring, RoundId};
+use peaberry_oracle::{
+    AttestedReport, Attestor, Config, EcdsaAttestation, FrostGroup, Keyring, RoundId,
+};
 
 /// Stores a report if it is of its configuration, of a later round than every one before, and signed by f+1.
 pub(super) struct Contract {
     pub(super) config: Arc<Config>,
     keyring: Arc<dyn Keyring>,
+    /// Who knows the group's key, where the members are one.
+    pub(super) group: Option<FrostGroup>,
     pub(super) last: Option<RoundId>,
     pub(super) stored: u64,
 }
 
 impl Contract {
-    pub(super) fn new(config: Arc<Config>, keyring: Arc<dyn Keyring>) -> Self {
+    pub(super) fn new(
+        config: Arc<Config>,
+        keyring: Arc<dyn Keyring>,
+        group: Option<FrostGroup>,
+    ) -> Self {
         Self {
             config,
             keyring,
+            group,
             last: None,
             stored: 0,
         }
@@ -32,7 +41,14 @@ impl Contract {
         if self.last >= Some(report.round) {
             return Err("an old round");
         }
-        if self.signers(attested) < self.config.faulty() + 1 {
+        let is_signed = match &self.group {
+            Some(group) => {
+                let digest = report.digest(&self.config);
+                group.verify(&digest, &attested.attestation).is_ok()
+            }
+            None => self.signers(attested) > self.config.faulty(),
+        };
+        if !is_signed {
             return Err("too few signers");
         }
         self.last = Some(report.round);

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use peaberry_chain::primitives::B256;
+use peaberry_chain::primitives::{B256, keccak256};
 use peaberry_core::PeerId;
 use peaberry_oracle::{
-    Aggregation, AttestedReport, Config, EcdsaQuorum, Evidence, Keyring, Observation, OracleEvent,
-    Report, ResetBy, RoundId, SignedObservation, aggregate, leader_of,
+    Aggregation, AttestedReport, Config, EcdsaQuorum, Evidence, FrostGroup, Keyring, Observation,
+    OracleEvent, Report, ResetBy, RoundId, SignedObservation, aggregate, leader_of,
 };
 
 use super::contract::Contract;
@@ -40,6 +40,8 @@ pub(super) struct History {
     pub(super) opinion: Option<Vec<SignedObservation>>,
     /// What there is to transmit.
     pub(super) outbox: Vec<(PeerId, u32, AttestedReport)>,
+    /// By commitment, what the honest have used their nonces for.
+    nonces: BTreeMap<B256, B256>,
     pub(super) operations: u64,
 }
 
@@ -47,15 +49,17 @@ impl History {
     pub(super) fn new(
         config: Arc<Config>,
         keyring: Arc<dyn Keyring>,
+        group: Option<FrostGroup>,
         liars: BTreeSet<PeerId>,
     ) -> Self {
         let mut history = Self {
             violations: Vec::new(),
             reached: reached::none(),
-            contract: Contract::new(config.clone(), keyring.clone()),
+            contract: Contract::new(config.clone(), keyring.clone(), group),
             keyring,
             configs: BTreeMap::new(),
             liars,
+            nonces: BTreeMap::new(),
             observed: BTreeMap::new(),
             sets: BTreeMap::new(),
             agreed: BTreeMap::new(),
@@ -224,8 +228,14 @@ impl History {
             Evidence::Reports(..) => reached::EVIDENCE_REPORTS,
         });
         let proven = self.configs.values().find_map(|config| {
-            let attestor = EcdsaQuorum::new(config, self.keyring.clone());
-            let proven = evidence.verify(config, self.keyring.as_ref(), &attestor)?;
+            let keyring = self.keyring.as_ref();
+            let proven = match &self.contract.group {
+                Some(group) => evidence.verify(config, keyring, group)?,
+                None => {
+                    let quorum = EcdsaQuorum::new(config, self.keyring.clone());
+                    evidence.verify(config, keyring, &quorum)?
+                }
+            };
             Some((proven, config.member(proven)?.peer))
         });
         match proven {
@@ -239,6 +249,15 @@ impl History {
                 self.complain(format!("{peer} has evidence against the honest {named}"));
             }
             Some(_) => {}
+        }
+    }
+
+    /// An honest one has signed what was asked for with the nonce of this commitment.
+    pub(super) fn use_nonce(&mut self, peer: PeerId, nonce: &[u8], request: &[u8]) {
+        let asked = keccak256(request);
+        let first = *self.nonces.entry(keccak256(nonce)).or_insert(asked);
+        if first != asked {
+            self.complain(format!("{peer} has signed two requests with one nonce"));
         }
     }
 

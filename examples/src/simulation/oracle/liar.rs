@@ -32,8 +32,8 @@ pub struct Tactics {
 }
 
 /// An oracle that lies: an honest one inside, whose words are changed on their way out and whose mail is read.
-pub struct Liar {
-    inner: Oracle<EcdsaQuorum>,
+pub struct Liar<A = EcdsaQuorum> {
+    inner: Oracle<A>,
     buffer: EffectsBuffer<OracleEvent>,
     config: Arc<Config>,
     keyring: Arc<dyn Keyring>,
@@ -54,7 +54,7 @@ struct Second {
     attestor: EcdsaQuorum,
 }
 
-impl std::fmt::Debug for Liar {
+impl<A> std::fmt::Debug for Liar<A> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Liar")
             .field("member", &self.member)
@@ -63,11 +63,11 @@ impl std::fmt::Debug for Liar {
     }
 }
 
-impl Liar {
+impl<A: Attestor> Liar<A> {
     /// A liar around `inner`, which signs with the same `keyring`.
     #[must_use]
     pub fn new(
-        inner: Oracle<EcdsaQuorum>,
+        inner: Oracle<A>,
         config: Arc<Config>,
         keyring: Arc<dyn Keyring>,
         tactics: Tactics,
@@ -405,7 +405,7 @@ fn lie_about(answer: &mut Answer) {
     answer.value *= 2;
 }
 
-impl Protocol for Liar {
+impl<A: Attestor> Protocol for Liar<A> {
     type Command = OracleCommand;
     type Event = OracleEvent;
     type Error = Infallible;

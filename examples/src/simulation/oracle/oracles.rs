@@ -12,8 +12,8 @@ use peaberry_core::{
     TransportError,
 };
 use peaberry_oracle::{
-    Body, Config, ConfigForm, EcdsaKey, EcdsaQuorum, Feed, Keyring, Member, Message, Oracle,
-    OracleCommand, Timing, WEIGHT_MAX, WEIGHT_MIN, agreed_weights, leader_of,
+    Body, Config, ConfigForm, EcdsaKey, Feed, Keyring, Member, Message, Oracle, OracleCommand,
+    Timing, WEIGHT_MAX, WEIGHT_MIN, agreed_weights, leader_of,
 };
 
 use super::cheap_key::CheapKey;
@@ -21,6 +21,7 @@ use super::history::History;
 use super::liar::{Liar, Tactics};
 use super::market::Market;
 use super::reached;
+use super::scheme::{Scheme, WorldAttestor};
 use crate::simulation::Run;
 
 /// How many epochs may pass in the calm before everybody has an answer: the liars lead 2f in a row at most, and it takes
@@ -42,6 +43,7 @@ pub(super) struct Oracles {
     /// What each machine is configured with at its next start.
     configs: Arc<Mutex<BTreeMap<PeerId, Arc<Config>>>>,
     config: Arc<Config>,
+    scheme: Scheme,
     peers: Vec<PeerId>,
     lie: Lie,
     rotates: bool,
@@ -90,7 +92,18 @@ impl Oracles {
                 .collect()
         };
         let keyring: Arc<dyn Keyring> = keys.first().expect("there are members").clone();
-        let mut history = History::new(config.clone(), keyring, liars.clone());
+        // A group's signatures cost the machine a thousand times what a cheap key's do.
+        let scheme = if world.seed() % 8 == 5 {
+            Scheme::group(faulty, rng.fork())
+        } else {
+            Scheme::Quorum
+        };
+        let group = scheme.verifier();
+        let is_group = group.is_some();
+        let mut history = History::new(config.clone(), keyring, group, liars.clone());
+        if is_group {
+            history.reached.mark(reached::FROST);
+        }
         let mut configs: BTreeMap<_, _> =
             peers.iter().map(|peer| (*peer, config.clone())).collect();
         if is_split {
@@ -123,6 +136,7 @@ impl Oracles {
             handles: Arc::default(),
             configs: Arc::new(Mutex::new(configs)),
             config,
+            scheme,
             lie: *rng
                 .choice(&[Lie::None, Lie::Wild, Lie::Edge])
                 .expect("three"),
@@ -153,10 +167,11 @@ impl Oracles {
         lies: bool,
         on_files: bool,
     ) {
-        let (history, handles, configs) = (
+        let (history, handles, configs, scheme) = (
             self.history.clone(),
             self.handles.clone(),
             self.configs.clone(),
+            self.scheme.clone(),
         );
         world.add(peer, move |boot| {
             let config = configs
@@ -164,10 +179,16 @@ impl Oracles {
                 .get(&peer)
                 .cloned()
                 .ok_or("it is configured")?;
+            let attestor = scheme.attestor(&config, key.clone(), peer, boot.seed(), &history);
+            let who = Who {
+                config,
+                key: key.clone(),
+                attestor,
+            };
             let node = if lies {
-                boot_liar(boot, config, key.clone(), tactics, &history, &handles)
+                boot_liar(boot, who, tactics, &history, &handles)
             } else {
-                boot_oracle(boot, config, key.clone(), on_files, &history, &handles)
+                boot_oracle(boot, who, on_files, &history, &handles)
             };
             node.inspect_err(|error| {
                 let is_damage = matches!(
@@ -468,10 +489,16 @@ fn config(faulty: usize, keys: &[Arc<dyn Keyring>], rng: &mut fastrand::Rng) -> 
     Config::new(form).expect("a configuration that holds together")
 }
 
-fn boot_oracle(
-    boot: &mut Boot,
+/// One member, as it starts.
+struct Who {
     config: Arc<Config>,
     key: Arc<dyn Keyring>,
+    attestor: WorldAttestor,
+}
+
+fn boot_oracle(
+    boot: &mut Boot,
+    who: Who,
     on_files: bool,
     history: &Arc<Mutex<History>>,
     handles: &Arc<Mutex<Handles>>,
@@ -481,8 +508,7 @@ fn boot_oracle(
     } else {
         boot.storage()
     };
-    let attestor = EcdsaQuorum::new(&config, key.clone());
-    let oracle = Oracle::open(config, key, attestor, 0, storage.as_ref())?;
+    let oracle = Oracle::open(who.config, who.key, who.attestor, 0, storage.as_ref())?;
     let transport = Arc::new(Witnessed {
         inner: boot.transport(),
         history: history.clone(),
@@ -498,17 +524,16 @@ fn boot_oracle(
 /// A liar forgets everything when it restarts: it keeps no promise.
 fn boot_liar(
     boot: &mut Boot,
-    config: Arc<Config>,
-    key: Arc<dyn Keyring>,
+    who: Who,
     tactics: Tactics,
     history: &Arc<Mutex<History>>,
     handles: &Arc<Mutex<Handles>>,
 ) -> Result<Node, BootError> {
-    let attestor = EcdsaQuorum::new(&config, key.clone());
+    let (config, key) = (who.config, who.key);
     let inner = Oracle::open(
         config.clone(),
         key.clone(),
-        attestor,
+        who.attestor,
         0,
         &MemoryStorage::new(),
     )?;

@@ -19,6 +19,7 @@ pub(super) const LATE_SLOT: &str = "stored_by_a_later_transmitter";
 pub(super) const REFUSED_ON_CHAIN: &str = "replay_refused_on_chain";
 pub(super) const RECHECKED: &str = "stored_answer_computed_again";
 pub(super) const ECDSA: &str = "world_with_ecdsa";
+pub(super) const FROST: &str = "world_with_frost";
 pub(super) const SEVEN: &str = "world_of_seven";
 
 pub(super) fn none() -> Reached {
@@ -40,6 +41,7 @@ pub(super) fn none() -> Reached {
         REFUSED_ON_CHAIN,
         RECHECKED,
         ECDSA,
+        FROST,
         SEVEN,
     ])
 }
