@@ -198,6 +198,7 @@ impl Outbox {
             attempts: Vec::new(),
             included: None,
             outcome: None,
+            end_number: 0,
         };
         let id = self.add(record, fx);
         self.sign_first(id, price, fx);

@@ -171,6 +171,8 @@ pub(crate) struct Record {
     pub(crate) attempts: Vec<Attempt>,
     pub(crate) included: Option<Inclusion>,
     pub(crate) outcome: Option<Outcome>,
+    /// The how-manieth end this was; zero for what is open.
+    pub(crate) end_number: u64,
 }
 
 impl Record {
@@ -206,6 +208,7 @@ impl Record {
         }
         put_option(&mut out, self.included.as_ref(), put_inclusion);
         put_option(&mut out, self.outcome.as_ref(), put_outcome);
+        put_varint(&mut out, self.end_number);
         out
     }
 
@@ -243,6 +246,7 @@ impl Record {
         }
         let included = read_option(reader, read_inclusion)?;
         let outcome = read_option(reader, read_outcome)?;
+        let end_number = reader.varint()?;
         // An intent is kept as long as there is something to do for it.
         expect(purpose.is_some() != outcome.is_some(), "purpose")?;
         let record = Self {
@@ -258,6 +262,7 @@ impl Record {
             attempts,
             included,
             outcome,
+            end_number,
         };
         record.check()?;
         Ok(record)

@@ -135,6 +135,7 @@ fn record() -> impl Strategy<Value = Record> {
                     attempts,
                     included,
                     outcome,
+                    end_number: u64::from(digest[0]),
                 }
             },
         )

@@ -1,0 +1,4 @@
+//! Single decisions, one answer at a time.
+
+mod forgetting;
+mod rig;
