@@ -10,7 +10,7 @@ use peaberry_core::{
 
 use super::change::{Alarm, Change, ChangeKind, FollowCommand, FollowEvent, decode, encode};
 use super::config::{FollowConfig, Start};
-use super::ring::{CURSOR, RingError, Stored};
+use super::ring::{ACKNOWLEDGED, CURSOR, RingError, Stored};
 use super::walk::{Known, Path, Step, Walk};
 use crate::{Block, ChainError, Log};
 
@@ -88,7 +88,9 @@ impl Follow {
             final_number: number_at(&space, storage, FINAL)?,
             alarm: None,
             next_change: storage.log_bounds(log)?.end + 1,
-            acknowledged: number_at(&space, storage, CURSOR)?.unwrap_or(0),
+            acknowledged: number_at(&space, storage, CURSOR)?
+                .max(number_at(&space, storage, ACKNOWLEDGED)?)
+                .unwrap_or(0),
             replay: Vec::new(),
             walking: None,
             walk_number: 0,
@@ -402,7 +404,12 @@ impl Follow {
             return;
         }
         self.acknowledged = number;
-        self.space.put(fx.batch(), CURSOR, &number.to_be_bytes());
+        let cursor = if mutant::is_planted("follow_sets_the_cursor_back") {
+            CURSOR
+        } else {
+            ACKNOWLEDGED
+        };
+        self.space.put(fx.batch(), cursor, &number.to_be_bytes());
         fx.batch().discard(self.log, number);
     }
 }

@@ -1,0 +1,145 @@
+//! Single decisions, one answer at a time.
+
+use std::time::Duration;
+
+use alloy_primitives::B256;
+use peaberry_core::{
+    Batch, Channel, Durability, EffectsBuffer, Input, Instant, MemoryStorage, Protocol, Storage,
+};
+
+use super::walk::{Path, Step, Walk};
+use super::{
+    Change, Cursor, FOLLOW, Follow, FollowCommand, FollowConfig, FollowEvent, Start,
+};
+use crate::{Block, ChainError, ChainId, LogFilter};
+
+struct Rig {
+    follow: Follow,
+    storage: MemoryStorage,
+    now: Instant,
+    walks: Vec<Walk>,
+    changes: Vec<Change>,
+    alarms: usize,
+}
+
+fn channel() -> Channel {
+    Channel::new(FOLLOW, 0)
+}
+
+fn config() -> FollowConfig {
+    FollowConfig {
+        chain: ChainId::POLYGON,
+        filter: LogFilter::default(),
+        start: Start::At(1),
+        poll_every: Duration::from_millis(10),
+        ring_max: 1024,
+        unacknowledged_max: 1024,
+        range_max: 2_000,
+    }
+}
+
+fn hash(fork: u8, number: u64) -> B256 {
+    let mut hash = B256::left_padding_from(&number.to_be_bytes());
+    hash[0] = fork;
+    hash
+}
+
+fn block(fork: u8, number: u64) -> Block {
+    Block {
+        number,
+        hash: hash(fork, number),
+        parent: hash(fork, number - 1),
+        timestamp_s: number,
+    }
+}
+
+impl Rig {
+    fn new() -> Self {
+        let storage = MemoryStorage::new();
+        let mut rig = Self {
+            follow: Follow::open(channel(), config(), &storage).unwrap(),
+            storage,
+            now: Instant::default(),
+            walks: Vec::new(),
+            changes: Vec::new(),
+            alarms: 0,
+        };
+        rig.turn(Vec::new());
+        rig
+    }
+
+    fn restart(&mut self) {
+        self.follow = Follow::open(channel(), config(), &self.storage).unwrap();
+        self.walks.clear();
+        self.changes.clear();
+        self.turn(Vec::new());
+    }
+
+    fn turn(&mut self, inputs: Vec<Input<FollowCommand>>) {
+        let mut buffer = EffectsBuffer::new(channel());
+        for input in inputs {
+            let stepped = self.follow.step(self.now, input, &mut buffer.effects());
+            stepped.unwrap();
+        }
+        let settled = self.follow.settle(self.now, &mut buffer.effects());
+        settled.unwrap();
+        self.storage
+            .commit(buffer.batch(), Durability::Synced)
+            .unwrap();
+        for event in buffer.events().iter().chain(buffer.events_after_commit()) {
+            match event {
+                FollowEvent::Walk(walk) => self.walks.push(walk.clone()),
+                FollowEvent::Change(change) => self.changes.push(change.clone()),
+                FollowEvent::Alarm(_) => self.alarms += 1,
+            }
+        }
+    }
+
+    /// The next walk, answered; time goes by until there is one.
+    fn walk(&mut self, result: Result<Step, ChainError>) -> Walk {
+        if self.walks.is_empty() {
+            self.now = self.now + Duration::from_secs(5);
+            self.turn(vec![Input::Timeout]);
+        }
+        let walk = self.walks.remove(0);
+        let answer = FollowCommand::Answer {
+            number: walk.number,
+            result: Box::new(result),
+        };
+        self.turn(vec![Input::Command(answer)]);
+        walk
+    }
+
+    fn acknowledge(&mut self, number: u64) {
+        let command = FollowCommand::Acknowledge(number);
+        self.turn(vec![Input::Command(command)]);
+    }
+
+    fn begin(&mut self, last: u64) {
+        let blocks = (1..=last).map(|number| (block(0, number), Vec::new()));
+        self.walk(Ok(Step::Path(Path {
+            final_block: Some(block(0, 1)),
+            ancestor: None,
+            blocks: blocks.collect(),
+        })));
+    }
+}
+
+/// What the application has committed is never told again, whatever the follower heard of it, and in whatever order.
+#[test]
+fn an_acknowledgement_that_comes_late_does_not_set_the_applications_cursor_back() {
+    let mut rig = Rig::new();
+    rig.begin(6);
+    assert!(rig.changes.len() >= 6);
+    let mut batch = Batch::default();
+    Cursor::of(channel()).acknowledge(&mut batch, 5);
+    rig.storage.commit(&batch, Durability::Synced).unwrap();
+    // The follower hears only now of what was dealt with before.
+    rig.acknowledge(3);
+    rig.restart();
+    assert_eq!(rig.changes.first().unwrap().number, 6);
+    // And the other way round, from an application on another store.
+    rig.acknowledge(6);
+    rig.restart();
+    assert_eq!(rig.changes.first().unwrap().number, 7);
+}
