@@ -48,6 +48,22 @@ impl Outbox {
             self.sighted(*id, *sight, seen, fx);
         }
         self.resend_missing(key, view);
+        self.count_from_now(key, view);
+    }
+
+    /// What was sent before anything was known of the chain waits from here on: its fees shall rise, too.
+    fn count_from_now(&mut self, key: LaneKey, view: View) {
+        let Some(lane) = self.lanes.get(&key) else {
+            return;
+        };
+        for id in &lane.flying {
+            if let Some(entry) = self.open.get_mut(id)
+                && entry.is_sent
+                && !mutant::is_planted("outbox_never_bumps_after_restart")
+            {
+                entry.sent_in.get_or_insert(view.latest_number);
+            }
+        }
     }
 
     /// Everything in this block is final.

@@ -1,4 +1,5 @@
 //! Single decisions, one answer at a time.
 
+mod fees;
 mod forgetting;
 mod rig;
