@@ -350,20 +350,29 @@ impl Outbox {
     }
 
     fn raise(&mut self, id: EntryId, price: Fees, now: Instant, fx: Fx<'_, '_>) {
-        let cap = self.cap_of(id);
-        let pause = self
+        let own_cap = self.cap_of(id);
+        let rules = self
             .open
             .get(&id)
-            .map(|entry| self.rules(entry.record.chain).retry_after);
-        let (Some(entry), Some(pause)) = (self.open.get_mut(&id), pause) else {
+            .map(|entry| self.rules(entry.record.chain));
+        let (Some(entry), Some(rules)) = (self.open.get_mut(&id), rules) else {
             return;
         };
+        let pause = rules.retry_after;
         entry.wants_bump = false;
         let is_cancel = entry.record.called_off.is_some();
         let last = entry.record.attempts.last().and_then(Attempt::fees);
+        // Calling off may cost what anything on this chain may, whatever the intent itself was worth.
+        let (cap, attempts_max) = if is_cancel {
+            (own_cap.max(rules.fee_cap), ATTEMPTS_MAX)
+        } else {
+            (own_cap, ATTEMPTS_MAX - 1)
+        };
         let next = last.and_then(|last| bump(last, price, cap));
+        // At the top a node that holds the intent takes nothing in its place; one that does not takes what is there first.
+        let next = next.or(last.filter(|_| entry.wants_cancel()));
         match next {
-            Some(fees) if entry.record.attempts.len() < ATTEMPTS_MAX => {
+            Some(fees) if entry.record.attempts.len() < attempts_max => {
                 self.sign(id, fees, is_cancel, fx);
             }
             _ => {

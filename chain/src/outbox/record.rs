@@ -12,7 +12,8 @@ use crate::{Address, Amount, Asset, ChainFamily, ChainId, Intent, SolanaAddress,
 pub const KEY_BYTES_MAX: usize = 64;
 /// The most call data or creation code of one intent, and the longest signed transaction: what EVM nodes take.
 pub const DATA_BYTES_MAX: usize = 128 << 10;
-/// The most attempts (one nonce, different fees) that are kept and asked about. There is no seventeenth.
+/// The most attempts (one nonce, different fees) that are kept and asked about. There is no seventeenth, and the last is for
+/// calling off.
 pub const ATTEMPTS_MAX: usize = 16;
 /// The longest reason that is kept of a refusal.
 pub(super) const REASON_BYTES_MAX: usize = 512;

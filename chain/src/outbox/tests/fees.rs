@@ -1,8 +1,8 @@
 //! How fees rise, and how far.
 
-use super::rig::{MARKET, Rig, account, payment, rules};
+use super::rig::{CHAIN, MARKET, Rig, account, payment, rules};
 use crate::ChainError;
-use crate::outbox::{ATTEMPTS_MAX, AccountView, ChainRules, Sight};
+use crate::outbox::{ATTEMPTS_MAX, AccountView, ChainRules, OutboxConfig};
 
 /// Nothing is included, and nothing waits but what the node was given.
 fn nothing(latest_number: u64, pending_nonce: u64) -> AccountView {
@@ -39,4 +39,61 @@ fn fees_rise_also_for_what_was_sent_before_the_first_look() {
         }
         assert!(rig.signed.len() > 1, "three blocks went by, and no more was offered");
     }
+}
+
+/// Whether the newest that was signed is a transfer of nothing to oneself.
+fn is_cancel(rig: &Rig) -> bool {
+    rig.signed.last().unwrap().to == Some(account())
+}
+
+/// An intent at its own cap can be called off, for what the chain's cap allows.
+#[test]
+fn calling_off_is_possible_at_the_intents_own_cap() {
+    let mut rig = Rig::new();
+    let taken = rig.submit(payment("one").with_fee_cap(MARKET));
+    rig.look(|_| nothing(10, 0));
+    rig.broadcast(Ok(())).expect("it is sent");
+    rig.cancel(&taken);
+    rig.serve();
+    assert!(is_cancel(&rig), "nothing was signed to call it off");
+    assert!(rig.signed.last().unwrap().fees.fee_max() > MARKET);
+}
+
+/// Where the chain's own cap leaves no room either, the calling off is signed at the same price.
+#[test]
+fn calling_off_at_the_chains_cap_is_signed_at_the_same_price() {
+    let mut rig = Rig::with(OutboxConfig::new().chain(
+        CHAIN,
+        ChainRules {
+            fee_cap: MARKET,
+            ..rules()
+        },
+    ));
+    let taken = rig.submit(payment("one"));
+    rig.look(|_| nothing(10, 0));
+    rig.broadcast(Ok(())).expect("it is sent");
+    rig.cancel(&taken);
+    rig.serve();
+    assert!(is_cancel(&rig), "nothing was signed to call it off");
+    assert_eq!(rig.signed.last().unwrap().fees.fee_max(), MARKET);
+}
+
+/// However often an intent's fees have risen, there is one attempt left to call it off.
+#[test]
+fn the_last_attempt_is_the_cancels() {
+    let mut rig = Rig::new();
+    let taken = rig.submit(payment("one").with_fee_cap(u128::MAX));
+    rig.look(|_| nothing(10, 0));
+    for _ in 0..60 {
+        rig.broadcast(Err(ChainError::FeeTooLow { message: String::new() }));
+        rig.wait();
+    }
+    assert_eq!(rig.signed.len(), ATTEMPTS_MAX - 1);
+    rig.cancel(&taken);
+    for _ in 0..3 {
+        rig.wait();
+        rig.broadcast(Ok(()));
+    }
+    assert_eq!(rig.signed.len(), ATTEMPTS_MAX);
+    assert!(is_cancel(&rig));
 }
