@@ -170,6 +170,13 @@ pub enum ChainError {
         /// The transaction.
         transaction: TxId,
     },
+    /// No node of this chain takes this transaction, now or later: its gas limit is over a block's or too low for its bytes,
+    /// it is malformed, or for another chain. Only words that are known to mean this become this. It was not taken.
+    #[error("the transaction is not valid on its chain: {message}")]
+    InvalidTransaction {
+        /// The node's words.
+        message: String,
+    },
     /// The node said no, in words that this crate does not know.
     #[error("the node refused {doing}: {message} (code {code})")]
     Refused {

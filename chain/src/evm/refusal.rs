@@ -65,6 +65,27 @@ const FEE_TOO_LOW: &[&str] = &[
     "tip cap below",
     "less than minimum",
 ];
+/// About the transaction alone, whatever the chain's state, the node's load or whoever pays for its service.
+const INVALID: &[&str] = &[
+    "intrinsic gas too low",
+    "intrinsicgas",
+    "gas limit is below intrinsic gas",
+    "insufficient gas for floor data gas cost",
+    "exceeds block gas limit",
+    "exceedsgaslimit",
+    "transaction gas limit too high",
+    "max initcode size exceeded",
+    "oversized data",
+    "transaction type not supported",
+    "max priority fee per gas higher than max fee per gas",
+    "nonce has max value",
+    "invalid sender",
+    "invalid chain id",
+    "invalid signature",
+    "sender not an eoa",
+    "gas uint64 overflow",
+    "set code transaction must not",
+];
 const NO_FUNDS: &[&str] = &[
     "insufficient funds",
     "insufficientfunds",
@@ -152,6 +173,9 @@ impl NodeError {
                 detail: message,
             };
         }
+        if self.says(INVALID) {
+            return ChainError::InvalidTransaction { message };
+        }
         if self.says(FEE_TOO_LOW) {
             return ChainError::FeeTooLow { message };
         }
@@ -235,6 +259,30 @@ mod tests {
         assert!(broadcast("the moon is in the wrong house").may_have_been_sent());
         assert!(!broadcast("insufficient funds for gas * price + value").may_have_been_sent());
         assert!(!broadcast("transaction underpriced").may_have_been_sent());
+    }
+
+    /// What passes by itself, or with another node, is not taken for a verdict on the transaction.
+    #[test]
+    fn only_what_is_known_to_hold_for_good_makes_a_transaction_invalid() {
+        let is_invalid =
+            |message| matches!(broadcast(message), ChainError::InvalidTransaction { .. });
+        for message in [
+            "intrinsic gas too low: gas 20000, minimum needed 21000",
+            "exceeds block gas limit",
+            "invalid sender",
+        ] {
+            assert!(is_invalid(message), "{message}");
+        }
+        for message in [
+            "internal error",
+            "txpool is full",
+            "daily quota exceeded",
+            "nonce too high",
+            "tx fee (1.50 ether) exceeds the configured cap (1.00 ether)",
+        ] {
+            assert!(!is_invalid(message), "{message}");
+            assert!(broadcast(message).may_have_been_sent(), "{message}");
+        }
     }
 
     #[test]

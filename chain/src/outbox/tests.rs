@@ -2,4 +2,5 @@
 
 mod fees;
 mod forgetting;
+mod refusals;
 mod rig;

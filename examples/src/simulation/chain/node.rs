@@ -171,11 +171,8 @@ impl EvmRpc for Node {
         }
         let transaction = Transaction::decode(raw).expect("only this module's bytes are sent");
         if is_refused(transaction.payload) {
-            return Err(ChainError::Refused {
-                doing: "eth_sendRawTransaction",
-                code: -32000,
+            return Err(ChainError::InvalidTransaction {
                 message: REFUSAL.into(),
-                sent: Sent::No,
             });
         }
         if self.model.lock().broke == Some(transaction.from) {
