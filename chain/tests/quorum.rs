@@ -298,6 +298,16 @@ async fn without_a_quorum_nothing_is_believed() {
     );
 }
 
+/// Where one node is silent and another lies about its mempool, no nonce out of all proportion is believed.
+#[tokio::test]
+async fn a_liar_names_no_nonce_while_another_node_is_silent() {
+    use Kind::{Honest, Liar, Silent};
+    let ground = Ground::with(&[Honest, Liar, Silent], 2).await;
+    let account = ground.key.evm_address();
+    let nonce = ground.rpc.nonce(account, BlockAt::Pending).await;
+    assert_eq!(nonce.unwrap(), 1);
+}
+
 /// A payment through a quorum reaches the chain, and is final there, whoever else lies or is silent.
 #[tokio::test]
 async fn a_payment_goes_through_a_quorum() {

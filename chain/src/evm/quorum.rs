@@ -18,7 +18,8 @@ use crate::{Block, BlockAt, CallRequest, ChainError, ChainId, Log, LogFilter, Lo
 ///   fails, is not accused: it may just be behind.
 /// - It is as slow as the slowest of its nodes: give each a short
 ///   [`with_answer_within`](super::JsonRpc::with_answer_within). A node that does not answer in time is one that failed.
-/// - Prices and estimates are no facts: of those the median is taken. Transactions are given to all nodes.
+/// - Prices, estimates and mempools are no facts: of those the highest is taken that not only liars can have named.
+///   Transactions are given to all nodes.
 ///
 /// Of `k` nodes `m > k / 2` must agree, so that there are no two quorums.
 pub struct QuorumRpc {
@@ -157,7 +158,7 @@ impl QuorumRpc {
         }
     }
 
-    fn median<T: Clone, K: Ord>(
+    fn credible<T: Clone, K: Ord>(
         &self,
         doing: &'static str,
         answers: Vec<Result<T, ChainError>>,
@@ -185,8 +186,10 @@ impl QuorumRpc {
                 }),
             };
         }
-        let middle = found.get(agreed / 2).cloned();
-        middle.ok_or(ChainError::NoQuorum {
+        // So many may lie: one more than that is under no value of theirs alone.
+        let liars_max = asked - self.wanted;
+        let credible = found.get(agreed.saturating_sub(liars_max + 1)).cloned();
+        credible.ok_or(ChainError::NoQuorum {
             doing,
             agreed,
             asked,
@@ -213,7 +216,7 @@ impl EvmRpc for QuorumRpc {
             // Every node has a mempool of its own.
             BlockAt::Pending => {
                 let answers = self.ask_all(|node| node.nonce(account, at)).await;
-                return self.median("eth_getTransactionCount", answers, |nonce| *nonce);
+                return self.credible("eth_getTransactionCount", answers, |nonce| *nonce);
             }
             at => {
                 let at = self.resolve(at).await?;
@@ -237,14 +240,14 @@ impl EvmRpc for QuorumRpc {
 
     async fn estimate_gas(&self, request: &CallRequest, at: BlockAt) -> Result<u64, ChainError> {
         let answers = self.ask_all(|node| node.estimate_gas(request, at)).await;
-        self.median("eth_estimateGas", answers, |gas| *gas)
+        self.credible("eth_estimateGas", answers, |gas| *gas)
     }
 
     async fn fee_history(&self, blocks: u16, percentiles: &[u8]) -> Result<FeeHistory, ChainError> {
         let answers = self
             .ask_all(|node| node.fee_history(blocks, percentiles))
             .await;
-        self.median("eth_feeHistory", answers, |history| {
+        self.credible("eth_feeHistory", answers, |history| {
             history.next_base_fee().saturating_add(history.median_tip())
         })
     }

@@ -151,7 +151,8 @@ impl Outbox {
             if lane.flying.len() >= in_flight_max {
                 return;
             }
-            let (Some(&id), Some(nonce)) = (lane.waiting.first(), lane.next_nonce()) else {
+            let (Some(&id), Some(nonce)) = (lane.waiting.first(), lane.next_nonce(in_flight_max))
+            else {
                 return;
             };
             let Some(entry) = self.open.get_mut(&id) else {
@@ -175,7 +176,7 @@ impl Outbox {
         let Some(lane) = self.lanes.get(&key) else {
             return;
         };
-        let Some(nonce) = lane.gap() else {
+        let Some(nonce) = lane.gap(self.rules(key.0).in_flight_max) else {
             return;
         };
         if lane.waiting.first().is_some_and(|id| {

@@ -182,30 +182,47 @@ impl Lane {
         }
     }
 
+    /// The nonce behind the last that can be in use: what is held here, and as much again of other wallets.
+    fn bound(&self, view: View, in_flight_max: usize) -> u64 {
+        let known = self.held.len().saturating_add(in_flight_max);
+        view.latest_nonce.saturating_add(known as u64)
+    }
+
+    /// The first nonce that nodes lack, as far as they can be believed.
+    fn first_lacking(&self, view: View, in_flight_max: usize) -> u64 {
+        let is_credible = view.pending_nonce <= self.bound(view, in_flight_max);
+        if is_credible || mutant::is_planted("outbox_believes_any_nonce") {
+            view.pending_nonce.max(view.latest_nonce)
+        } else {
+            view.latest_nonce
+        }
+    }
+
     /// The nonce that nobody has although one above it is taken: nothing above it can be included.
-    pub(super) fn gap(&self) -> Option<u64> {
+    pub(super) fn gap(&self, in_flight_max: usize) -> Option<u64> {
         if mutant::is_planted("outbox_gap_left_open") {
             return None;
         }
         let view = self.view?;
-        let next = view.pending_nonce.max(view.latest_nonce).max(self.floor);
+        let next = self.first_lacking(view, in_flight_max).max(self.floor);
         let highest = *self.held.last_key_value()?.0;
         (next < highest && !self.held.contains_key(&next)).then_some(next)
     }
 
-    /// The nonce for the next transaction; `None` before the first look.
-    pub(super) fn next_nonce(&self) -> Option<u64> {
+    /// The nonce for the next transaction. `None` before the first look, and where a node names one that is too high to be
+    /// believed: what got it would wait for ever if nothing fills what lies below.
+    pub(super) fn next_nonce(&self, in_flight_max: usize) -> Option<u64> {
         let view = self.view?;
-        if let Some(gap) = self.gap() {
+        if let Some(gap) = self.gap(in_flight_max) {
             return Some(gap);
         }
         let above = self.held.last_key_value().map_or(0, |(nonce, _)| nonce + 1);
-        Some(
-            above
-                .max(view.pending_nonce)
-                .max(view.latest_nonce)
-                .max(self.floor),
-        )
+        let next = above
+            .max(view.pending_nonce)
+            .max(view.latest_nonce)
+            .max(self.floor);
+        let is_credible = next < self.bound(view, in_flight_max);
+        (is_credible || mutant::is_planted("outbox_believes_any_nonce")).then_some(next)
     }
 
     /// The blocks whose place on the chain is looked at: the highest, on which all others stand, and those that should be

@@ -2,5 +2,6 @@
 
 mod fees;
 mod forgetting;
+mod nonces;
 mod refusals;
 mod rig;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use alloy_primitives::{Address, Bytes, U256};
+use alloy_primitives::{Address, Bytes};
 use peaberry_core::{
     Channel, Durability, EffectsBuffer, Input, Instant, MemoryStorage, Protocol, Storage,
 };
@@ -192,7 +192,7 @@ pub(super) fn payment(name: &str) -> Submission {
         from: account().into(),
         to: Address::repeat_byte(2).into(),
         asset: Asset::Native,
-        amount: Amount::wei(U256::from(7)),
+        amount: Amount::wei(7),
     };
     Submission::new(IdempotencyKey::new(name).unwrap(), CHAIN, intent).with_gas_limit(21_000)
 }
