@@ -254,6 +254,20 @@ pub enum ChainError {
         /// How many equal answers it takes.
         wanted: usize,
     },
+    /// Of several nodes too few say that they have taken a transaction: they may lie, and it may be on its way all the same.
+    /// Ask for its status.
+    #[error("only {taken} nodes have taken {transaction}, {wanted} are wanted")]
+    TakenByFew {
+        /// How many say so.
+        taken: usize,
+        /// How many it takes.
+        wanted: usize,
+        /// The transaction.
+        transaction: TxId,
+        /// What the others said.
+        #[source]
+        source: Arc<Self>,
+    },
     /// The node is behind its chain, or still starting: wait, or ask another. Nothing was sent.
     #[error("the node is not in step with its chain: {message}")]
     NotSynced {
@@ -329,6 +343,7 @@ impl ChainError {
             | Self::Connection { sent, .. }
             | Self::Malformed { sent, .. }
             | Self::TooLarge { sent, .. } => *sent,
+            Self::TakenByFew { transaction, .. } => Sent::Maybe(Some(*transaction)),
             Self::NonceTooLow { transaction } | Self::Expired { transaction } => {
                 Sent::Maybe(*transaction)
             }

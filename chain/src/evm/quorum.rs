@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use futures_util::future::{BoxFuture, join_all};
 
 use super::{EvmRpc, FeeHistory, Receipt, SeenTransaction};
-use crate::{Block, BlockAt, CallRequest, ChainError, ChainId, Log, LogFilter, LogRange};
+use crate::{Block, BlockAt, CallRequest, ChainError, ChainId, Log, LogFilter, LogRange, TxId};
 
 /// Several nodes of one chain as one: an answer counts when `m` of them give it.
 ///
@@ -254,10 +254,16 @@ impl EvmRpc for QuorumRpc {
 
     async fn broadcast(&self, raw: &[u8]) -> Result<B256, ChainError> {
         let answers = self.ask_all(|node| node.broadcast(raw)).await;
+        let taken: Vec<B256> = answers.iter().flatten().copied().collect();
+        // So many that not all of them can be liars, who say that they have it and throw it away.
+        let wanted = answers.len() - self.wanted + 1;
+        if let Some(hash) = taken.first().filter(|_| taken.len() >= wanted) {
+            return Ok(*hash);
+        }
         let mut worst: Option<ChainError> = None;
         for answer in answers {
             match answer {
-                Ok(hash) => return Ok(hash),
+                Ok(_) => {}
                 // What may have been sent weighs more than any refusal.
                 Err(error)
                     if worst
@@ -269,12 +275,21 @@ impl EvmRpc for QuorumRpc {
                 Err(_) => {}
             }
         }
-        Err(worst.unwrap_or(ChainError::NoQuorum {
+        let error = worst.unwrap_or(ChainError::NoQuorum {
             doing: "eth_sendRawTransaction",
-            agreed: 0,
-            asked: 0,
-            wanted: self.wanted,
-        }))
+            agreed: taken.len(),
+            asked: self.nodes.len(),
+            wanted,
+        });
+        Err(match taken.first() {
+            Some(hash) => ChainError::TakenByFew {
+                taken: taken.len(),
+                wanted,
+                transaction: TxId::Evm(*hash),
+                source: Arc::new(error),
+            },
+            None => error,
+        })
     }
 
     async fn transaction(&self, hash: B256) -> Result<Option<SeenTransaction>, ChainError> {
@@ -300,13 +315,15 @@ impl EvmRpc for QuorumRpc {
 
     async fn logs(&self, filter: &LogFilter, range: &LogRange) -> Result<Vec<Log>, ChainError> {
         let answers = self.ask_all(|node| node.logs(filter, range)).await;
-        if let Some(error) = answers.iter().find_map(|answer| match answer {
+        let too_wide = answers.iter().find_map(|answer| match answer {
             Err(error @ ChainError::RangeTooWide { .. }) => Some(error.clone()),
             _ => None,
-        }) {
-            return Err(error);
+        });
+        // What enough nodes give counts, whatever one of them finds too much.
+        match (self.agree("eth_getLogs", answers, |_| false), too_wide) {
+            (Err(_), Some(too_wide)) => Err(too_wide),
+            (agreed, _) => agreed,
         }
-        self.agree("eth_getLogs", answers, |_| false)
     }
 }
 

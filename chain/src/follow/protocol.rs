@@ -216,10 +216,15 @@ impl Follow {
                 final_number,
             }) => self.broken(number, found, final_number, fx),
             Ok(Step::Nothing) => {}
-            Err(ChainError::RangeTooWide { .. }) => {
+            Err(ChainError::RangeTooWide { .. } | ChainError::TooLarge { .. }) => {
+                // Where even one block is too much there is nothing to gain by haste.
+                if self.range > 1 {
+                    self.walk_at = now;
+                }
                 self.range = (self.range / 2).max(1);
-                self.walk_at = now;
             }
+            // A node may take too long for so much, and not say so. When all is well it grows again.
+            Err(ChainError::TimedOut { .. }) => self.range = (self.range / 2).max(1),
             Err(ChainError::RateLimited { retry_after }) => {
                 self.walk_at = now + retry_after.max(self.config.poll_every);
             }

@@ -11,7 +11,7 @@ use super::walk::{Path, Step, Walk};
 use super::{
     Change, Cursor, FOLLOW, Follow, FollowCommand, FollowConfig, FollowEvent, Start,
 };
-use crate::{Block, ChainError, ChainId, LogFilter};
+use crate::{Block, ChainError, ChainId, LogFilter, Sent};
 
 struct Rig {
     follow: Follow,
@@ -142,4 +142,36 @@ fn an_acknowledgement_that_comes_late_does_not_set_the_applications_cursor_back(
     rig.acknowledge(6);
     rig.restart();
     assert_eq!(rig.changes.first().unwrap().number, 7);
+}
+
+fn too_large() -> ChainError {
+    ChainError::TooLarge {
+        doing: "eth_getLogs",
+        bytes_max: 16,
+        sent: Sent::No,
+    }
+}
+
+/// A node that cannot give so much says so in several ways, or does not answer in time: each time less is asked for.
+#[test]
+fn less_is_asked_for_whatever_a_node_says_of_too_much() {
+    let mut rig = Rig::new();
+    rig.begin(3);
+    let timed_out = || ChainError::TimedOut {
+        doing: "eth_getLogs",
+        after: Duration::from_secs(10),
+        sent: Sent::No,
+    };
+    assert_eq!(rig.walk(Err(too_large())).range_max, 2_000);
+    assert_eq!(rig.walk(Err(timed_out())).range_max, 1_000);
+    assert_eq!(rig.walk(Err(too_large())).range_max, 500);
+}
+
+/// Where one block is too much there is a pause between two questions.
+#[test]
+fn a_single_block_that_is_too_much_is_asked_for_with_pauses() {
+    let mut rig = Rig::new();
+    rig.begin(3);
+    while rig.walk(Err(too_large())).range_max > 1 {}
+    assert!(rig.walks.is_empty(), "it was asked for again at once");
 }

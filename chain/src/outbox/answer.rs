@@ -101,6 +101,11 @@ impl Outbox {
             return;
         };
         let latest = lane.view.map(|view| view.latest_number);
+        // What most nodes say is what there is to react to; that some have it, the chain will show.
+        let result = result.map_err(|error| match error {
+            ChainError::TakenByFew { source, .. } => (*source).clone(),
+            error => error,
+        });
         if !result.as_ref().is_err_and(is_verdict) {
             entry.refusals = 0;
         }
