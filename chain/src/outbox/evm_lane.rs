@@ -162,6 +162,7 @@ impl Outbox {
                 return;
             }
             entry.record.nonce = Some(nonce);
+            entry.record.signed_at = lane.view.map(|view| view.latest_number);
             lane.waiting.remove(&id);
             lane.held.insert(nonce, id);
             lane.flying.insert(id);
@@ -200,6 +201,7 @@ impl Outbox {
             included: None,
             outcome: None,
             end_number: 0,
+            signed_at: lane.view.map(|view| view.latest_number),
         };
         let id = self.add(record, fx);
         self.sign_first(id, price, fx);

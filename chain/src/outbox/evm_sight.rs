@@ -2,7 +2,7 @@
 
 use peaberry_core::mutant;
 
-use super::event::Stage;
+use super::event::{Deferral, Stage};
 use super::lane::{LaneKey, View};
 use super::protocol::{Fx, Outbox};
 use super::record::{EntryId, Inclusion, Outcome};
@@ -160,9 +160,26 @@ impl Outbox {
                     .final_nonce
                     .zip(nonce)
                     .is_some_and(|(at, own)| at > own);
-                entry.misses = if is_used { entry.misses + 1 } else { 0 };
-                if entry.misses >= MISSES_UNTIL_DISPLACED {
+                entry.misses = if is_used {
+                    entry.misses.saturating_add(1)
+                } else {
+                    0
+                };
+                if entry.misses < MISSES_UNTIL_DISPLACED {
+                    return;
+                }
+                let age = entry
+                    .record
+                    .signed_at
+                    .map(|at| seen.latest_number.saturating_sub(at));
+                let kept = self.rules(entry.record.chain).receipts_kept;
+                if age.is_some_and(|age| age <= kept)
+                    || mutant::is_planted("outbox_displaces_beyond_receipts")
+                {
                     self.displace(id, fx);
+                } else {
+                    let reason = "its nonce is used, and the node may have forgotten by what";
+                    self.defer(id, Deferral::Unknown(reason.to_owned()), fx);
                 }
             }
         }
@@ -214,6 +231,7 @@ impl Outbox {
             lane.waiting.insert(id);
         }
         entry.record.nonce = None;
+        entry.record.signed_at = None;
         entry.record.attempts.clear();
         entry.misses = 0;
         entry.is_sent = false;

@@ -46,6 +46,7 @@ impl Outbox {
             included: None,
             outcome: None,
             end_number: 0,
+            signed_at: None,
         };
         let entry = self.add(record, fx);
         self.keys.insert(submission.key, entry);

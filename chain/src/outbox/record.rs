@@ -174,6 +174,8 @@ pub(crate) struct Record {
     pub(crate) outcome: Option<Outcome>,
     /// The how-manieth end this was; zero for what is open.
     pub(crate) end_number: u64,
+    /// The newest block when it got its nonce: no attempt with that nonce is in an older one.
+    pub(crate) signed_at: Option<u64>,
 }
 
 impl Record {
@@ -210,6 +212,7 @@ impl Record {
         put_option(&mut out, self.included.as_ref(), put_inclusion);
         put_option(&mut out, self.outcome.as_ref(), put_outcome);
         put_varint(&mut out, self.end_number);
+        put_option(&mut out, self.signed_at, put_varint);
         out
     }
 
@@ -248,6 +251,7 @@ impl Record {
         let included = read_option(reader, read_inclusion)?;
         let outcome = read_option(reader, read_outcome)?;
         let end_number = reader.varint()?;
+        let signed_at = read_option(reader, |reader| Ok(reader.varint()?))?;
         // An intent is kept as long as there is something to do for it.
         expect(purpose.is_some() != outcome.is_some(), "purpose")?;
         let record = Self {
@@ -264,6 +268,7 @@ impl Record {
             included,
             outcome,
             end_number,
+            signed_at,
         };
         record.check()?;
         Ok(record)

@@ -1,5 +1,6 @@
 //! Single decisions, one answer at a time.
 
+mod displacing;
 mod fees;
 mod forgetting;
 mod nonces;

@@ -136,6 +136,7 @@ fn record() -> impl Strategy<Value = Record> {
                     included,
                     outcome,
                     end_number: u64::from(digest[0]),
+                    signed_at: numbers.0,
                 }
             },
         )
@@ -199,10 +200,12 @@ fn claims_are_held_against_what_is_there() {
         attempts: Vec::new(),
         included: None,
         outcome: None,
+        end_number: 0,
+        signed_at: None,
     };
     let bytes = record.encode();
-    // The last three: no attempts, no inclusion, no outcome.
-    let (head, _) = bytes.split_at(bytes.len() - 3);
+    // The last five: no attempts, no inclusion, no outcome, no end, no block of signing.
+    let (head, _) = bytes.split_at(bytes.len() - 5);
     for claim in [1, ATTEMPTS_MAX as u64, ATTEMPTS_MAX as u64 + 1, u64::MAX] {
         let mut bytes = head.to_vec();
         put_varint(&mut bytes, claim);
