@@ -6,7 +6,7 @@ use super::config::ChainRules;
 use super::event::Deferral;
 use super::lane::LaneKey;
 use super::protocol::{About, Asked, Fx, Outbox};
-use super::record::{CallOff, EntryId, cut};
+use super::record::{CallOff, EntryId, Outcome, cut};
 use super::request::Found;
 use crate::{ChainError, ChainId};
 
@@ -169,6 +169,12 @@ impl Outbox {
             return;
         };
         entry.refusals = entry.refusals.saturating_add(1);
+        if entry.record.key.is_none() && entry.refusals >= REFUSALS_UNTIL_CALLED_OFF {
+            // Its nonce is free for whatever waits, or for another filler, weighed anew. Should it be included all the
+            // same, it has filled the gap, and what took its nonce gets another.
+            self.end(id, Outcome::Cancelled, fx);
+            return;
+        }
         let record = &mut entry.record;
         let is_ours_to_end = record.key.is_some() && record.called_off.is_none();
         if is_ours_to_end && entry.refusals >= REFUSALS_UNTIL_CALLED_OFF {

@@ -74,6 +74,9 @@ pub struct ChainRules {
     /// never was. Later the intent waits, and says so, until a node finds a receipt. 10,000 by default: what pruned nodes
     /// of today keep.
     pub receipts_kept: u64,
+    /// The least gas that a transfer of nothing to oneself is given, which fills a missing nonce or calls an intent off. More
+    /// where the chain's estimate, or for calling off the intent itself, wants more. 21,000 by default, as Ethereum has it.
+    pub transfer_gas: u64,
 }
 
 impl ChainRules {
@@ -89,6 +92,7 @@ impl ChainRules {
             fee_cap: 1_000 * GWEI,
             in_flight_max: 16,
             receipts_kept: 10_000,
+            transfer_gas: 21_000,
         }
     }
 

@@ -97,3 +97,16 @@ fn the_last_attempt_is_the_cancels() {
     assert_eq!(rig.signed.len(), ATTEMPTS_MAX);
     assert!(is_cancel(&rig));
 }
+
+/// On a chain where everything takes more gas, calling off has what the intent has.
+#[test]
+fn calling_off_has_the_gas_that_its_chain_wants() {
+    let mut rig = Rig::new();
+    let taken = rig.submit(payment("one").with_gas_limit(500_000));
+    rig.look(|_| nothing(10, 0));
+    rig.broadcast(Ok(())).expect("it is sent");
+    rig.cancel(&taken);
+    rig.serve();
+    assert!(is_cancel(&rig));
+    assert_eq!(rig.signed.last().unwrap().gas_limit, 500_000);
+}

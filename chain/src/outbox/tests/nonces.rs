@@ -1,6 +1,6 @@
 //! Which nonce an intent gets.
 
-use super::rig::{Rig, payment};
+use super::rig::{Rig, account, payment, refused};
 use crate::outbox::AccountView;
 
 fn view(latest_number: u64, latest_nonce: u64, pending_nonce: u64) -> AccountView {
@@ -39,4 +39,39 @@ fn a_nonce_that_cannot_be_hides_no_gap() {
     rig.look(|_| view(11, 3, 1_000));
     assert_eq!(rig.signed.len(), 2, "nothing fills the gap");
     assert_eq!(rig.signed.last().unwrap().nonce, 3);
+}
+
+/// Two of another wallet's five transactions are undone, and nothing waits that could fill the gap.
+fn rig_with_a_gap() -> Rig {
+    let mut rig = Rig::new();
+    rig.submit(payment("one"));
+    rig.look(|_| view(10, 5, 5));
+    rig.broadcast(Ok(())).expect("it is sent");
+    rig.look(|_| view(11, 4, 4));
+    rig
+}
+
+/// What fills a gap has as much gas as the chain wants for it.
+#[test]
+fn a_filler_is_weighed_by_the_chain() {
+    let rig = rig_with_a_gap();
+    let filler = rig.signed.last().unwrap();
+    assert_eq!((filler.nonce, filler.gas_limit), (4, 30_000));
+}
+
+/// A filler that no node takes gives its nonce to an intent.
+#[test]
+fn an_intent_takes_the_nonce_of_a_filler_that_is_refused() {
+    let mut rig = rig_with_a_gap();
+    rig.submit(payment("two"));
+    for _ in 0..24 {
+        let is_filler = rig.signed.last().unwrap().to == Some(account());
+        if !is_filler {
+            break;
+        }
+        rig.broadcast(Err(refused("intrinsic gas too low")));
+        rig.wait();
+    }
+    let last = rig.signed.last().unwrap();
+    assert_ne!(last.to, Some(account()), "the filler is still in the way");
 }
