@@ -11,6 +11,8 @@ use crate::TxId;
 
 /// How often in a row a nonce must be seen used for good by something else: one look may have met a node that lags.
 const MISSES_UNTIL_DISPLACED: u8 = 3;
+/// How often in a row a block must be seen below the final one until what is in it is final.
+const LOOKS_UNTIL_SETTLED: u8 = 3;
 /// Transactions above the first that a node lacks which are sent again with it.
 const RESENT_AT_ONCE: u64 = 16;
 
@@ -32,11 +34,19 @@ impl Outbox {
             view.pending_nonce = view.pending_nonce.max(last.pending_nonce);
         }
         lane.view = Some(view);
+        lane.below_floor = if seen.latest_nonce < lane.floor {
+            lane.below_floor.saturating_add(1)
+        } else {
+            0
+        };
         let blocks = std::mem::take(&mut lane.blocks_asked);
         for (block, is_canonical) in blocks.into_iter().zip(&seen.canonical) {
             let is_final = seen.final_number.is_some_and(|at| block.0 <= at);
             match (is_canonical, is_final) {
-                (true, true) => self.settle_block(key, block, fx),
+                (true, true) if self.is_settled(key, block, seen) => {
+                    self.settle_block(key, block, fx);
+                }
+                (true, true) => {}
                 (true, false) => {}
                 (false, _) => self.lose_block(key, block, fx),
             }
@@ -64,6 +74,36 @@ impl Outbox {
                 entry.sent_in.get_or_insert(view.latest_number);
             }
         }
+    }
+
+    /// Whether a block that is said to be on the chain, and below the final one, is taken for final now. One answer may come
+    /// from a node on a fork that the others have left: it is believed when it comes again and again, and when the account's
+    /// nonce at the final block, which is asked for by that block's hash, counts what is in this one.
+    fn is_settled(
+        &mut self,
+        key: LaneKey,
+        block: (u64, alloy_primitives::B256),
+        seen: &AccountView,
+    ) -> bool {
+        if mutant::is_planted("outbox_settles_by_number_only") {
+            return true;
+        }
+        let Some(lane) = self.lanes.get_mut(&key) else {
+            return false;
+        };
+        let ids = lane.included.get(&block).into_iter().flatten();
+        let nonces = ids.filter_map(|id| self.open.get(id)?.record.nonce);
+        let is_counted = nonces
+            .max()
+            .zip(seen.final_nonce)
+            .is_some_and(|(own, at)| at > own);
+        let looks = lane.settling.entry(block).or_default();
+        *looks = if is_counted { *looks + 1 } else { 0 };
+        if *looks < LOOKS_UNTIL_SETTLED {
+            return false;
+        }
+        lane.settling.remove(&block);
+        true
     }
 
     /// Everything in this block is final.
@@ -96,6 +136,9 @@ impl Outbox {
 
     /// The chain no longer has this block.
     fn lose_block(&mut self, key: LaneKey, block: (u64, alloy_primitives::B256), fx: Fx<'_, '_>) {
+        if let Some(lane) = self.lanes.get_mut(&key) {
+            lane.settling.remove(&block);
+        }
         let lane = self.lanes.get(&key);
         let ids = lane.and_then(|lane| lane.included.get(&block).cloned());
         for id in ids.unwrap_or_default() {

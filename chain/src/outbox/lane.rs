@@ -16,6 +16,9 @@ pub(super) type LaneKey = (ChainId, Address);
 /// How often an unanswered retry doubles.
 const DOUBLINGS_MAX: u32 = 4;
 
+/// How often in a row the chain must be seen to lack nonces that were used for good: one look may have met a node that lags.
+const LOOKS_UNTIL_FLOOR_IGNORED: u8 = 3;
+
 /// An open entry.
 #[derive(Debug)]
 pub(super) struct Entry {
@@ -119,6 +122,10 @@ pub(super) struct Lane {
     /// Every nonce below is used for good.
     pub(super) floor: u64,
     pub(super) is_floor_new: bool,
+    /// How often in a row the chain's newest nonce was seen below the floor.
+    pub(super) below_floor: u8,
+    /// How often in a row a block was seen on the chain below the final one, and what is in it counted there.
+    pub(super) settling: BTreeMap<(u64, B256), u8>,
     pub(super) view: Option<View>,
     /// The unanswered look.
     pub(super) looking: Option<u64>,
@@ -177,6 +184,7 @@ impl Lane {
         if let Some(ids) = self.included.get_mut(&block) {
             ids.remove(&id);
             if ids.is_empty() {
+                self.settling.remove(&block);
                 self.included.remove(&block);
             }
         }
@@ -204,7 +212,13 @@ impl Lane {
             return None;
         }
         let view = self.view?;
-        let next = self.first_lacking(view, in_flight_max).max(self.floor);
+        // A chain that has not used what we thought is used for good lacks it.
+        let floor = if self.below_floor < LOOKS_UNTIL_FLOOR_IGNORED {
+            self.floor
+        } else {
+            0
+        };
+        let next = self.first_lacking(view, in_flight_max).max(floor);
         let highest = *self.held.last_key_value()?.0;
         (next < highest && !self.held.contains_key(&next)).then_some(next)
     }

@@ -117,7 +117,8 @@ pub struct AccountView {
     pub latest_nonce: u64,
     /// The first nonce that the node has no transaction for.
     pub pending_nonce: u64,
-    /// The account's nonce at the end of the final block; asked for only if something is missing below the latest nonce.
+    /// The account's nonce at the end of the final block, read by that block's hash; asked for only if something is missing
+    /// below the latest nonce, or a block asked about is not above the final one. `None` where the node has no state of it.
     pub final_nonce: Option<u64>,
     /// Whether the chain has the blocks asked about, in their order.
     pub canonical: Vec<bool>,

@@ -6,3 +6,4 @@ mod forgetting;
 mod nonces;
 mod refusals;
 mod rig;
+mod settling;

@@ -1,7 +1,7 @@
 //! Which nonce an intent gets.
 
 use super::rig::{Rig, account, payment, refused};
-use crate::outbox::AccountView;
+use crate::outbox::{AccountView, Ask, Found};
 
 fn view(latest_number: u64, latest_nonce: u64, pending_nonce: u64) -> AccountView {
     AccountView {
@@ -63,15 +63,28 @@ fn a_filler_is_weighed_by_the_chain() {
 #[test]
 fn an_intent_takes_the_nonce_of_a_filler_that_is_refused() {
     let mut rig = rig_with_a_gap();
-    rig.submit(payment("two"));
+    for name in ["two", "three", "four"] {
+        rig.submit(payment(name));
+    }
+    rig.serve();
     for _ in 0..24 {
-        let is_filler = rig.signed.last().unwrap().to == Some(account());
-        if !is_filler {
-            break;
+        while let Some(request) = rig.find(|ask| matches!(ask, Ask::Broadcast { .. })) {
+            let Ask::Broadcast { raw, .. } = &request.ask else {
+                continue;
+            };
+            let is_in_front = raw.windows(8).any(|bytes| bytes == b"nonce: 4");
+            let is_filler = rig.signed.last().unwrap().nonce != 4;
+            let answer = if is_in_front && is_filler {
+                Err(refused("intrinsic gas too low"))
+            } else {
+                Ok(Found::Broadcast)
+            };
+            rig.answer(&request, answer);
+            rig.serve();
         }
-        rig.broadcast(Err(refused("intrinsic gas too low")));
         rig.wait();
     }
     let last = rig.signed.last().unwrap();
-    assert_ne!(last.to, Some(account()), "the filler is still in the way");
+    assert_eq!(last.nonce, 4, "nothing took the filler's place");
+    assert_ne!(last.to, Some(account()), "another filler is in the way of what waits");
 }
