@@ -177,6 +177,8 @@ impl Outbox {
     }
 
     fn sighted(&mut self, id: EntryId, sight: Sight, seen: &AccountView, fx: Fx<'_, '_>) {
+        let chain = self.open.get(&id).map(|entry| entry.record.chain);
+        let receipts_kept = chain.map_or(0, |chain| self.rules(chain).receipts_kept);
         let Some(entry) = self.open.get_mut(&id) else {
             return;
         };
@@ -215,8 +217,7 @@ impl Outbox {
                     .record
                     .signed_at
                     .map(|at| seen.latest_number.saturating_sub(at));
-                let kept = self.rules(entry.record.chain).receipts_kept;
-                if age.is_some_and(|age| age <= kept)
+                if age.is_some_and(|age| age <= receipts_kept)
                     || mutant::is_planted("outbox_displaces_beyond_receipts")
                 {
                     self.displace(id, fx);

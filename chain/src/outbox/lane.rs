@@ -36,6 +36,8 @@ pub(super) struct Entry {
     pub(super) wants_bump: bool,
     /// How often in a row its nonce was seen used for good by something else.
     pub(super) misses: u8,
+    /// How often in a row it was seen to have expired (Solana).
+    pub(super) expiries: u8,
     /// How often in a row nodes have refused it for good.
     pub(super) refusals: u8,
     /// How often in a row it would have been reverted.
@@ -54,6 +56,7 @@ impl Entry {
             sent_in: None,
             wants_bump: false,
             misses: 0,
+            expiries: 0,
             refusals: 0,
             reverts: 0,
             deferral: None,

@@ -80,7 +80,11 @@ pub(crate) struct Attempt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Terms {
     Evm(Fees),
-    Solana { last_valid_height: u64 },
+    Solana {
+        last_valid_height: u64,
+        /// A final slot from before it was signed: it is in no older one.
+        signed_slot: u64,
+    },
 }
 
 impl Attempt {
@@ -94,7 +98,16 @@ impl Attempt {
     pub(crate) const fn last_valid_height(&self) -> Option<u64> {
         match self.terms {
             Terms::Evm(_) => None,
-            Terms::Solana { last_valid_height } => Some(last_valid_height),
+            Terms::Solana {
+                last_valid_height, ..
+            } => Some(last_valid_height),
+        }
+    }
+
+    pub(crate) const fn signed_slot(&self) -> Option<u64> {
+        match self.terms {
+            Terms::Evm(_) => None,
+            Terms::Solana { signed_slot, .. } => Some(signed_slot),
         }
     }
 }
@@ -106,7 +119,7 @@ pub struct Inclusion {
     pub transaction: TxId,
     /// The number of its block; on Solana the slot.
     pub block_number: u64,
-    /// The hash of its block.
+    /// The hash of its block; zero if the node did not keep that block (Solana, final blocks only).
     pub block_hash: B256,
     /// Whether it was carried out; otherwise its fee was paid and everything else undone.
     pub is_success: bool,
@@ -487,9 +500,13 @@ fn put_attempt(out: &mut Vec<u8>, attempt: &Attempt) {
             put_u128(out, fee_max);
             put_u128(out, tip_max);
         }
-        Terms::Solana { last_valid_height } => {
+        Terms::Solana {
+            last_valid_height,
+            signed_slot,
+        } => {
             out.push(2);
             put_varint(out, last_valid_height);
+            put_varint(out, signed_slot);
         }
     }
     out.push(u8::from(attempt.is_cancel));
@@ -508,6 +525,7 @@ fn read_attempt(reader: &mut Reader<'_>) -> Result<Attempt, RecordError> {
         }),
         2 => Terms::Solana {
             last_valid_height: reader.varint()?,
+            signed_slot: reader.varint()?,
         },
         _ => return Err(RecordError::Field("terms")),
     };

@@ -101,6 +101,8 @@ pub enum Found {
         signature: [u8; 64],
         /// The last block height that may include it.
         last_valid_height: u64,
+        /// A final slot from before it was signed.
+        signed_slot: u64,
     },
     /// To [`Ask::LookSolana`].
     Solana(SolanaView),
@@ -154,6 +156,8 @@ pub struct SolanaView {
     pub final_height: u64,
     /// The slot of the newest block.
     pub latest_slot: u64,
+    /// The oldest slot that the node has in its ledger, read after the statuses.
+    pub first_slot: u64,
     /// What was seen of each; `None`: this node, as of that final block or later, knows nothing of it.
     pub sights: Vec<(EntryId, Option<SolanaSight>)>,
 }
@@ -163,7 +167,7 @@ pub struct SolanaView {
 pub struct SolanaSight {
     /// Its slot.
     pub slot: u64,
-    /// The hash of its block.
+    /// The hash of its block; zero if the block is final and the node did not keep it.
     pub block_hash: B256,
     /// Whether it was carried out.
     pub is_success: bool,

@@ -7,3 +7,4 @@ mod nonces;
 mod refusals;
 mod rig;
 mod settling;
+mod solana;

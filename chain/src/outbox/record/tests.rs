@@ -54,8 +54,11 @@ fn intent(chain: ChainId) -> impl Strategy<Value = Intent> {
 
 fn attempt(chain: ChainId) -> impl Strategy<Value = Attempt> {
     let terms = match chain.family() {
-        Some(ChainFamily::Solana) => any::<u64>()
-            .prop_map(|last_valid_height| Terms::Solana { last_valid_height })
+        Some(ChainFamily::Solana) => any::<(u64, u64)>()
+            .prop_map(|(last_valid_height, signed_slot)| Terms::Solana {
+                last_valid_height,
+                signed_slot,
+            })
             .boxed(),
         _ => prop_oneof![
             any::<u128>().prop_map(|gas_price| Terms::Evm(Fees::Legacy { gas_price })),

@@ -133,6 +133,7 @@ impl Acting {
             signature: signature_of(&raw),
             raw: raw.into(),
             last_valid_height: height + VALID_BLOCKS,
+            signed_slot: height.saturating_sub(FINALITY),
         }
     }
 
@@ -165,6 +166,7 @@ impl Acting {
         SolanaView {
             final_height: cluster.final_height,
             latest_slot: cluster.height(),
+            first_slot: 0,
             sights: wanted
                 .iter()
                 .map(|(entry, signature)| (*entry, sight(*signature)))
