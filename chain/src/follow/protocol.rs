@@ -298,6 +298,7 @@ impl Follow {
 
     /// Final blocks many at once: only the last of them needs to be remembered.
     fn range(&mut self, first: u64, last: Block, logs: Vec<Log>, fx: Fx<'_, '_>) {
+        self.breaks = 0;
         for stored in self.ring.drain(..) {
             self.space
                 .delete(fx.batch(), &block_key(stored.block.number));

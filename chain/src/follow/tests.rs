@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
-use alloy_primitives::B256;
+use alloy_primitives::{B256, Bytes};
+use async_trait::async_trait;
 use peaberry_core::{
     Batch, Channel, Durability, EffectsBuffer, Input, Instant, MemoryStorage, Protocol, Storage,
 };
 
-use super::walk::{Path, Step, Walk};
-use super::{
-    Change, Cursor, FOLLOW, Follow, FollowCommand, FollowConfig, FollowEvent, Start,
+use super::walk::{Known, Path, Step, Walk, step_along};
+use super::{Change, Cursor, FOLLOW, Follow, FollowCommand, FollowConfig, FollowEvent, Start};
+use crate::{
+    Address, Amount, Asset, Block, BlockAt, CallRequest, ChainClient, ChainError, ChainId,
+    Estimate, Finality, Intent, Log, LogFilter, LogRange, Sent, TransactionStatus, TxId,
 };
-use crate::{Block, ChainError, ChainId, LogFilter, Sent};
 
 struct Rig {
     follow: Follow,
@@ -174,4 +176,103 @@ fn a_single_block_that_is_too_much_is_asked_for_with_pauses() {
     rig.begin(3);
     while rig.walk(Err(too_large())).range_max > 1 {}
     assert!(rig.walks.is_empty(), "it was asked for again at once");
+}
+
+/// Looks at a missing final block count only in a row, whatever comes in between.
+#[test]
+fn blocks_that_go_on_speak_against_an_alarm() {
+    let mut rig = Rig::new();
+    rig.begin(1);
+    let broken = |number| Step::Broken {
+        number,
+        found: Some(hash(9, number)),
+        final_number: 200,
+    };
+    rig.walk(Ok(broken(1)));
+    rig.walk(Ok(broken(1)));
+    rig.walk(Ok(Step::Range {
+        parent: hash(0, 1),
+        numbers: 2..=100,
+        last: block(0, 100),
+        logs: Vec::new(),
+    }));
+    rig.walk(Ok(broken(100)));
+    assert_eq!(
+        rig.alarms, 0,
+        "two before and one after are not three in a row"
+    );
+    rig.walk(Ok(broken(100)));
+    rig.walk(Ok(broken(100)));
+    assert_eq!(rig.alarms, 1);
+}
+
+/// A chain so long, of which this node has the newest block and another the final one.
+struct Long {
+    tip: u64,
+}
+
+#[async_trait]
+impl ChainClient for Long {
+    fn chain_id(&self) -> ChainId {
+        ChainId::POLYGON
+    }
+
+    async fn head(&self, finality: Finality) -> Result<Block, ChainError> {
+        let below = if finality == Finality::Latest { 0 } else { 8 };
+        Ok(block(0, self.tip - below))
+    }
+
+    async fn block(&self, at: BlockAt) -> Result<Option<Block>, ChainError> {
+        let number = match at {
+            BlockAt::Number(number) => number,
+            BlockAt::Hash(hash) => u64::from_be_bytes(*hash.last_chunk().unwrap()),
+            _ => self.tip,
+        };
+        Ok((number <= self.tip).then(|| block(0, number)))
+    }
+
+    async fn logs(&self, _: &LogFilter, _: &LogRange) -> Result<Vec<Log>, ChainError> {
+        Ok(Vec::new())
+    }
+
+    async fn balance(&self, _: Address, _: Asset) -> Result<Amount, ChainError> {
+        Err(too_large())
+    }
+
+    async fn call(&self, _: &CallRequest, _: BlockAt) -> Result<Bytes, ChainError> {
+        Err(too_large())
+    }
+
+    async fn estimate(&self, _: &Intent) -> Result<Estimate, ChainError> {
+        Err(too_large())
+    }
+
+    async fn submit(&self, _: &Intent) -> Result<TxId, ChainError> {
+        Err(too_large())
+    }
+
+    async fn status(&self, _: TxId) -> Result<TransactionStatus, ChainError> {
+        Err(too_large())
+    }
+}
+
+/// Logs by number are asked for only where every node is; what is newer is walked along by hash.
+#[tokio::test]
+async fn ranges_end_far_below_the_final_block() {
+    let (tip, last_final) = (500, 492);
+    let walk = |known| Walk {
+        number: 1,
+        filter: LogFilter::default(),
+        known: Known::Ring(vec![(known, hash(0, known))]),
+        range_max: 2_000,
+    };
+    let client = Long { tip };
+    let Step::Range { numbers, .. } = step_along(&client, &walk(1)).await.unwrap() else {
+        panic!("it is far behind");
+    };
+    assert!(*numbers.end() + 64 <= last_final, "{numbers:?}");
+    let Step::Path(path) = step_along(&client, &walk(*numbers.end())).await.unwrap() else {
+        panic!("it is near");
+    };
+    assert!(!path.blocks.is_empty());
 }

@@ -225,7 +225,10 @@ impl Outbox {
     /// Fillers are weighed as late as they are made.
     fn weigh_or_sign(&mut self, id: EntryId, price: Fees, fx: Fx<'_, '_>) {
         let record = self.open.get(&id).map(|entry| &entry.record);
-        match record.filter(|record| record.gas_limit.is_none()).and_then(call_for) {
+        match record
+            .filter(|record| record.gas_limit.is_none())
+            .and_then(call_for)
+        {
             Some(call) => self.ask(id, Asked::Gas, Ask::Gas(call), fx),
             None => self.sign_first(id, price, fx),
         }

@@ -158,7 +158,8 @@ impl Outbox {
             } else {
                 self.ends.first_key_value()
             };
-            let Some((&number, &id)) = oldest.filter(|(number, _)| **number < self.first_end_of_turn)
+            let Some((&number, &id)) =
+                oldest.filter(|(number, _)| **number < self.first_end_of_turn)
             else {
                 return;
             };

@@ -15,7 +15,10 @@ fn missing(request: &Request, latest_number: u64) -> AccountView {
         pending_nonce: 1,
         final_nonce: Some(1),
         canonical: Vec::new(),
-        sights: wanted.iter().map(|one| (one.entry, Sight::Missing)).collect(),
+        sights: wanted
+            .iter()
+            .map(|one| (one.entry, Sight::Missing))
+            .collect(),
     }
 }
 
@@ -60,7 +63,12 @@ fn no_nonce_is_given_up_where_receipts_may_be_forgotten() {
     let nonces = rig.signed.iter().map(|one| one.nonce);
     assert!(nonces.into_iter().all(|nonce| nonce == 0));
     let is_told = |stage: &Stage| {
-        matches!(stage, Stage::Deferred { reason: Deferral::Unknown(_) })
+        matches!(
+            stage,
+            Stage::Deferred {
+                reason: Deferral::Unknown(_)
+            }
+        )
     };
     assert!(rig.stages.iter().any(is_told), "{:?}", rig.stages);
 }

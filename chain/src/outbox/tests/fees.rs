@@ -37,7 +37,10 @@ fn fees_rise_also_for_what_was_sent_before_the_first_look() {
             rig.look(|_| nothing(number, 1));
             rig.broadcast(Ok(()));
         }
-        assert!(rig.signed.len() > 1, "three blocks went by, and no more was offered");
+        assert!(
+            rig.signed.len() > 1,
+            "three blocks went by, and no more was offered"
+        );
     }
 }
 
@@ -85,7 +88,9 @@ fn the_last_attempt_is_the_cancels() {
     let taken = rig.submit(payment("one").with_fee_cap(u128::MAX));
     rig.look(|_| nothing(10, 0));
     for _ in 0..60 {
-        rig.broadcast(Err(ChainError::FeeTooLow { message: String::new() }));
+        rig.broadcast(Err(ChainError::FeeTooLow {
+            message: String::new(),
+        }));
         rig.wait();
     }
     assert_eq!(rig.signed.len(), ATTEMPTS_MAX - 1);

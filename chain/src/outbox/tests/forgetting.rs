@@ -24,7 +24,10 @@ fn keys_are_forgotten_in_the_order_of_their_ends() {
     rig.turn(Vec::new());
     rig.restart();
     let retry = rig.submit(payment("early"));
-    assert!(retry.is_known, "it was forgotten first although it ended last");
+    assert!(
+        retry.is_known,
+        "it was forgotten first although it ended last"
+    );
     assert_eq!(retry.stage, Stage::Ended(Outcome::Cancelled));
     assert!(rig.submit(payment("three")).is_known);
     assert!(!rig.submit(payment("one")).is_known);

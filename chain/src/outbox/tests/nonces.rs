@@ -86,5 +86,9 @@ fn an_intent_takes_the_nonce_of_a_filler_that_is_refused() {
     }
     let last = rig.signed.last().unwrap();
     assert_eq!(last.nonce, 4, "nothing took the filler's place");
-    assert_ne!(last.to, Some(account()), "another filler is in the way of what waits");
+    assert_ne!(
+        last.to,
+        Some(account()),
+        "another filler is in the way of what waits"
+    );
 }

@@ -31,7 +31,12 @@ fn signed_after(error: impl Fn(usize) -> ChainError) -> (usize, Rig) {
 /// A hiccup passes: nothing that was taken is called off for it.
 #[test]
 fn words_that_promise_nothing_call_nothing_off() {
-    for words in ["internal error", "txpool is full", "quota exceeded", "nonce too high"] {
+    for words in [
+        "internal error",
+        "txpool is full",
+        "quota exceeded",
+        "nonce too high",
+    ] {
         let (signed, rig) = signed_after(|_| refused(words));
         assert_eq!(signed, 1, "{words}: it was called off");
         let is_told = |stage: &Stage| matches!(stage, Stage::Deferred { .. });
@@ -45,7 +50,11 @@ fn what_is_invalid_is_called_off_after_several_verdicts_in_a_row() {
     let (signed, _) = signed_after(|_| refused("exceeds block gas limit"));
     assert!(signed > 1);
     let (signed, _) = signed_after(|time| {
-        refused(if time % 4 == 3 { "internal error" } else { "exceeds block gas limit" })
+        refused(if time % 4 == 3 {
+            "internal error"
+        } else {
+            "exceeds block gas limit"
+        })
     });
     assert_eq!(signed, 1);
 }

@@ -54,7 +54,12 @@ fn a_node_without_the_past_proves_no_expiry() {
     assert!(!rig.stages.contains(&Stage::Expired));
     assert!(rig.find(|ask| matches!(ask, Ask::SignSolana(_))).is_none());
     let is_told = |stage: &Stage| {
-        matches!(stage, Stage::Deferred { reason: Deferral::Unknown(_) })
+        matches!(
+            stage,
+            Stage::Deferred {
+                reason: Deferral::Unknown(_)
+            }
+        )
     };
     assert!(rig.stages.iter().any(is_told), "{:?}", rig.stages);
 }
