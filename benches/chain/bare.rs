@@ -104,7 +104,8 @@ impl Bare {
             .with_max_fee_per_gas(FEE_MAX)
             .with_max_priority_fee_per_gas(TIP_MAX);
         let signed = request.build(&account.wallet).await.expect("a key signs");
-        let sent = self.plain.send_raw_transaction(&signed.encoded_2718());
-        *sent.await.expect("the node takes it").tx_hash()
+        let raw = signed.encoded_2718();
+        let sent = self.plain.send_raw_transaction(&raw).await;
+        *sent.expect("the node takes it").tx_hash()
     }
 }

@@ -11,6 +11,7 @@
 //! assert_eq!((measure.ours, measure.peer), (50.0, 100.0));
 //! ```
 
+mod fastest;
 mod interval;
 mod output;
 
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::fastest::fastest;
 pub use self::interval::{Interval, median};
 pub use self::output::{report, target_folder, write};
 

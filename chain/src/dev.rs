@@ -23,6 +23,7 @@ mod sealed;
 #[cfg(feature = "dev-http")]
 mod server;
 mod state;
+mod trace;
 
 pub use chain::DevChain;
 pub use json_rpc::{ANSWER_BYTES_MAX, BATCH_MAX, REQUEST_BYTES_MAX};
@@ -30,3 +31,4 @@ pub use options::{DevOptions, Hardfork, Mining, Undone};
 pub use rejection::Rejection;
 #[cfg(feature = "dev-http")]
 pub use server::DevServer;
+pub use trace::{CallKind, CallTrace, TRACE_BYTES_MAX};

@@ -9,6 +9,8 @@ mod json;
 #[cfg(feature = "http")]
 mod json_rpc;
 mod network;
+#[cfg(feature = "ws")]
+mod new_heads;
 mod quorum;
 mod receipt;
 mod refusal;
@@ -23,6 +25,8 @@ pub use http::HttpTransport;
 #[cfg(feature = "http")]
 pub use json_rpc::{ANSWER_WITHIN, JsonRpc};
 pub use network::{EvmNetwork, FeeModel};
+#[cfg(feature = "ws")]
+pub use new_heads::{NewHeads, NewHeadsOptions};
 pub use quorum::{Dissent, QuorumRpc};
 pub use receipt::{FeeHistory, Receipt, SeenTransaction};
 pub use refusal::{Asked, NodeError};

@@ -191,7 +191,7 @@ impl RpcTransport for HttpEndpoint {
 }
 
 /// Credentials in a URL belong into a header: URLs end up in logs.
-fn split_credentials(url: &str) -> Result<(String, HeaderMap), ChainError> {
+pub(crate) fn split_credentials(url: &str) -> Result<(String, HeaderMap), ChainError> {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let Some((scheme, rest)) = url.split_once("://") else {

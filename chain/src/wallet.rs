@@ -178,6 +178,37 @@ mod tests {
         }
     }
 
+    /// The second vector of BIP-32, whose seed is as long as ours.
+    #[test]
+    fn bip_32_vectors_give_their_keys() {
+        let seed = hex!(
+            "fffcf9f6f3f0edeae7e4e1dedbd8d5d2cfccc9c6c3c0bdbab7b4b1aeaba8a5a2"
+            "9f9c999693908d8a8784817e7b7875726f6c696663605d5a5754514e4b484542"
+        );
+        let wallet = Wallet::from_seed(seed);
+        for (path, key) in [
+            (
+                "m",
+                "4b03d6fc340455b363f51020ad3ecca4f0850280cf436c70c727923f6db46c3e",
+            ),
+            (
+                "m/0",
+                "abe74a98f6c7eabee0428f53798f0ab8aa1bd37873999041703c742f15ac7e1e",
+            ),
+            (
+                "m/0/2147483647'",
+                "877c779ad9687164e9c2f4f0f4ff0340814392330693ce95a58fe18fd52e6e93",
+            ),
+            (
+                "m/0/2147483647'/1/2147483646'/2",
+                "bb7d39bdb83ecf58f2fd82b6d918341cbef428661ef01ab97c28a4842125ac23",
+            ),
+        ] {
+            let derived = wallet.evm_key_at(path).unwrap();
+            assert_eq!(hex::encode(derived.reveal().as_slice()), key, "{path}");
+        }
+    }
+
     #[test]
     fn bip_44_gives_the_accounts_that_every_development_chain_funds() {
         let phrase = "test test test test test test test test test test test junk";

@@ -4,6 +4,7 @@ mod message;
 
 use alloc::vec::Vec;
 
+use crate::arrivals::Arrivals;
 use crate::mutant;
 use crate::removal_log::{LogRun, REMOVAL_LOG_BYTES_MAX, RemovalLog};
 use crate::{
@@ -79,6 +80,7 @@ pub struct Causal<S> {
     context: VersionVector,
     log: RemovalLog,
     log_bytes_max: usize,
+    arrivals: Arrivals,
 }
 
 impl<S: PartialEq> PartialEq for Causal<S> {
@@ -142,7 +144,10 @@ impl<S: DotStore> Causal<S> {
             }
         }
         if self.log.floor().partial_le(&from) {
-            let delta = Delta::of_events(&from, &self.context, store, log);
+            let mut delta = Delta::of_events(&from, &self.context, store, log);
+            if delta.events().nth(1).is_some() {
+                delta.arrivals = self.arrivals.after(&from);
+            }
             if delta.first_overclaim().is_none() || mutant::lets_overclaims_pass() {
                 return delta;
             }
@@ -156,6 +161,7 @@ impl<S: DotStore> Causal<S> {
             store,
             log,
             alive: Some(alive),
+            arrivals: Arrivals::default(),
         }
     }
 
@@ -214,6 +220,7 @@ impl<S: DotStore> Causal<S> {
             self.log.forget();
             return Changed::No;
         }
+        self.arrivals.forget(stable);
         self.log.cut(&stable.meet(&self.context))
     }
 
@@ -238,6 +245,7 @@ impl<S: DotStore> Causal<S> {
                 store: edit.store,
                 log: RemovalLog::default(),
                 alive: None,
+                arrivals: Arrivals::default(),
             });
         }
         let mut foreign = None;
@@ -274,6 +282,7 @@ impl<S: DotStore> Causal<S> {
             store: edit.store,
             log,
             alive: None,
+            arrivals: Arrivals::default(),
         })
     }
 
@@ -324,6 +333,7 @@ impl<S: DotStore> Causal<S> {
             // These removals came without their events, so they cannot be passed on as events.
             self.log.cut(log.floor());
         }
+        self.arrivals.record(&self.context, to);
         self.context.join(to);
         self.log.limit(self.log_bytes_max);
         Changed::Yes
@@ -350,6 +360,7 @@ impl<S: DotStore> Lattice for Causal<S> {
             context: VersionVector::new(),
             log: RemovalLog::default(),
             log_bytes_max: REMOVAL_LOG_BYTES_MAX,
+            arrivals: Arrivals::default(),
         }
     }
 

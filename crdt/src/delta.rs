@@ -4,6 +4,7 @@ mod claim;
 mod message;
 mod split;
 
+use crate::arrivals::Arrivals;
 use crate::removal_log::RemovalLog;
 use crate::{DotStore, Interval, IntervalVersionVector, Lattice, VersionVector};
 
@@ -12,7 +13,7 @@ use crate::{DotStore, Interval, IntervalVersionVector, Lattice, VersionVector};
 /// Only a write, [`Causal::delta_since`](crate::Causal::delta_since), [`split`](Self::split) and a validating decode
 /// make one, so it carries all it claims. It may be lost, repeated and reordered: applied twice it changes nothing,
 /// applied too early it is refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Delta<S> {
     pub(crate) from: VersionVector,
     pub(crate) to: VersionVector,
@@ -20,7 +21,19 @@ pub struct Delta<S> {
     pub(crate) log: RemovalLog,
     /// For a peer that lacks events the log has dropped: which dots up to `from` are alive.
     pub(crate) alive: Option<IntervalVersionVector>,
+    /// In which order the sender came to know the events, if they are of several replicas; for it to split by, and not
+    /// told.
+    pub(crate) arrivals: Arrivals,
 }
+
+impl<S: PartialEq> PartialEq for Delta<S> {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.from, &self.to) == (&other.from, &other.to)
+            && (&self.store, &self.log, &self.alive) == (&other.store, &other.log, &other.alive)
+    }
+}
+
+impl<S: Eq> Eq for Delta<S> {}
 
 impl<S> Delta<S> {
     /// What the receiver must know: the events before those carried, and the dots they removed.
@@ -75,6 +88,7 @@ impl<S: DotStore> Delta<S> {
             store,
             log,
             alive: None,
+            arrivals: Arrivals::default(),
         }
     }
 }

@@ -51,6 +51,11 @@ impl Interval {
         self.replica == dot.replica() && (self.first..=self.last).contains(&dot.counter())
     }
 
+    /// How many events there are.
+    pub(crate) const fn len(self) -> u64 {
+        (self.last - self.first).saturating_add(1)
+    }
+
     fn touches(self, next: Self) -> bool {
         self.replica == next.replica && next.first <= self.last.saturating_add(1)
     }
@@ -161,6 +166,24 @@ impl IntervalVersionVector {
             Some(held) if held.touches(interval) => held.last = held.last.max(interval.last),
             _ => self.intervals.push(interval),
         }
+    }
+
+    /// Takes an interval out.
+    pub(crate) fn cut(&mut self, cut: Interval) {
+        let start = self
+            .intervals
+            .partition_point(|held| (held.replica, held.last) < (cut.replica, cut.first));
+        let end = self
+            .intervals
+            .partition_point(|held| (held.replica, held.first) <= (cut.replica, cut.last));
+        let mut left = Vec::new();
+        for held in self.intervals.get(start..end).unwrap_or_default() {
+            left.extend(Interval::new(held.replica, held.first, cut.first - 1));
+            if let Some(after) = cut.last.checked_add(1) {
+                left.extend(Interval::new(held.replica, after, held.last));
+            }
+        }
+        self.intervals.splice(start..end, left);
     }
 
     /// The first event of `wanted` that is not in the set.

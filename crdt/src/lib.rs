@@ -15,6 +15,7 @@ mod interval;
 mod replica;
 mod version;
 
+mod arrivals;
 mod causal;
 mod delta;
 pub mod document;

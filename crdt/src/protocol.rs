@@ -247,9 +247,13 @@ where
 
     /// Carries out what waits, as far as dots are reserved.
     fn mutate(&mut self) {
+        if self.waiting.is_empty() {
+            return;
+        }
         let is_refused = self.is_closed || self.sync.is_evicted();
         let mut doc = self.doc.lock();
-        let before = doc.vector().get(self.writer.replica());
+        // Not only own events are new: a mutation may join what the application got in another way.
+        let before = doc.vector().clone();
         while is_refused || self.writer.remaining() > self.reservation / 4 {
             let Some(mutate) = self.waiting.pop_front() else {
                 break;
@@ -257,7 +261,7 @@ where
             let target = (!is_refused).then_some((&mut *doc, &mut self.writer));
             self.done.push(mutate(target));
         }
-        if doc.vector().get(self.writer.replica()) > before {
+        if *doc.vector() != before {
             self.sync.changed();
         }
     }

@@ -13,7 +13,8 @@ use crate::{ApplyError, Causal, Changed, Delta, DotStore, Limits, VersionVector}
 /// 2. `y.apply(x.delta_since(y.vector()))` leaves `y` with all that either knew.
 /// 3. A delta that starts beyond what is known is refused with [`ApplyError::Gap`], and nothing changes; one that is
 ///    late or repeated changes nothing.
-/// 4. The parts of a split delta, applied in order, do what the delta does; after each the state is a valid one.
+/// 4. The parts of a split delta, applied in order, do what the delta does. After each the state is the one that the
+///    events it knows make, and with each of them it knows all that its writer knew, if that is so of both states.
 pub trait Replicated: Sized {
     /// What one state has over another.
     type Delta: Message;

@@ -63,6 +63,9 @@ mod store;
 pub use budget::Budget;
 pub use column::RUN_MAX;
 #[cfg(feature = "compress")]
+#[doc(hidden)]
+pub use container::decompress_any;
+#[cfg(feature = "compress")]
 pub use container::{CONTAINER_MAGIC, compress, decompress};
 pub use decoder::Decoder;
 pub use element::Element;

@@ -1,10 +1,15 @@
 //! What is refused, by whose fault, and that nothing changes then.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail by panicking"
+)]
 
+use peaberry_crdt::wire::{Budget, DecodeError, IdTable, Message as _};
 use peaberry_crdt::{
-    AddWinsSet, ApplyError, Causal, Changed, Lattice, LwwRegister, MvRegister, ReplicaId, Stamp,
-    VersionVector, WriteError, Writer,
+    AddWinsSet, ApplyError, Causal, Changed, Delta, Lattice, LwwRegister, MvRegister, ReplicaId,
+    Stamp, VersionVector, WriteError, Writer,
 };
 
 type Set = Causal<AddWinsSet<u32>>;
@@ -229,4 +234,36 @@ fn a_write_may_come_before_a_removal_its_writer_had_seen_and_still_converges() {
     third.apply(&clear).unwrap();
     assert_eq!(third, second);
     assert!(third.value().values().eq(&[8]));
+}
+
+/// Bytes that were never written: a delta cannot claim what it does not carry, nor carry what it does not claim.
+#[test]
+fn a_delta_that_lies_about_what_it_carries_is_refused_by_name() {
+    let table = IdTable::from_iter([replica(9)]);
+    let mut set = Set::bottom();
+    let delta = set
+        .write(&mut writer(9), |set, mint| Ok(set.add(mint, 5)))
+        .unwrap();
+    let mut bytes = Vec::new();
+    delta.to_session_bytes(&table, &mut bytes);
+    let read = |bytes: &[u8]| {
+        Delta::<AddWinsSet<u32>>::from_session_bytes(bytes, &table, Budget::default())
+    };
+    assert_eq!(read(&bytes).as_ref(), Ok(&delta));
+    // No ids told; the flag of one replica; its index; its events before; how many, less one.
+    assert_eq!(bytes[..5], [0, 1, 0, 0, 0]);
+    let mut over = bytes.clone();
+    over[4] = 1;
+    let (replica, counter) = (replica(9), 2);
+    assert_eq!(
+        read(&over),
+        Err(DecodeError::OverClaim { replica, counter })
+    );
+    // The counter of its dot, as a difference from what is expected.
+    let mut unclaimed = bytes;
+    *unclaimed.last_mut().unwrap() = 2;
+    assert_eq!(
+        read(&unclaimed),
+        Err(DecodeError::Unclaimed { replica, counter })
+    );
 }

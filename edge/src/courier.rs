@@ -1,10 +1,11 @@
-//! Carries what spools hold to an uplink, and what comes back to the spools.
+//! Carries what spools hold to an uplink, and what comes back to the spools. A [`Fleet`](crate::fleet::Fleet) stands on one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use peaberry_core::{Batch, Durability, Instant, Storage, StorageError};
+use peaberry_core::{Batch, Durability, Instant, Operation, Storage, StorageError};
 
 use crate::error::EdgeError;
 use crate::identity::RecordId;
@@ -26,6 +27,8 @@ pub struct Courier<U> {
     devices: BTreeMap<DeviceId, usize>,
     batch: Batch,
     events: Vec<UplinkEvent>,
+    /// What is dealt with once the next commit succeeds.
+    heard: Vec<AckToken>,
     /// Spools with something staged.
     staged: BTreeSet<usize>,
     /// Spools that may have something to send.
@@ -57,15 +60,40 @@ pub struct CourierReport {
     pub inbound: Vec<Inbound>,
     /// Messages that made no sense, with why; they are passed over.
     pub refused: Vec<(Message, EdgeError)>,
+    /// Records that the broker will not take while the connection lasts: the device's index, and why.
+    pub refused_records: Vec<(usize, Arc<str>)>,
     /// Records that were lost because the disk was full. A gap will tell.
     pub lost_records: u64,
     /// Records handed to the uplink.
     pub sent: u64,
     /// Records that the broker has acknowledged.
     pub accepted: u64,
-    /// Whether the uplink went up or down.
-    pub link: Option<bool>,
+    /// Whether the uplink went up or down, each time that it did.
+    pub links: Vec<bool>,
 }
+
+/// What became of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Committed {
+    /// Everything is durable.
+    All,
+    /// The disk was full. All but the records that were staged is durable; so many are lost.
+    WithoutRecords { lost_records: u64 },
+    /// The disk is full, and nothing is durable.
+    Nothing { lost_records: u64 },
+}
+
+impl Committed {
+    pub(crate) const fn lost_records(self) -> u64 {
+        match self {
+            Self::All => 0,
+            Self::WithoutRecords { lost_records } | Self::Nothing { lost_records } => lost_records,
+        }
+    }
+}
+
+/// How often the uplink is asked in one turn.
+const POLLS_MAX: u32 = 16;
 
 impl<U: Uplink> Courier<U> {
     /// A courier for `spools`, which have been opened with `batch` at the time `now`: makes their boot epochs durable. All are
@@ -82,9 +110,7 @@ impl<U: Uplink> Courier<U> {
         now: Instant,
         storage: &dyn Storage,
     ) -> Result<Self, EdgeError> {
-        storage
-            .commit(batch, Durability::Synced)
-            .map_err(not_committed)?;
+        begin(&mut spools, batch, storage)?;
         let mut devices = BTreeMap::new();
         for (at, spool) in spools.iter_mut().enumerate() {
             spool.committed();
@@ -106,6 +132,7 @@ impl<U: Uplink> Courier<U> {
             spools,
             batch: Batch::new(),
             events: Vec::new(),
+            heard: Vec::new(),
             staged: BTreeSet::new(),
             ready: BTreeSet::new(),
             deadlines: BTreeSet::new(),
@@ -148,6 +175,11 @@ impl<U: Uplink> Courier<U> {
         self.spools.get(device)
     }
 
+    /// The index of a device.
+    pub(crate) fn find(&self, device: &DeviceId) -> Option<usize> {
+        self.devices.get(device).copied()
+    }
+
     /// Whether the uplink is up.
     #[must_use]
     pub const fn is_up(&self) -> bool {
@@ -179,20 +211,47 @@ impl<U: Uplink> Courier<U> {
         storage: &dyn Storage,
     ) -> Result<Poll<CourierReport>, EdgeError> {
         let mut report = CourierReport::default();
-        let polled = self.uplink.poll_events(cx, &mut self.events);
-        let mut tokens = Vec::new();
+        let polled = self.hear(cx, now, storage, &mut report)?;
+        self.tend(now, storage)?;
+        report.lost_records = self.commit(storage, &Batch::new())?.lost_records();
+        self.acknowledge_heard();
+        report.sent = self.send(now, storage)?;
+        Ok(polled.map(|()| report))
+    }
+
+    /// Takes what the uplink says, until it has nothing more to say: only then will it wake us.
+    pub(crate) fn hear(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        storage: &dyn Storage,
+        report: &mut CourierReport,
+    ) -> Result<Poll<()>, EdgeError> {
         let mut events = std::mem::take(&mut self.events);
+        let mut polls = 0;
+        while self.uplink.poll_events(cx, &mut events).is_ready() {
+            polls += 1;
+            if polls == POLLS_MAX {
+                cx.waker().wake_by_ref();
+                break;
+            }
+        }
         for event in events.drain(..) {
-            self.take(event, now, storage, &mut tokens, &mut report)?;
+            self.take(event, now, storage, report)?;
         }
         self.events = events;
-        self.tend(now, storage)?;
-        self.commit(storage, &mut report)?;
-        for token in tokens {
+        Ok(if polls > 0 {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        })
+    }
+
+    /// Acknowledges to the broker what was heard and is dealt with: once all of it is durable.
+    pub(crate) fn acknowledge_heard(&mut self) {
+        for token in self.heard.drain(..) {
             self.uplink.acknowledge(token);
         }
-        self.send(now, storage, &mut report)?;
-        Ok(polled.map(|()| report))
     }
 
     fn take(
@@ -200,7 +259,6 @@ impl<U: Uplink> Courier<U> {
         event: UplinkEvent,
         now: Instant,
         storage: &dyn Storage,
-        tokens: &mut Vec<AckToken>,
         report: &mut CourierReport,
     ) -> Result<(), EdgeError> {
         match event {
@@ -224,15 +282,16 @@ impl<U: Uplink> Courier<U> {
                     self.touched(device);
                 }
             }
-            UplinkEvent::Refused { seq, .. } => {
+            UplinkEvent::Refused { seq, reason } => {
                 let device = Spool::tag_of(seq) as usize;
                 if let Some(spool) = self.spools.get_mut(device) {
                     spool.refused(seq);
+                    report.refused_records.push((device, reason));
                     self.touched(device);
                 }
             }
             UplinkEvent::Inbound { message, token } => {
-                self.inbound(message, token, now, storage, tokens, report)?;
+                self.inbound(message, token, now, storage, report)?;
             }
         }
         Ok(())
@@ -244,20 +303,19 @@ impl<U: Uplink> Courier<U> {
         token: Option<AckToken>,
         now: Instant,
         storage: &dyn Storage,
-        tokens: &mut Vec<AckToken>,
         report: &mut CourierReport,
     ) -> Result<(), EdgeError> {
         let topic = match Topic::parse(&message.topic) {
             Ok(topic) => topic,
             Err(error) => {
-                tokens.extend(token);
+                self.heard.extend(token);
                 report.refused.push((message, error));
                 return Ok(());
             }
         };
         let Some(&device) = self.devices.get(&topic.device) else {
             // Another gateway's.
-            tokens.extend(token);
+            self.heard.extend(token);
             return Ok(());
         };
         if topic.lane != Lane::Acks {
@@ -270,7 +328,7 @@ impl<U: Uplink> Courier<U> {
             });
             return Ok(());
         }
-        tokens.extend(token);
+        self.heard.extend(token);
         let Some(spool) = self.spools.get_mut(device) else {
             return Ok(());
         };
@@ -291,7 +349,7 @@ impl<U: Uplink> Courier<U> {
 
     fn set_link(&mut self, is_up: bool, report: &mut CourierReport) {
         self.is_up = is_up;
-        report.link = Some(is_up);
+        report.links.push(is_up);
     }
 
     fn touched(&mut self, device: usize) {
@@ -321,7 +379,8 @@ impl<U: Uplink> Courier<U> {
         self.deadlines.extend(next.map(|at| (at, device)));
     }
 
-    fn tend(&mut self, now: Instant, storage: &dyn Storage) -> Result<(), EdgeError> {
+    /// Has spools do what time calls for.
+    pub(crate) fn tend(&mut self, now: Instant, storage: &dyn Storage) -> Result<(), EdgeError> {
         while let Some(&(at, device)) = self.deadlines.first()
             && at <= now
         {
@@ -340,49 +399,53 @@ impl<U: Uplink> Courier<U> {
         Ok(())
     }
 
-    fn commit(
+    /// Whether spools have anything to commit.
+    pub(crate) fn is_staged(&self) -> bool {
+        !self.staged.is_empty()
+    }
+
+    /// Makes durable what is staged, and with it the puts and deletions of `state`. Where the disk is full, what spools have
+    /// staged is given up and old records make room.
+    pub(crate) fn commit(
         &mut self,
         storage: &dyn Storage,
-        report: &mut CourierReport,
-    ) -> Result<(), EdgeError> {
-        if self.staged.is_empty() {
-            return Ok(());
+        state: &Batch,
+    ) -> Result<Committed, EdgeError> {
+        if self.staged.is_empty() && state.is_empty() {
+            return Ok(Committed::All);
         }
-        match self.commit_batch(storage) {
-            Ok(()) => Ok(()),
+        match self.try_commit(storage, state) {
+            Ok(()) => return Ok(Committed::All),
+            Err(StorageError::Full { .. }) => {}
+            Err(error) => return Err(not_committed(error)),
+        }
+        let losers = self.staged.clone();
+        let lost_records = self.give_up();
+        self.relieve(losers, storage)?;
+        match self.try_commit(storage, state) {
+            Ok(()) => Ok(Committed::WithoutRecords { lost_records }),
             Err(StorageError::Full { .. }) => {
-                for device in std::mem::take(&mut self.staged) {
-                    if let Some(spool) = self.spools.get_mut(device) {
-                        report.lost_records += spool.aborted();
-                        if spool.relieve(storage, &mut self.batch)? {
-                            self.staged.insert(device);
-                        }
-                    }
-                }
-                match self.commit_batch(storage) {
-                    Ok(()) => Ok(()),
-                    Err(StorageError::Full { .. }) => {
-                        for device in std::mem::take(&mut self.staged) {
-                            if let Some(spool) = self.spools.get_mut(device) {
-                                report.lost_records += spool.aborted();
-                            }
-                        }
-                        Ok(())
-                    }
-                    Err(error) => Err(not_committed(error)),
-                }
+                self.give_up();
+                Ok(Committed::Nothing { lost_records })
             }
             Err(error) => Err(not_committed(error)),
         }
     }
 
-    fn commit_batch(&mut self, storage: &dyn Storage) -> Result<(), StorageError> {
-        let is_staged = |device: &usize| self.spools.get(*device).is_some_and(Spool::must_sync);
-        let durability = if self.staged.iter().any(is_staged) {
+    fn try_commit(&mut self, storage: &dyn Storage, state: &Batch) -> Result<(), StorageError> {
+        let must_sync = |device: &usize| self.spools.get(*device).is_some_and(Spool::must_sync);
+        let durability = if !state.is_empty() || self.staged.iter().any(must_sync) {
             Durability::Synced
         } else {
             Durability::Buffered
         };
+        for operation in state.operations() {
+            match operation {
+                Operation::Put { key, value } => self.batch.put(key, value),
+                Operation::Delete { key } => self.batch.delete(key),
+                other => unreachable!("what goes with records puts and deletes, not {other:?}"),
+            }
+        }
         let outcome = storage.commit(&self.batch, durability);
         self.batch.clear();
         outcome?;
@@ -390,47 +453,90 @@ impl<U: Uplink> Courier<U> {
             if let Some(spool) = self.spools.get_mut(device) {
                 spool.committed();
             }
-            self.ready.insert(device);
-            self.schedule(device);
+            self.touched(device);
         }
         Ok(())
     }
 
-    /// One record of each spool in turn, so that none waits for another's backlog.
-    fn send(
-        &mut self,
-        now: Instant,
-        storage: &dyn Storage,
-        report: &mut CourierReport,
-    ) -> Result<(), EdgeError> {
-        while !self.ready.is_empty() {
+    /// Nothing that spools have staged is kept. Answers how many records that were.
+    fn give_up(&mut self) -> u64 {
+        let mut lost = 0;
+        for device in std::mem::take(&mut self.staged) {
+            if let Some(spool) = self.spools.get_mut(device) {
+                lost += spool.aborted();
+            }
+            self.schedule(device);
+        }
+        lost
+    }
+
+    /// Spools give up old records: those that have just lost new ones or, where these have none, the fullest.
+    fn relieve(&mut self, losers: BTreeSet<usize>, storage: &dyn Storage) -> Result<(), EdgeError> {
+        for device in losers {
+            if let Some(spool) = self.spools.get_mut(device)
+                && spool.relieve(storage, &mut self.batch)?
+            {
+                self.staged.insert(device);
+            }
+        }
+        if self.staged.is_empty() {
+            let spools = self.spools.iter_mut().enumerate();
+            let fullest = spools
+                .filter(|(_, spool)| spool.can_give_up())
+                .max_by_key(|(_, spool)| spool.status().bytes);
+            if let Some((device, spool)) = fullest {
+                spool.relieve(storage, &mut self.batch)?;
+                self.staged.insert(device);
+            }
+        }
+        Ok(())
+    }
+
+    /// One record of each spool in turn, so that none waits for another's backlog. Answers how many were handed over.
+    pub(crate) fn send(&mut self, now: Instant, storage: &dyn Storage) -> Result<u64, EdgeError> {
+        let mut sent = 0;
+        while !self.ready.is_empty() && self.uplink.room() > 0 {
             for device in std::mem::take(&mut self.ready) {
                 let Some(spool) = self.spools.get_mut(device) else {
                     continue;
                 };
                 if self.uplink.room() == 0 {
-                    if spool.wants_to_send() {
-                        self.ready.insert(device);
-                    }
+                    self.ready.insert(device);
                     continue;
                 }
                 let Some(outgoing) = spool.next(now, storage)? else {
                     continue;
                 };
-                report.sent += 1;
                 if self.uplink.submit(outgoing.seq, outgoing.message).is_err() {
                     spool.returned(outgoing.seq);
                 } else {
+                    sent += 1;
                     self.ready.insert(device);
                 }
                 self.schedule(device);
             }
-            if self.uplink.room() == 0 {
-                return Ok(());
-            }
         }
-        Ok(())
+        Ok(sent)
     }
+
+    /// The uplink, to look at it.
+    pub(crate) const fn uplink(&self) -> &U {
+        &self.uplink
+    }
+}
+
+/// Makes the boot epochs in `batch` durable. A device must start also where its disk is full: old records make room.
+fn begin(spools: &mut [Spool], batch: &Batch, storage: &dyn Storage) -> Result<(), EdgeError> {
+    match storage.commit(batch, Durability::Synced) {
+        Err(StorageError::Full { .. }) => {}
+        outcome => return outcome.map_err(not_committed),
+    }
+    let mut batch = batch.clone();
+    for spool in spools {
+        spool.relieve(storage, &mut batch)?;
+    }
+    let outcome = storage.commit(&batch, Durability::Synced);
+    outcome.map_err(not_committed)
 }
 
 const fn not_committed(source: StorageError) -> EdgeError {

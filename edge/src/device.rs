@@ -28,7 +28,7 @@ use crate::ops::Sample;
 use crate::order::Orders;
 use crate::payload::{Alert, COLUMNS_MAX, Health, Payload, Readings, Status, Text};
 use crate::rules::{Acknowledged, Rules};
-use crate::time::{BootClock, Learned, WallClock};
+use crate::time::{BootClock, DeviceTime, Learned, WallClock};
 use crate::twin::Twin;
 
 /// One device in one of its starts. Made by [`DeviceBuilder`].
@@ -243,15 +243,24 @@ impl<A: Clone> Device<A> {
     }
 
     /// Takes a sample of a metric that is not read but handed in, by a controller on a field bus, say. Whoever hands in may
-    /// repeat what it is not sure has come: a sample that is not later than the last is passed over by everything.
+    /// repeat what it is not sure has come: a sample that is not later than the last, or of another start, is passed over by
+    /// everything. Of samples that are not later than the present the caller takes care.
     ///
     /// Returns whether there is such a metric.
-    pub fn feed(&mut self, metric: &Name, sample: Sample, out: &mut Outlet<A>) -> bool {
+    pub fn feed(
+        &mut self,
+        metric: &Name,
+        made: DeviceTime,
+        value: f64,
+        out: &mut Outlet<A>,
+    ) -> bool {
         let at = self.lanes.iter().position(|lane| lane.metric() == metric);
         let Some(at) = at else {
             return false;
         };
-        self.take(at, sample, out);
+        if made.boot == self.boot() {
+            self.take(at, Sample::new(made.since_boot_ms, value), out);
+        }
         true
     }
 

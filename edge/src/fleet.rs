@@ -21,24 +21,27 @@
 //! is kept until there is some; until then no order is taken, and whoever sends one is told why.
 
 mod command;
+mod commit;
 mod host;
 mod open;
 mod turn;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use peaberry_core::{Batch, EffectsBuffer, Instant, ProtocolId, Storage};
+use peaberry_core::{EffectsBuffer, Instant, ProtocolId, Storage};
 
 pub use self::command::{FleetCommand, FleetEvent};
 pub use self::host::{FleetHandle, FleetThread};
 
+use crate::courier::Courier;
 use crate::device::{Device, Outlet};
 use crate::name::{DeviceId, Name, SiteId};
 use crate::order::OrderEvent;
 use crate::spool::{Spool, SpoolSettings, SpoolStatus};
-use crate::uplink::{AckToken, UplinkEvent};
+use crate::uplink::{AckToken, Uplink};
 use crate::wheel::Wheel;
 
 /// The protocol under whose channels fleets keep their orders and twins; the group is the device's number in its store.
@@ -48,36 +51,37 @@ pub const FLEET: ProtocolId = ProtocolId(42);
 ///
 /// `A` is what rules have done at once.
 pub struct Fleet<U, A = Name> {
-    uplink: U,
+    /// The spools of the devices, under their indices, and the uplink.
+    courier: Courier<U>,
     site: SiteId,
     storage: Arc<dyn Storage>,
     hosted: Vec<Hosted<A>>,
-    by_id: BTreeMap<DeviceId, usize>,
     origin: Instant,
     wheel: Wheel,
-    /// What the spools write.
-    records: Batch,
     /// What orders and twins write; kept until there is room for it.
     state: EffectsBuffer<OrderEvent>,
-    staged: BTreeSet<usize>,
-    ready: BTreeSet<usize>,
     /// What waits for the commit.
     held: Vec<FleetEvent<A>>,
+    /// Messages that are dealt with once it has succeeded.
     tokens: Vec<AckToken>,
     /// Ends of orders whose records are in this commit.
+    telling: Vec<(usize, Name)>,
+    /// Ends whose records are durable.
     told: Vec<(usize, Name)>,
+    /// Ends whose records were given up.
+    untold: BTreeSet<(usize, Name)>,
     outlet: Outlet<A>,
     due: Vec<(u64, u32)>,
-    uplink_events: Vec<UplinkEvent>,
-    is_up: bool,
     has_begun: bool,
+    /// The last commit found no room.
+    is_full: bool,
+    /// And what orders or twins had to write waits for some.
     is_stuck: bool,
     losses: u64,
 }
 
 struct Hosted<A> {
     device: Device<A>,
-    spool: Spool,
     /// For when the wheel has it.
     wake_ms: Option<u64>,
 }
@@ -102,11 +106,11 @@ pub struct FleetStatus {
     pub losses: u64,
 }
 
-impl<U, A: Clone> Fleet<U, A> {
+impl<U: Uplink, A: Clone> Fleet<U, A> {
     /// The device called `id`.
     #[must_use]
     pub fn device(&self, id: &DeviceId) -> Option<&Device<A>> {
-        let hosted = self.hosted.get(*self.by_id.get(id)?)?;
+        let hosted = self.hosted.get(self.courier.find(id)?)?;
         Some(&hosted.device)
     }
 
@@ -118,21 +122,22 @@ impl<U, A: Clone> Fleet<U, A> {
     /// How the spool of a device stands.
     #[must_use]
     pub fn spool(&self, id: &DeviceId) -> Option<SpoolStatus> {
-        let hosted = self.hosted.get(*self.by_id.get(id)?)?;
-        Some(hosted.spool.status())
+        let spool = self.courier.spool(self.courier.find(id)?)?;
+        Some(spool.status())
     }
 
     /// How all of them stand.
     #[must_use]
     pub fn status(&self) -> FleetStatus {
         let mut status = FleetStatus {
-            is_up: self.is_up,
+            is_up: self.courier.is_up(),
             losses: self.losses,
             ..FleetStatus::default()
         };
-        for Hosted { device, spool, .. } in &self.hosted {
+        for (at, Hosted { device, .. }) in self.hosted.iter().enumerate() {
             let (readings, late) = device.counts();
-            let spool = spool.status();
+            let spool = self.courier.spool(at).map(Spool::status);
+            let spool = spool.unwrap_or_default();
             status.readings += readings;
             status.late_readings += late;
             status.spooled_records += spool.records;
@@ -148,14 +153,15 @@ impl<U, A: Clone> Fleet<U, A> {
         if !self.has_begun {
             return Some(self.origin);
         }
-        let at_ms = self.wheel.next_ms()?;
-        Some(self.origin + std::time::Duration::from_millis(at_ms))
+        let devices = self.wheel.next_ms();
+        let devices = devices.map(|at_ms| self.origin + Duration::from_millis(at_ms));
+        devices.into_iter().chain(self.courier.deadline()).min()
     }
 
     /// The uplink, to look at it.
     #[must_use]
     pub const fn uplink(&self) -> &U {
-        &self.uplink
+        self.courier.uplink()
     }
 }
 
@@ -164,7 +170,7 @@ impl<U, A> fmt::Debug for Fleet<U, A> {
         f.debug_struct("Fleet")
             .field("site", &self.site)
             .field("devices", &self.hosted.len())
-            .field("is_up", &self.is_up)
+            .field("courier", &self.courier)
             .finish_non_exhaustive()
     }
 }

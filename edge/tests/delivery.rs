@@ -9,6 +9,7 @@
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Waker};
@@ -17,7 +18,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use peaberry_core::simulation::check_seeds;
 use peaberry_core::{
-    Batch, Channel, Durability, Instant, Layer, Layered, MemoryStorage, Storage, StorageError,
+    Batch, Channel, Durability, Instant, Layer, Layered, LogId, MemoryStorage, Storage,
+    StorageError,
 };
 use peaberry_edge::collector::{COLLECTOR, Collector, CollectorSettings, Intake};
 use peaberry_edge::courier::Courier;
@@ -26,7 +28,7 @@ use peaberry_edge::spool::{SPOOL, Spool, SpoolSettings};
 use peaberry_edge::topic::Stream;
 use peaberry_edge::uplink::memory::Faults;
 use peaberry_edge::uplink::{MemoryBroker, MemoryUplink, Message};
-use peaberry_edge::{BootEpoch, EdgeError, Name, RecordId};
+use peaberry_edge::{BootEpoch, EdgeError, Name, Position, RecordId};
 
 fn name(text: &str) -> Name {
     Name::new(text).unwrap()
@@ -326,7 +328,7 @@ fn delivery(device: &str, sequence: u64, after: Option<u64>) -> Message {
         boot: BootEpoch::FIRST,
         sequence,
     };
-    let position = |sequence| peaberry_edge::Position::new(BootEpoch::FIRST, sequence);
+    let position = |sequence| Position::new(BootEpoch::FIRST, sequence);
     let record = Record {
         id,
         at_ms: 1,
@@ -403,10 +405,32 @@ fn acknowledgements_are_cumulative_and_follow_the_disk() {
     assert_eq!(collector.inbox(), 0..3);
 }
 
-/// A million records are not read to be recovered.
-#[test]
-fn opening_reads_both_ends_however_much_lies_between() {
-    let storage = MemoryStorage::new();
+/// Counts what is read of logs.
+#[derive(Default)]
+struct Counted {
+    inner: MemoryStorage,
+    reads: AtomicU32,
+}
+
+impl Layer for Counted {
+    fn inner(&self) -> &dyn Storage {
+        &self.inner
+    }
+
+    fn log_read(
+        &self,
+        log: LogId,
+        range: Range<u64>,
+        bytes_max: usize,
+    ) -> Result<Vec<Bytes>, StorageError> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.inner.log_read(log, range, bytes_max)
+    }
+}
+
+/// How often a spool of so many records is read until it is open, and until its first record is on its way.
+fn reads_to_recover(count: usize) -> (u32, u32) {
+    let storage = Layered::new(Counted::default());
     let settings = Arc::new(SpoolSettings {
         bytes_max: 1 << 30,
         ..SpoolSettings::default()
@@ -414,18 +438,11 @@ fn opening_reads_both_ends_however_much_lies_between() {
     let owner = Channel::new(SPOOL, 0);
     let mut batch = Batch::new();
     let open = |batch: &mut Batch| {
-        Spool::open(
-            &storage,
-            owner,
-            name("site"),
-            name("m"),
-            settings.clone(),
-            batch,
-        )
-        .unwrap()
+        let (site, device, settings) = (name("site"), name("m"), settings.clone());
+        Spool::open(&storage, owner, site, device, settings, batch).unwrap()
     };
     let mut spool = open(&mut batch);
-    for _ in 0..20_000 {
+    for _ in 0..count {
         let payload = Payload::Twin(Bytes::from_static(b"0123456789"));
         spool.append(&storage, &mut batch, 1, payload).unwrap();
     }
@@ -433,8 +450,24 @@ fn opening_reads_both_ends_however_much_lies_between() {
     spool.committed();
     let before = spool.status();
     batch.clear();
-    let spool = open(&mut batch);
+    storage.layer().reads.store(0, Ordering::Relaxed);
+    let mut spool = open(&mut batch);
+    let to_open = storage.layer().reads.load(Ordering::Relaxed);
     let after = spool.status();
-    assert_eq!((after.records, after.bytes), (20_000, before.bytes));
+    assert_eq!((after.records, after.bytes), (count as u64, before.bytes));
     assert_eq!(spool.boot().get(), 2);
+    storage.commit(&batch, Durability::Synced).unwrap();
+    spool.committed();
+    spool.up(Instant::default(), false);
+    let first = spool.next(Instant::default(), &storage).unwrap().unwrap();
+    assert_eq!(first.at, Position::new(BootEpoch::FIRST, 1));
+    (to_open, storage.layer().reads.load(Ordering::Relaxed))
+}
+
+/// A million records are not read to be recovered.
+#[test]
+fn opening_reads_both_ends_however_much_lies_between() {
+    let (few, many) = (reads_to_recover(100), reads_to_recover(100_000));
+    assert_eq!(few, many);
+    assert!(many.1 <= 4, "{many:?}");
 }

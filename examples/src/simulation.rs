@@ -2,6 +2,7 @@
 
 pub mod chain;
 pub mod crdt;
+pub mod edge;
 pub mod lockd;
 pub mod oracle;
 pub mod raft;
@@ -93,6 +94,7 @@ pub const TARGETS: &[Target] = &[
     crdt::TARGET,
     chain::TARGET,
     oracle::TARGET,
+    edge::TARGET,
 ];
 
 /// The target called `name`.

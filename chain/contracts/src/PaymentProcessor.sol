@@ -172,10 +172,12 @@ contract PaymentProcessor is Roles {
         send(token, abi.encodeCall(IERC20.transfer, (to, amount)));
     }
 
-    /// Some tokens answer nothing; none may answer no.
+    /// Some tokens answer nothing; none may answer no. What a token says when it fails is not looked into.
     function send(address token, bytes memory data) private {
         (bool success, bytes memory answer) = token.call(data);
-        bool isYes = answer.length == 0 ? token.code.length > 0 : answer.length >= 32 && abi.decode(answer, (bool));
-        if (!success || !isYes) revert TokenFailed(token);
+        if (!success) revert TokenFailed(token);
+        bool isYes =
+            answer.length == 0 ? token.code.length > 0 : answer.length >= 32 && abi.decode(answer, (uint256)) == 1;
+        if (!isYes) revert TokenFailed(token);
     }
 }

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use alloy_primitives::{B256, U256};
 use parking_lot::{Mutex, MutexGuard};
+use peaberry_core::Clock;
 
 use super::ledger::Ledger;
-use super::{DevOptions, Mining, Rejection, Undone};
-use crate::evm::{EvmClient, EvmNetwork, FeeModel};
-use crate::{Block, ChainError, ChainId, EvmAddress, FinalityPolicy, Revert};
+use super::{CallTrace, DevOptions, Mining, Rejection, Undone};
+use crate::evm::{Asked, EvmClient, EvmNetwork, FeeModel};
+use crate::{Block, BlockAt, CallRequest, ChainError, ChainId, EvmAddress, FinalityPolicy, Revert};
 
 /// A development chain. Cheap to clone: clones are the same chain. Callable concurrently.
 ///
@@ -117,6 +118,27 @@ impl DevChain {
         self.ledger().mine_empty().block()
     }
 
+    /// Makes a block of what waits every `interval`, at the time of `clock`, until it is dropped: spawn it, or poll it
+    /// beside what else there is to do. Missed intervals are not made up for.
+    ///
+    /// # Panics
+    ///
+    /// `interval` is zero.
+    pub fn mine_every(
+        &self,
+        clock: Arc<dyn Clock>,
+        interval: Duration,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        assert!(!interval.is_zero(), "blocks come one after the other");
+        let chain = self.clone();
+        async move {
+            loop {
+                clock.sleep_until(clock.now() + interval).await;
+                chain.mine_at(clock.timestamp().as_unix_nanos() / 1_000_000_000);
+            }
+        }
+    }
+
     /// When blocks are made from now on.
     pub fn set_mining(&self, mining: Mining) {
         self.ledger().mining = mining;
@@ -179,6 +201,26 @@ impl DevChain {
         let ledger = self.ledger();
         let (_, _, included) = ledger.place(hash)?;
         Some(included.failure.as_ref()?.reason())
+    }
+
+    /// What called what in an included transaction, and why it was undone if it was; `None` if it is not included. It is
+    /// played once more for this.
+    #[must_use]
+    pub fn trace(&self, hash: B256) -> Option<CallTrace> {
+        self.ledger().trace(hash)
+    }
+
+    /// What a call at a block would call, and why it would be undone if it would. Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ChainError::NotFound`]: there is no such block; [`ChainError::InsufficientFunds`]: the caller cannot pay for
+    /// it; [`ChainError::WrongFamily`]: an address is no EVM address. Nothing was sent.
+    pub fn trace_call(&self, request: &CallRequest, at: BlockAt) -> Result<CallTrace, ChainError> {
+        let call = self.question(request)?;
+        let traced = self.ledger().trace_call(&call, at.into());
+        traced
+            .map_err(|error| error.into_chain_error("debug_traceCall", Asked::Try(Some(call.from))))
     }
 
     /// What `account` has in the newest block, in wei.

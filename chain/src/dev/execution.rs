@@ -8,13 +8,15 @@ use revm::context::result::{
 };
 use revm::context::{BlockEnv, CfgEnv, TxEnv};
 use revm::context_interface::block::BlobExcessGasAndPrice;
+use revm::database::CacheDB;
 use revm::database_interface::WrapDatabaseRef;
 use revm::primitives::eip4844::BLOB_BASE_FEE_UPDATE_FRACTION_PRAGUE;
 use revm::primitives::hardfork::SpecId;
-use revm::{Context, ExecuteEvm, MainBuilder, MainContext};
+use revm::{Context, ExecuteCommitEvm, ExecuteEvm, InspectEvm, MainBuilder, MainContext};
 
-use super::Hardfork;
 use super::state::View;
+use super::trace::Tracer;
+use super::{CallTrace, Hardfork};
 use crate::Revert;
 use crate::evm::{NodeError, decode_revert};
 
@@ -75,6 +77,18 @@ pub(super) fn call(
     call: &Call,
     gas_limit: u64,
 ) -> Transacted {
+    let (rules, block, transaction) = as_transaction(view, rules, block, call, gas_limit);
+    transact(view, &rules, &block, transaction)
+}
+
+/// The rules, block and transaction that a call is executed as.
+fn as_transaction(
+    view: View<'_>,
+    rules: &CfgEnv,
+    block: &BlockEnv,
+    call: &Call,
+    gas_limit: u64,
+) -> (CfgEnv, BlockEnv, TxEnv) {
     let mut rules = rules.clone();
     rules.disable_eip3607 = true;
     rules.disable_base_fee = true;
@@ -102,7 +116,41 @@ pub(super) fn call(
         max_fee_per_blob_gas: 0,
         authorization_list: Vec::new(),
     };
-    transact(view, &rules, &block, transaction)
+    (rules, block, transaction)
+}
+
+/// Executes a transaction behind those `before` it, and tells what called what in it. Changes nothing.
+pub(super) fn trace(
+    view: View<'_>,
+    rules: &CfgEnv,
+    block: &BlockEnv,
+    before: impl Iterator<Item = TxEnv>,
+    transaction: TxEnv,
+) -> Result<CallTrace, EVMError<Infallible, InvalidTransaction>> {
+    let gas = transaction.gas_limit;
+    let mut evm = Context::mainnet()
+        .with_cfg(rules.clone())
+        .with_block(block.clone())
+        .with_db(CacheDB::new(view))
+        .build_mainnet_with_inspector(Tracer::new());
+    for transaction in before {
+        evm.transact_commit(transaction)?;
+    }
+    let result = evm.inspect_one_tx(transaction)?;
+    let trace = evm.inspector.finish(gas, result.tx_gas_used());
+    Ok(trace.expect("whatever is executed begins with a call"))
+}
+
+/// As [`call`], and tells what called what in it.
+pub(super) fn trace_call(
+    view: View<'_>,
+    rules: &CfgEnv,
+    block: &BlockEnv,
+    call: &Call,
+    gas_limit: u64,
+) -> Result<CallTrace, EVMError<Infallible, InvalidTransaction>> {
+    let (rules, block, transaction) = as_transaction(view, rules, block, call, gas_limit);
+    trace(view, &rules, &block, std::iter::empty(), transaction)
 }
 
 /// What a call answered, or why not, in geth's words.

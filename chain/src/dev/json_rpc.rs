@@ -4,7 +4,7 @@
 
 mod methods;
 mod params;
-mod shapes;
+pub(super) mod shapes;
 
 use alloy_primitives::Bytes;
 use async_trait::async_trait;

@@ -9,6 +9,7 @@ mod estimate;
 mod fees;
 mod logs;
 mod making;
+mod tracing;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -45,6 +46,9 @@ pub(super) struct Ledger {
     forks: u64,
     // The time of the next block, where somebody has said it.
     next_timestamp_s: Option<u64>,
+    // Who wants to be told that there are new blocks; a signal that lies there already says it, too.
+    #[cfg(feature = "dev-ws")]
+    watchers: Vec<futures_channel::mpsc::Sender<()>>,
 }
 
 /// The blocks, each the child of the one before; never empty.
@@ -108,6 +112,8 @@ impl Ledger {
             pool: Pool::default(),
             forks: 0,
             next_timestamp_s: None,
+            #[cfg(feature = "dev-ws")]
+            watchers: Vec::new(),
             options,
         };
         let genesis = ledger.genesis();
@@ -192,6 +198,20 @@ impl Ledger {
             }
         }
         transactions
+    }
+
+    /// A signal whenever there are new blocks.
+    #[cfg(feature = "dev-ws")]
+    pub(super) fn watch(&mut self) -> futures_channel::mpsc::Receiver<()> {
+        let (watcher, signals) = futures_channel::mpsc::channel(0);
+        self.watchers.push(watcher);
+        signals
+    }
+
+    #[cfg(feature = "dev-ws")]
+    fn tell_watchers(&mut self) {
+        self.watchers
+            .retain_mut(|watcher| watcher.try_send(()).is_ok() || !watcher.is_closed());
     }
 
     /// The time of the next block, unless it is before its parent's.

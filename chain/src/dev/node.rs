@@ -16,7 +16,7 @@ fn read(error: NodeError, doing: &'static str) -> ChainError {
 }
 
 impl DevChain {
-    fn question(&self, request: &CallRequest) -> Result<Call, ChainError> {
+    pub(super) fn question(&self, request: &CallRequest) -> Result<Call, ChainError> {
         let chain = ChainId::evm(self.ledger().options.chain);
         let evm = |address: Option<crate::Address>| address.map(|a| a.evm_on(chain)).transpose();
         Ok(Call {

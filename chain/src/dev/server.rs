@@ -1,5 +1,8 @@
 //! The chain behind HTTP, for tools in other processes.
 
+#[cfg(feature = "dev-ws")]
+mod socket;
+
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -56,7 +59,7 @@ impl DevServer {
         Ok(Self { address, tasks })
     }
 
-    /// Also makes a block of what waits every `interval`, at the time of `clock`.
+    /// Also makes a block of what waits every `interval`, at the time of `clock`; see [`DevChain::mine_every`].
     #[must_use]
     pub fn with_interval(
         mut self,
@@ -64,12 +67,8 @@ impl DevServer {
         clock: Arc<dyn Clock>,
         interval: Duration,
     ) -> Self {
-        self.tasks.push(tokio::spawn(async move {
-            loop {
-                clock.sleep_until(clock.now() + interval).await;
-                chain.mine_at(clock.timestamp().as_unix_nanos() / 1_000_000_000);
-            }
-        }));
+        self.tasks
+            .push(tokio::spawn(chain.mine_every(clock, interval)));
         self
     }
 
@@ -77,6 +76,13 @@ impl DevServer {
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Where it listens for WebSockets: on these it also tells of new blocks (`eth_subscribe`, `newHeads`).
+    #[cfg(feature = "dev-ws")]
+    #[must_use]
+    pub fn ws_url(&self) -> String {
+        format!("ws://{}", self.address)
     }
 }
 
@@ -103,13 +109,30 @@ async fn accept(listener: TcpListener, chain: DevChain) {
         while open.try_join_next().is_some() {}
         let chain = chain.clone();
         open.spawn(async move {
-            let answer = service_fn(move |request| answer(chain.clone(), request));
+            #[cfg(feature = "dev-ws")]
+            let upgrade = socket::Upgrade::new(chain.clone());
+            #[cfg(feature = "dev-ws")]
+            let answer = service_fn(|request| {
+                let switching = upgrade.answer(request);
+                let chain = chain.clone();
+                async move {
+                    match switching {
+                        Ok(response) => Ok(response),
+                        Err(request) => answer(chain, request).await,
+                    }
+                }
+            });
+            #[cfg(not(feature = "dev-ws"))]
+            let answer = service_fn(|request| answer(chain.clone(), request));
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADERS_WITHIN)
-                .serve_connection(TokioIo::new(stream), answer);
+                .serve_connection(TokioIo::new(stream), answer)
+                .with_upgrades();
             // A client that breaks off has nobody to be told.
             drop(connection.await);
+            #[cfg(feature = "dev-ws")]
+            upgrade.serve().await;
             drop(permit);
         });
     }

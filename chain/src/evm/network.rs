@@ -48,13 +48,13 @@ pub enum FeeModel {
 }
 
 impl EvmNetwork {
-    /// Ethereum mainnet: slots of 12 s, final after two epochs.
+    /// Ethereum mainnet: slots of 12 s, final after two epochs, tips of at least 1 wei: nodes take none of zero.
     #[must_use]
     pub const fn ethereum() -> Self {
         Self {
             chain: ChainId::ETHEREUM,
             finality: FinalityPolicy::Finalized,
-            fees: FeeModel::Eip1559 { tip_min: 0 },
+            fees: FeeModel::Eip1559 { tip_min: 1 },
             block_time: Duration::from_secs(12),
         }
     }

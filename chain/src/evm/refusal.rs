@@ -92,6 +92,24 @@ const NO_FUNDS: &[&str] = &[
     "upfront cost exceeds",
     "insufficient balance",
 ];
+// What no node of the chain will ever take.
+const INVALID: &[&str] = &[
+    "invalid chain id",
+    "chain id mismatch",
+    "invalid sender",
+    "intrinsic gas too low",
+    "intrinsic gas too high",
+    "intrinsicgastoolow",
+    "gas limit is too high",
+    "gas limit too high",
+    "exceeds block gas limit",
+    "max initcode size exceeded",
+    "oversized data",
+    "failed to decode transaction",
+    "failed to decode signed transaction",
+    "transaction could not be decoded",
+    "typed transaction too short",
+];
 const REVERTED: &[&str] = &[
     "execution reverted",
     "revert",
@@ -180,11 +198,16 @@ impl NodeError {
             return ChainError::FeeTooLow { message };
         }
         // Words we do not know may come from a gateway that has passed the bytes on.
+        let sent = if self.says(INVALID) {
+            Sent::No
+        } else {
+            Sent::Maybe(Some(transaction))
+        };
         ChainError::Refused {
             doing,
             code: self.code,
             message,
-            sent: Sent::Maybe(Some(transaction)),
+            sent,
         }
     }
 
@@ -259,6 +282,9 @@ mod tests {
         assert!(broadcast("the moon is in the wrong house").may_have_been_sent());
         assert!(!broadcast("insufficient funds for gas * price + value").may_have_been_sent());
         assert!(!broadcast("transaction underpriced").may_have_been_sent());
+        let other_chain = broadcast("invalid chain id for signer: have 1 want 137");
+        assert!(matches!(other_chain, ChainError::Refused { .. }));
+        assert!(!other_chain.may_have_been_sent());
     }
 
     /// What passes by itself, or with another node, is not taken for a verdict on the transaction.

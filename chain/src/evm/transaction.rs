@@ -1,5 +1,6 @@
 //! An EVM transaction, before and after it is signed.
 
+use alloy_consensus::transaction::RlpEcdsaEncodableTx;
 use alloy_consensus::{SignableTransaction, TxEip1559, TxLegacy};
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
 
@@ -108,14 +109,7 @@ impl Transaction {
                     access_list: Default::default(),
                     input: self.data.clone(),
                 };
-                let signature = ask(signer, from, &transaction).await?;
-                let mut raw = Vec::new();
-                alloy_consensus::transaction::RlpEcdsaEncodableTx::eip2718_encode(
-                    &transaction,
-                    &signature,
-                    &mut raw,
-                );
-                Ok(SignedTransaction::from_raw(raw.into()))
+                encode(signer, from, &transaction).await
             }
             Fees::Legacy { gas_price } => {
                 let transaction = TxLegacy {
@@ -127,14 +121,7 @@ impl Transaction {
                     value: self.value,
                     input: self.data.clone(),
                 };
-                let signature = ask(signer, from, &transaction).await?;
-                let mut raw = Vec::new();
-                alloy_consensus::transaction::RlpEcdsaEncodableTx::eip2718_encode(
-                    &transaction,
-                    &signature,
-                    &mut raw,
-                );
-                Ok(SignedTransaction::from_raw(raw.into()))
+                encode(signer, from, &transaction).await
             }
         }
     }
@@ -145,6 +132,18 @@ impl Transaction {
             None => TxKind::Create,
         }
     }
+}
+
+/// Has `transaction` signed, and writes both as they go over the wire (EIP-2718).
+async fn encode(
+    signer: &dyn Signer,
+    from: Address,
+    transaction: &(impl SignableTransaction<alloy_primitives::Signature> + RlpEcdsaEncodableTx),
+) -> Result<SignedTransaction, ChainError> {
+    let signature = ask(signer, from, transaction).await?;
+    let mut raw = Vec::new();
+    transaction.eip2718_encode(&signature, &mut raw);
+    Ok(SignedTransaction::from_raw(raw.into()))
 }
 
 async fn ask(

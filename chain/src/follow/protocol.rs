@@ -1,6 +1,7 @@
 //! Deciding: what is new, what is gone, what stays.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use alloy_primitives::B256;
 use peaberry_core::{
@@ -62,6 +63,7 @@ pub struct Follow {
     walking: Option<u64>,
     walk_number: u64,
     walk_at: Instant,
+    is_woken: bool,
     range: u64,
     breaks: u8,
     is_resumed: bool,
@@ -95,6 +97,7 @@ impl Follow {
             walking: None,
             walk_number: 0,
             walk_at: Instant::default(),
+            is_woken: false,
             breaks: 0,
             is_resumed: false,
             space,
@@ -186,7 +189,12 @@ impl Follow {
             return;
         }
         self.walking = None;
-        self.walk_at = now + self.config.poll_every;
+        // Whoever was woken meanwhile may have looked too early.
+        let pause = match std::mem::take(&mut self.is_woken) {
+            true => Duration::ZERO,
+            false => self.config.poll_every,
+        };
+        self.walk_at = now + pause;
         if self.alarm.is_some() {
             return;
         }
@@ -433,7 +441,10 @@ impl Protocol for Follow {
     ) -> Result<(), FollowError> {
         match input {
             Input::Command(FollowCommand::Acknowledge(number)) => self.acknowledge(number, fx),
-            Input::Command(FollowCommand::Wake) => self.walk_at = now,
+            Input::Command(FollowCommand::Wake) => {
+                self.walk_at = now;
+                self.is_woken = self.walking.is_some();
+            }
             Input::Command(FollowCommand::Answer { number, result }) => {
                 self.answer(number, *result, now, fx);
             }

@@ -56,7 +56,7 @@ mod tests {
     #[test]
     fn the_first_published_vector_is_met() {
         let seed = hex!("000102030405060708090a0b0c0d0e0f");
-        let expected: [(&[u32], &str, &str); 3] = [
+        let expected: [(&[u32], &str, &str); 4] = [
             (
                 &[],
                 "90046a93de5380a72b5e45010748567d5ea02bbf6522f979e05c0d8d8ca9fffb",
@@ -72,6 +72,11 @@ mod tests {
                 "a320425f77d1b5c2505a6b1b27382b37368ee640e3557c315416801243552f14",
                 "b1d0bad404bf35da785a64ca1ac54b2617211d2777696fbffaf208f746ae84f2",
             ),
+            (
+                &[0, 1, 2, 2, 1_000_000_000],
+                "68789923a0cac2cd5a29172a475fe9e0fb14cd6adb5ad98a3fa70333e7afa230",
+                "8f94d394a8e8fd6b1bc2f3f49f5c47e385281d5c17e65324b0f62483e37e8793",
+            ),
         ];
         for (path, chain_code, key) in expected {
             let node = derive(&seed, path).unwrap();
@@ -79,6 +84,31 @@ mod tests {
             assert_eq!(hex::encode(node.key), key);
         }
         assert!(derive(&seed, &[HARDENED]).is_err());
+    }
+
+    #[test]
+    fn the_second_published_vector_is_met() {
+        let seed = hex!(
+            "fffcf9f6f3f0edeae7e4e1dedbd8d5d2cfccc9c6c3c0bdbab7b4b1aeaba8a5a2"
+            "9f9c999693908d8a8784817e7b7875726f6c696663605d5a5754514e4b484542"
+        );
+        let expected: [(&[u32], &str); 3] = [
+            (
+                &[],
+                "171cb88b1b3c1db25add599712e36245d75bc65a1a5c9e18d76f9f2b1eab4012",
+            ),
+            (
+                &[0],
+                "1559eb2bbec5790b0c65d8693e4d0875b1747f4970ae8b650486ed7470845635",
+            ),
+            (
+                &[0, 2_147_483_647],
+                "ea4f5bfe8694d8bb74b7b59404632fd5968b774ed545e810de9c32a4fb4192f4",
+            ),
+        ];
+        for (path, key) in expected {
+            assert_eq!(hex::encode(derive(&seed, path).unwrap().key), key);
+        }
     }
 
     #[cfg(feature = "solana")]

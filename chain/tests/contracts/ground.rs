@@ -1,27 +1,27 @@
 //! A chain, four accounts and dice.
 
-use futures_util::FutureExt as _;
+use std::sync::Arc;
+
 use peaberry_chain::bindings::SolCall;
 use peaberry_chain::dev::{DevChain, DevOptions};
 use peaberry_chain::evm::{EvmRpc, Fees, Transaction};
 use peaberry_chain::primitives::{Address, B256, Bytes, U256};
 use peaberry_chain::wallet::EvmKey;
-use peaberry_chain::{BlockAt, CallRequest, Payload, Signature, Signer};
+use peaberry_chain::{BlockAt, CallRequest, ChainId, Payload, Signature, Signer};
+use tokio::runtime::Runtime;
+
+use crate::node::Node;
 
 pub(crate) const ACCOUNTS: usize = 4;
 
+/// A chain that makes a block of each transaction.
 pub(crate) struct Ground {
-    pub(crate) chain: DevChain,
+    rpc: Arc<dyn EvmRpc>,
+    runtime: Runtime,
     keys: Vec<EvmKey>,
     nonces: Vec<u64>,
     dice: u64,
-}
-
-/// What a future answers that waits for nothing.
-fn now<T>(future: impl Future<Output = T>) -> T {
-    future
-        .now_or_never()
-        .expect("a chain in the process answers at once")
+    _node: Option<Node>,
 }
 
 /// The creation code in an artefact.
@@ -31,18 +31,39 @@ pub(crate) fn bytecode(artefact: &str) -> Bytes {
 }
 
 impl Ground {
+    /// The development chain.
     pub(crate) fn new(seed: u64) -> Self {
-        let keys: Vec<EvmKey> = (1..=ACCOUNTS)
-            .map(|key| EvmKey::from_bytes(&[u8::try_from(key).unwrap(); 32]).unwrap())
-            .collect();
-        let options = keys
-            .iter()
-            .fold(DevOptions::default(), |o, key| o.fund(key.evm_address()));
+        let keys = keys();
+        let chain = DevChain::new(funded(&keys));
+        Self::on(Arc::new(chain), keys, seed)
+    }
+
+    /// Anvil, or `None` where it is not installed.
+    pub(crate) fn anvil(seed: u64) -> Option<Self> {
+        let keys = keys();
+        let runtime = runtime();
+        let node = runtime.block_on(async {
+            let node = Node::anvil(&funded(&keys)).await?;
+            node.mine_each().await;
+            Some(node)
+        })?;
+        let ground = Self::on(Arc::new(node.rpc.clone()), keys, seed);
+        // The connection lives in the runtime that made it.
+        Some(Self {
+            runtime,
+            _node: Some(node),
+            ..ground
+        })
+    }
+
+    fn on(rpc: Arc<dyn EvmRpc>, keys: Vec<EvmKey>, seed: u64) -> Self {
         Self {
-            chain: DevChain::new(options),
+            rpc,
+            runtime: runtime(),
             keys,
             nonces: vec![0; ACCOUNTS],
             dice: seed,
+            _node: None,
         }
     }
 
@@ -94,19 +115,20 @@ impl Ground {
 
     pub(crate) fn ask<C: SolCall>(&self, to: Address, call: &C) -> C::Return {
         let request = CallRequest::new(to, call.abi_encode());
-        let answer = now(self.chain.call(&request, BlockAt::Latest)).unwrap();
+        let answer = self.now(self.rpc.call(&request, BlockAt::Latest)).unwrap();
         C::abi_decode_returns(&answer).unwrap()
     }
 
     /// The time of the newest block, in seconds.
     pub(crate) fn time_s(&self) -> u64 {
-        self.chain.head().timestamp_s
+        let head = self.now(self.rpc.block(BlockAt::Latest)).unwrap();
+        head.unwrap().timestamp_s
     }
 
     /// A typed signature of `who` (EIP-712): v, r, s.
     pub(crate) fn sign(&self, who: usize, domain: B256, value: B256) -> (u8, U256, U256) {
         let payload = Payload::EvmTypedData { domain, value };
-        let Signature::Evm(signature) = now(self.keys[who].sign(payload)).unwrap() else {
+        let Signature::Evm(signature) = self.now(self.keys[who].sign(payload)).unwrap() else {
             panic!("an EVM key signs as one");
         };
         (27 + u8::from(signature.v()), signature.r(), signature.s())
@@ -114,7 +136,7 @@ impl Ground {
 
     fn transact(&mut self, who: usize, to: Option<Address>, data: Bytes) -> bool {
         let transaction = Transaction {
-            chain: self.chain.network().chain,
+            chain: ChainId::evm(31_337),
             nonce: self.nonces[who],
             gas_limit: 5_000_000,
             fees: Fees::Eip1559 {
@@ -125,14 +147,41 @@ impl Ground {
             value: U256::ZERO,
             data,
         };
-        let signed = now(transaction.sign(&self.keys[who])).unwrap();
-        self.chain.submit(signed.raw()).unwrap();
+        let key = self.keys[who].clone();
         self.nonces[who] += 1;
-        now(self.chain.receipt(signed.hash()))
-            .unwrap()
-            .unwrap()
-            .is_success
+        self.now(async {
+            let signed = transaction.sign(&key).await.unwrap();
+            self.rpc.broadcast(signed.raw()).await.unwrap();
+            loop {
+                if let Some(receipt) = self.rpc.receipt(signed.hash()).await.unwrap() {
+                    return receipt.is_success;
+                }
+                tokio::task::yield_now().await;
+            }
+        })
     }
+
+    fn now<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+}
+
+fn runtime() -> Runtime {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().build().unwrap()
+}
+
+fn keys() -> Vec<EvmKey> {
+    (1..=ACCOUNTS)
+        .map(|key| EvmKey::from_bytes(&[u8::try_from(key).unwrap(); 32]).unwrap())
+        .collect()
+}
+
+fn funded(keys: &[EvmKey]) -> DevOptions {
+    let keys = keys.iter();
+    keys.fold(DevOptions::default(), |options, key| {
+        options.fund(key.evm_address())
+    })
 }
 
 fn signature<C: SolCall>(_call: &C) -> &'static str {

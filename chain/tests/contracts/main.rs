@@ -3,19 +3,28 @@
 //!
 //! `PEABERRY_CONTRACT_SEQUENCES` says how many sequences each contract is put through; 40 by default. A failure prints
 //! its seed. Variants of the contracts with a bug planted (`contracts/mutants`) must be told apart from them.
+//!
+//! Where Anvil is installed (`PEABERRY_ANVIL`, or on the path), a few sequences of each are played on it, too: the
+//! contracts keep their promises on another node's EVM.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::print_stdout,
     reason = "a test's helpers fail as loudly as the test"
 )]
 
 mod ground;
+#[path = "../node/mod.rs"]
+#[allow(dead_code, reason = "other tests ask other things of a node")]
+mod node;
 mod processor;
 mod supply;
 mod token;
 
 use ground::Ground;
 use peaberry_chain::primitives::Bytes;
+
+const ON_ANVIL: u64 = 2;
 
 /// A contract with its model, played by one sequence of random calls.
 type Play = fn(&mut Ground, &Bytes) -> Result<(), String>;
@@ -40,6 +49,17 @@ fn first_bad_seed(code: &Bytes, play: Play, seeds: u64) -> Option<(u64, String)>
 fn expect_faithful(code: &Bytes, play: Play) {
     if let Some((seed, why)) = first_bad_seed(code, play, sequences()) {
         panic!("seed {seed}: {why}");
+    }
+}
+
+fn expect_faithful_on_anvil(code: &Bytes, play: Play) {
+    for seed in 0..ON_ANVIL {
+        let Some(mut ground) = Ground::anvil(seed) else {
+            return;
+        };
+        if let Err(why) = play(&mut ground, code) {
+            panic!("seed {seed} on Anvil: {why}");
+        }
     }
 }
 
@@ -68,6 +88,30 @@ fn supply_chain_is_its_model() {
 #[test]
 fn payment_processor_is_its_model() {
     expect_faithful(
+        &peaberry_chain::bindings::PaymentProcessor::BYTECODE,
+        processor::play,
+    );
+}
+
+#[test]
+fn coffee_token_is_its_model_on_anvil() {
+    expect_faithful_on_anvil(
+        &peaberry_chain::bindings::CoffeeToken::BYTECODE,
+        token::play,
+    );
+}
+
+#[test]
+fn supply_chain_is_its_model_on_anvil() {
+    expect_faithful_on_anvil(
+        &peaberry_chain::bindings::SupplyChain::BYTECODE,
+        supply::play,
+    );
+}
+
+#[test]
+fn payment_processor_is_its_model_on_anvil() {
+    expect_faithful_on_anvil(
         &peaberry_chain::bindings::PaymentProcessor::BYTECODE,
         processor::play,
     );
@@ -109,6 +153,46 @@ fn a_lot_that_anyone_can_take_is_caught() {
 fn a_refund_that_is_paid_twice_is_caught() {
     expect_caught(
         include_str!("../../contracts/mutants/PaymentProcessorRefundsTwice.json"),
+        processor::play,
+    );
+}
+
+#[test]
+fn a_token_that_mints_for_anyone_is_caught() {
+    expect_caught(
+        include_str!("../../contracts/mutants/CoffeeTokenMintsForAnyone.json"),
+        token::play,
+    );
+}
+
+#[test]
+fn a_token_that_mints_over_its_cap_is_caught() {
+    expect_caught(
+        include_str!("../../contracts/mutants/CoffeeTokenMintsOverItsCap.json"),
+        token::play,
+    );
+}
+
+#[test]
+fn redeeming_what_was_never_earned_is_caught() {
+    expect_caught(
+        include_str!("../../contracts/mutants/CoffeeTokenRedeemsWhatIsNotThere.json"),
+        token::play,
+    );
+}
+
+#[test]
+fn a_trail_without_a_step_is_caught() {
+    expect_caught(
+        include_str!("../../contracts/mutants/SupplyChainForgetsAStep.json"),
+        supply::play,
+    );
+}
+
+#[test]
+fn an_invoice_that_anyone_pays_is_caught() {
+    expect_caught(
+        include_str!("../../contracts/mutants/PaymentProcessorTakesFromAnyone.json"),
         processor::play,
     );
 }

@@ -8,6 +8,9 @@ use crate::ground::{ACCOUNTS, Ground};
 const STEPS: u64 = 24;
 const NUMBERS: usize = 2;
 const FUNDS: u64 = 1_000;
+// As the development chain has it; on a node that asks the system's clock less passes, and no invoice here is so close to
+// its end that this would matter.
+const BLOCK_TIME_S: u64 = 12;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
@@ -23,11 +26,14 @@ struct Invoice {
     state: State,
     amount: u64,
     refunded: u64,
-    payer: usize,
+    /// Who alone may pay, or who has paid; anyone if `None`.
+    payer: Option<usize>,
+    expires_at_s: u64,
 }
 
 #[derive(Default)]
 struct Model {
+    is_accepted: bool,
     invoices: [[Invoice; NUMBERS]; ACCOUNTS],
     owed: [u64; ACCOUNTS],
     balances: [u64; ACCOUNTS],
@@ -78,6 +84,7 @@ pub(crate) fn play(ground: &mut Ground, code: &Bytes) -> Result<(), String> {
     }
     let mut model = Model {
         balances: [FUNDS; ACCOUNTS],
+        is_accepted: true,
         ..Model::default()
     };
     for _ in 0..STEPS {
@@ -103,14 +110,27 @@ fn step(
     );
     let (number, value) = (number_of(place), U256::from(amount));
     let own = model.invoices[who][place];
-    match ground.roll(7) {
+    // The time of the block that will hold this step's call.
+    let time_s = ground.time_s() + BLOCK_TIME_S;
+    match ground.roll(8) {
         0 | 1 => {
-            let is_allowed = own.state == State::Unknown && amount > 0;
+            // Now and then for one payer alone, for ten blocks alone, or for no time at all.
+            let payer = (ground.roll(4) == 0).then(|| ground.account());
+            let expires_at_s = match ground.roll(16) {
+                0 => time_s - 2 * BLOCK_TIME_S,
+                1 | 2 => time_s + 10 * BLOCK_TIME_S,
+                _ => u64::MAX,
+            };
+            let is_allowed = own.state == State::Unknown
+                && amount > 0
+                && model.is_accepted
+                && time_s <= expires_at_s;
             if is_allowed {
-                let state = State::Open;
                 model.invoices[who][place] = Invoice {
-                    state,
+                    state: State::Open,
                     amount,
+                    payer,
+                    expires_at_s,
                     ..Invoice::default()
                 };
             }
@@ -118,8 +138,8 @@ fn step(
                 number,
                 token,
                 amount: value,
-                expiresAt: u64::MAX,
-                payer: Address::ZERO,
+                expiresAt: expires_at_s,
+                payer: payer.map_or(Address::ZERO, |payer| ground.address(payer)),
             };
             ground.expect(who, contract, &call, is_allowed)
         }
@@ -141,9 +161,12 @@ fn step(
             let named = invoice.amount + u64::from(ground.roll(5) == 0);
             let is_allowed = invoice.state == State::Open
                 && named == invoice.amount
+                && model.is_accepted
+                && time_s <= invoice.expires_at_s
+                && invoice.payer.is_none_or(|payer| payer == who)
                 && model.balances[who] >= named;
             if is_allowed {
-                (invoice.state, invoice.payer) = (State::Paid, who);
+                (invoice.state, invoice.payer) = (State::Paid, Some(who));
                 model.owed[merchant] += named;
                 model.balances[who] -= named;
             }
@@ -166,7 +189,7 @@ fn step(
             if is_allowed {
                 model.invoices[who][place].refunded += amount;
                 model.owed[who] -= amount;
-                model.balances[own.payer] += amount;
+                model.balances[own.payer.expect("it was paid")] += amount;
             }
             ground.expect(
                 who,
@@ -179,7 +202,7 @@ fn step(
             )
         }
         5 => {
-            let is_allowed = amount > 0 && model.balances[who] >= amount;
+            let is_allowed = amount > 0 && model.is_accepted && model.balances[who] >= amount;
             if is_allowed {
                 model.balances[who] -= amount;
                 model.owed[who] += amount;
@@ -193,6 +216,16 @@ fn step(
                 },
                 is_allowed,
             )
+        }
+        6 if ground.roll(3) == 0 => {
+            // Only the admin says which tokens are accepted; mostly this one is.
+            let accepted = !model.is_accepted || ground.roll(4) > 0;
+            let is_allowed = who == 0;
+            if is_allowed {
+                model.is_accepted = accepted;
+            }
+            let call = Processor::setAcceptedCall { token, accepted };
+            ground.expect(who, contract, &call, is_allowed)
         }
         _ => {
             let is_allowed = amount > 0 && model.owed[who] >= amount;

@@ -30,10 +30,12 @@ pub(crate) fn play(ground: &mut Ground, code: &Bytes) -> Result<(), String> {
     }
     let mut states = [State::default(); LOTS];
     let mut hand_overs = [0; LOTS];
+    let mut trails = [B256::ZERO; LOTS];
     for _ in 0..STEPS {
         let place = usize::try_from(ground.roll(LOTS as u64)).unwrap();
         let before = states[place];
         states[place] = step(ground, contract, place, before)?;
+        trails[place] = trail(ground, place, trails[place], [before, states[place]]);
         if let State::Offered(_, to) = before
             && states[place] == State::Held(to)
         {
@@ -57,6 +59,9 @@ pub(crate) fn play(ground: &mut Ground, code: &Bytes) -> Result<(), String> {
                 states[place], held.custodian
             ));
         }
+        if held.trail != trails[place] {
+            return Err(format!("the trail of lot {place} leaves out a step"));
+        }
         verify(ground, contract, place, states[place] != State::Unknown)?;
     }
     Ok(())
@@ -69,7 +74,10 @@ fn step(
     state: State,
 ) -> Result<State, String> {
     let [who, other] = [(); 2].map(|()| ground.account());
-    let (lot, document) = (lot_id(place), keccak256("a document"));
+    let (lot, document) = (lot_id(place), document());
+    if ground.roll(8) == 0 {
+        refuse(ground, contract, who, lot)?;
+    }
     let (next, is_allowed) = match ground.roll(6) {
         0 => {
             let is_allowed = who < 2 && state == State::Unknown;
@@ -128,6 +136,47 @@ fn step(
         }
     };
     Ok(if is_allowed { next } else { state })
+}
+
+/// A lot without an origin, and custody for nobody, are refused in every state.
+fn refuse(ground: &mut Ground, contract: Address, who: usize, lot: B256) -> Result<(), String> {
+    let register = Supply::registerLotCall {
+        lotId: lot,
+        originRoot: B256::ZERO,
+        uri: String::new(),
+    };
+    ground.expect(who, contract, &register, false)?;
+    for to in [Address::ZERO, ground.address(who)] {
+        ground.expect(who, contract, &Supply::offerCall { lotId: lot, to }, false)?;
+    }
+    Ok(())
+}
+
+/// The trail behind a step: a hash of all hand-overs so far, each with its time and document.
+fn trail(ground: &Ground, place: usize, trail: B256, states: [State; 2]) -> B256 {
+    let (trail, from, to, document) = match states {
+        [State::Unknown, State::Held(to)] => (
+            root(place),
+            Address::ZERO,
+            ground.address(to),
+            lot_id(place),
+        ),
+        [State::Offered(from, _), State::Held(to)] if from != to => {
+            (trail, ground.address(from), ground.address(to), document())
+        }
+        [State::Held(from), State::Closed(_)] => {
+            (trail, ground.address(from), Address::ZERO, document())
+        }
+        // Nothing was handed over.
+        _ => return trail,
+    };
+    let time = B256::from(U256::from(ground.time_s()));
+    let words = [trail, from.into_word(), to.into_word(), time, document];
+    keccak256(words.concat())
+}
+
+fn document() -> B256 {
+    keccak256("a document")
 }
 
 /// Both leaves prove themselves; nothing else does, and of a lot that is not there nothing is true.

@@ -8,11 +8,14 @@ use peaberry_chain::primitives::{Address, B256, Bytes, U256, keccak256, uint};
 use crate::ground::{ACCOUNTS, Ground};
 
 const STEPS: u64 = 24;
-const CAP: u64 = 2_000;
+const CAP: u64 = 700;
 const ORDERS: u64 = 3;
 /// The order of secp256k1.
 const GROUP_ORDER: U256 =
     uint!(0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141_U256);
+
+/// An allowance without end: spending does not lessen it.
+const ENDLESS: u64 = u64::MAX;
 
 /// What the contract should hold; amounts are small, and a unit earns a point.
 #[derive(Default)]
@@ -33,7 +36,7 @@ impl Model {
     fn spends(&mut self, owner: usize, spender: usize, amount: u64) -> bool {
         let allowance = self.allowances.entry((owner, spender)).or_default();
         let is_enough = *allowance >= amount;
-        if is_enough && self.balances[owner] >= amount {
+        if is_enough && *allowance != ENDLESS && self.balances[owner] >= amount {
             *allowance -= amount;
         }
         is_enough
@@ -89,6 +92,14 @@ pub(crate) fn play(ground: &mut Ground, code: &Bytes) -> Result<(), String> {
     game.compare()
 }
 
+/// An amount as the contract has it.
+fn wide(amount: u64) -> U256 {
+    match amount {
+        ENDLESS => U256::MAX,
+        amount => U256::from(amount),
+    }
+}
+
 fn order_id(order: u64) -> B256 {
     B256::from(U256::from(order))
 }
@@ -111,7 +122,7 @@ impl Game<'_> {
         let value = U256::from(amount);
         let [from_address, to_address] = [from, to].map(|account| self.ground.address(account));
         let model = &mut self.model;
-        match self.ground.roll(11) {
+        match self.ground.roll(12) {
             0 => {
                 let amount = amount * 5;
                 let is_allowed = model.minters.contains(&who) && model.supply() + amount <= CAP;
@@ -133,10 +144,12 @@ impl Game<'_> {
                 self.ground.expect(who, self.token, &call, is_allowed)
             }
             2 => {
-                model.allowances.insert((who, to), amount);
+                let is_endless = amount.is_multiple_of(7);
+                let allowance = if is_endless { ENDLESS } else { amount };
+                model.allowances.insert((who, to), allowance);
                 let call = Token::approveCall {
                     spender: to_address,
-                    value,
+                    value: wide(allowance),
                 };
                 self.ground.expect(who, self.token, &call, true)
             }
@@ -176,8 +189,43 @@ impl Game<'_> {
                 };
                 self.ground.expect(who, self.token, &call, is_allowed)
             }
-            _ => self.role(who, to, amount.is_multiple_of(3)),
+            10 => self.to_nobody(who, value, order),
+            _ => match amount % 5 {
+                0 => self.renounce(who, to),
+                _ => self.role(who, to, amount.is_multiple_of(3)),
+            },
         }
+    }
+
+    /// The zero address gets nothing, whoever sends it and however.
+    fn to_nobody(&mut self, who: usize, value: U256, order: u64) -> Result<(), String> {
+        let to = Address::ZERO;
+        let (from, amount, spender) = (self.ground.address(who), value, to);
+        let order_id = order_id(order);
+        let (token, ground) = (self.token, &mut *self.ground);
+        ground.expect(who, token, &Token::transferCall { to, value }, false)?;
+        ground.expect(who, token, &Token::mintCall { to, amount }, false)?;
+        ground.expect(who, token, &Token::approveCall { spender, value }, false)?;
+        let pay = Token::processPaymentCall {
+            from,
+            to,
+            amount,
+            orderId: order_id,
+        };
+        ground.expect(who, token, &pay, false)
+    }
+
+    /// Everyone gives up a role of their own, and nobody another's.
+    fn renounce(&mut self, who: usize, account: usize) -> Result<(), String> {
+        let is_allowed = who == account;
+        if is_allowed {
+            self.model.minters.remove(&who);
+        }
+        let call = Token::renounceRoleCall {
+            role: keccak256("MINTER_ROLE"),
+            account: self.ground.address(account),
+        };
+        self.ground.expect(who, self.token, &call, is_allowed)
     }
 
     /// Only the admin says who mints.
@@ -322,7 +370,7 @@ impl Game<'_> {
     fn deadline(&self, signing: Signing) -> U256 {
         let time_s = self.ground.time_s();
         U256::from(if signing == Signing::Expired {
-            time_s
+            time_s - 1
         } else {
             time_s + 1_000
         })
@@ -356,6 +404,11 @@ impl Game<'_> {
         )?;
         for who in 0..ACCOUNTS {
             let account = ground.address(who);
+            let role = keccak256("MINTER_ROLE");
+            let is_minter = Token::hasRoleCall { role, _1: account };
+            if ground.ask(self.token, &is_minter) != model.minters.contains(&who) {
+                return Err(format!("{who} may mint, or may not"));
+            }
             expect(
                 "a balance",
                 ground.ask(self.token, &Token::balanceOfCall { account }),
@@ -378,7 +431,9 @@ impl Game<'_> {
                     .get(&(who, other))
                     .copied()
                     .unwrap_or_default();
-                expect("an allowance", ground.ask(self.token, &allowance), wanted)?;
+                if ground.ask(self.token, &allowance) != wide(wanted) {
+                    return Err(format!("{who} allows {other} otherwise than {wanted}"));
+                }
                 for order in 0..ORDERS {
                     let is_paid = Token::isPaidCall {
                         from: account,

@@ -69,29 +69,6 @@ fn reorganisations_of_every_depth_return_or_drop() {
     }
 }
 
-/// Old heights answer as they were, whatever happened since.
-#[test]
-fn every_height_keeps_its_state() {
-    let world = World::new();
-    let to = peaberry_chain::EvmAddress::repeat_byte(9);
-    for nonce in 0..5 {
-        world
-            .chain
-            .submit(world.sign(0, &world.payment(nonce)).raw())
-            .unwrap();
-        world.chain.mine();
-    }
-    for number in 0..=5 {
-        let balance = now(EvmRpc::balance(&world.chain, to, BlockAt::Number(number))).unwrap();
-        assert_eq!(balance, U256::from(number));
-    }
-    let beyond = now(EvmRpc::balance(&world.chain, to, BlockAt::Number(6)));
-    assert!(matches!(
-        beyond,
-        Err(peaberry_chain::ChainError::NotFound { .. })
-    ));
-}
-
 /// A full block raises the base fee by an eighth, an empty one lowers it, one that is half full leaves it.
 #[test]
 fn the_base_fee_follows_the_blocks() {
@@ -151,27 +128,6 @@ fn tags_follow_the_head_at_their_depths() {
         TransactionStatus::Final { block }
     );
     assert_eq!(now(client.head(Finality::Final)).unwrap(), block);
-}
-
-/// The pending block shows what waits, and looking changes nothing.
-#[test]
-fn looking_at_the_pending_state_changes_nothing() {
-    let world = World::new();
-    let to = peaberry_chain::EvmAddress::repeat_byte(9);
-    world
-        .chain
-        .submit(world.sign(0, &world.payment(0)).raw())
-        .unwrap();
-    let pending = now(EvmRpc::balance(&world.chain, to, BlockAt::Pending)).unwrap();
-    assert_eq!(pending, U256::ONE);
-    assert_eq!(
-        now(EvmRpc::balance(&world.chain, to, BlockAt::Latest)).unwrap(),
-        U256::ZERO
-    );
-    assert_eq!(
-        (world.chain.head().number, world.chain.waiting().len()),
-        (0, 1)
-    );
 }
 
 #[test]

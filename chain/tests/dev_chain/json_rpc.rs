@@ -236,6 +236,29 @@ fn tools_make_blocks_and_undo_them() {
     assert_eq!(world.chain.head().number, 7);
 }
 
+/// Reorganisations by Anvil's names, and traces by geth's: what is not played is refused.
+#[test]
+fn other_tools_names_mean_what_they_mean_there() {
+    let (world, paid, _) = played();
+    let trace = |options: Value| ask(&world, "debug_traceTransaction", &json!([paid, options]));
+    let traced = trace(json!({"tracer": "callTracer"}));
+    assert_eq!(traced["result"]["gasUsed"], "0x5208");
+    assert_eq!(trace(json!({}))["error"]["code"], -32602);
+    assert_eq!(error(&world, "debug_traceBlock", &json!([])).0, -32601);
+    let call = json!([{"to": EvmAddress::ZERO}, "latest", {"tracer": "callTracer"}]);
+    assert_eq!(result(&world, "debug_traceCall", &call)["type"], "CALL");
+
+    assert!(result(&world, "anvil_reorg", &json!([1, []])).is_null());
+    assert_eq!(world.chain.head().number, 1);
+    assert!(world.chain.transactions(1).is_empty());
+    assert_eq!(
+        error(&world, "anvil_reorg", &json!([1, [["0x00", 0]]])).0,
+        -32602
+    );
+    result(&world, "anvil_rollback", &json!([]));
+    assert_eq!(world.chain.head().number, 0);
+}
+
 #[test]
 fn batches_are_answered_in_order_and_bounded() {
     let (world, ..) = played();

@@ -1,14 +1,18 @@
-//! What a development chain does, seen from where its users stand.
+//! What a development chain does, seen from where its users stand: what is its own, and what Anvil has another rule for.
+//! What both do alike is in `evm`, whose documentation says which rule keeps each test of these from it.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     reason = "a test's helpers fail as loudly as the test"
 )]
 
+mod alloy;
 mod blocks;
+mod interval;
 mod json_rpc;
 mod mempool;
-mod questions;
+mod traces;
+mod websocket;
 
 use futures_util::FutureExt as _;
 use peaberry_chain::EvmAddress;

@@ -1,38 +1,14 @@
 //! Nonces, replacements and what is refused.
 
-use peaberry_chain::BlockAt;
-use peaberry_chain::ChainError;
-use peaberry_chain::ChainId;
-use peaberry_chain::dev::{DevOptions, Mining, Rejection};
-use peaberry_chain::evm::{EvmRpc, Fees, Transaction};
+use peaberry_chain::dev::{DevOptions, Rejection};
+use peaberry_chain::evm::{EvmRpc as _, Fees, Transaction};
 use peaberry_chain::primitives::U256;
+use peaberry_chain::{BlockAt, CallRequest, ChainError, ChainId, EvmAddress};
 
 use super::{GWEI, World, now};
 
 fn fees(fee_max: u128, tip_max: u128) -> Fees {
     Fees::Eip1559 { fee_max, tip_max }
-}
-
-/// What lies behind a gap waits until the gap is filled, and then goes into one block in order.
-#[test]
-fn a_gap_holds_back_what_lies_behind() {
-    let world = World::new();
-    let send = |nonce| {
-        world
-            .chain
-            .submit(world.sign(0, &world.payment(nonce)).raw())
-            .unwrap()
-    };
-    let [second, third] = [1, 2].map(send);
-    assert!(world.chain.mine().number == 1 && world.chain.transactions(1).is_empty());
-    let from = world.address(0);
-    assert_eq!(now(world.chain.nonce(from, BlockAt::Pending)).unwrap(), 0);
-
-    let first = send(0);
-    assert_eq!(now(world.chain.nonce(from, BlockAt::Pending)).unwrap(), 3);
-    world.chain.mine();
-    assert_eq!(world.chain.transactions(2), [first, second, third]);
-    assert_eq!(now(world.chain.nonce(from, BlockAt::Latest)).unwrap(), 3);
 }
 
 /// geth's rule: both fees a tenth higher, one of them is not enough.
@@ -203,45 +179,19 @@ fn what_waits_is_counted_against_the_balance() {
     assert!(matches!(refused, Err(Rejection::InsufficientFunds { .. })));
 }
 
-/// Through the client's eyes: known bytes are a success, used nonces are an open question.
+/// Whoever cannot pay is told so by the estimate, before there is anything to send.
 #[test]
-fn the_client_reads_refusals_as_any_nodes() {
+fn an_estimate_looks_at_the_balance() {
     let world = World::new();
-    let signed = world.sign(0, &world.payment(0));
-    for _ in 0..2 {
-        assert_eq!(
-            now(world.chain.broadcast(signed.raw())).unwrap(),
-            signed.hash()
-        );
+    let request = CallRequest {
+        to: Some(EvmAddress::repeat_byte(9).into()),
+        value: U256::MAX,
+        ..CallRequest::default()
     }
-    let rival = Transaction {
-        value: U256::from(2),
-        ..world.payment(0)
-    };
-    let rival = world.sign(0, &rival);
-    let refused = now(world.chain.broadcast(rival.raw())).unwrap_err();
-    assert!(matches!(refused, ChainError::ReplacementUnderpriced));
-    world.chain.mine();
-    let late = now(world.chain.broadcast(rival.raw())).unwrap_err();
-    assert!(matches!(late, ChainError::NonceTooLow { .. }) && late.may_have_been_sent());
-}
-
-#[test]
-fn each_transaction_makes_its_block_where_that_is_the_custom() {
-    let world = World::with(|options| DevOptions {
-        mining: Mining::EachTransaction,
-        ..options
-    });
-    for nonce in 0..3 {
-        world
-            .chain
-            .submit(world.sign(0, &world.payment(nonce)).raw())
-            .unwrap();
-    }
-    assert_eq!(world.chain.head().number, 3);
-    world
-        .chain
-        .submit(world.sign(0, &world.payment(9)).raw())
-        .unwrap();
-    assert_eq!(world.chain.head().number, 3);
+    .from(world.address(0));
+    let refused = now(world.chain.estimate_gas(&request, BlockAt::Latest));
+    assert!(
+        matches!(refused, Err(ChainError::InsufficientFunds { .. })),
+        "{refused:?}"
+    );
 }

@@ -3,6 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::arrivals::Arrivals;
 use crate::removal_log::{REMOVAL_LOG_BYTES_MAX, RemovalLog};
 use crate::wire::{DecodeError, Decoder, Encoder, IdTable, Message, StoreCodec};
 use crate::{Causal, DotStore, Lattice, VersionVector};
@@ -61,6 +62,7 @@ impl<S: StoreCodec> Message for Causal<S> {
             store: store.ok_or(DecodeError::Malformed("no store"))?,
             log: RemovalLog::default(),
             log_bytes_max: REMOVAL_LOG_BYTES_MAX,
+            arrivals: Arrivals::default(),
             context,
         };
         if flags & NO_LOG == 0 {

@@ -3,6 +3,7 @@
 use alloc::string::String;
 
 use super::claim_of;
+use crate::arrivals::Arrivals;
 use crate::removal_log::RemovalLog;
 use crate::wire::{DecodeError, Decoder, Encoder, Message, StoreCodec};
 use crate::{Delta, Dot, VersionVector};
@@ -72,6 +73,7 @@ impl<S: StoreCodec> Message for Delta<S> {
             store,
             log,
             alive,
+            arrivals: Arrivals::default(),
         };
         delta.validate()?;
         Ok(delta)

@@ -1,56 +1,77 @@
 //! Cutting a delta into parts.
 //!
-//! A part is a set of events, as its delta is, and must carry what it claims: a dead dot comes with the event that
-//! removed it, and that event with the dots it removed. So the events are gathered into the smallest groups that obey
-//! this and come after what precedes them, and a part is some successive groups. A run of the log is taken whole: it is a few bytes, whatever it stands for.
+//! A part is a set of events, as its delta is, and after each the receiver must know with every event all that its writer
+//! had seen. So parts follow the order in which the sender came to know the events, see [`Arrivals`](crate::arrivals).
+//! And a part must carry what it claims: a dead dot comes with the event that removed it. So there is no cut from the
+//! place of a dot on up to that of its removal; the dot's value, which would fill the gap, is gone.
 
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use crate::removal_log::RemovalLog;
+use crate::arrivals::Order;
+use crate::removal_log::{LogRun, RemovalLog, Removed};
 use crate::wire::{Message, StoreCodec};
-use crate::{Changed, Delta, DotStore, ReplicaId, VersionVector};
+use crate::{Delta, Dot, DotStore, Interval, VersionVector};
 
 impl<S: StoreCodec> Delta<S> {
     /// Cuts the delta into parts of at most `bytes_max` bytes each, standing alone, to be applied in order. After each
-    /// part the receiver's state is that of the events it knows, so the link may fail between two of them.
+    /// part the receiver's state is that of the events it knows, and these are causally closed if they were at the
+    /// sender; so the link may fail between two parts.
     ///
-    /// What cannot be told apart stays together, so a part may be larger: the writes to one register, each of which
-    /// removed the one before. A delta beyond the log is one part.
+    /// What cannot be told apart stays together, so a part may be larger: all from an element's addition to its removal,
+    /// and what the sender got to know at once. A delta beyond the log is one part, and one that was read from bytes is,
+    /// if it has events of several replicas.
     #[must_use]
     pub fn split(self, bytes_max: usize) -> Vec<Self> {
         if self.alive.is_some() || self.to_bytes().len() <= bytes_max {
             return Vec::from([self]);
         }
-        let groups = self.groups();
+        let events: Vec<Interval> = self.events().collect();
+        let order = Order::of(&events, &self.arrivals);
+        let Some(last) = order.places().checked_sub(1) else {
+            return Vec::from([self]);
+        };
+        let whole = Places { first: 0, last };
+        let cuts = Cuts {
+            spans: self.spans(&order),
+            order,
+        };
         let mut parts = Vec::new();
-        self.cut(self.from.clone(), &groups, bytes_max, &mut parts);
+        self.cut(self.from.clone(), whole, &cuts, bytes_max, &mut parts);
         parts
     }
 
-    /// The parts of these groups, which follow `after`, halved until they fit.
-    fn cut(&self, after: VersionVector, groups: &[Group], bytes_max: usize, parts: &mut Vec<Self>) {
-        let part = self.between(&after, &raised(&after, groups));
-        if groups.len() <= 1 || part.to_bytes().len() <= bytes_max {
+    /// The parts of these places, which follow `after`, halved until they fit.
+    fn cut(
+        &self,
+        after: VersionVector,
+        places: Places,
+        cuts: &Cuts,
+        bytes_max: usize,
+        parts: &mut Vec<Self>,
+    ) {
+        let mut upto = after.clone();
+        cuts.order.raise(&mut upto, places.last);
+        let part = self.between(&after, &upto);
+        let Some(last) = cuts.nearest_middle(places) else {
+            parts.push(part);
+            return;
+        };
+        if part.to_bytes().len() <= bytes_max {
             parts.push(part);
             return;
         }
-        let (former, latter) = groups.split_at(groups.len() / 2);
-        let middle = raised(&after, former);
-        self.cut(after, former, bytes_max, parts);
-        self.cut(middle, latter, bytes_max, parts);
+        let mut middle = after.clone();
+        cuts.order.raise(&mut middle, last);
+        let (former, latter) = (
+            Places { last, ..places },
+            Places {
+                first: last + 1,
+                ..places
+            },
+        );
+        self.cut(after, former, cuts, bytes_max, parts);
+        self.cut(middle, latter, cuts, bytes_max, parts);
     }
-}
-
-/// Up to which counter each replica's events are taken.
-type Group = Vec<(ReplicaId, u64)>;
-
-fn raised(vector: &VersionVector, groups: &[Group]) -> VersionVector {
-    let mut raised = vector.clone();
-    for (replica, upto) in groups.iter().flatten() {
-        raised.raise(*replica, *upto);
-    }
-    raised
 }
 
 impl<S: DotStore> Delta<S> {
@@ -68,105 +89,180 @@ impl<S: DotStore> Delta<S> {
         Self::of_events(after, upto, store, log)
     }
 
-    /// The smallest groups of events that can be told apart, in an order in which they can be told.
-    fn groups(&self) -> Vec<Group> {
-        let mut items = Items::of(self);
-        let mut groups = Vec::new();
-        for events in self.events() {
-            while items.reached.get(events.replica()) < events.last() {
-                let next = items.next_of(events.replica());
-                let next = next.unwrap_or_else(|| events.last());
-                groups.push(items.take(events.replica(), next));
+    /// From the places of dots to those of their removals: disjoint, ascending, and not touching.
+    fn spans(&self, order: &Order) -> Vec<Places> {
+        let mut spans = Vec::new();
+        for (replica, runs) in self.log.runs() {
+            for run in runs {
+                let Some(events) = Interval::new(replica, run.first, run.last()) else {
+                    continue;
+                };
+                for (events, place) in order.pieces_within(events) {
+                    spans.extend(removed_by(run, events).filter_map(|dots| {
+                        let first = dots.first().max(self.from.get(dots.replica()) + 1);
+                        let first = Dot::new(dots.replica(), first)?;
+                        if dots.last() < first.counter() {
+                            return None;
+                        }
+                        let first = order.place(first)?;
+                        // Behind the later of the two it may be cut.
+                        let last = first.max(place).checked_sub(1)?;
+                        let first = first.min(place);
+                        (first <= last).then_some(Places { first, last })
+                    }));
+                }
             }
         }
-        groups
+        spans.sort_unstable();
+        let mut joined: Vec<Places> = Vec::new();
+        for span in spans {
+            match joined.last_mut() {
+                Some(last) if span.first <= last.last + 1 => last.last = last.last.max(span.last),
+                _ => joined.push(span),
+            }
+        }
+        joined
     }
 }
 
-/// Ranges of events that must be taken together with others.
-struct Items {
-    /// Of each replica, in ascending order of their starts.
-    items: BTreeMap<ReplicaId, Vec<Item>>,
-    /// How many items of each replica have been taken.
-    taken: BTreeMap<ReplicaId, usize>,
-    reached: VersionVector,
-    /// Of each run, what it joins.
-    runs: Vec<Vec<(ReplicaId, u64)>>,
+/// What some of a run's events removed. Where they removed one dot each, one after the other, no cut lies between the
+/// spans of neighbours: that of each begins before the one before it ends.
+fn removed_by(run: &LogRun, events: Interval) -> impl Iterator<Item = Interval> + '_ {
+    let (each, all) = match &run.removed {
+        Removed::Each(dots) => {
+            let first = dots.first() + (events.first() - run.first);
+            let last = dots.first() + (events.last() - run.first);
+            (Interval::new(dots.replica(), first, last), None)
+        }
+        Removed::All(dots) => (None, Some(dots.iter())),
+    };
+    each.into_iter().chain(all.into_iter().flatten())
 }
 
-#[derive(Clone, Copy)]
-struct Item {
+/// Places in an order, from the first to the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Places {
     first: u64,
     last: u64,
-    run: Option<usize>,
 }
 
-impl Items {
-    fn of<S: DotStore>(delta: &Delta<S>) -> Self {
-        let mut items: BTreeMap<ReplicaId, Vec<Item>> = BTreeMap::new();
-        let mut add = |replica, first, last, run| {
-            let item = Item { first, last, run };
-            items.entry(replica).or_default().push(item);
+/// Where a delta may be cut.
+struct Cuts {
+    order: Order,
+    /// The places behind which it may not.
+    spans: Vec<Places>,
+}
+
+impl Cuts {
+    /// The place behind which a cut comes closest to the middle; `None` if there is none but the last.
+    fn nearest_middle(&self, places: Places) -> Option<u64> {
+        let middle = places.first + (places.last - places.first) / 2;
+        let at = self.spans.partition_point(|span| span.last < middle);
+        let (before, behind) = match self.spans.get(at).filter(|span| span.first <= middle) {
+            None => (Some(middle), Some(middle)),
+            Some(span) => (span.first.checked_sub(1), Some(span.last + 1)),
         };
-        delta
-            .store
-            .for_each_after(&VersionVector::new(), &mut |dot| {
-                add(dot.replica(), dot.counter(), dot.counter(), None);
-            });
-        let mut joins = Vec::new();
-        for (replica, runs) in delta.log.runs() {
-            for run in runs {
-                let at = Some(joins.len());
-                let mut joined = Vec::from([(replica, run.last())]);
-                add(replica, run.first, run.last(), at);
-                for dots in run.removed() {
-                    let known = delta.from.get(dots.replica());
-                    if dots.last() > known {
-                        joined.push((dots.replica(), dots.last()));
-                        add(dots.replica(), dots.first().max(known + 1), dots.last(), at);
-                    }
+        let before = before.filter(|place| *place >= places.first && *place < places.last);
+        let behind = behind.filter(|place| *place < places.last);
+        match (before, behind) {
+            (Some(before), Some(behind)) if behind - middle < middle - before => Some(behind),
+            (before, behind) => before.or(behind),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use crate::{
+        AddWinsSet, Causal, Lattice, MvRegister, ObservedRemoveMap, ReplicaId, VersionVector,
+        Writer,
+    };
+
+    fn writer(number: u128) -> Writer {
+        Writer::new(ReplicaId::new(number).unwrap(), 0, 10_000)
+    }
+
+    /// Found by seed 986 of `soak --target crdt`: a write of one replica was told in a part before the removal, by
+    /// another replica, that its writer had seen, and what had been removed was shown beside what was written after.
+    #[test]
+    fn no_part_tells_an_effect_before_its_cause() {
+        type Shelves = Causal<ObservedRemoveMap<u8, MvRegister<u8>>>;
+        let fill = |shelves: &mut Shelves, writer: &mut Writer, value| {
+            let edit = |map: &ObservedRemoveMap<u8, MvRegister<u8>>, mint| {
+                map.update(0, |held: &MvRegister<u8>| Ok(held.write(mint, value)))
+            };
+            shelves.write(writer, edit).unwrap();
+        };
+        let shown = |shelves: &Shelves| {
+            let held = shelves.value().get(&0);
+            held.map_or_else(Vec::new, |held| held.values().copied().collect())
+        };
+        let (mut here, mut there) = (Shelves::bottom(), Shelves::bottom());
+        fill(&mut here, &mut writer(5), 68);
+        there.join(&here);
+        here.write(&mut writer(9), |map, _| Ok(map.remove(&0)))
+            .unwrap();
+        // The lower id, so that nothing but the cause puts it behind.
+        fill(&mut here, &mut writer(2), 14);
+        let parts = here.delta_since(there.vector()).split(0);
+        assert_eq!(parts.len(), 2);
+        let mut seen = Vec::from([shown(&there)]);
+        for part in parts {
+            there.apply(&part).unwrap();
+            seen.push(shown(&there));
+        }
+        assert_eq!(seen, [&[68][..], &[], &[14]]);
+        assert_eq!(there, here);
+    }
+
+    /// Many short-lived elements of two writers by turns: each part is as small as it can be.
+    #[test]
+    fn what_does_not_overlap_is_cut_apart() {
+        let mut set: Causal<AddWinsSet<u32>> = Causal::bottom();
+        let mut writers = [writer(2), writer(1)];
+        for element in 0..100 {
+            for (number, writer) in (0..).zip(&mut writers) {
+                let element = 2 * element + number;
+                set.write(writer, |set, mint| Ok(set.add(mint, element)))
+                    .unwrap();
+                if element % 3 == 0 {
+                    set.write(writer, |set, _| Ok(set.remove(&element)))
+                        .unwrap();
                 }
-                joins.push(joined);
             }
         }
-        for items in items.values_mut() {
-            items.sort_by_key(|item| (item.first, item.last));
-        }
-        Self {
-            items,
-            taken: BTreeMap::new(),
-            reached: delta.from.clone(),
-            runs: joins,
+        let parts = set.delta_since(&VersionVector::new()).split(0);
+        assert_eq!(
+            parts.len(),
+            200,
+            "an addition, with its removal if there is one"
+        );
+        let bytes_max = 400;
+        for part in set.delta_since(&VersionVector::new()).split(bytes_max) {
+            assert!(crate::wire::Message::to_bytes(&part).len() <= bytes_max);
         }
     }
 
-    /// The end of the next item of a replica.
-    fn next_of(&self, replica: ReplicaId) -> Option<u64> {
-        let taken = self.taken.get(&replica).copied().unwrap_or_default();
-        let item = self.items.get(&replica)?.get(taken)?;
-        Some(item.last.max(self.reached.get(replica) + 1))
-    }
-
-    /// Takes the events of a replica up to a counter, with all that must come with them.
-    fn take(&mut self, replica: ReplicaId, upto: u64) -> Group {
-        let mut group = Group::new();
-        let mut pending = Vec::from([(replica, upto)]);
-        while let Some((replica, upto)) = pending.pop() {
-            if self.reached.raise(replica, upto) == Changed::Yes {
-                group.push((replica, upto));
-            }
-            let reached = self.reached.get(replica);
-            let items = self.items.get(&replica).map_or(&[][..], Vec::as_slice);
-            let taken = self.taken.entry(replica).or_default();
-            while let Some(item) = items.get(*taken).filter(|item| item.first <= reached) {
-                *taken += 1;
-                if item.last > reached {
-                    pending.push((replica, item.last));
-                }
-                let joined = item.run.and_then(|run| self.runs.get_mut(run));
-                pending.append(joined.unwrap_or(&mut Vec::new()));
-            }
+    /// A removal at the end of what was there from the beginning: nothing between can be told apart from either.
+    #[test]
+    fn from_an_addition_to_its_removal_all_is_one_part() {
+        let mut set: Causal<AddWinsSet<u32>> = Causal::bottom();
+        let mut writers = [writer(2), writer(1)];
+        for (number, at) in (0..50).zip((0..2).cycle()) {
+            let writer = &mut writers[at];
+            set.write(writer, |set, mint| Ok(set.add(mint, number)))
+                .unwrap();
         }
-        group
+        set.write(&mut writers[1], |set, _| Ok(set.remove(&10)))
+            .unwrap();
+        let parts = set.delta_since(&VersionVector::new()).split(0);
+        assert_eq!(parts.len(), 11);
+        let mut receiver = Causal::bottom();
+        for part in parts {
+            assert!(receiver.apply(&part).is_ok());
+        }
+        assert_eq!(receiver, set);
     }
 }

@@ -43,9 +43,18 @@ pub enum SyncEvent {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum SyncError {
-    /// It cannot be read: damaged on its way, of an earlier session, or nonsense. It will come again.
+    /// It cannot be read: damaged on its way, or of an earlier session. It will come again.
     #[error("unreadable frame from member {from}")]
     Unreadable {
+        /// Who sent it.
+        from: Member,
+        /// What is wrong.
+        source: DecodeError,
+    },
+    /// It arrived as it was sent, and is nonsense or over the [`budget`](super::SyncConfig::budget). It will come again and
+    /// be refused again: a budget that the state has outgrown must be raised.
+    #[error("frame from member {from} is malformed or over the budget")]
+    Malformed {
         /// Who sent it.
         from: Member,
         /// What is wrong.

@@ -30,9 +30,10 @@ impl<R: Replicated> AntiEntropy<R> {
         limits: &Limits,
     ) -> Result<Handled, SyncError> {
         let unreadable = |source| SyncError::Unreadable { from, source };
+        let malformed = |source| SyncError::Malformed { from, source };
         let bytes_max = self.config.budget.bytes_max;
         if frame.len() > bytes_max {
-            return Err(unreadable(DecodeError::OverBudget {
+            return Err(malformed(DecodeError::OverBudget {
                 bound: Bound::Bytes,
                 given: frame.len() as u64,
                 max: bytes_max as u64,
@@ -41,7 +42,7 @@ impl<R: Replicated> AntiEntropy<R> {
         let (kind, frame) = frame::split(frame).map_err(unreadable)?;
         if kind == Kind::Hello {
             let body = frame::open(Passage::OPEN, frame).map_err(unreadable)?;
-            let hello = Hello::decode(body, self.config.budget).map_err(unreadable)?;
+            let hello = Hello::decode(body, self.config.budget).map_err(malformed)?;
             return self.greet(now, from, &hello, state);
         }
         let Some(peer) = self.peers.get_mut(&from).filter(|_| !self.is_evicted) else {
@@ -72,7 +73,7 @@ impl<R: Replicated> AntiEntropy<R> {
             Kind::Hello => {}
             Kind::Digest => {
                 let Ok(digest) = <[u8; 16]>::try_from(body) else {
-                    return Err(unreadable(DecodeError::Malformed("digest")));
+                    return Err(malformed(DecodeError::Malformed("digest")));
                 };
                 if digest == state.vector().digest() {
                     peer.tells(state.vector());
@@ -82,7 +83,7 @@ impl<R: Replicated> AntiEntropy<R> {
             }
             Kind::Vector | Kind::VectorAsking | Kind::VectorReset => {
                 let vector = VersionVector::from_session_bytes(body, &session.table, budget)
-                    .map_err(unreadable)?;
+                    .map_err(malformed)?;
                 if kind == Kind::VectorReset {
                     peer.forget();
                 }
@@ -93,12 +94,12 @@ impl<R: Replicated> AntiEntropy<R> {
             }
             Kind::Ack => {
                 let vector = VersionVector::from_session_bytes(body, &session.table, budget)
-                    .map_err(unreadable)?;
+                    .map_err(malformed)?;
                 peer.knows(&vector);
             }
             Kind::Delta => {
                 let delta = R::Delta::from_session_bytes(body, &session.table, budget)
-                    .map_err(unreadable)?;
+                    .map_err(malformed)?;
                 return self.join(now, from, &delta, state, limits);
             }
         }

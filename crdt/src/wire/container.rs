@@ -63,3 +63,24 @@ pub fn decompress(container: &[u8], budget: Budget) -> Result<Vec<u8>, DecodeErr
         _ => Err(malformed),
     }
 }
+
+/// Any bytes at all as a container, and as what one holds between its version and its checksum, for fuzzing: a message
+/// that comes out keeps within its budget, and comes back from a container of its own.
+#[doc(hidden)]
+pub fn decompress_any(bytes: &[u8]) {
+    let budget = Budget {
+        bytes_max: 1 << 16,
+        ..Budget::default()
+    };
+    let mut sealed = Vec::from(CONTAINER_MAGIC);
+    sealed.push(CONTAINER_VERSION);
+    sealed.extend_from_slice(bytes);
+    seal(&mut sealed, 0);
+    for container in [bytes, &sealed] {
+        if let Ok(message) = decompress(container, budget) {
+            assert!(message.len() <= budget.bytes_max, "over its budget");
+            let again = decompress(&compress(&message), budget);
+            assert_eq!(again.as_ref(), Ok(&message), "packed and unpacked");
+        }
+    }
+}

@@ -9,8 +9,11 @@
     reason = "helpers of tests fail by panicking"
 )]
 
+#[cfg(feature = "compress")]
+mod container;
 #[path = "../wire/samples.rs"]
 mod samples;
+mod sequences;
 
 use std::alloc::System;
 use std::sync::{Mutex, PoisonError};

@@ -185,27 +185,35 @@ impl<T: Subject> World<T> {
         at
     }
 
+    /// A write's delta may come before events that its writer had seen and it does not depend on. What is seen then is
+    /// no moment of any history; the delta laws still hold.
     pub(crate) fn check_specification(&self, at: usize) {
         let state = &self.states[at];
-        let known: Vec<_> = self
-            .events
-            .iter()
-            .filter(|event| state.vector().covers(event.dot))
-            .cloned()
-            .collect();
-        // A write's delta may come before events that its writer had seen and it does not depend on. What is seen
-        // then is no moment of any history; the delta laws still hold.
-        if known
-            .iter()
-            .any(|event| !event.seen.partial_le(state.vector()))
-        {
-            return;
+        if self.is_closed(state.vector()) {
+            self.check_shows(state);
         }
+    }
+
+    /// Whether with each event all is known that its writer knew.
+    pub(crate) fn is_closed(&self, known: &VersionVector) -> bool {
+        self.known(known).all(|event| event.seen.partial_le(known))
+    }
+
+    /// That a state shows what its events say.
+    pub(crate) fn check_shows(&self, state: &Causal<T::Store>) {
+        let known: Vec<_> = self.known(state.vector()).cloned().collect();
         assert_eq!(
             T::view(state.value()),
             T::specification(&known),
-            "replica {at} knows {known:?}"
+            "known: {known:?}"
         );
+    }
+
+    fn known(&self, known: &VersionVector) -> impl Iterator<Item = &Event<T::Op>> {
+        let known = known.clone();
+        self.events
+            .iter()
+            .filter(move |event| known.covers(event.dot))
     }
 }
 

@@ -1,4 +1,16 @@
 //! The laws of every type, over random histories.
+//!
+//! | law | what checks it | of which types |
+//! |---|---|---|
+//! | 1. a join is commutative, associative, idempotent, monotone, with bottom as identity; equal states are equal bytes | `check_lattice`, `wire::check_round_trips` | all below; counters, intervals, contexts and vectors in `counters`; `text` |
+//! | 2. a write does what its delta does; deltas join in any order once what they need is there | `history::World::write`, `deltas::check_any_order` | all below; `counters`; `text` |
+//! | 3. `y ⊔ delta_since(x, vector(y)) = y ⊔ x`, with removals and with cut logs; equal vectors, equal states | `deltas::check_deltas`, `wire::check_parts` | all below; `text` |
+//! | 4. a delta claims what it carries, and no more | `deltas::check_claims`, `tests/refusals.rs` for bytes that lie | all below |
+//! | 5. a type shows what a naive reading of its events says | `history::World::check_specification`; `fugue` in `tests/text` for the order of a text | all below; `counters`; `text` |
+//! | 6. composition: nested to depth 4, a removal against a concurrent update | `nested_map`, `document`, `list` | maps of maps of maps of sets; documents of all kinds |
+//! | 7. a network that loses, repeats, reorders and damages; crashes, old backups, clocks | `tests/testkit.rs`, `tests/text`, `soak --target crdt` | a document of every kind, paths, texts |
+//! | 8. collecting commutes with everything; who was evicted brings nothing back | steps `Collect` and `SyncStale`, `deltas::check_collection`, `tests/membership.rs` | all below |
+//! | 9. bytes: round trips, no prefix, no flipped bit, within a constant | `wire::check_round_trips`, `tests/wire`, `tests/hostile`, the fuzz targets | everything that has bytes |
 
 #![expect(
     clippy::indexing_slicing,
@@ -7,15 +19,17 @@
 )]
 
 mod counters;
+mod deltas;
 mod document;
 mod history;
 mod list;
 mod specifications;
+mod text;
 mod wire;
 
 use history::{REPLICAS, Step, Subject, World, steps};
 use list::Lists;
-use peaberry_crdt::{Causal, Changed, DotStore, Lattice};
+use peaberry_crdt::{Changed, Lattice};
 use proptest::prelude::*;
 use specifications::{
     AddWins, DisableWins, EnableWins, GrowOnly, Lww, Mv, Nested, RemoveWins, Resettable,
@@ -45,25 +59,13 @@ pub(crate) fn check_lattice<L: Lattice + Clone + PartialEq + std::fmt::Debug>(st
     }
 }
 
-/// The delta law, with removals and with cut logs; and equal vectors mean equal states.
-fn check_deltas<S: DotStore>(states: &[Causal<S>]) {
-    for x in states {
-        for y in states {
-            let mut by_delta = y.clone();
-            by_delta.apply(&x.delta_since(y.vector())).unwrap();
-            assert_eq!(by_delta, joined(y, x));
-            assert!(
-                x.vector() != y.vector() || x == y,
-                "equal vectors, different states"
-            );
-        }
-    }
-}
-
 fn check<T: Subject>(steps: &[Step]) {
     let mut world = World::<T>::run(steps);
     check_lattice(&world.states);
-    check_deltas(&world.states);
+    deltas::check_deltas(&world.states);
+    deltas::check_claims(&world);
+    deltas::check_any_order(&world);
+    deltas::check_collection(&world);
     wire::check_round_trips(&world.states);
     wire::check_parts(&world);
     for at in 0..REPLICAS {

@@ -308,54 +308,62 @@ impl Subject for Resettable {
     }
 }
 
-type Inner = ObservedRemoveMap<u8, AddWinsSet<u8>>;
+type Inner = ObservedRemoveMap<u8, ObservedRemoveMap<u8, AddWinsSet<u8>>>;
 
-/// A set in a map in a map.
+/// A set in a map in a map in a map.
 pub(crate) struct Nested;
 
 #[derive(Clone, Debug)]
 pub(crate) enum NestedOp {
-    Add(u8, u8, u8),
-    RemoveElement(u8, u8, u8),
-    RemoveInner(u8, u8),
+    Add(u8, u8, u8, u8),
+    RemoveElement(u8, u8, u8, u8),
+    RemoveInner(u8, u8, u8),
+    RemoveMiddle(u8, u8),
     RemoveOuter(u8),
 }
 
 impl Subject for Nested {
     type Store = ObservedRemoveMap<u8, Inner>;
     type Op = NestedOp;
-    type View = BTreeSet<(u8, u8, u8)>;
+    type View = BTreeSet<(u8, u8, u8, u8)>;
 
     fn op(_: &Self::Store, choice: u8, detail: u8) -> NestedOp {
-        let (outer, inner, element) = (detail % 2, detail / 2 % 2, detail / 4 % 2);
-        match choice % 8 {
-            0..4 => NestedOp::Add(outer, inner, element),
-            4..6 => NestedOp::RemoveElement(outer, inner, element),
-            6 => NestedOp::RemoveInner(outer, inner),
-            _ => NestedOp::RemoveOuter(outer),
+        let [a, b, c, element] = [0, 1, 2, 3].map(|bit| detail >> bit & 1);
+        match choice % 12 {
+            0..6 => NestedOp::Add(a, b, c, element),
+            6..9 => NestedOp::RemoveElement(a, b, c, element),
+            9 => NestedOp::RemoveInner(a, b, c),
+            10 => NestedOp::RemoveMiddle(a, b),
+            _ => NestedOp::RemoveOuter(a),
         }
     }
 
     fn edit(map: &Self::Store, mint: Mint, op: &NestedOp) -> Result<Edit<Self::Store>, WriteError> {
         match *op {
-            NestedOp::Add(a, b, element) => {
-                map.update(a, |map| map.update(b, |set| Ok(set.add(mint, element))))
+            NestedOp::Add(a, b, c, element) => map.update(a, |map| {
+                map.update(b, |map| map.update(c, |set| Ok(set.add(mint, element))))
+            }),
+            NestedOp::RemoveElement(a, b, c, element) => map.update(a, |map| {
+                map.update(b, |map| map.update(c, |set| Ok(set.remove(&element))))
+            }),
+            NestedOp::RemoveInner(a, b, c) => {
+                map.update(a, |map| map.update(b, |map| Ok(map.remove(&c))))
             }
-            NestedOp::RemoveElement(a, b, element) => {
-                map.update(a, |map| map.update(b, |set| Ok(set.remove(&element))))
-            }
-            NestedOp::RemoveInner(a, b) => map.update(a, |map| Ok(map.remove(&b))),
+            NestedOp::RemoveMiddle(a, b) => map.update(a, |map| Ok(map.remove(&b))),
             NestedOp::RemoveOuter(a) => Ok(map.remove(&a)),
         }
     }
 
     fn view(map: &Self::Store) -> Self::View {
         let mut view = BTreeSet::new();
-        for (outer, inner_map) in map.iter() {
-            assert!(inner_map.iter().len() > 0, "an empty map is not held");
-            for (inner, set) in inner_map.iter() {
-                assert!(!set.is_empty(), "an empty set is not held");
-                view.extend(set.iter().map(|element| (*outer, *inner, *element)));
+        for (a, middle) in map.iter() {
+            assert!(middle.iter().len() > 0, "an empty map is not held");
+            for (b, inner) in middle.iter() {
+                assert!(inner.iter().len() > 0, "an empty map is not held");
+                for (c, set) in inner.iter() {
+                    assert!(!set.is_empty(), "an empty set is not held");
+                    view.extend(set.iter().map(|element| (*a, *b, *c, *element)));
+                }
             }
         }
         view
@@ -363,18 +371,21 @@ impl Subject for Nested {
 
     fn specification(events: &[Event<NestedOp>]) -> Self::View {
         let overrides = |later: &NestedOp, op: &NestedOp| {
-            let NestedOp::Add(a, b, e) = *op else {
+            let NestedOp::Add(a, b, c, e) = *op else {
                 return false;
             };
             match *later {
-                NestedOp::Add(x, y, z) | NestedOp::RemoveElement(x, y, z) => (x, y, z) == (a, b, e),
-                NestedOp::RemoveInner(x, y) => (x, y) == (a, b),
+                NestedOp::Add(x, y, z, w) | NestedOp::RemoveElement(x, y, z, w) => {
+                    (x, y, z, w) == (a, b, c, e)
+                }
+                NestedOp::RemoveInner(x, y, z) => (x, y, z) == (a, b, c),
+                NestedOp::RemoveMiddle(x, y) => (x, y) == (a, b),
                 NestedOp::RemoveOuter(x) => x == a,
             }
         };
         let alive = survivors(events, overrides);
         let adds = alive.iter().filter_map(|event| match event.op {
-            NestedOp::Add(a, b, element) => Some((a, b, element)),
+            NestedOp::Add(a, b, c, element) => Some((a, b, c, element)),
             _ => None,
         });
         adds.collect()

@@ -44,17 +44,24 @@ pub(crate) fn check_round_trips<S: StoreCodec>(states: &[Causal<S>]) {
     }
 }
 
-/// Whatever part of a split delta was the last to arrive, the state is the one that the known events make.
+/// Whatever part of a split delta was the last to arrive, the state is the one that the known events make; and these
+/// are causally closed if both sides' were.
 pub(crate) fn check_parts<T: Subject>(world: &World<T>) {
     for x in &world.states {
         for y in &world.states {
             let delta = x.delta_since(y.vector());
+            let are_closed = world.is_closed(x.vector()) && world.is_closed(y.vector());
             for bytes_max in [0, 60, 100] {
                 let mut receiver = y.clone();
                 for part in delta.clone().split(bytes_max) {
                     receiver.apply(&part).unwrap();
                     assert_eq!(reread(&part), part);
                     assert_eq!(receiver, of_events(world, receiver.vector()));
+                    if are_closed {
+                        let known = receiver.vector();
+                        assert!(world.is_closed(known), "an effect came before its cause");
+                        world.check_shows(&receiver);
+                    }
                 }
                 let mut joined = y.clone();
                 joined.join(x);

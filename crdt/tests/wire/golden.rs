@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use peaberry_crdt::wire::{Budget, DecodeError, MAGIC, Message as _, VERSION};
-use peaberry_crdt::{ReplicaId, VersionVector};
+use peaberry_crdt::{Lattice as _, ReplicaId, Text, VersionVector, Writer};
 
 use crate::samples;
 
@@ -78,7 +78,7 @@ fn what_was_written_is_read() {
         .map(|(_, bytes)| bytes[0])
         .collect();
     assert!(
-        kinds.is_superset(&[1, 2, 6, 7].into()),
+        kinds.is_superset(&(1..=7).collect()),
         "kinds of frames: {kinds:?}"
     );
 }
@@ -101,6 +101,30 @@ fn the_example_of_the_documentation_is_true() {
     ]
     .concat();
     assert_eq!(bytes[..bytes.len() - 4], expected);
+    let documentation = include_str!("../../FORMAT.md");
+    assert!(
+        documentation.contains(&hex(&bytes)),
+        "{} is not there",
+        hex(&bytes)
+    );
+}
+
+/// The text of `FORMAT.md`, byte by byte.
+#[test]
+fn the_text_of_the_documentation_is_true() {
+    let (mut text, mut writer) = (Text::bottom(), Writer::new(samples::replica(2), 0, 10));
+    text.insert(&mut writer, 0, "tea").unwrap();
+    let bytes = text.to_bytes();
+    let expected = [
+        &[1, 0, 0, 0][..],  // one replica: index, events before, runs less one
+        &[3 << 3 | 1 << 2], // its tag
+        &[0],               // its place
+        &[0],               // how many parents
+        &[3],               // how many bytes
+        b"tea",
+    ]
+    .concat();
+    assert_eq!(bytes[26..bytes.len() - 4], expected);
     let documentation = include_str!("../../FORMAT.md");
     assert!(
         documentation.contains(&hex(&bytes)),

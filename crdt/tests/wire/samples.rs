@@ -7,10 +7,10 @@ use peaberry_crdt::sync::{AntiEntropy, Member, Membership, SyncConfig};
 use peaberry_crdt::testkit::check_decoder;
 use peaberry_crdt::wire::{Budget, Message, StoreCodec};
 use peaberry_crdt::{
-    AddWinsSet, BoundedCounter, Causal, Delta, DisableWinsFlag, Edit, EnableWinsFlag, GCounter,
-    GrowOnlySet, Interval, IntervalVersionVector, Lattice, Limits, List, LwwRegister, Mint,
-    MvRegister, ObservedRemoveMap, PnCounter, RemoveWinsSet, ReplicaId, ResettableCounter, Stamp,
-    VersionVector, WriteError, Writer, dot_store, path,
+    AddWinsSet, BoundedCounter, Causal, Cursor, CursorSide, Delta, DisableWinsFlag, DotList, Edit,
+    EnableWinsFlag, GCounter, GrowOnlySet, Interval, IntervalVersionVector, Lattice, Limits, List,
+    LwwRegister, Mint, MvRegister, ObservedRemoveMap, PnCounter, RemoveWinsSet, ReplicaId,
+    ResettableCounter, Stamp, Text, VersionVector, WriteError, Writer, dot_store, path,
 };
 
 pub(crate) fn replica(number: u128) -> ReplicaId {
@@ -266,6 +266,61 @@ fn others(all: &mut Vec<Sample>) {
     let menu = Value::from_iter((0..40).map(|number| Value::from(number / 10)));
     doc.assign(&mut writer(7), path!["menu"], &menu).unwrap();
     all.push(sample("Document of 40 numbers, state", &doc));
+    texts(all);
+}
+
+/// A text of two writers who were apart, with each kind of run, and cursors into it.
+fn texts(all: &mut Vec<Sample>) {
+    let (mut mine, mut theirs) = (writer(0xA11CE), writer(0xB0B));
+    let mut here = Text::bottom();
+    here.insert(&mut mine, 0, "two flat whites").unwrap();
+    let known = here.vector().clone();
+    let mut there = here.clone();
+    // Backwards, and again at the same place.
+    here.delete(&mut mine, 14..15).unwrap();
+    here.delete(&mut mine, 13..14).unwrap();
+    here.insert(&mut mine, 13, "er ☕").unwrap();
+    there.delete(&mut theirs, 0..3).unwrap();
+    there.insert(&mut theirs, 0, "three").unwrap();
+    there.insert(&mut theirs, 5, " large").unwrap();
+    here.join(&there);
+    here.insert(&mut mine, 0, "— ").unwrap();
+    all.push(sample("Text, state", &here));
+    all.push(sample("TextDelta", &here.delta_since(&known)));
+    let part = here.delta_since(&VersionVector::new()).split(64).remove(1);
+    all.push(sample("TextDelta, part", &part));
+    let mut cursors: Causal<MvRegister<Cursor>> = Causal::bottom();
+    let places = [
+        (0, CursorSide::Left),
+        (0, CursorSide::Right),
+        (9, CursorSide::Left),
+    ];
+    for (number, (at, side)) in (1..).zip(places) {
+        let cursor = here.cursor(at, side).unwrap();
+        let mut by_one = Causal::bottom();
+        by_one
+            .write(&mut writer(number), |held: &MvRegister<Cursor>, mint| {
+                Ok(held.write(mint, cursor))
+            })
+            .unwrap();
+        cursors.join(&by_one);
+    }
+    all.push(sample("MvRegister<Cursor> of three, state", &cursors));
+    let mut nested: Causal<DotList<List<u8>>> = Causal::bottom();
+    let mut writers = [writer(0xA11CE), writer(0xB0B)];
+    for (number, at) in (0..6_u8).zip((0..2).cycle()) {
+        let edit = |list: &DotList<List<u8>>, mint: Mint| {
+            if list.len() < 2 {
+                list.insert(mint, 0, List::default().push(mint, number)?)
+            } else {
+                list.update(usize::from(number) % 2, |inner| {
+                    inner.insert(mint, 0, number)
+                })
+            }
+        };
+        nested.write(&mut writers[at], edit).unwrap();
+    }
+    all.push(sample("DotList<List<u8>>, state", &nested));
 }
 
 /// The frames of a conversation: the first member has something that the second lacks. The kind is the first byte.
@@ -311,5 +366,25 @@ pub(crate) fn frames() -> Vec<(String, Vec<u8>)> {
     }
     assert_eq!(states[0], states[1]);
     frames.truncate(36);
+    // A peer whose state shrinks within a life, which only a broken one does: it asks for all anew.
+    states[1] = Tags::bottom();
+    let mut later = Vec::new();
+    for (second, tag) in (41..44).zip(["later", "later still", "last"]) {
+        let now = Duration::from_secs(second);
+        let add = |set: &AddWinsSet<String>, mint| Ok(set.add(mint, tag.to_owned()));
+        states[0].write(&mut writer, add).unwrap();
+        sides[0].changed();
+        for from in [0, 1, 0, 1] {
+            while let Some(sent) = sides[from].poll_transmit(now, &states[from]) {
+                let name = format!("frame {} at {second} s from {}", 36 + later.len(), from + 1);
+                let (side, state) = (&mut sides[1 - from], &mut states[1 - from]);
+                side.handle(now, members[from], &sent.frame, state, &Limits::NONE)
+                    .unwrap();
+                later.push((name, sent.frame));
+            }
+        }
+    }
+    assert_eq!(states[0], states[1]);
+    frames.extend(later);
     frames
 }

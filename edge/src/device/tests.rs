@@ -115,10 +115,18 @@ fn a_rule_acts_on_the_sample_and_a_repeated_backlog_does_not() {
             .rule(too_hot()),
     );
     let mut out = Outlet::default();
+    let at = |boot: BootEpoch, since_boot_ms| DeviceTime {
+        boot,
+        since_boot_ms,
+    };
+    let present = device.boot();
+    let other = BootEpoch::new(present.get() + 1).unwrap();
     let backlog = [(1, 90.0), (2, 101.0), (3, 95.0), (4, 102.0)];
     for _ in 0..3 {
         for (at_ms, value) in backlog {
-            assert!(device.feed(&fed, Sample::new(at_ms, value), &mut out));
+            assert!(device.feed(&fed, at(present, at_ms), value, &mut out));
+            // Nor does that of another start, whose times mean nothing here.
+            assert!(device.feed(&fed, at(other, at_ms + 10), 200.0, &mut out));
         }
     }
     let acts: Vec<_> = out
@@ -129,7 +137,7 @@ fn a_rule_acts_on_the_sample_and_a_repeated_backlog_does_not() {
     assert_eq!(acts, [(2, "heater.off"), (4, "heater.off")]);
     assert_eq!(out.payloads.len(), 3);
     assert_eq!(device.counts().0, 4);
-    assert!(!device.feed(&name("other"), Sample::new(1, 1.0), &mut out));
+    assert!(!device.feed(&name("other"), at(present, 5), 1.0, &mut out));
 }
 
 #[test]

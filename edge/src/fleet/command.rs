@@ -5,9 +5,9 @@ use bytes::Bytes;
 use crate::device::Act;
 use crate::error::EdgeError;
 use crate::name::{DeviceId, Name};
-use crate::ops::Sample;
 use crate::order::{OrderCommand, OrderEvent};
 use crate::payload::Payload;
+use crate::time::DeviceTime;
 use crate::twin::TwinValue;
 
 use std::time::Duration;
@@ -25,14 +25,16 @@ pub enum FleetCommand {
         /// What.
         command: OrderCommand,
     },
-    /// A sample of a metric that is handed in.
+    /// A sample of a metric that is handed in. One from the future is refused: it would silence the rules until then.
     Sample {
         /// Of which device.
         device: DeviceId,
         /// Which metric.
         metric: Name,
-        /// The sample; its time is in milliseconds since the device's start.
-        sample: Sample,
+        /// When it was made. One of an earlier start is passed over.
+        at: DeviceTime,
+        /// Its value.
+        value: f64,
     },
     /// The device reports an entry of its twin.
     Report {

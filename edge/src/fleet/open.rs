@@ -4,15 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use peaberry_core::{
-    Batch, Channel, Durability, EffectsBuffer, Instant, Storage, StorageError, Subspace,
-};
+use peaberry_core::{Batch, Channel, EffectsBuffer, Instant, Storage, StorageError, Subspace};
 
+use crate::courier::Courier;
 use crate::device::{DeviceBuilder, Outlet};
 use crate::error::EdgeError;
 use crate::name::{DeviceId, SiteId};
 use crate::spool::{SPOOL, Spool};
-use crate::topic::Topic;
 use crate::uplink::Uplink;
 use crate::wheel::Wheel;
 
@@ -26,7 +24,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
     /// [`EdgeError::Storage`], [`EdgeError::Stored`], what [`DeviceBuilder::start`] says, or [`EdgeError::Malformed`] for two
     /// devices of one name. Whether starts were counted is unknown; nothing else changed.
     pub fn open(
-        mut uplink: U,
+        uplink: U,
         site: SiteId,
         storage: Arc<dyn Storage>,
         devices: impl IntoIterator<Item = DeviceBuilder<A>>,
@@ -36,64 +34,43 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         let mut batch = Batch::new();
         let mut numbers = Numbers::open(storage.as_ref())?;
         let spool_settings = Arc::new(settings.spool);
-        let mut hosted = Vec::new();
-        let mut by_id = BTreeMap::new();
-        for (at, builder) in devices.into_iter().enumerate() {
+        let (mut hosted, mut spools) = (Vec::new(), Vec::new());
+        let mut known = BTreeSet::new();
+        for builder in devices {
             let id = builder.id().clone();
-            if by_id.insert(id.clone(), at).is_some() {
-                return Err(EdgeError::malformed(
-                    "fleet",
-                    format!("{id} is there twice"),
-                ));
+            if !known.insert(id.clone()) {
+                let reason = format!("{id} is there twice");
+                return Err(EdgeError::malformed("fleet", reason));
             }
             let number = numbers.of(&id, &mut batch);
             let owner = Channel::new(SPOOL, number);
-            let settings = spool_settings.clone();
-            let mut spool = Spool::open(
-                storage.as_ref(),
-                owner,
-                site.clone(),
-                id,
-                settings,
-                &mut batch,
-            )?;
-            spool.set_tag(u32::try_from(at).unwrap_or(u32::MAX));
+            let (store, settings) = (storage.as_ref(), spool_settings.clone());
+            let spool = Spool::open(store, owner, site.clone(), id, settings, &mut batch)?;
             let space = Subspace::of(Channel::new(FLEET, number));
-            let device = builder.start(storage.as_ref(), &space, spool.boot(), now)?;
             hosted.push(Hosted {
-                device,
-                spool,
+                device: builder.start(store, &space, spool.boot(), now)?,
                 wake_ms: None,
             });
+            spools.push(spool);
         }
-        storage.commit(&batch, Durability::Synced).map_err(failed)?;
-        for one in &mut hosted {
-            one.spool.committed();
-        }
-        match hosted.as_slice() {
-            [one] => uplink.subscribe(&Topic::down_filter(&site, one.device.id())),
-            _ => uplink.subscribe(&Topic::site_down_filter(&site)),
-        }
+        let courier = Courier::new(uplink, &site, spools, &batch, now, storage.as_ref())?;
         Ok(Self {
-            uplink,
+            courier,
             site,
             storage,
             hosted,
-            by_id,
             origin: now,
             wheel: Wheel::new(0),
-            records: Batch::new(),
             state: EffectsBuffer::new(Channel::new(FLEET, 0)),
-            staged: BTreeSet::new(),
-            ready: BTreeSet::new(),
             held: Vec::new(),
             tokens: Vec::new(),
+            telling: Vec::new(),
             told: Vec::new(),
+            untold: BTreeSet::new(),
             outlet: Outlet::default(),
             due: Vec::new(),
-            uplink_events: Vec::new(),
-            is_up: false,
             has_begun: false,
+            is_full: false,
             is_stuck: false,
             losses: 0,
         })

@@ -1,15 +1,17 @@
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use peaberry_core::MemoryStorage;
+use peaberry_core::{Batch, MemoryStorage};
 
 use super::*;
 use crate::coffee::{self, CoffeeMachine, CoffeeMetric};
 use crate::device::Metric;
+use crate::error::EdgeError;
 use crate::order::OrderCommand;
 use crate::payload::{Action, Command, Delivery, Payload, Wire};
+use crate::time::DeviceTime;
 use crate::topic::{Lane, Topic};
-use crate::uplink::{MemoryBroker, MemoryUplink, Message, Uplink};
+use crate::uplink::{MemoryBroker, MemoryUplink, Message, Uplink, UplinkEvent};
 
 fn name(text: &str) -> Name {
     Name::new(text).unwrap()
@@ -248,6 +250,103 @@ fn a_setting_desired_far_away_holds_also_after_a_restart() {
         }
     }
     assert!(service.delta().is_empty());
+}
+
+#[test]
+fn what_is_desired_and_not_reported_is_handed_over_again_after_a_restart() {
+    let mut bench = Bench::new();
+    bench.run(1);
+    let (device, key) = (name("m-1"), name("boiler.target"));
+    let value = crate::twin::TwinValue::from(94.5);
+    let command = FleetCommand::Desire { device, key, value };
+    bench
+        .fleet
+        .command(bench.now, command, &mut bench.events)
+        .unwrap();
+    bench.run(0);
+    let deltas = |bench: &Bench| {
+        let is_delta = |event: &&FleetEvent<Name>| matches!(event, FleetEvent::Delta { .. });
+        bench.events.iter().filter(is_delta).count()
+    };
+    assert_eq!(deltas(&bench), 1);
+    // Power is lost before the application has brought it about.
+    bench.restart();
+    bench.run(0);
+    assert_eq!(deltas(&bench), 1);
+}
+
+#[test]
+fn a_sample_from_the_future_is_refused_and_silences_no_rule() {
+    let mut bench = Bench::new();
+    bench.run(1);
+    let sample = |since_boot_ms| FleetCommand::Sample {
+        device: name("m-1"),
+        metric: name("boiler.temperature"),
+        at: DeviceTime {
+            boot: crate::BootEpoch::FIRST,
+            since_boot_ms,
+        },
+        value: 93.0,
+    };
+    for (since_boot_ms, refusals) in [(u64::MAX, 1), (500, 0)] {
+        let mut events = Vec::new();
+        let command = sample(since_boot_ms);
+        bench
+            .fleet
+            .command(bench.now, command, &mut events)
+            .unwrap();
+        assert_eq!(events.len(), refusals, "{events:?}");
+    }
+}
+
+#[test]
+fn a_clock_set_back_ten_years_stops_nothing_and_is_set_right_again() {
+    use crate::twin::{Side, Twin};
+    use peaberry_core::{Channel, ProtocolId, Subspace, Timestamp};
+    const YEAR_MS: u64 = 365 * 86_400_000;
+    let mut bench = Bench::new();
+    let tell = |bench: &mut Bench, wall_ms: u64| {
+        for _ in 0..crate::time::JUMP_SAMPLES {
+            let wall = Timestamp::from_unix_nanos(wall_ms * 1_000_000);
+            let round_trip = Duration::from_millis(10);
+            let command = FleetCommand::Time { wall, round_trip };
+            bench
+                .fleet
+                .command(bench.now, command, &mut bench.events)
+                .unwrap();
+        }
+    };
+    let space = Subspace::of(Channel::new(ProtocolId(2001), 0));
+    let side = Side::Service(peaberry_crdt::ReplicaId::new(77).unwrap());
+    let mut service = Twin::open(&MemoryStorage::new(), &space, side).unwrap();
+    let (key, mut batch) = (name("boiler.target"), Batch::new());
+    let present_ms = 56 * YEAR_MS;
+    let wished = service
+        .desire(key.clone(), 94.5.into(), Some(present_ms), &mut batch)
+        .unwrap();
+    bench.run(1);
+    tell(&mut bench, present_ms);
+    tell(&mut bench, present_ms - 10 * YEAR_MS);
+    bench.heard();
+    bench.send(Lane::DesiredTwin, wished.to_vec());
+    let is_refused = |event: &FleetEvent<Name>| {
+        matches!(
+            event,
+            FleetEvent::Refused {
+                error: EdgeError::Twin { .. },
+                ..
+            }
+        )
+    };
+    assert!(bench.events.iter().any(is_refused), "{:?}", bench.events);
+    bench.run(25);
+    let heard = bench.heard();
+    let is_readings = |payload: &&Payload| matches!(payload, Payload::Readings(_));
+    assert!(heard.iter().filter(is_readings).count() >= 2, "{heard:?}");
+    tell(&mut bench, present_ms + 26_000);
+    bench.send(Lane::DesiredTwin, wished.to_vec());
+    let twin = bench.fleet.device(&name("m-1")).unwrap().twin().unwrap();
+    assert_eq!(twin.desired(&key), Some(&94.5.into()));
 }
 
 #[test]

@@ -2,25 +2,24 @@
 
 use std::task::Context;
 
-use peaberry_core::{Durability, Input, Instant, Operation, Protocol, StorageError};
+use peaberry_core::mutant::is_planted;
+use peaberry_core::{Input, Instant, Protocol};
 
+use crate::courier::CourierReport;
 use crate::device::{Configured, Surroundings};
 use crate::error::EdgeError;
 use crate::name::{DeviceId, Name};
-use crate::order::{OrderCommand, OrderEvent};
+use crate::order::{OrderCommand, OrderEvent, StepRun};
 use crate::payload::{
-    Action, Command, Level, Notification, OrderPhase, OrderUpdate, Payload, SinkAck, Status, Text,
-    Wire,
+    Action, Command, Level, Notification, OrderPhase, OrderUpdate, Payload, Status, Text, Wire,
 };
 use crate::spool::Spool;
+use crate::time::DeviceTime;
 use crate::topic::{Lane, Topic};
 use crate::twin::TwinValue;
-use crate::uplink::{Message, Uplink, UplinkEvent};
+use crate::uplink::{Message, Uplink};
 
-use super::{Fleet, FleetCommand, FleetEvent, Hosted};
-
-/// How often the uplink is asked in one turn.
-const POLLS_MAX: u32 = 16;
+use super::{Fleet, FleetCommand, FleetEvent};
 
 impl<U: Uplink, A: Clone> Fleet<U, A> {
     /// Takes a command of the application. What it asks for is done in the next [`turn`](Self::turn); what is at once goes to
@@ -44,25 +43,12 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             FleetCommand::Sample {
                 device,
                 metric,
-                sample,
-            } => {
-                let Some(at) = self.find(&device, events) else {
-                    return Ok(());
-                };
-                let mut outlet = std::mem::take(&mut self.outlet);
-                let hosted = self.hosted.get_mut(at);
-                let is_known =
-                    hosted.is_some_and(|it| it.device.feed(&metric, sample, &mut outlet));
-                self.outlet = outlet;
-                if !is_known {
-                    let reason = format!("{device} has no metric {metric}");
-                    events.push(refused(
-                        Some(device),
-                        EdgeError::malformed("sample", reason),
-                    ));
-                }
-                self.empty_outlet(at, now, events)
-            }
+                at: made,
+                value,
+            } => match self.find(&device, events) {
+                Some(at) => self.sample(at, now, &metric, made, value, events),
+                None => Ok(()),
+            },
             FleetCommand::Report { device, key, value } => match self.find(&device, events) {
                 Some(at) => self.write_twin(at, now, key, value, true, events),
                 None => Ok(()),
@@ -115,77 +101,90 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             self.has_begun = true;
             for at in 0..self.hosted.len() {
                 self.step_orders(at, now, None, events)?;
-                self.schedule(at);
+                // What was desired before and has not been brought about is desired still.
+                self.learned(at, now, events)?;
             }
         }
-        let mut heard = std::mem::take(&mut self.uplink_events);
-        let mut polls = 0;
-        // Until it has nothing to say: only then will it wake us.
-        while self.uplink.poll_events(cx, &mut heard).is_ready() {
-            polls += 1;
-            if polls == POLLS_MAX {
-                cx.waker().wake_by_ref();
-                break;
-            }
-        }
-        for event in heard.drain(..) {
-            self.hear(event, now, events)?;
-        }
-        self.uplink_events = heard;
+        let mut report = CourierReport::default();
+        let storage = self.storage.clone();
+        let _ = self.courier.hear(cx, now, storage.as_ref(), &mut report)?;
+        self.take(report, now, events)?;
         self.do_what_is_due(now, events)?;
+        self.courier.tend(now, storage.as_ref())?;
         self.commit(now, events)?;
-        self.send(now)
+        self.courier.send(now, storage.as_ref()).map(drop)
     }
 
-    fn hear(
+    fn sample(
         &mut self,
-        event: UplinkEvent,
+        at: usize,
+        now: Instant,
+        metric: &Name,
+        made: DeviceTime,
+        value: f64,
+        events: &mut Vec<FleetEvent<A>>,
+    ) -> Result<(), EdgeError> {
+        let mut outlet = std::mem::take(&mut self.outlet);
+        if let Some(hosted) = self.hosted.get_mut(at) {
+            let present = DeviceTime {
+                boot: hosted.device.boot(),
+                since_boot_ms: hosted.device.at_ms(now),
+            };
+            let reason = if made > present {
+                Some(format!("{metric} is from the future"))
+            } else if hosted.device.feed(metric, made, value, &mut outlet) {
+                None
+            } else {
+                Some(format!("{} has no metric {metric}", hosted.device.id()))
+            };
+            let error = reason.map(|reason| EdgeError::malformed("sample", reason));
+            let device = hosted.device.id();
+            events.extend(error.map(|error| refused(Some(device.clone()), error)));
+        }
+        self.outlet = outlet;
+        self.empty_outlet(at, now, events)
+    }
+
+    /// Takes what the courier has heard.
+    fn take(
+        &mut self,
+        report: CourierReport,
         now: Instant,
         events: &mut Vec<FleetEvent<A>>,
     ) -> Result<(), EdgeError> {
-        match event {
-            UplinkEvent::Up { is_resumed } => {
-                self.is_up = true;
-                events.push(FleetEvent::Link { is_up: true });
-                for at in 0..self.hosted.len() {
-                    if let Some(hosted) = self.hosted.get_mut(at) {
-                        hosted.spool.up(now, is_resumed);
-                        let hello = hosted.device.twin().map(crate::twin::Twin::hello);
-                        if let Some(hello) = hello {
-                            self.tell(at, now, Payload::Twin(hello), events)?;
-                        }
-                    }
-                    self.touched(at);
-                }
-            }
-            UplinkEvent::Down { .. } => {
-                self.is_up = false;
+        for (message, error) in report.refused {
+            let device = Topic::parse(&message.topic).ok().map(|topic| topic.device);
+            events.push(refused(device, error));
+        }
+        for (at, reason) in report.refused_records {
+            let device = self.hosted.get(at).map(|it| it.device.id().clone());
+            events.push(refused(device, EdgeError::malformed("record", &*reason)));
+        }
+        for is_up in report.links {
+            events.push(FleetEvent::Link { is_up });
+            if is_up {
+                self.say_hello(now, events)?;
+            } else {
                 self.losses += 1;
-                events.push(FleetEvent::Link { is_up: false });
-                self.hosted.iter_mut().for_each(|it| it.spool.down());
             }
-            UplinkEvent::Accepted(seq) => {
-                let at = Spool::tag_of(seq) as usize;
-                if let Some(hosted) = self.hosted.get_mut(at) {
-                    let storage = self.storage.as_ref();
-                    hosted
-                        .spool
-                        .accepted(now, seq, storage, &mut self.records)?;
-                    self.touched(at);
-                }
-            }
-            UplinkEvent::Refused { seq, reason } => {
-                let at = Spool::tag_of(seq) as usize;
-                if let Some(hosted) = self.hosted.get_mut(at) {
-                    hosted.spool.refused(seq);
-                    let device = Some(hosted.device.id().clone());
-                    events.push(refused(device, EdgeError::malformed("record", &*reason)));
-                    self.touched(at);
-                }
-            }
-            UplinkEvent::Inbound { message, token } => {
-                self.tokens.extend(token);
-                self.inbound(&message, now, events)?;
+        }
+        for inbound in report.inbound {
+            self.tokens.extend(inbound.token);
+            self.inbound(inbound.device, inbound.lane, &inbound.message, now, events)?;
+        }
+        Ok(())
+    }
+
+    /// Each twin says what it knows.
+    fn say_hello(
+        &mut self,
+        now: Instant,
+        events: &mut Vec<FleetEvent<A>>,
+    ) -> Result<(), EdgeError> {
+        for at in 0..self.hosted.len() {
+            let twin = self.hosted.get(at).and_then(|it| it.device.twin());
+            if let Some(hello) = twin.map(crate::twin::Twin::hello) {
+                self.tell(at, now, Payload::Twin(hello), events)?;
             }
         }
         Ok(())
@@ -193,47 +192,26 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
 
     fn inbound(
         &mut self,
+        at: usize,
+        lane: Lane,
         message: &Message,
         now: Instant,
         events: &mut Vec<FleetEvent<A>>,
     ) -> Result<(), EdgeError> {
-        let topic = match Topic::parse(&message.topic) {
-            Ok(topic) => topic,
-            Err(error) => {
-                events.push(refused(None, error));
-                return Ok(());
-            }
-        };
-        // Another gateway's, if it is not among ours.
-        let Some(&at) = self.by_id.get(&topic.device) else {
-            return Ok(());
-        };
-        let outcome = match topic.lane {
-            Lane::Acks => self.cut(at, &message.payload, now),
+        let outcome = match lane {
             Lane::Commands => self.obey(at, &message.payload, now, events),
             Lane::DesiredTwin => self.learn(at, &message.payload, now, events),
-            Lane::Up(_) => Ok(()),
+            Lane::Acks | Lane::Up(_) => Ok(()),
         };
         match outcome {
             Err(error @ (EdgeError::Storage { .. } | EdgeError::Stored { .. })) => Err(error),
             Err(error) => {
-                events.push(refused(Some(topic.device), error));
+                let device = self.hosted.get(at).map(|it| it.device.id().clone());
+                events.push(refused(device, error));
                 Ok(())
             }
             Ok(()) => Ok(()),
         }
-    }
-
-    fn cut(&mut self, at: usize, bytes: &[u8], now: Instant) -> Result<(), EdgeError> {
-        let ack = SinkAck::decode(bytes)?;
-        if let Some(hosted) = self.hosted.get_mut(at) {
-            let storage = self.storage.as_ref();
-            hosted
-                .spool
-                .acknowledged(now, &ack, storage, &mut self.records)?;
-        }
-        self.touched(at);
-        Ok(())
     }
 
     fn obey(
@@ -250,7 +228,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         match Command::decode(bytes)?.addressed_to(&device)? {
             Action::Ping => {
                 let at_ms = hosted.device.at_ms(now);
-                let around = surroundings(&hosted.spool, self.losses);
+                let around = surroundings(self.courier.spool(at), self.losses);
                 hosted.device.heartbeat(at_ms, around, &mut self.outlet);
                 self.empty_outlet(at, now, events)
             }
@@ -290,7 +268,6 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             self.tell(at, now, Payload::Twin(answer), events)?;
         }
         if received.has_changed {
-            self.staged.insert(at);
             self.learned(at, now, events)?;
         }
         Ok(())
@@ -358,10 +335,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             )),
         };
         match written {
-            Ok(delta) => {
-                self.staged.insert(at);
-                self.tell(at, now, Payload::Twin(delta), events)
-            }
+            Ok(delta) => self.tell(at, now, Payload::Twin(delta), events),
             Err(error) => {
                 events.push(refused(Some(id), error));
                 Ok(())
@@ -393,14 +367,19 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
                     reason: Some(Text::new(reason)),
                     ..OrderUpdate::new(key.clone(), OrderPhase::Rejected)
                 };
-                return self.tell(at, now, Payload::Order(update), events);
+                let device = hosted.device.id().clone();
+                self.tell(at, now, Payload::Order(update.clone()), events)?;
+                // Nothing of it is to be durable, so nothing is waited for.
+                let event = OrderEvent::Update(update);
+                events.push(FleetEvent::Order { device, event });
+                return Ok(());
             }
         }
         self.step_orders(at, now, Some(Input::Command(command)), events)
     }
 
     /// Gives the orders of a device an input, or their first turn, and passes on what they say.
-    fn step_orders(
+    pub(super) fn step_orders(
         &mut self,
         at: usize,
         now: Instant,
@@ -429,7 +408,6 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             .chain(waits.unwrap_or_default())
             .cloned()
             .collect();
-        self.staged.insert(at);
         for event in said {
             self.pass_on(at, &id, now, event, events)?;
         }
@@ -447,7 +425,17 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
     ) -> Result<(), EdgeError> {
         let device = id.clone();
         match &event {
-            OrderEvent::Abort { .. } => {
+            OrderEvent::Abort { run } => {
+                // A step that waits for the commit, on a full disk perhaps for long, is withdrawn: it must not begin later.
+                let run = *run;
+                let held = self.held.len();
+                self.held.retain(|event| !is_beginning(event, id, run));
+                if self.held.len() == held {
+                    events.push(FleetEvent::Order { device, event });
+                }
+                return Ok(());
+            }
+            OrderEvent::Begin { .. } if is_planted("edge_step_before_journal") => {
                 events.push(FleetEvent::Order { device, event });
                 return Ok(());
             }
@@ -458,8 +446,14 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             }
             OrderEvent::Update(update) => {
                 let is_told = self.append(at, now, Payload::Order(update.clone()), events)?;
-                if is_told && update.phase.is_final() {
-                    self.told.push((at, update.key.clone()));
+                // A rejection is no end: an order of this key may be under way.
+                if update.phase.is_final() && update.phase != OrderPhase::Rejected {
+                    let end = (at, update.key.clone());
+                    if is_told {
+                        self.telling.push(end);
+                    } else {
+                        self.untold.insert(end);
+                    }
                 }
             }
         }
@@ -486,36 +480,29 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             }
             hosted.wake_ms = None;
             if hosted.device.due_ms() <= now_ms {
-                let around = surroundings(&hosted.spool, self.losses);
+                let around = surroundings(self.courier.spool(at), self.losses);
                 hosted.device.poll(now_ms, around, &mut self.outlet);
                 self.empty_outlet(at, now, events)?;
             }
-            self.tend(at, now, now_ms, events)?;
+            self.time_out(at, now, events)?;
             self.schedule(at);
         }
         self.due = due;
         Ok(())
     }
 
-    fn tend(
+    /// A step of an order that is under way may have had its time.
+    fn time_out(
         &mut self,
         at: usize,
         now: Instant,
-        now_ms: u64,
         events: &mut Vec<FleetEvent<A>>,
     ) -> Result<(), EdgeError> {
-        let Some(hosted) = self.hosted.get_mut(at) else {
-            return Ok(());
-        };
-        if hosted.spool.deadline().is_some_and(|at| at <= now) {
-            let storage = self.storage.as_ref();
-            hosted.spool.tend(now, now_ms, storage, &mut self.records)?;
-        }
-        let deadline = hosted.device.orders().and_then(Protocol::deadline);
+        let orders = self.hosted.get(at).and_then(|it| it.device.orders());
+        let deadline = orders.and_then(Protocol::deadline);
         if deadline.is_some_and(|deadline| deadline <= now) {
             self.step_orders(at, now, Some(Input::Timeout), events)?;
         }
-        self.touched(at);
         Ok(())
     }
 
@@ -552,27 +539,18 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
     }
 
     /// Spools a record. Whether it is kept.
-    fn append(
+    pub(super) fn append(
         &mut self,
         at: usize,
         now: Instant,
         payload: Payload,
         events: &mut Vec<FleetEvent<A>>,
     ) -> Result<bool, EdgeError> {
-        let Some(hosted) = self.hosted.get_mut(at) else {
-            return Ok(false);
-        };
-        let at_ms = hosted.device.at_ms(now);
-        let storage = self.storage.as_ref();
-        let appended = hosted
-            .spool
-            .append(storage, &mut self.records, at_ms, payload);
-        self.staged.insert(at);
-        match appended {
+        match self.courier.append(at, now, self.storage.as_ref(), payload) {
             Ok(_) => Ok(true),
             Err(error @ (EdgeError::Storage { .. } | EdgeError::Stored { .. })) => Err(error),
             Err(error) => {
-                let device = Some(hosted.device.id().clone());
+                let device = self.hosted.get(at).map(|it| it.device.id().clone());
                 events.push(refused(device, error));
                 Ok(false)
             }
@@ -580,7 +558,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
     }
 
     fn find(&self, device: &DeviceId, events: &mut Vec<FleetEvent<A>>) -> Option<usize> {
-        let found = self.by_id.get(device).copied();
+        let found = self.courier.find(device);
         if found.is_none() {
             let error = EdgeError::malformed("command", format!("there is no device {device}"));
             events.push(refused(Some(device.clone()), error));
@@ -588,31 +566,18 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         found
     }
 
-    fn touched(&mut self, at: usize) {
-        if let Some(hosted) = self.hosted.get(at) {
-            if hosted.spool.is_staged() {
-                self.staged.insert(at);
-            }
-            if hosted.spool.wants_to_send() {
-                self.ready.insert(at);
-            }
-        }
-        self.schedule(at);
-    }
-
     /// Has the wheel wake a device no later than it wants to be.
-    fn schedule(&mut self, at: usize) {
+    pub(super) fn schedule(&mut self, at: usize) {
         let origin = self.origin;
         let Some(hosted) = self.hosted.get_mut(at) else {
             return;
         };
         let orders = hosted.device.orders().and_then(Protocol::deadline);
-        let other = [hosted.spool.deadline(), orders];
-        let other = other.into_iter().flatten().min().map(|at| {
+        let orders = orders.map(|at| {
             let nanos = at.since(origin).as_nanos();
             u64::try_from(nanos.div_ceil(1_000_000)).unwrap_or(u64::MAX)
         });
-        let due_ms = hosted.device.due_ms().min(other.unwrap_or(u64::MAX));
+        let due_ms = hosted.device.due_ms().min(orders.unwrap_or(u64::MAX));
         if hosted.wake_ms.is_none_or(|wake_ms| due_ms < wake_ms) {
             hosted.wake_ms = Some(due_ms);
             self.wheel
@@ -623,144 +588,17 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
     fn ms(&self, now: Instant) -> u64 {
         u64::try_from(now.since(self.origin).as_millis()).unwrap_or(u64::MAX)
     }
-
-    fn commit(&mut self, now: Instant, events: &mut Vec<FleetEvent<A>>) -> Result<(), EdgeError> {
-        if !self.staged.is_empty() {
-            match self.try_commit() {
-                Ok(()) => self.committed(now, events)?,
-                Err(StorageError::Full { .. }) => self.make_room(now, events)?,
-                Err(source) => return Err(not_committed(source)),
-            }
-        }
-        if self.is_stuck {
-            return Ok(());
-        }
-        events.append(&mut self.held);
-        for token in self.tokens.drain(..) {
-            self.uplink.acknowledge(token);
-        }
-        Ok(())
-    }
-
-    fn try_commit(&mut self) -> Result<(), StorageError> {
-        let has_state = !self.state.batch().is_empty();
-        let must_sync = |at: &usize| self.hosted.get(*at).is_some_and(|it| it.spool.must_sync());
-        let durability = if has_state || self.state.is_synced() || self.staged.iter().any(must_sync)
-        {
-            Durability::Synced
-        } else {
-            Durability::Buffered
-        };
-        for operation in self.state.batch().operations() {
-            match operation {
-                Operation::Put { key, value } => self.records.put(key, value),
-                Operation::Delete { key } => self.records.delete(key),
-                other => unreachable!("orders and twins put and delete, not {other:?}"),
-            }
-        }
-        let outcome = self.storage.commit(&self.records, durability);
-        self.records.clear();
-        outcome
-    }
-
-    fn committed(
-        &mut self,
-        now: Instant,
-        events: &mut Vec<FleetEvent<A>>,
-    ) -> Result<(), EdgeError> {
-        self.state.next_turn();
-        self.is_stuck = false;
-        for at in std::mem::take(&mut self.staged) {
-            if let Some(hosted) = self.hosted.get_mut(at) {
-                hosted.spool.committed();
-            }
-            self.touched(at);
-        }
-        // Their records are durable: they need not be told again after a restart. Written with the next commit.
-        for (at, key) in std::mem::take(&mut self.told) {
-            self.step_orders(
-                at,
-                now,
-                Some(Input::Command(OrderCommand::Told { key })),
-                events,
-            )?;
-        }
-        Ok(())
-    }
-
-    /// The disk is full: see the module.
-    fn make_room(
-        &mut self,
-        now: Instant,
-        events: &mut Vec<FleetEvent<A>>,
-    ) -> Result<(), EdgeError> {
-        let mut lost = 0;
-        self.told.clear();
-        for at in std::mem::take(&mut self.staged) {
-            if let Some(hosted) = self.hosted.get_mut(at) {
-                lost += hosted.spool.aborted();
-                let storage = self.storage.as_ref();
-                if hosted.spool.relieve(storage, &mut self.records)? {
-                    self.staged.insert(at);
-                }
-            }
-        }
-        events.push(FleetEvent::Lost { records: lost });
-        match self.try_commit() {
-            Ok(()) => self.committed(now, events),
-            Err(StorageError::Full { .. }) => {
-                for at in std::mem::take(&mut self.staged) {
-                    if let Some(hosted) = self.hosted.get_mut(at) {
-                        hosted.spool.aborted();
-                    }
-                }
-                self.is_stuck = !self.state.batch().is_empty();
-                // What orders and twins wrote goes with the next commit that succeeds, and what waits for it waits on.
-                if self.is_stuck {
-                    self.staged.extend(self.hosted.first().map(|_| 0));
-                    let held = std::mem::take(&mut self.held);
-                    let (waits, others) = held.into_iter().partition(waits_for_state);
-                    self.held = waits;
-                    events.extend::<Vec<_>>(others);
-                }
-                Ok(())
-            }
-            Err(source) => Err(not_committed(source)),
-        }
-    }
-
-    /// One record of each device in turn, so that none waits for another's backlog.
-    fn send(&mut self, now: Instant) -> Result<(), EdgeError> {
-        while !self.ready.is_empty() && self.uplink.room() > 0 {
-            for at in std::mem::take(&mut self.ready) {
-                let Some(Hosted { spool, .. }) = self.hosted.get_mut(at) else {
-                    continue;
-                };
-                if self.uplink.room() == 0 {
-                    self.ready.insert(at);
-                    continue;
-                }
-                let Some(outgoing) = spool.next(now, self.storage.as_ref())? else {
-                    continue;
-                };
-                if self.uplink.submit(outgoing.seq, outgoing.message).is_err() {
-                    spool.returned(outgoing.seq);
-                } else {
-                    self.ready.insert(at);
-                }
-                self.schedule(at);
-            }
-        }
-        Ok(())
-    }
 }
 
-const fn waits_for_state<A>(event: &FleetEvent<A>) -> bool {
-    matches!(event, FleetEvent::Order { .. } | FleetEvent::Delta { .. })
+fn is_beginning<A>(event: &FleetEvent<A>, id: &DeviceId, aborted: StepRun) -> bool {
+    matches!(
+        event,
+        FleetEvent::Order { device, event: OrderEvent::Begin { run, .. } } if device == id && *run == aborted
+    )
 }
 
-fn surroundings(spool: &Spool, uplink_losses: u64) -> Surroundings {
-    let status = spool.status();
+fn surroundings(spool: Option<&Spool>, uplink_losses: u64) -> Surroundings {
+    let status = spool.map(Spool::status).unwrap_or_default();
     Surroundings {
         spooled_records: status.records,
         spooled_bytes: status.bytes,
@@ -771,11 +609,4 @@ fn surroundings(spool: &Spool, uplink_losses: u64) -> Surroundings {
 
 const fn refused<A>(device: Option<DeviceId>, error: EdgeError) -> FleetEvent<A> {
     FleetEvent::Refused { device, error }
-}
-
-const fn not_committed(source: StorageError) -> EdgeError {
-    EdgeError::Storage {
-        doing: "make what the devices said durable",
-        source,
-    }
 }

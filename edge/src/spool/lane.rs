@@ -6,6 +6,7 @@ use peaberry_core::{Batch, Channel, LogId, Storage};
 
 use super::entry::Entry;
 use super::log::{Log, read_one, read_some};
+use super::send::Patience;
 use crate::coverage::Coverage;
 use crate::error::EdgeError;
 use crate::identity::Position;
@@ -32,6 +33,7 @@ pub(super) struct Lane {
     boundary: Option<Position>,
     backlog: Cursor,
     live: Cursor,
+    pub(super) patience: Patience,
     /// What the broker has, where that is all there is to wait for.
     pub(super) accepted: Option<Box<Coverage>>,
 }
@@ -72,6 +74,7 @@ impl Lane {
             boundary: None,
             backlog: Cursor::default(),
             live: Cursor::default(),
+            patience: Patience::default(),
             accepted: None,
         }
     }
@@ -93,6 +96,10 @@ impl Lane {
     pub(super) fn committed(&mut self) {
         self.durable = self.staged;
         self.is_dirty = false;
+        if self.count() == 0 {
+            // Not before: a cut that finds no room on the disk is undone, and the sink must be reminded.
+            self.patience = Patience::default();
+        }
         if std::mem::take(&mut self.moves) {
             self.backlog.forget_place();
             self.live.forget_place();

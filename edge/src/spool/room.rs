@@ -12,6 +12,9 @@ use crate::topic::Stream;
 /// Where the oldest give way, at least this part of their log does at a time, so that it need not be done for each record.
 const DROP_SHARE: u64 = 32;
 
+/// What a record costs that is no batch of readings.
+const USUAL_COST: u64 = 512;
+
 /// How many entries are decimated at a time.
 const DECIMATE_COUNT: u64 = 128;
 const DECIMATE_BYTES: usize = 256 << 10;
@@ -53,6 +56,16 @@ impl Spool {
         };
         self.drop_oldest(victim, bytes / 8, storage, batch)?;
         Ok(true)
+    }
+
+    /// Whether [`relieve`](Self::relieve) has anything to give up.
+    pub(crate) fn can_give_up(&self) -> bool {
+        (0..self.lanes.len()).any(|lane| self.may_drop(lane))
+    }
+
+    /// Whether a record of `stream` and of usual size fits without anything giving way.
+    pub(crate) fn has_room(&self, stream: Stream) -> bool {
+        self.fits(stream, USUAL_COST)
     }
 
     /// Streams without a share in the reserved space leave it alone, used or not.
@@ -170,11 +183,7 @@ impl Spool {
             let entries = read_some(storage, id, from..to, DECIMATE_BYTES)?;
             from += entries.len().max(1) as u64;
             for entry in entries {
-                if let Ok(Record {
-                    payload: Payload::Gap(gap),
-                    ..
-                }) = Record::decode(&entry.record)
-                {
+                if let Some(gap) = gap_in(&entry.record) {
                     self.gaps.note(batch, gap);
                 }
             }
@@ -212,11 +221,15 @@ impl Spool {
         let before = before_of(storage, from_id, &durable, to)?;
         log.discard(batch, from_id, to, before);
         let mut gap: Option<Gap> = None;
+        let mut untold = Vec::new();
         for (at, entry) in entries.iter().enumerate() {
             let position = entry.head.at;
             if at % 2 == 1 {
                 older.append(batch, to_id, position, &entry.record);
                 continue;
+            }
+            if stream == Stream::Alerts {
+                untold.extend(gap_in(&entry.record));
             }
             let one = super::gaps::one(stream, position, GapReason::Decimated);
             match &mut gap {
@@ -229,6 +242,9 @@ impl Spool {
         if let Some(gap) = gap {
             self.lost(batch, gap);
         }
+        for gap in untold {
+            self.gaps.note(batch, gap);
+        }
         Ok(())
     }
 
@@ -238,6 +254,17 @@ impl Spool {
         self.must_sync = true;
         self.is_staged = true;
         self.gaps.note(batch, gap);
+    }
+}
+
+/// What a gap record tells; `None` for any other record.
+fn gap_in(record: &[u8]) -> Option<Gap> {
+    match Record::decode(record) {
+        Ok(Record {
+            payload: Payload::Gap(gap),
+            ..
+        }) => Some(gap),
+        _ => None,
     }
 }
 

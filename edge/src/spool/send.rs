@@ -7,7 +7,7 @@ use peaberry_core::{Batch, Instant, Storage};
 
 use super::entry::Entry;
 use super::lane::Lane;
-use super::{AckLevel, Spool};
+use super::{AckLevel, Spool, SpoolSettings};
 use crate::error::EdgeError;
 use crate::identity::Position;
 use crate::payload::{Payload, SinkAck, put_delivery};
@@ -44,10 +44,31 @@ pub(super) struct Link {
     /// The upper half of every number given out.
     tag: u32,
     count: u32,
-    /// Since when something sent has waited for the sink without a word from it.
+    told_at: Option<Instant>,
+}
+
+/// How long the sink has been silent about what was sent of one stream. Each stream waits for itself: what the sink says of
+/// one says nothing of a record of another that the broker has lost.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Patience {
     waiting_since: Option<Instant>,
     backoff: u32,
-    told_at: Option<Instant>,
+}
+
+impl Patience {
+    const fn since(now: Instant, backoff: u32) -> Self {
+        Self {
+            waiting_since: Some(now),
+            backoff,
+        }
+    }
+
+    /// When it is at its end.
+    fn ends_at(self, settings: &SpoolSettings) -> Option<Instant> {
+        let since = self.waiting_since?;
+        let wait = settings.resend_after * (1 << self.backoff);
+        (settings.keep_until == AckLevel::Sink).then(|| since + wait)
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -73,15 +94,20 @@ impl Spool {
 
     /// The uplink is up. Where the broker does not remember the session, everything goes again that no sink has acknowledged;
     /// else, what the broker has not accepted.
-    pub fn up(&mut self, _now: Instant, is_resumed: bool) {
+    pub fn up(&mut self, now: Instant, is_resumed: bool) {
         self.link.is_up = true;
-        self.link.waiting_since = None;
-        self.link.backoff = 0;
         let in_flight = std::mem::take(&mut self.link.in_flight);
         for lane in &mut self.lanes {
             if !is_resumed {
+                lane.patience = Patience::default();
                 lane.rewind(None);
                 continue;
+            }
+            // What the broker has accepted is not sent again now, and the sink may not have it.
+            if is_planted("edge_sink_no_longer_waited_for") {
+                lane.patience = Patience::default();
+            } else if lane.patience.waiting_since.is_some() {
+                lane.patience = Patience::since(now, 0);
             }
             let of_lane = in_flight.iter().filter(|one| one.stream == lane.stream);
             if let Some(lowest) = of_lane.min_by_key(|one| one.at) {
@@ -124,7 +150,8 @@ impl Spool {
             };
             if let Some((entry, after)) = found {
                 let stream = lane.stream;
-                return Ok(Some(self.send(now, stream, &entry, after)));
+                lane.patience.waiting_since.get_or_insert(now);
+                return Ok(Some(self.send(stream, &entry, after)));
             }
         }
         Ok(None)
@@ -168,13 +195,7 @@ impl Spool {
         }
     }
 
-    fn send(
-        &mut self,
-        now: Instant,
-        stream: Stream,
-        entry: &Entry,
-        after: Option<Position>,
-    ) -> Outgoing {
+    fn send(&mut self, stream: Stream, entry: &Entry, after: Option<Position>) -> Outgoing {
         let at = entry.head.at;
         let seq = u64::from(self.link.tag) << 32 | u64::from(self.link.count);
         self.link.count = self.link.count.wrapping_add(1);
@@ -184,9 +205,6 @@ impl Spool {
             after,
             at,
         });
-        if self.link.waiting_since.is_none() {
-            self.link.waiting_since = Some(now);
-        }
         self.sent_records += 1;
         let mut payload = Vec::with_capacity(entry.record.len() + 20);
         put_delivery(&mut payload, &entry.record, at.boot, after);
@@ -287,9 +305,7 @@ impl Spool {
         };
         if lane.cut(through, storage, owner, batch)? > 0 {
             self.is_staged = true;
-            self.link.backoff = 0;
-            let holds_some = self.lanes.iter().any(|lane| lane.count() > 0);
-            self.link.waiting_since = holds_some.then_some(now);
+            lane.patience = Patience::since(now, 0);
         }
         Ok(())
     }
@@ -305,18 +321,13 @@ impl Spool {
                 .told_at
                 .map_or_else(Instant::default, |at| at + GAP_INTERVAL)
         });
-        [gaps, self.resend_at()].into_iter().flatten().min()
+        let lanes = self.lanes.iter().filter(|lane| lane.count() > 0);
+        let resend = lanes.filter_map(|lane| lane.patience.ends_at(&self.settings));
+        resend.chain(gaps).min()
     }
 
-    fn resend_at(&self) -> Option<Instant> {
-        let since = self.link.waiting_since?;
-        let is_needed = self.settings.keep_until == AckLevel::Sink;
-        let wait = self.settings.resend_after * (1 << self.link.backoff);
-        is_needed.then(|| since + wait)
-    }
-
-    /// Does what time calls for: writes gap records, and sends everything again that the sink has been silent about for too
-    /// long.
+    /// Does what time calls for: writes gap records, and sends every stream again that the sink has been silent about for
+    /// too long.
     ///
     /// # Errors
     ///
@@ -331,11 +342,11 @@ impl Spool {
         if !self.link.is_up {
             return Ok(());
         }
-        if self.resend_at().is_some_and(|at| at <= now) {
-            let holds_some = self.lanes.iter().any(|lane| lane.count() > 0);
-            self.link.waiting_since = holds_some.then_some(now);
-            self.link.backoff = (self.link.backoff + 1).min(BACKOFF_MAX);
-            for lane in &mut self.lanes {
+        for lane in &mut self.lanes {
+            let ends_at = lane.patience.ends_at(&self.settings);
+            if ends_at.is_some_and(|at| at <= now) {
+                let backoff = (lane.patience.backoff + 1).min(BACKOFF_MAX);
+                lane.patience = Patience::since(now, backoff);
                 lane.rewind(None);
             }
         }

@@ -76,8 +76,8 @@ pub struct SpoolSettings {
     pub window_max: usize,
     /// Which acknowledgement lets records go.
     pub keep_until: AckLevel,
-    /// Everything is sent again when the sink has acknowledged nothing for so long; each time in vain, for twice as long, up
-    /// to 32 times.
+    /// A stream is sent again when the sink has acknowledged nothing new of it for so long; each time in vain, for twice as
+    /// long, up to 32 times.
     pub resend_after: Duration,
     /// How each stream is treated, in the order of [`Stream::ALL`]. See [`with_stream`](Self::with_stream).
     pub streams: [StreamSettings; Stream::ALL.len()],

@@ -456,6 +456,69 @@ fn silence_of_the_sink_sends_everything_again_ever_more_rarely() {
 }
 
 #[test]
+fn a_lost_record_of_a_quiet_stream_is_sent_again_however_busy_another_is() {
+    let mut bench = Bench::new(SpoolSettings::default());
+    bench.spool.up(bench.now, false);
+    let alert = bench.append(payload(Stream::Alerts, 0)).unwrap();
+    bench.commit();
+    // The broker says that it has it, and loses it.
+    let lost = bench.next().unwrap();
+    assert_eq!(lost.at, alert);
+    bench.accept(lost.seq);
+    let mut sent_again = false;
+    for _ in 0..60 {
+        bench.append(payload(Stream::Telemetry, 10)).unwrap();
+        bench.commit();
+        while let Some(outgoing) = bench.next() {
+            sent_again |= outgoing.at == alert;
+            bench.sink.take(&outgoing.message);
+            bench.accept(outgoing.seq);
+        }
+        bench.ack(Stream::Telemetry);
+        bench.commit();
+        bench.now += Duration::from_secs(1);
+        bench.tend();
+    }
+    assert!(sent_again, "telemetry was acknowledged every second");
+}
+
+#[test]
+fn what_the_broker_accepted_and_the_sink_never_had_is_sent_again_also_in_a_resumed_session() {
+    let mut bench = Bench::new(SpoolSettings::default());
+    bench.append(payload(Stream::Orders, 10)).unwrap();
+    bench.commit();
+    bench.spool.up(bench.now, false);
+    let outgoing = bench.next().unwrap();
+    bench.accept(outgoing.seq);
+    bench.spool.down();
+    bench.spool.up(bench.now, true);
+    assert!(bench.next().is_none(), "the broker has it");
+    bench.now = bench.spool.deadline().expect("the sink has not said so");
+    bench.tend();
+    assert_eq!(bench.next().unwrap().at, outgoing.at);
+}
+
+#[test]
+fn an_acknowledgement_that_finds_no_room_on_the_disk_is_asked_for_again() {
+    let mut bench = Bench::new(SpoolSettings::default());
+    bench.append(payload(Stream::Custom, 10)).unwrap();
+    bench.commit();
+    bench.spool.up(bench.now, false);
+    let outgoing = bench.next().unwrap();
+    bench.sink.take(&outgoing.message);
+    bench.accept(outgoing.seq);
+    bench.ack(Stream::Custom);
+    assert_eq!(bench.spool.status().records, 0);
+    // The disk is full: what was cut is there again.
+    bench.batch.clear();
+    bench.spool.aborted();
+    assert_eq!(bench.spool.status().records, 1);
+    bench.now = bench.spool.deadline().unwrap();
+    bench.tend();
+    assert_eq!(bench.next().unwrap().at, outgoing.at);
+}
+
+#[test]
 fn what_is_too_long_is_refused_and_changes_nothing() {
     let mut bench = Bench::new(SpoolSettings::default());
     let before = bench.spool.status();

@@ -264,13 +264,13 @@ impl Broker {
         });
     }
 
+    /// What is retained is sent with each subscription, renewed ones too, as MQTT 3.1.1 has it (section 3.8.4).
     fn subscribe(&mut self, client: usize, filter: &str) {
-        if self.router.subscribe(filter, client) {
-            let retained: Vec<_> = self.retained.values().cloned().collect();
-            for message in retained {
-                if router::is_match(filter, &message.topic) {
-                    self.deliver(client, &message);
-                }
+        self.router.subscribe(filter, client);
+        let retained: Vec<_> = self.retained.values().cloned().collect();
+        for message in retained {
+            if router::is_match(filter, &message.topic) {
+                self.deliver(client, &message);
             }
         }
     }

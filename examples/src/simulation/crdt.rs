@@ -8,6 +8,7 @@ mod damage;
 mod document;
 mod history;
 mod members;
+mod passing;
 mod reached;
 
 use std::time::Duration;
@@ -27,8 +28,8 @@ pub const TARGET: Target = Target {
         Mutant::compiled("over_claiming_delta"),
         Mutant::compiled("removal_without_dot"),
         Mutant::compiled("dot_reuse_after_restart"),
-        // Not "gap_accepted": since peers ask before they send, no world of the first thousands comes to a gap
-        // (crdt/README.md, "Known faults").
+        Mutant::compiled("gap_accepted"),
+        Mutant::compiled("effect_before_cause"),
         Mutant::compiled("gc_before_stability"),
         Mutant::compiled("map_order_in_bytes"),
         Mutant::compiled("lww_tie_by_arrival"),
@@ -60,7 +61,9 @@ pub fn run(seed: u64) -> Run {
     // The shipped store on files that tear, or, so that backups can be taken of it, one in memory.
     let on_files = seed.is_multiple_of(8);
     let count = if rng.bool() { 3 } else { 4 };
-    let mut members = Members::new(&mut world, rng.fork(), count, on_files);
+    // Peers that pass on each write's delta as they make it, beside the sync.
+    let is_passed_on = seed % 4 == 1;
+    let mut members = Members::new(&mut world, rng.fork(), count, on_files, is_passed_on);
     world.run_for(Duration::from_millis(500));
     world.unleash(profile(on_files));
     let end = world.now() + STORM;

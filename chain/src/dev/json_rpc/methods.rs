@@ -54,6 +54,7 @@ impl DevChain {
             "eth_maxPriorityFeePerGas" => Ok(json!(U256::from(ledger.suggested_tip()))),
             "eth_feeHistory" => fee_history(ledger, params),
             _ if method.starts_with("eth_get") => get(ledger, method, params),
+            _ if method.starts_with("debug_trace") => trace(ledger, method, params),
             "eth_call" => Ok(json!(ledger.call(&params.call(0)?, params.block(1)?)?)),
             "eth_estimateGas" => {
                 let gas = ledger.estimate(&params.call(0)?, params.block(1)?)?;
@@ -202,6 +203,44 @@ fn fee_history(ledger: &Ledger, params: Params<'_>) -> Answer {
     Ok(answer)
 }
 
+/// How a trace is wanted.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct TraceOptions {
+    tracer: Option<String>,
+    tracer_config: TracerConfig,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct TracerConfig {
+    only_top_call: bool,
+}
+
+/// Methods that look into an execution, by `callTracer` alone.
+fn trace(ledger: &mut Ledger, method: &str, params: Params<'_>) -> Answer {
+    let (of_transaction, options_at) = match method {
+        "debug_traceTransaction" => (true, 1),
+        "debug_traceCall" => (false, 2),
+        _ => return Err(unknown(method)),
+    };
+    let options: TraceOptions = params.optional(options_at)?.unwrap_or_default();
+    if options.tracer.as_deref() != Some("callTracer") {
+        let words = r#"only the tracer "callTracer" is here"#;
+        return Err(error(INVALID_PARAMS, words));
+    }
+    let mut traced = if of_transaction {
+        let traced = ledger.trace(params.get(0)?);
+        traced.ok_or_else(|| refused("transaction not found"))?
+    } else {
+        ledger.trace_call(&params.call(0)?, params.block(1)?)?
+    };
+    if options.tracer_config.only_top_call {
+        traced.calls.clear();
+    }
+    Ok(shapes::call(&traced))
+}
+
 /// Methods that only development chains have, by the names of Hardhat and Anvil.
 fn make(ledger: &mut Ledger, method: &str, params: Params<'_>) -> Answer {
     match method {
@@ -239,6 +278,29 @@ fn make(ledger: &mut Ledger, method: &str, params: Params<'_>) -> Answer {
         }
         "anvil_dropAllTransactions" => {
             ledger.pool.clear();
+            Ok(Value::Null)
+        }
+        // As Anvil has it: the height stays, and what was undone is lost.
+        "anvil_reorg" => {
+            let depth = params.get::<Number>(0)?.get();
+            if !params
+                .optional::<Vec<Value>>(1)?
+                .unwrap_or_default()
+                .is_empty()
+            {
+                let words = "blocks of a reorganisation hold no transactions here";
+                return Err(error(INVALID_PARAMS, words));
+            }
+            let before = ledger.height();
+            ledger.rewind(depth, Undone::Drop);
+            while ledger.height() < before {
+                ledger.mine_empty();
+            }
+            Ok(Value::Null)
+        }
+        "anvil_rollback" => {
+            let depth = params.optional::<Number>(0)?.map_or(1, Number::get);
+            ledger.rewind(depth, Undone::Drop);
             Ok(Value::Null)
         }
         "peaberry_reorg" => {

@@ -6,13 +6,26 @@ use serde_json::{Map, Value, json};
 
 use super::super::offered::Offered;
 use super::super::sealed::Sealed;
-use crate::{Address, Log, TxId};
+use super::super::{CallKind, CallTrace};
+use crate::{Address, Log, Revert, TxId};
 
 /// How a block names its transactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Transactions {
     Hashes,
     Whole,
+}
+
+/// A block's header, as those are told who have subscribed to them.
+#[cfg(feature = "dev-ws")]
+pub(in super::super) fn header(sealed: &Sealed) -> Value {
+    let mut header = block(sealed, Transactions::Hashes);
+    if let Some(fields) = header.as_object_mut() {
+        for field in ["transactions", "uncles", "withdrawals", "size"] {
+            fields.remove(field);
+        }
+    }
+    header
 }
 
 pub(super) fn block(block: &Sealed, transactions: Transactions) -> Value {
@@ -131,6 +144,40 @@ pub(super) fn log(log: &Log) -> Value {
         "blockHash": log.block_hash, "transactionHash": hash, "transactionIndex": U64::from(log.transaction_index),
         "logIndex": U64::from(log.index), "removed": false,
     })
+}
+
+/// A call and those within it, as geth's `callTracer` tells them.
+pub(super) fn call(trace: &CallTrace) -> Value {
+    let mut fields = object(json!({
+        "type": trace.kind.to_string(), "from": trace.from, "gas": U64::from(trace.gas),
+        "gasUsed": U64::from(trace.gas_used), "input": trace.input,
+    }));
+    let mut add = |name: &str, value: Value| drop(fields.insert(name.into(), value));
+    if let Some(to) = trace.to {
+        add("to", json!(to));
+    }
+    if trace.kind != CallKind::StaticCall {
+        add("value", json!(trace.value));
+    }
+    if !trace.output.is_empty() {
+        add("output", json!(trace.output));
+    }
+    match &trace.failure {
+        None => {}
+        Some(Revert::Unexplained(words)) => add("error", json!(words)),
+        Some(reason) => {
+            add("error", json!("execution reverted"));
+            match reason {
+                Revert::Message(words) => add("revertReason", json!(words)),
+                Revert::Panic(code) => add("revertReason", json!(format!("panic code {code:#x}"))),
+                _ => {}
+            }
+        }
+    }
+    if !trace.calls.is_empty() {
+        add("calls", trace.calls.iter().map(call).collect());
+    }
+    Value::Object(fields)
 }
 
 fn object(value: Value) -> Map<String, Value> {

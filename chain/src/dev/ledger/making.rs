@@ -130,6 +130,8 @@ impl Ledger {
         }
         self.chain.push(block);
         self.forget_used();
+        #[cfg(feature = "dev-ws")]
+        self.tell_watchers();
         self.head()
     }
 

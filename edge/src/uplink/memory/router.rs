@@ -15,13 +15,12 @@ struct Node {
 }
 
 impl Router {
-    /// Whether that is new.
-    pub(super) fn subscribe(&mut self, filter: &str, client: usize) -> bool {
+    pub(super) fn subscribe(&mut self, filter: &str, client: usize) {
         let mut node = &mut self.root;
         for level in filter.split('/') {
             node = node.children.entry(level.into()).or_default();
         }
-        node.clients.insert(client)
+        node.clients.insert(client);
     }
 
     /// Who subscribed to a filter that matches `topic`; each once, in ascending order.

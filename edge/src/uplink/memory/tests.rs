@@ -60,6 +60,12 @@ fn what_is_retained_reaches_those_who_come_later() {
     sender.submit(1, message).unwrap();
     let mut reader = broker.connect("r");
     reader.subscribe("a/+");
+    let first = inbound(&events(&mut reader));
+    assert_eq!(first[0].0, "kept");
+    // And those who come back hear it again, whatever they acknowledged.
+    reader.acknowledge(first[0].1.unwrap());
+    broker.cut("r");
+    broker.mend("r");
     assert_eq!(inbound(&events(&mut reader))[0].0, "kept");
 }
 

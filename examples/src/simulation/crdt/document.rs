@@ -39,6 +39,35 @@ pub(super) struct Event {
     pub(super) dot: Dot,
     pub(super) op: Op,
     pub(super) seen: VersionVector,
+    /// What it did away with: what its writer saw, and saw no other do away with.
+    removed: BTreeSet<Dot>,
+}
+
+impl Event {
+    /// An event, when `before` are all that were ever written.
+    pub(super) fn new(dot: Dot, op: Op, seen: VersionVector, before: &[Self]) -> Self {
+        let mut removed = BTreeSet::new();
+        for earlier in alive(before, &seen) {
+            if op.overrides(earlier.op) {
+                removed.insert(earlier.dot);
+            }
+        }
+        Self {
+            dot,
+            op,
+            seen,
+            removed,
+        }
+    }
+}
+
+/// The events that `known` covers and that no other of them did away with.
+fn alive<'a>(events: &'a [Event], known: &'a VersionVector) -> impl Iterator<Item = &'a Event> {
+    let known_events = || events.iter().filter(|event| known.covers(event.dot));
+    let removed: BTreeSet<Dot> = known_events()
+        .flat_map(|event| event.removed.iter().copied())
+        .collect();
+    known_events().filter(move |event| !removed.contains(&event.dot))
 }
 
 /// What a reader sees.
@@ -125,18 +154,9 @@ impl View {
 
     /// What the events that `known` covers say, without any of the crate's merging.
     pub(super) fn specified(events: &[Event], known: &VersionVector) -> Self {
-        let events: Vec<_> = events
-            .iter()
-            .filter(|event| known.covers(event.dot))
-            .collect();
-        let alive = events.iter().filter(|event| {
-            !events
-                .iter()
-                .any(|later| later.seen.covers(event.dot) && later.op.overrides(event.op))
-        });
         let mut view = Self::default();
         let mut last: Option<(Stamp, ReplicaId, u32)> = None;
-        for event in alive {
+        for event in alive(events, known) {
             match event.op {
                 Op::Tag(tag) => {
                     view.tags.insert(tag);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use peaberry_core::PeerId;
-use peaberry_crdt::{Dot, ReplicaId, VersionVector};
+use peaberry_crdt::{Dot, Lattice as _, ReplicaId, VersionVector};
 
 use super::document::{Document, Event, Op, View};
 
@@ -17,6 +17,8 @@ pub(super) struct History {
     dots: BTreeSet<Dot>,
     /// What was shown at each vector: equal vectors, equal states.
     shown: BTreeMap<Vec<(ReplicaId, u64)>, View>,
+    /// Whether deltas of single writes are passed on, which may show an effect before a cause that it does not need.
+    pub(super) is_passed_on: bool,
     pub(super) violations: Vec<String>,
 }
 
@@ -32,7 +34,8 @@ impl History {
         if !self.dots.insert(dot) {
             self.complain(format!("event {dot:?} was minted twice"));
         }
-        self.events.push(Event { dot, op, seen });
+        let event = Event::new(dot, op, seen, &self.events);
+        self.events.push(event);
     }
 
     /// What `at` shows must follow from the events that it knows.
@@ -51,10 +54,22 @@ impl History {
                 "{what}: {at} shows {shown:?}, its events say {specified:?}"
             ));
         }
+        self.check_causes(at, doc.vector());
         let key: Vec<_> = doc.vector().iter().collect();
         let before = self.shown.entry(key).or_insert_with(|| shown.clone());
         if *before != shown {
             let complaint = format!("divergence: {at} shows another state for an equal vector");
+            self.complain(complaint);
+        }
+    }
+
+    /// Who knows an event knows all that its writer knew.
+    fn check_causes(&mut self, at: PeerId, known: &VersionVector) {
+        let mut events = self.events.iter().filter(|event| known.covers(event.dot));
+        if !self.is_passed_on
+            && let Some(event) = events.find(|event| !event.seen.partial_le(known))
+        {
+            let complaint = format!("divergence: {at} knows {:?} before its cause", event.dot);
             self.complain(complaint);
         }
     }

@@ -19,11 +19,12 @@ use peaberry_crdt::protocol::{
     CRDT, Continuity, Mutation, OpenError, Replica, ReplicaEvent, ReplicaHandle, ReplicaOptions,
 };
 use peaberry_crdt::sync::{Member, Membership, SyncConfig, SyncError};
-use peaberry_crdt::{Causal, Dot, Lattice, ReplicaId};
+use peaberry_crdt::{ApplyError, Causal, Dot, Lattice, ReplicaId};
 
 use super::damage::Damaging;
 use super::document::{Document, Op};
 use super::history::History;
+use super::passing::Passing;
 use super::{peer, reached};
 use crate::simulation::{Reached, Run};
 
@@ -59,11 +60,20 @@ pub(super) struct Members {
     /// Events whose writer was told that they are durable.
     answered: Vec<(PeerId, Dot)>,
     operations: u64,
+    passing: Option<Passing>,
 }
 
 impl Members {
-    pub(super) fn new(world: &mut World, rng: fastrand::Rng, count: u64, on_files: bool) -> Self {
+    pub(super) fn new(
+        world: &mut World,
+        rng: fastrand::Rng,
+        count: u64,
+        on_files: bool,
+        is_passed_on: bool,
+    ) -> Self {
         let members = (1..=count).map(|id| member(peer(id)));
+        // Of its own, so that the other worlds are what they were.
+        let rng_of_passing = rng.clone().fork();
         let mut it = Self {
             rng,
             on_files,
@@ -77,7 +87,9 @@ impl Members {
             pending: Vec::new(),
             answered: Vec::new(),
             operations: 0,
+            passing: is_passed_on.then(|| Passing::new(rng_of_passing)),
         };
+        it.history.lock().is_passed_on = is_passed_on;
         for id in 1..=count {
             it.add(world, peer(id));
         }
@@ -118,7 +130,39 @@ impl Members {
             7 if self.evicted.is_some() => self.come_back(world),
             _ => self.write(world, at),
         }
+        self.pass_on(world);
         self.hear_answers();
+    }
+
+    /// Lets single writes' deltas arrive that were passed on, in whatever order.
+    fn pass_on(&mut self, world: &World) {
+        let Some(mut passing) = self.passing.take() else {
+            return;
+        };
+        let peers = world.peers().collect::<Vec<_>>();
+        for (from, to, delta) in passing.arrivals(world.now(), &peers) {
+            let is_in = |peer| self.evicted != Some(peer);
+            if !is_in(from) || !is_in(to) {
+                continue;
+            }
+            let Some(handle) = self.handle(world, to) else {
+                continue;
+            };
+            let (history, reached) = (self.history.clone(), self.reached.clone());
+            let mutation = handle.mutate(move |doc: &mut Document, _| {
+                match doc.apply(&delta) {
+                    Ok(_) => reached.lock().mark(reached::PASSED_ON),
+                    Err(ApplyError::Gap { .. }) => reached.lock().mark(reached::GAP),
+                    Err(error) => {
+                        let complaint = format!("{to} refuses a delta: {error}");
+                        history.lock().complain(complaint);
+                    }
+                }
+                None
+            });
+            self.pending.push((to, mutation));
+        }
+        self.passing = Some(passing);
     }
 
     fn handle(&self, world: &World, at: PeerId) -> Option<ReplicaHandle<Document>> {
@@ -135,6 +179,7 @@ impl Members {
             self.reached.lock().mark(reached::LATE_WRITE);
         }
         let (mut rng, history) = (self.rng.fork(), self.history.clone());
+        let outbox = self.passing.as_ref().map(Passing::outbox);
         let mutation = handle.mutate(move |doc: &mut Document, writer| {
             let seen = doc.vector().clone();
             let op = Op::draw(doc.value(), &mut rng);
@@ -144,6 +189,9 @@ impl Members {
                     let counter = seen.get(writer.replica()) + 1;
                     let dot = Dot::new(writer.replica(), counter).expect("above zero");
                     history.lock().record(dot, op, seen);
+                    if let Some(outbox) = outbox {
+                        outbox.lock().push((at, delta));
+                    }
                     Some(dot)
                 }
                 Ok(_) => None,
@@ -215,6 +263,9 @@ impl Members {
             self.evicted = None;
             self.publish(membership, None);
             self.pending.retain(|(writer, _)| *writer != peer(number));
+            if let Some(passing) = &mut self.passing {
+                passing.forget(peer(number));
+            }
             world.kill(peer(number));
             world.restart(peer(number));
         } else {

@@ -12,6 +12,11 @@ pub(super) const ID_KEPT: &str = "id_kept_over_a_restart";
 pub(super) const ID_FRESH: &str = "fresh_id_after_a_restart";
 pub(super) const LATE_WRITE: &str = "write_after_eviction";
 
+/// A single write's delta that was passed on unasked.
+pub(super) const PASSED_ON: &str = "delta_passed_on";
+/// One that had overtaken what it needs.
+pub(super) const GAP: &str = "gap_refused";
+
 pub(super) fn none() -> Reached {
     Reached::of(&[
         DAMAGED,
@@ -23,5 +28,7 @@ pub(super) fn none() -> Reached {
         ID_KEPT,
         ID_FRESH,
         LATE_WRITE,
+        PASSED_ON,
+        GAP,
     ])
 }

@@ -1,0 +1,153 @@
+//! An EVM node that misbehaves.
+
+use std::sync::Arc;
+
+use peaberry_chain::dev::{DevChain, DevOptions, Mining};
+use peaberry_chain::evm::{EvmClient, JsonRpc};
+use peaberry_chain::wallet::EvmKey;
+use peaberry_chain::{
+    Amount, Asset, BlockAt, ChainClient, ChainError, EvmAddress, Finality, Intent, LogFilter,
+    LogRange, TransactionStatus, TxId,
+};
+
+use super::server::{ANSWER_WITHIN, Server, Spoiled};
+use super::{WAYS, expect_typed, expect_typed_questions};
+
+struct World {
+    chain: DevChain,
+    server: Server,
+    key: EvmKey,
+}
+
+impl World {
+    async fn new() -> Self {
+        let key = EvmKey::from_bytes(&[7; 32]).unwrap();
+        let options = DevOptions {
+            mining: Mining::OnDemand,
+            ..DevOptions::default()
+        };
+        let chain = DevChain::new(options.fund(key.evm_address()));
+        let server = Server::start(Arc::new(chain.clone())).await;
+        Self { chain, server, key }
+    }
+
+    async fn client(&self) -> EvmClient {
+        let rpc = JsonRpc::endpoint(self.server.endpoint()).with_answer_within(ANSWER_WITHIN);
+        let client = EvmClient::connect(Arc::new(rpc), self.chain.network())
+            .await
+            .unwrap();
+        client.with_signer(Arc::new(self.key.clone())).unwrap()
+    }
+
+    fn payment(&self) -> Intent {
+        Intent::Transfer {
+            from: self.key.evm_address().into(),
+            to: EvmAddress::repeat_byte(1).into(),
+            asset: Asset::Native,
+            amount: Amount::wei(5),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_spoiled_answer_to_a_question_is_a_typed_error_and_sends_nothing() {
+    let world = World::new().await;
+    let owner = world.key.evm_address().into();
+    expect_typed_questions(&world.server, "eth_getBalance", owner, async || {
+        world.client().await
+    })
+    .await;
+}
+
+/// The node got the bytes: whoever asks for the transaction that the error names finds it.
+#[tokio::test]
+async fn a_spoiled_answer_to_a_submission_names_what_may_have_been_sent() {
+    for way in WAYS {
+        let world = World::new().await;
+        let client = world.client().await;
+        world.server.spoil("eth_sendRawTransaction", way);
+        let error = client.submit(&world.payment()).await.unwrap_err();
+        let waiting = world.chain.waiting();
+        expect_typed(way, &error, waiting.first().copied().map(TxId::Evm));
+        assert_eq!(waiting.is_empty(), way == Spoiled::RateLimited, "{way:?}");
+        world.server.relent();
+        if let Some(id) = error.transaction() {
+            let status = client.status(id).await.unwrap();
+            assert_eq!(status, TransactionStatus::Pending);
+        }
+    }
+}
+
+/// Null, where nothing may be there, is an answer; anything else is still none.
+#[tokio::test]
+async fn blocks_logs_and_receipts_that_make_no_sense_are_malformed() {
+    let world = World::new().await;
+    let client = world.client().await;
+    world
+        .server
+        .spoil("eth_getBlockByNumber", Spoiled::OtherType);
+    let error = client.block(BlockAt::Number(0)).await.unwrap_err();
+    expect_typed(Spoiled::OtherType, &error, None);
+    world.server.spoil("eth_getLogs", Spoiled::OtherType);
+    let all = LogRange::Numbers(0..=1);
+    let error = client.logs(&LogFilter::default(), &all).await.unwrap_err();
+    expect_typed(Spoiled::OtherType, &error, None);
+    world
+        .server
+        .spoil("eth_getTransactionReceipt", Spoiled::OtherType);
+    let id = TxId::Evm(peaberry_chain::primitives::B256::ZERO);
+    let error = client.status(id).await.unwrap_err();
+    expect_typed(Spoiled::OtherType, &error, None);
+    world.server.spoil("eth_feeHistory", Spoiled::Null);
+    let error = client.submit(&world.payment()).await.unwrap_err();
+    expect_typed(Spoiled::Null, &error, None);
+    assert!(world.chain.waiting().is_empty());
+}
+
+/// While a node wants to be left alone nothing goes to it, and the next error says how long still.
+#[tokio::test]
+async fn a_limited_rate_is_kept_without_asking_again() {
+    let world = World::new().await;
+    let client = world.client().await;
+    world
+        .server
+        .spoil("eth_getBlockByNumber", Spoiled::RateLimited);
+    assert!(client.head(Finality::Latest).await.is_err());
+    world.server.relent();
+    let before = world.server.requests();
+    let error = client.submit(&world.payment()).await.unwrap_err();
+    assert!(
+        matches!(error, ChainError::RateLimited { retry_after } if retry_after.as_secs() <= 7),
+        "{error}"
+    );
+    assert!(!error.may_have_been_sent());
+    assert_eq!(world.server.requests(), before);
+}
+
+/// A node that is not there got nothing.
+#[tokio::test]
+async fn without_a_connection_nothing_was_sent() {
+    let world = World::new().await;
+    let client = world.client().await;
+    let transaction = client.prepare(&world.payment()).await.unwrap();
+    let signed = client.sign(world.key.evm_address(), &transaction).await;
+    let endpoint = world.server.endpoint();
+    drop(world.server);
+    // The port is free again once the server's task is gone.
+    let broadcast = async || {
+        let rpc = JsonRpc::endpoint(endpoint.clone());
+        peaberry_chain::evm::EvmRpc::broadcast(&rpc, signed.as_ref().unwrap().raw()).await
+    };
+    let mut answered = broadcast().await;
+    while !matches!(
+        &answered,
+        Err(ChainError::Connection {
+            sent: peaberry_chain::Sent::No,
+            ..
+        })
+    ) {
+        tokio::task::yield_now().await;
+        answered = broadcast().await;
+    }
+    assert!(!answered.unwrap_err().may_have_been_sent());
+}

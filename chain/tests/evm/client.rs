@@ -1,0 +1,204 @@
+//! The client: fees, finality, and what it says of reverts.
+
+use std::time::Duration;
+
+use peaberry_chain::evm::{EvmClient, EvmNetwork, EvmRpc, FeeModel, Fees};
+use peaberry_chain::primitives::U256;
+use peaberry_chain::{
+    Amount, Asset, BlockAt, CallRequest, ChainClient, ChainError, ChainId, EvmAddress, Finality,
+    FinalityPolicy, Intent, Revert, TransactionStatus,
+};
+
+use super::{World, network, on_both};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+on_both! {
+    a_transfer_is_estimated_submitted_and_becomes_final
+    a_chain_of_one_price_is_paid_one_price
+    without_a_tag_depth_is_finality
+    another_chain_is_refused_when_connecting
+    a_plain_transfer_takes_what_it_takes
+    a_revert_is_said_before_anything_is_sent
+    an_included_revert_is_explained
+}
+
+fn transfer(world: &World, wei: u128) -> Intent {
+    Intent::Transfer {
+        from: world.address(0).into(),
+        to: EvmAddress::repeat_byte(9).into(),
+        asset: Asset::Native,
+        amount: Amount::wei(wei),
+    }
+}
+
+async fn a_transfer_is_estimated_submitted_and_becomes_final(world: World) {
+    world.node.mine_each().await;
+    let client = world.client(network()).await;
+    let intent = transfer(&world, 5);
+    let before = client
+        .balance(world.address(0).into(), Asset::Native)
+        .await
+        .unwrap();
+    let estimate = client.estimate(&intent).await.unwrap();
+    assert_eq!(estimate.gas, 21_000);
+    let id = client.submit(&intent).await.unwrap();
+    let status = client.wait(id, Finality::Latest, PATIENCE).await.unwrap();
+    assert!(matches!(status, TransactionStatus::Included { block, .. } if block.number == 1));
+    let after = client
+        .balance(world.address(0).into(), Asset::Native)
+        .await
+        .unwrap();
+    let fee = before
+        .checked_sub(after)
+        .unwrap()
+        .checked_sub(Amount::wei(5))
+        .unwrap();
+    assert!(!fee.is_zero() && fee.units() <= estimate.fee_max.units());
+    world.node.mine_many(64).await;
+    let status = client.wait(id, Finality::Final, PATIENCE).await.unwrap();
+    assert!(matches!(status, TransactionStatus::Final { block } if block.number == 1));
+}
+
+/// Old transactions (EIP-155) for chains without a base fee: the node names the price.
+async fn a_chain_of_one_price_is_paid_one_price(world: World) {
+    world.node.mine_each().await;
+    let fees = FeeModel::Legacy;
+    let client = world.client(EvmNetwork { fees, ..network() }).await;
+    let offered = client.fees().await.unwrap();
+    let Fees::Legacy { gas_price } = offered else {
+        panic!("{offered:?}");
+    };
+    assert_eq!(
+        U256::from(gas_price),
+        world.node.rpc.gas_price().await.unwrap()
+    );
+    let id = client.submit(&transfer(&world, 5)).await.unwrap();
+    client.wait(id, Finality::Latest, PATIENCE).await.unwrap();
+    let peaberry_chain::TxId::Evm(hash) = id else {
+        panic!("{id}");
+    };
+    let receipt = world.node.rpc.receipt(hash).await.unwrap().unwrap();
+    assert!(receipt.is_success);
+    assert_eq!(receipt.gas_price, U256::from(gas_price));
+}
+
+/// A chain without the tag `finalized`: so many blocks below the head.
+async fn without_a_tag_depth_is_finality(world: World) {
+    world.node.mine_each().await;
+    let finality = FinalityPolicy::Depth(3);
+    let client = world
+        .client(EvmNetwork {
+            finality,
+            ..network()
+        })
+        .await;
+    let early = client.head(Finality::Final).await;
+    assert!(
+        matches!(early, Err(ChainError::NotFound { .. })),
+        "{early:?}"
+    );
+    let id = client.submit(&transfer(&world, 5)).await.unwrap();
+    let status = client.wait(id, Finality::Latest, PATIENCE).await.unwrap();
+    let block = status.block().unwrap();
+    world.node.mine_many(2).await;
+    assert_eq!(
+        client.status(id).await.unwrap(),
+        TransactionStatus::Included { block, depth: 2 }
+    );
+    world.node.mine().await;
+    assert_eq!(
+        client.status(id).await.unwrap(),
+        TransactionStatus::Final { block }
+    );
+    assert_eq!(client.head(Finality::Final).await.unwrap(), block);
+    assert_eq!(client.block(BlockAt::Final).await.unwrap(), Some(block));
+    // A call at what is final sees the state of then.
+    let request = CallRequest::new(EvmAddress::repeat_byte(9), []);
+    assert!(
+        client
+            .call(&request, BlockAt::Final)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+}
+
+async fn another_chain_is_refused_when_connecting(world: World) {
+    let rpc = std::sync::Arc::new(world.node.rpc.clone());
+    let error = EvmClient::connect(rpc, EvmNetwork::polygon())
+        .await
+        .unwrap_err();
+    let ChainError::WrongChain { expected, found } = &error else {
+        panic!("{error}");
+    };
+    assert_eq!(
+        [*expected, *found],
+        [ChainId::POLYGON, ChainId::evm(31_337)]
+    );
+    assert!(!error.may_have_been_sent());
+}
+
+async fn a_plain_transfer_takes_what_it_takes(world: World) {
+    let request = CallRequest {
+        to: Some(EvmAddress::repeat_byte(9).into()),
+        value: U256::ONE,
+        ..CallRequest::default()
+    }
+    .from(world.address(0));
+    let gas = world.node.rpc.estimate_gas(&request, BlockAt::Latest).await;
+    assert_eq!(gas.unwrap(), 21_000);
+}
+
+/// Creation code that reverts with `Error("no beans")`.
+fn no_beans() -> Vec<u8> {
+    // Copies the hundred bytes behind it into memory, and reverts with them.
+    let mut code = vec![0x60, 100, 0x60, 11, 0x5f, 0x39, 0x60, 100, 0x5f, 0xfd, 0x00];
+    code.extend([0x08, 0xc3, 0x79, 0xa0]);
+    code.extend(U256::from(32).to_be_bytes::<32>());
+    code.extend(U256::from(8).to_be_bytes::<32>());
+    code.extend(b"no beans");
+    code.extend([0; 24]);
+    code
+}
+
+async fn a_revert_is_said_before_anything_is_sent(world: World) {
+    let client = world.client(network()).await;
+    let deploy = Intent::Deploy {
+        from: world.address(0).into(),
+        value: Amount::wei(0),
+        code: no_beans().into(),
+    };
+    for error in [
+        client.estimate(&deploy).await.unwrap_err(),
+        client.submit(&deploy).await.unwrap_err(),
+    ] {
+        assert!(
+            matches!(&error, ChainError::Reverted(Revert::Message(why)) if why == "no beans"),
+            "{error}"
+        );
+        assert!(!error.may_have_been_sent());
+    }
+    assert_eq!(world.nonce(0, BlockAt::Pending).await, 0);
+}
+
+/// Whoever sends it all the same pays for it, and is told why.
+async fn an_included_revert_is_explained(world: World) {
+    let client = world.client(network()).await;
+    let hash = world.send(0, &world.creation(0, &no_beans())).await;
+    world.node.mine().await;
+    let status = client
+        .status(peaberry_chain::TxId::Evm(hash))
+        .await
+        .unwrap();
+    let TransactionStatus::Reverted { block, .. } = status else {
+        panic!("{status:?}");
+    };
+    let request = CallRequest {
+        data: no_beans().into(),
+        ..CallRequest::default()
+    }
+    .from(world.address(0));
+    let why = client.explain_revert(&request, block).await.unwrap();
+    assert_eq!(why, Some(Revert::Message("no beans".into())));
+}

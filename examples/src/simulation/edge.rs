@@ -1,0 +1,132 @@
+//! Machines, their gateway, a broker that forgets and a collector, in virtual time: each may fall at any step.
+//!
+//! One to three devices on one gateway measure, obey rules, brew what a till orders through the broker, keep twins, and spool
+//! what they have to say. Power fails at the gateway and at the collector, between turns, around commits and within writes,
+//! and their files lose, tear and garble what was not synced; the broker dies and loses what it acknowledged; messages are
+//! late, come twice and are retained; links break; disks fill up; the calendar is set back ten years; a stranger sends
+//! anything at all. In the end, when all is well, everything that a machine ever made durable is at the collector once, or a
+//! gap record tells that it was dropped; every order was brewed once and its end is known; no rule acted twice on one sample;
+//! both sides of each twin say the same.
+
+mod audit;
+mod controllers;
+mod customers;
+mod disk;
+mod findings;
+mod fog;
+mod gateway;
+mod ledger;
+mod link;
+mod network;
+mod reached;
+mod shop;
+mod works;
+
+use std::time::Duration;
+
+use peaberry_core::Instant;
+use peaberry_core::simulation::FaultKind;
+use peaberry_edge::Name;
+
+use self::shop::Shop;
+use super::{Mutant, Run, Target};
+
+/// The target `edge`.
+pub const TARGET: Target = Target {
+    name: "edge",
+    run: |seed, _mutant| run(seed),
+    fault_kinds: || {
+        vec![
+            FaultKind::Crash,
+            FaultKind::CrashAll,
+            FaultKind::CrashBeforeCommit,
+            FaultKind::CrashAfterCommit,
+            FaultKind::CrashWithinWrite,
+            FaultKind::Restart,
+            FaultKind::LostWrites,
+            FaultKind::TornWrites,
+            FaultKind::GarbledWrites,
+            FaultKind::FailedSync,
+            FaultKind::DiskFull,
+            FaultKind::Pause,
+            FaultKind::CalendarJump,
+            FaultKind::Isolate,
+            FaultKind::LossBurst,
+            FaultKind::DuplicateBurst,
+            FaultKind::DelayBurst,
+        ]
+    },
+    mutants: &[
+        Mutant::compiled("edge_spool_cut_on_puback"),
+        Mutant::compiled("edge_sink_no_longer_waited_for"),
+        Mutant::compiled("edge_cursor_before_data"),
+        Mutant::compiled("edge_ack_before_sync"),
+        Mutant::compiled("edge_gap_forgotten"),
+        Mutant::compiled("edge_boot_epoch_reused"),
+        Mutant::compiled("edge_order_key_forgotten"),
+        Mutant::compiled("edge_step_before_journal"),
+        Mutant::compiled("edge_step_repeated"),
+        Mutant::compiled("edge_step_on_full_disk"),
+        Mutant::compiled("edge_backlog_refires"),
+    ],
+};
+
+/// The time between two looks at the world.
+const STEP: Duration = Duration::from_millis(200);
+/// How many steps trouble lasts.
+const STORM_STEPS: u32 = 240;
+/// How many steps there are to bring everything home.
+const CALM_STEPS_MAX: u32 = 3_000;
+
+/// Where the machines stand.
+const SITE: &str = "site";
+const YEAR_MS: u64 = 365 * 86_400_000;
+
+/// Runs the world of one seed.
+#[must_use]
+pub fn run(seed: u64) -> Run {
+    let mut shop = Shop::new(seed);
+    for _ in 0..STORM_STEPS {
+        shop.make_trouble();
+        shop.step(STEP);
+    }
+    shop.end_trouble();
+    for _ in 0..CALM_STEPS_MAX {
+        shop.step(STEP);
+        if shop.is_quiet() {
+            break;
+        }
+    }
+    shop.conclude()
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text).expect("the words here are names")
+}
+
+/// What calendars say in truth.
+fn wall_ms(now: Instant) -> u64 {
+    let since = now.since(Instant::default()).as_millis();
+    56 * YEAR_MS + u64::try_from(since).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use peaberry_core::simulation::check_seeds;
+
+    use super::*;
+
+    #[test]
+    fn what_was_durable_arrives_once_or_is_told_as_dropped() {
+        check_seeds(0..40, |seed| match run(seed).violations.first() {
+            Some(violation) => Err(violation.clone()),
+            None => Ok(()),
+        });
+    }
+
+    #[test]
+    fn one_seed_tells_one_story() {
+        let (one, other) = (run(5), run(5));
+        assert_eq!((one.trace, one.operations), (other.trace, other.operations));
+    }
+}

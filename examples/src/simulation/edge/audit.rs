@@ -1,0 +1,229 @@
+//! What must hold in the end, when all has been well for a while.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use peaberry_edge::fleet::Fleet;
+use peaberry_edge::payload::{Gap, GapReason, OrderPhase, Payload, Record};
+use peaberry_edge::topic::Stream;
+use peaberry_edge::{BootEpoch, DeviceId, Position, RecordId};
+
+use super::findings::Findings;
+use super::fog::Fog;
+use super::gateway::Gateway;
+use super::ledger::Ledger;
+use super::{name, reached};
+
+/// So many records of the present may be under way at any time.
+const UNDER_WAY_MAX: u64 = 8;
+
+pub(super) fn check(gateway: &Gateway, fog: &Fog, findings: &mut Findings) {
+    let records: Vec<_> = fog.records().collect();
+    check_each_once(&records, findings);
+    check_nothing_is_missing(gateway, &records, findings);
+    check_orders(gateway, &records, findings);
+    check_twins(gateway, fog, findings);
+    let spooled = gateway.fleet().map(|fleet| fleet.status().spooled_records);
+    if spooled.is_none_or(|spooled| spooled > UNDER_WAY_MAX) {
+        findings.complain(format!("{spooled:?} records did not come home in the calm"));
+    }
+}
+
+fn check_each_once(records: &[&Record], findings: &mut Findings) {
+    let mut seen = BTreeSet::new();
+    for record in records {
+        if !seen.insert(&record.id) {
+            findings.complain(format!("{} is in the inbox twice", record.id));
+        }
+    }
+}
+
+/// Whatever a disk has held durably has come, or a gap tells of it, or it is spooled still; and nobody numbers a record that
+/// is none of these.
+fn check_nothing_is_missing(gateway: &Gateway, records: &[&Record], findings: &mut Findings) {
+    let come: BTreeSet<_> = records.iter().map(|record| &record.id).collect();
+    let gaps = gaps_of(records, findings);
+    let ledger = gateway.disk.ledger();
+    let under_way = UnderWay::of(gateway, &ledger);
+    let mut missing: BTreeMap<(&DeviceId, Stream), u64> = BTreeMap::new();
+    for (id, stream) in ledger.iter() {
+        if come.contains(id) || under_way.includes(id) {
+            continue;
+        }
+        *missing.entry((&id.device, stream)).or_default() += 1;
+        if !is_told(&gaps, id, Some(stream)) {
+            findings.complain(format!("{id} was durable, is lost, and no gap tells of it"));
+        }
+    }
+    for ((device, stream), missing) in missing {
+        let of_stream = gaps.get(device).into_iter().flatten();
+        let told: u64 = of_stream
+            .filter(|gap| gap.stream == stream)
+            .map(|gap| gap.count)
+            .sum();
+        if told < missing {
+            let stream = stream.word();
+            findings.complain(format!(
+                "{device} lost {missing} records of {stream} and tells of {told}"
+            ));
+        }
+    }
+    check_numbers(&under_way, &come, &gaps, findings);
+}
+
+/// Every number below one that has come has come too, or a gap tells of it.
+fn check_numbers(
+    under_way: &UnderWay,
+    come: &BTreeSet<&RecordId>,
+    gaps: &BTreeMap<DeviceId, Vec<Gap>>,
+    findings: &mut Findings,
+) {
+    let mut last: BTreeMap<(&DeviceId, BootEpoch), u64> = BTreeMap::new();
+    for id in come {
+        let last = last.entry((&id.device, id.boot)).or_default();
+        *last = id.sequence.max(*last);
+    }
+    for ((device, boot), last) in last {
+        for sequence in 1..last {
+            let id = RecordId {
+                device: device.clone(),
+                boot,
+                sequence,
+            };
+            if !come.contains(&id) && !under_way.includes(&id) && !is_told(gaps, &id, None) {
+                findings.complain(format!("{id} was made, is lost, and no gap tells of it"));
+            }
+        }
+    }
+}
+
+fn gaps_of(records: &[&Record], findings: &mut Findings) -> BTreeMap<DeviceId, Vec<Gap>> {
+    let mut gaps: BTreeMap<DeviceId, Vec<Gap>> = BTreeMap::new();
+    for record in records {
+        if let Payload::Gap(gap) = record.payload {
+            findings.reach(match gap.reason {
+                GapReason::Decimated => reached::GAP_DECIMATED,
+                GapReason::Rejected => reached::GAP_REJECTED,
+                _ => reached::GAP_DROPPED,
+            });
+            if gap.stream == Stream::Alerts && gap.reason == GapReason::Dropped {
+                findings.reach(reached::GAP_REPEATED);
+            }
+            gaps.entry(record.id.device.clone()).or_default().push(gap);
+        }
+    }
+    gaps
+}
+
+fn is_told(gaps: &BTreeMap<DeviceId, Vec<Gap>>, id: &RecordId, stream: Option<Stream>) -> bool {
+    let at = Position::new(id.boot, id.sequence);
+    gaps.get(&id.device).into_iter().flatten().any(|gap| {
+        let is_of_stream = stream.is_none_or(|stream| stream == gap.stream);
+        is_of_stream && gap.first <= at && at <= gap.last
+    })
+}
+
+/// The last records that each device has made, which may be under way.
+struct UnderWay {
+    last: BTreeMap<DeviceId, Position>,
+}
+
+impl UnderWay {
+    fn of(gateway: &Gateway, ledger: &Ledger) -> Self {
+        let mut last: BTreeMap<DeviceId, Position> = BTreeMap::new();
+        let devices = gateway.fleet().into_iter().flat_map(Fleet::devices);
+        for device in devices {
+            last.insert(device.id().clone(), Position::new(device.boot(), 0));
+        }
+        for (id, _) in ledger.iter() {
+            if let Some(last) = last.get_mut(&id.device) {
+                *last = id.position().max(*last);
+            }
+        }
+        Self { last }
+    }
+
+    fn includes(&self, id: &RecordId) -> bool {
+        let last = self.last.get(&id.device);
+        last.is_some_and(|last| {
+            id.boot == last.boot && id.sequence + UNDER_WAY_MAX >= last.sequence
+        })
+    }
+}
+
+/// Every order that was begun has come to one end, which the collector knows; a completed one has had every step.
+fn check_orders(gateway: &Gateway, records: &[&Record], findings: &mut Findings) {
+    let mut ends: BTreeMap<(DeviceId, peaberry_edge::Name), BTreeSet<OrderPhase>> = BTreeMap::new();
+    for record in records {
+        if let Payload::Notification(notification) = &record.payload
+            && notification.text.as_str().contains("is refused")
+        {
+            findings.reach(reached::SETTING_REFUSED);
+        }
+        let Payload::Order(update) = &record.payload else {
+            continue;
+        };
+        if update.phase == OrderPhase::Rejected {
+            let reason = update.reason.as_ref().map_or("", |reason| reason.as_str());
+            for (words, branch) in [
+                ("not enough", reached::ORDER_REJECTED),
+                ("unknown", reached::RECIPE_UNKNOWN),
+                ("the key was used", reached::KEY_REUSED),
+            ] {
+                if reason.contains(words) {
+                    findings.reach(branch);
+                }
+            }
+        } else if update.phase.is_final() {
+            let order = (record.id.device.clone(), update.key.clone());
+            ends.entry(order).or_default().insert(update.phase);
+        }
+    }
+    for (order, phases) in &ends {
+        for phase in phases {
+            findings.reach(match phase {
+                OrderPhase::Completed => reached::ORDER_COMPLETED,
+                OrderPhase::Cancelled => reached::ORDER_CANCELLED,
+                OrderPhase::Failed => reached::ORDER_FAILED,
+                OrderPhase::Stopped => reached::ORDER_STOPPED,
+                _ => reached::ORDER_UNKNOWN,
+            });
+        }
+        if phases.len() > 1 {
+            findings.complain(format!(
+                "{} ended in more than one way: {phases:?}",
+                order.1
+            ));
+        }
+        let steps = gateway.works.steps(order);
+        let has_all = ["grind", "heat", "extract", "finalise"]
+            .iter()
+            .all(|step| steps.contains_key(&name(step)));
+        if phases.contains(&OrderPhase::Completed) && !has_all {
+            findings.complain(format!("{} was completed without all its steps", order.1));
+        }
+    }
+    for order in gateway.works.begun() {
+        if !ends.contains_key(order) {
+            let (device, key) = order;
+            findings.complain(format!("nobody knows what became of {key} at {device}"));
+        }
+    }
+}
+
+/// Both sides of a twin say the same.
+fn check_twins(gateway: &Gateway, fog: &Fog, findings: &mut Findings) {
+    for device in gateway.machines() {
+        let here = gateway
+            .fleet()
+            .and_then(|fleet| fleet.device(&device)?.twin());
+        let Some((here, there)) = here.zip(fog.twin(&device)) else {
+            findings.complain(format!("{device} has no twin"));
+            continue;
+        };
+        if !here.all_desired().eq(there.all_desired())
+            || !here.all_reported().eq(there.all_reported())
+        {
+            findings.complain(format!("the twin of {device} did not converge"));
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Who sends commands: a till, and a stranger who sends anything at all.
+
+use std::task::{Context, Waker};
+
+use peaberry_edge::payload::{Action, Command, Wire};
+use peaberry_edge::topic::{Lane, Topic};
+use peaberry_edge::uplink::{MemoryUplink, Message, Uplink};
+use peaberry_edge::{DeviceId, Name};
+
+use super::findings::Findings;
+use super::network::{Network, STRANGER, TILL};
+use super::{SITE, name, reached};
+
+/// How many orders a till places at most.
+const ORDERS_MAX: usize = 14;
+
+pub(super) struct Customers {
+    rng: fastrand::Rng,
+    till: MemoryUplink,
+    stranger: MemoryUplink,
+    seq: u64,
+    machines: Vec<DeviceId>,
+    orders: Vec<(DeviceId, Name, Name)>,
+}
+
+impl Customers {
+    pub(super) fn new(rng: fastrand::Rng, network: &Network, machines: Vec<DeviceId>) -> Self {
+        Self {
+            rng,
+            till: network.broker.connect(TILL),
+            stranger: network.broker.connect(STRANGER),
+            seq: 0,
+            machines,
+            orders: Vec::new(),
+        }
+    }
+
+    pub(super) fn come(&mut self, findings: &mut Findings) {
+        match self.rng.u32(..100) {
+            0..6 if self.orders.len() < ORDERS_MAX => self.order(findings),
+            6..18 => self.order_again(findings),
+            18..20 => self.cancel(),
+            20 => self.use_key_again(),
+            21 => self.stop_or_resume(),
+            22..24 => self.mislead(),
+            24..27 => self.babble(),
+            27 => {
+                let device = self.some_machine();
+                self.send(&device, Action::Ping, false);
+            }
+            28 => {
+                let action = Action::PlaceOrder {
+                    key: name("soup"),
+                    recipe: name("soup"),
+                };
+                let device = self.some_machine();
+                self.send(&device, action, false);
+            }
+            _ => {}
+        }
+        let mut cx = Context::from_waker(Waker::noop());
+        let _ = self.till.poll_events(&mut cx, &mut Vec::new());
+        let _ = self.stranger.poll_events(&mut cx, &mut Vec::new());
+    }
+
+    fn some_machine(&mut self) -> DeviceId {
+        let at = self.rng.usize(..self.machines.len());
+        self.machines.get(at).cloned().expect("there is one")
+    }
+
+    fn order(&mut self, findings: &mut Findings) {
+        let device = self.some_machine();
+        let key = name(&format!("o-{}", self.orders.len()));
+        let recipe = *self.rng.choice(&["espresso", "latte"]).expect("two");
+        self.orders.push((device, key, name(recipe)));
+        let is_retained = self.rng.u32(..6) == 0;
+        if is_retained {
+            findings.reach(reached::RETAINED);
+        }
+        self.place(self.orders.len() - 1, is_retained);
+    }
+
+    /// A till that has not heard of its order places it again.
+    fn order_again(&mut self, findings: &mut Findings) {
+        if !self.orders.is_empty() {
+            findings.reach(reached::ORDER_REPEATED);
+            let at = self.rng.usize(..self.orders.len());
+            self.place(at, false);
+        }
+    }
+
+    fn place(&mut self, at: usize, is_retained: bool) {
+        if let Some((device, key, recipe)) = self.orders.get(at).cloned() {
+            self.send(&device, Action::PlaceOrder { key, recipe }, is_retained);
+        }
+    }
+
+    fn cancel(&mut self) {
+        if let Some((device, key, _)) = self.rng.choice(&self.orders).cloned() {
+            self.send(&device, Action::CancelOrder { key }, false);
+        }
+    }
+
+    fn use_key_again(&mut self) {
+        if let Some((device, key, _)) = self.rng.choice(&self.orders).cloned() {
+            let recipe = name("americano");
+            self.send(&device, Action::PlaceOrder { key, recipe }, false);
+        }
+    }
+
+    fn stop_or_resume(&mut self) {
+        let device = self.some_machine();
+        let action = if self.rng.bool() {
+            Action::Resume
+        } else {
+            Action::SafeStop {
+                reason: "steam".into(),
+            }
+        };
+        self.send(&device, action, false);
+    }
+
+    fn send(&mut self, device: &DeviceId, action: Action, is_retained: bool) {
+        let command = Command {
+            device: device.clone(),
+            action,
+        };
+        let mut message = Message::new(topic(device, Lane::Commands), command.encode());
+        message.is_retained = is_retained;
+        self.seq += 1;
+        // A till without a broker tries again.
+        let _ = self.till.submit(self.seq, message);
+    }
+
+    /// A command for one device, on the topic of another.
+    fn mislead(&mut self) {
+        let (device, action) = (self.some_machine(), Action::Ping);
+        let addressed = name("somebody-else");
+        let payload = Command {
+            device: addressed,
+            action,
+        };
+        self.babble_to(topic(&device, Lane::Commands), payload.encode());
+    }
+
+    /// What makes no sense, to anybody.
+    fn babble(&mut self) {
+        let device = self.some_machine();
+        let bytes: Vec<u8> = (0..self.rng.usize(..60)).map(|_| self.rng.u8(..)).collect();
+        let topic = match self.rng.u32(..6) {
+            0 => topic(&device, Lane::Commands),
+            1 => topic(&device, Lane::Acks),
+            2 => topic(&device, Lane::DesiredTwin),
+            3 => format!("peaberry/1/{SITE}/{device}/up/telemetry"),
+            4 => format!("peaberry/1/{SITE}/{device}/up/rumours"),
+            _ => format!("peaberry/1/{SITE}/no-such-device/down/commands"),
+        };
+        self.babble_to(topic, bytes);
+    }
+
+    fn babble_to(&mut self, topic: String, payload: Vec<u8>) {
+        self.seq += 1;
+        let _ = self.stranger.submit(self.seq, Message::new(topic, payload));
+    }
+}
+
+fn topic(device: &DeviceId, lane: Lane) -> String {
+    let topic = Topic {
+        site: name(SITE),
+        device: device.clone(),
+        lane,
+    };
+    topic.to_string()
+}

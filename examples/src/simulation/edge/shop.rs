@@ -1,0 +1,226 @@
+//! The machines, the broker and the collector together, and what is done to them.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use peaberry_core::Instant;
+use peaberry_core::simulation::FaultKind;
+
+use super::customers::Customers;
+use super::disk::{Disk, Fate};
+use super::findings::Findings;
+use super::fog::Fog;
+use super::gateway::Gateway;
+use super::network::{FOG, GATEWAY, Network};
+use super::{audit, reached};
+use crate::simulation::Run;
+
+pub(super) struct Shop {
+    rng: fastrand::Rng,
+    now: Instant,
+    step: u64,
+    network: Network,
+    gateway: Gateway,
+    fog: Fog,
+    customers: Customers,
+    /// Until which step they take no turns.
+    gateway_sleeps_until: u64,
+    fog_sleeps_until: u64,
+    is_trouble: bool,
+    findings: Findings,
+}
+
+impl Shop {
+    pub(super) fn new(seed: u64) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let network = Network::new(rng.u64(..));
+        let gateway = Gateway::new(rng.fork());
+        let machines: Vec<_> = gateway.machines().collect();
+        Self {
+            fog: Fog::new(rng.fork(), machines.clone()),
+            customers: Customers::new(rng.fork(), &network, machines),
+            now: Instant::default() + Duration::from_secs(1),
+            step: 0,
+            network,
+            gateway,
+            gateway_sleeps_until: 0,
+            fog_sleeps_until: 0,
+            is_trouble: true,
+            findings: Findings::new(),
+            rng,
+        }
+    }
+
+    /// Something goes wrong, in most steps nothing.
+    pub(super) fn make_trouble(&mut self) {
+        match self.rng.u32(..300) {
+            0 => self.crash_someone(FaultKind::Crash),
+            1 => self.crash_someone(FaultKind::Restart),
+            2 => {
+                self.gateway.crash(FaultKind::CrashAll, &mut self.findings);
+                self.fog.crash(FaultKind::CrashAll, &mut self.findings);
+                self.network.kill_broker(&mut self.findings);
+            }
+            3..6 => {
+                let fate = Fate::DieBefore(self.rng.u32(1..4));
+                self.some_disk().plan(fate);
+            }
+            6..9 => {
+                let fate = Fate::DieAfter(self.rng.u32(1..4));
+                self.some_disk().plan(fate);
+            }
+            9..12 => {
+                let operations = self.rng.u64(..30);
+                self.some_disk().die_within_write(operations);
+            }
+            12 => self.some_disk().fail_next_sync(),
+            13..15 => {
+                let fate = Fate::Full(self.rng.u32(1..6));
+                self.some_disk().plan(fate);
+            }
+            15..18 => {
+                let bytes = self.rng.u64(..3_000);
+                self.some_disk().leave_room(bytes);
+            }
+            18..20 => self.network.kill_broker(&mut self.findings),
+            20..22 => self.network.cut(GATEWAY, &mut self.findings),
+            22 => self.network.cut(FOG, &mut self.findings),
+            23 => self.network.storm(FaultKind::LossBurst, &mut self.findings),
+            24 => self
+                .network
+                .storm(FaultKind::DuplicateBurst, &mut self.findings),
+            25 => self
+                .network
+                .storm(FaultKind::DelayBurst, &mut self.findings),
+            26 => self.pause_someone(),
+            27 => self.set_calendar(true),
+            28 => self.set_calendar(false),
+            29..42 => self.get_well(),
+            42..50 => self.fog.desire(self.now, &mut self.findings),
+            _ => {}
+        }
+    }
+
+    fn crash_someone(&mut self, kind: FaultKind) {
+        if self.rng.bool() {
+            self.gateway.crash(kind, &mut self.findings);
+        } else {
+            self.fog.crash(kind, &mut self.findings);
+        }
+    }
+
+    fn some_disk(&mut self) -> &Disk {
+        if self.rng.u32(..3) > 0 {
+            &self.gateway.disk
+        } else {
+            &self.fog.disk
+        }
+    }
+
+    fn pause_someone(&mut self) {
+        self.findings.count(FaultKind::Pause);
+        let until = self.step + self.rng.u64(5..60);
+        if self.rng.bool() {
+            self.gateway_sleeps_until = until;
+        } else {
+            self.fog_sleeps_until = until;
+        }
+    }
+
+    fn set_calendar(&mut self, is_back: bool) {
+        if is_back {
+            self.findings.count(FaultKind::CalendarJump);
+            self.findings.reach(reached::CALENDAR_SET_BACK);
+        }
+        self.gateway
+            .set_calendar(self.now, is_back, &mut self.findings);
+    }
+
+    fn get_well(&mut self) {
+        self.network.mend();
+        self.gateway.disk.make_room();
+        self.fog.disk.make_room();
+    }
+
+    pub(super) fn end_trouble(&mut self) {
+        self.is_trouble = false;
+        // A device whose calendar is ten years back takes what a service desires for a thing of the future.
+        self.set_calendar(false);
+        self.network.clear_up();
+        for disk in [&self.gateway.disk, &self.fog.disk] {
+            disk.heal();
+        }
+        (self.gateway_sleeps_until, self.fog_sleeps_until) = (0, 0);
+    }
+
+    /// Lets so much time pass, and everybody do what is theirs.
+    pub(super) fn step(&mut self, time: Duration) {
+        self.now += time;
+        self.step += 1;
+        let (now, step) = (self.now, self.step);
+        self.network.weather.step.store(step, Ordering::Relaxed);
+        if self.is_trouble {
+            self.customers.come(&mut self.findings);
+        }
+        if step >= self.gateway_sleeps_until {
+            if self.is_trouble {
+                self.gateway.live(now, &mut self.findings);
+            }
+            self.gateway.turn(now, &self.network, &mut self.findings);
+        }
+        if step >= self.fog_sleeps_until {
+            self.fog.turn(now, step, &self.network, &mut self.findings);
+        }
+    }
+
+    /// Whether everything has come home that was made during the trouble.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        let Some(fleet) = self.gateway.fleet() else {
+            return false;
+        };
+        // Heartbeats and telemetry go on: there are moments at which none is under way.
+        let is_told = fleet.devices().all(|device| {
+            let spool = fleet.spool(device.id()).unwrap_or_default();
+            let is_stopped = device.orders().is_some_and(|it| it.stopped().is_some());
+            let open = device.orders().map_or(0, |it| it.open_count());
+            spool.records == 0 && !spool.has_gaps && open == 0 && !is_stopped
+        });
+        let is_same = self.gateway.machines().all(|device| {
+            let here = fleet.device(&device).and_then(|device| device.twin());
+            let both = here.zip(self.fog.twin(&device));
+            both.is_some_and(|(here, there)| here.hello() == there.hello())
+        });
+        if is_told && is_same {
+            return self.gateway.works.is_idle();
+        }
+        self.gateway.resume(self.now, &mut self.findings);
+        false
+    }
+
+    pub(super) fn conclude(mut self) -> Run {
+        let findings = &mut self.findings;
+        audit::check(&self.gateway, &self.fog, findings);
+        if self.network.broker.counts().forgotten > 0 {
+            findings.reach(reached::BROKER_FORGOT);
+        }
+        for disk in [&self.gateway.disk, &self.fog.disk] {
+            findings.faults.merge(&disk.faults());
+        }
+        let mut trace = self.step;
+        let mut operations = 0;
+        for record in self.fog.records() {
+            operations += 1;
+            let digest = record.id.sequence ^ record.at_ms << 20 ^ record.id.boot.get() << 50;
+            trace = trace.rotate_left(5).wrapping_mul(31).wrapping_add(digest);
+        }
+        Run {
+            virtual_time: self.now.since(Instant::default()),
+            faults: self.findings.faults,
+            reached: self.findings.reached,
+            operations,
+            violations: self.findings.violations,
+            trace,
+            ..Run::default()
+        }
+    }
+}
