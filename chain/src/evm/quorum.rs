@@ -257,7 +257,11 @@ impl EvmRpc for QuorumRpc {
         let taken: Vec<B256> = answers.iter().flatten().copied().collect();
         // So many that not all of them can be liars, who say that they have it and throw it away.
         let wanted = answers.len() - self.wanted + 1;
-        if let Some(hash) = taken.first().filter(|_| taken.len() >= wanted) {
+        // Where it is in a block already, nodes find its nonce used: that speaks for those that have taken it.
+        let is_used =
+            |answer: &&Result<_, _>| matches!(answer, Err(ChainError::NonceTooLow { .. }));
+        let used = answers.iter().filter(is_used).count();
+        if let Some(hash) = taken.first().filter(|_| taken.len() + used >= wanted) {
             return Ok(*hash);
         }
         let mut worst: Option<ChainError> = None;

@@ -65,34 +65,14 @@ const FEE_TOO_LOW: &[&str] = &[
     "tip cap below",
     "less than minimum",
 ];
-/// About the transaction alone, whatever the chain's state, the node's load or whoever pays for its service.
-const INVALID: &[&str] = &[
-    "intrinsic gas too low",
-    "intrinsicgas",
-    "gas limit is below intrinsic gas",
-    "insufficient gas for floor data gas cost",
-    "exceeds block gas limit",
-    "exceedsgaslimit",
-    "transaction gas limit too high",
-    "max initcode size exceeded",
-    "oversized data",
-    "transaction type not supported",
-    "max priority fee per gas higher than max fee per gas",
-    "nonce has max value",
-    "invalid sender",
-    "invalid chain id",
-    "invalid signature",
-    "sender not an eoa",
-    "gas uint64 overflow",
-    "set code transaction must not",
-];
 const NO_FUNDS: &[&str] = &[
     "insufficient funds",
     "insufficientfunds",
     "upfront cost exceeds",
     "insufficient balance",
 ];
-// What no node of the chain will ever take.
+// About the transaction alone, whatever the chain's state, the node's load or whoever pays for its service: no node of the
+// chain will ever take it.
 const INVALID: &[&str] = &[
     "invalid chain id",
     "chain id mismatch",
@@ -109,6 +89,18 @@ const INVALID: &[&str] = &[
     "failed to decode signed transaction",
     "transaction could not be decoded",
     "typed transaction too short",
+    "intrinsicgas",
+    "gas limit is below intrinsic gas",
+    "insufficient gas for floor data gas cost",
+    "exceedsgaslimit",
+    "transaction gas limit too high",
+    "transaction type not supported",
+    "max priority fee per gas higher than max fee per gas",
+    "nonce has max value",
+    "invalid signature",
+    "sender not an eoa",
+    "gas uint64 overflow",
+    "set code transaction must not",
 ];
 const REVERTED: &[&str] = &[
     "execution reverted",
@@ -198,16 +190,11 @@ impl NodeError {
             return ChainError::FeeTooLow { message };
         }
         // Words we do not know may come from a gateway that has passed the bytes on.
-        let sent = if self.says(INVALID) {
-            Sent::No
-        } else {
-            Sent::Maybe(Some(transaction))
-        };
         ChainError::Refused {
             doing,
             code: self.code,
             message,
-            sent,
+            sent: Sent::Maybe(Some(transaction)),
         }
     }
 
@@ -283,7 +270,10 @@ mod tests {
         assert!(!broadcast("insufficient funds for gas * price + value").may_have_been_sent());
         assert!(!broadcast("transaction underpriced").may_have_been_sent());
         let other_chain = broadcast("invalid chain id for signer: have 1 want 137");
-        assert!(matches!(other_chain, ChainError::Refused { .. }));
+        assert!(matches!(
+            other_chain,
+            ChainError::InvalidTransaction { .. }
+        ));
         assert!(!other_chain.may_have_been_sent());
     }
 
