@@ -270,10 +270,7 @@ mod tests {
         assert!(!broadcast("insufficient funds for gas * price + value").may_have_been_sent());
         assert!(!broadcast("transaction underpriced").may_have_been_sent());
         let other_chain = broadcast("invalid chain id for signer: have 1 want 137");
-        assert!(matches!(
-            other_chain,
-            ChainError::InvalidTransaction { .. }
-        ));
+        assert!(matches!(other_chain, ChainError::InvalidTransaction { .. }));
         assert!(!other_chain.may_have_been_sent());
     }
 

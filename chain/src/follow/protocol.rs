@@ -418,12 +418,8 @@ impl Follow {
             return;
         }
         self.acknowledged = number;
-        let cursor = if mutant::is_planted("follow_sets_the_cursor_back") {
-            CURSOR
-        } else {
-            ACKNOWLEDGED
-        };
-        self.space.put(fx.batch(), cursor, &number.to_be_bytes());
+        self.space
+            .put(fx.batch(), ACKNOWLEDGED, &number.to_be_bytes());
         fx.batch().discard(self.log, number);
     }
 }

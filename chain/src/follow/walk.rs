@@ -3,7 +3,6 @@
 use std::ops::RangeInclusive;
 
 use alloy_primitives::B256;
-use peaberry_core::mutant;
 
 use crate::{Block, BlockAt, ChainClient, ChainError, Finality, Log, LogFilter, LogRange, Sent};
 
@@ -210,11 +209,7 @@ async fn range(
     let first = tip.0 + 1;
     // Logs by number are bound to no fork, and a node that is behind leaves out what it lacks. So far below the final block
     // every node is; what is newer is walked along by hash.
-    let settled = if mutant::is_planted("follow_ranges_up_to_the_final_block") {
-        final_number
-    } else {
-        final_number - WALK_MAX
-    };
+    let settled = final_number - WALK_MAX;
     let last = settled.min(tip.0.saturating_add(walk.range_max.max(1)));
     let (Some(first_block), Some(last_block)) = (
         client.block(BlockAt::Number(first)).await?,

@@ -1,7 +1,7 @@
 //! An EVM account: its nonces, its ladder of fees, its gaps.
 
 use alloy_primitives::U256;
-use peaberry_core::Instant;
+use peaberry_core::{Instant, mutant};
 
 use super::answer::{deferral_of, pause_after};
 use super::event::Deferral;
@@ -369,6 +369,9 @@ impl Outbox {
         let (Some(entry), Some(view)) = (self.open.get(&id), view) else {
             return false;
         };
+        if mutant::is_planted("outbox_never_bumps") {
+            return false;
+        }
         if entry.wants_bump {
             return true;
         }

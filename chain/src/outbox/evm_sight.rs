@@ -69,7 +69,6 @@ impl Outbox {
         for id in &lane.flying {
             if let Some(entry) = self.open.get_mut(id)
                 && entry.is_sent
-                && !mutant::is_planted("outbox_never_bumps_after_restart")
             {
                 entry.sent_in.get_or_insert(view.latest_number);
             }
@@ -85,9 +84,6 @@ impl Outbox {
         block: (u64, alloy_primitives::B256),
         seen: &AccountView,
     ) -> bool {
-        if mutant::is_planted("outbox_settles_by_number_only") {
-            return true;
-        }
         let Some(lane) = self.lanes.get_mut(&key) else {
             return false;
         };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use peaberry_core::{Instant, mutant};
+use peaberry_core::Instant;
 
 use super::config::OutboxConfig;
 use super::event::{OutboxEvent, Refusal, Stage, Submission, Taken, Update};
@@ -150,14 +150,8 @@ impl Outbox {
 
     /// Forgets the keys of those that ended first; never of one that has ended in this turn, of which nobody knows yet.
     pub(super) fn forget_the_oldest(&mut self, fx: Fx<'_, '_>) {
-        let by_entry = mutant::is_planted("outbox_forgets_by_entry");
         while self.ended.len() > self.config.ended_kept {
-            let oldest = if by_entry {
-                let first = self.ended.keys().next().copied();
-                first.and_then(|id| self.ends.iter().find(|(_, of)| **of == id))
-            } else {
-                self.ends.first_key_value()
-            };
+            let oldest = self.ends.first_key_value();
             let Some((&number, &id)) =
                 oldest.filter(|(number, _)| **number < self.first_end_of_turn)
             else {

@@ -202,7 +202,7 @@ impl Lane {
     /// The first nonce that nodes lack, as far as they can be believed.
     fn first_lacking(&self, view: View, in_flight_max: usize) -> u64 {
         let is_credible = view.pending_nonce <= self.bound(view, in_flight_max);
-        if is_credible || mutant::is_planted("outbox_believes_any_nonce") {
+        if is_credible {
             view.pending_nonce.max(view.latest_nonce)
         } else {
             view.latest_nonce
@@ -239,7 +239,7 @@ impl Lane {
             .max(view.latest_nonce)
             .max(self.floor);
         let is_credible = next < self.bound(view, in_flight_max);
-        (is_credible || mutant::is_planted("outbox_believes_any_nonce")).then_some(next)
+        is_credible.then_some(next)
     }
 
     /// The blocks whose place on the chain is looked at: the highest, on which all others stand, and those that should be
