@@ -170,6 +170,13 @@ pub enum ChainError {
         /// The transaction.
         transaction: TxId,
     },
+    /// No node of this chain takes this transaction, now or later: its gas limit is over a block's or too low for its bytes,
+    /// it is malformed, or for another chain. Only words that are known to mean this become this. It was not taken.
+    #[error("the transaction is not valid on its chain: {message}")]
+    InvalidTransaction {
+        /// The node's words.
+        message: String,
+    },
     /// The node said no, in words that this crate does not know.
     #[error("the node refused {doing}: {message} (code {code})")]
     Refused {
@@ -247,6 +254,20 @@ pub enum ChainError {
         /// How many equal answers it takes.
         wanted: usize,
     },
+    /// Of several nodes too few say that they have taken a transaction: they may lie, and it may be on its way all the same.
+    /// Ask for its status.
+    #[error("only {taken} nodes have taken {transaction}, {wanted} are wanted")]
+    TakenByFew {
+        /// How many say so.
+        taken: usize,
+        /// How many it takes.
+        wanted: usize,
+        /// The transaction.
+        transaction: TxId,
+        /// What the others said.
+        #[source]
+        source: Arc<Self>,
+    },
     /// The node is behind its chain, or still starting: wait, or ask another. Nothing was sent.
     #[error("the node is not in step with its chain: {message}")]
     NotSynced {
@@ -322,6 +343,7 @@ impl ChainError {
             | Self::Connection { sent, .. }
             | Self::Malformed { sent, .. }
             | Self::TooLarge { sent, .. } => *sent,
+            Self::TakenByFew { transaction, .. } => Sent::Maybe(Some(*transaction)),
             Self::NonceTooLow { transaction } | Self::Expired { transaction } => {
                 Sent::Maybe(*transaction)
             }

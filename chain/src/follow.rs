@@ -9,6 +9,8 @@ mod config;
 mod driver;
 mod protocol;
 mod ring;
+#[cfg(test)]
+mod tests;
 mod walk;
 
 pub use change::{Alarm, Change, ChangeKind, FollowCommand, FollowEvent};

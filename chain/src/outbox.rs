@@ -20,6 +20,8 @@ mod request;
 mod solana_lane;
 #[cfg(feature = "solana")]
 mod solana_performer;
+#[cfg(test)]
+mod tests;
 
 pub use config::{ChainRules, OutboxConfig};
 pub use event::{Deferral, OutboxCommand, OutboxEvent, Refusal, Stage, Submission, Taken, Update};

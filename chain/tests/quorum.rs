@@ -27,6 +27,8 @@ enum Kind {
     Liar,
     /// No answer comes in time.
     Silent,
+    /// Takes no transactions, and gives no logs.
+    Stingy,
 }
 
 /// A node of the chain.
@@ -42,7 +44,7 @@ impl Member {
         lie: impl FnOnce(T) -> T,
     ) -> Result<T, ChainError> {
         match self.kind {
-            Kind::Honest => truth.await,
+            Kind::Honest | Kind::Stingy => truth.await,
             Kind::Liar => truth.await.map(lie),
             Kind::Silent => Err(ChainError::TimedOut {
                 doing: "a question",
@@ -101,6 +103,9 @@ impl EvmRpc for Member {
         match self.kind {
             // Says that it has it, and throws it away.
             Kind::Liar => Ok(peaberry_chain::primitives::keccak256(raw)),
+            Kind::Stingy => Err(ChainError::FeeTooLow {
+                message: "underpriced".into(),
+            }),
             _ => self.answer(self.chain.broadcast(raw), |hash| hash).await,
         }
     }
@@ -130,6 +135,11 @@ impl EvmRpc for Member {
     }
 
     async fn logs(&self, filter: &LogFilter, range: &LogRange) -> Result<Vec<Log>, ChainError> {
+        if self.kind == Kind::Stingy {
+            return Err(ChainError::RangeTooWide {
+                message: "limited to nothing".into(),
+            });
+        }
         let lie = |mut logs: Vec<Log>| {
             logs.pop();
             logs
@@ -296,6 +306,33 @@ async fn without_a_quorum_nothing_is_believed() {
         Vec::<String>::new(),
         "nobody knows who lies"
     );
+}
+
+/// Where one node is silent and another lies about its mempool, no nonce out of all proportion is believed.
+#[tokio::test]
+async fn a_liar_names_no_nonce_while_another_node_is_silent() {
+    use Kind::{Honest, Liar, Silent};
+    let ground = Ground::with(&[Honest, Liar, Silent], 2).await;
+    let account = ground.key.evm_address();
+    let nonce = ground.rpc.nonce(account, BlockAt::Pending).await;
+    assert_eq!(nonce.unwrap(), 1);
+}
+
+/// That one node has taken a transaction is no more than its word: what the others say is told, and that it may be out.
+#[tokio::test]
+async fn one_nodes_word_does_not_make_a_transaction_taken() {
+    use Kind::{Honest, Liar, Stingy};
+    let ground = Ground::with(&[Liar, Stingy, Stingy], 2).await;
+    let error = ground.rpc.broadcast(&[1, 2, 3]).await.unwrap_err();
+    assert!(error.may_have_been_sent(), "{error:?}");
+    let ChainError::TakenByFew { source, .. } = error else {
+        panic!("{error:?}");
+    };
+    assert!(matches!(*source, ChainError::FeeTooLow { .. }));
+
+    // Nor does one node that finds a range too wide keep the others from answering.
+    let ground = Ground::with(&[Stingy, Honest, Honest], 2).await;
+    ground.reads_truly().await;
 }
 
 /// A payment through a quorum reaches the chain, and is final there, whoever else lies or is silent.

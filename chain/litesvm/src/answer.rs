@@ -49,6 +49,7 @@ fn call(ledger: &mut Ledger, method: &str, params: &Value) -> Answer {
             };
             Ok(json!({"absoluteSlot": slot, "blockHeight": slot, "epoch": 0, "slotIndex": slot}))
         }
+        "getFirstAvailableBlock" => Ok(json!(0)),
         "getBlocks" => {
             let last = number(&params[1])?.min(ledger.slot);
             Ok(json!((number(&params[0])?..=last).collect::<Vec<_>>()))

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use futures_util::future::{BoxFuture, join_all};
 
 use super::{EvmRpc, FeeHistory, Receipt, SeenTransaction};
-use crate::{Block, BlockAt, CallRequest, ChainError, ChainId, Log, LogFilter, LogRange};
+use crate::{Block, BlockAt, CallRequest, ChainError, ChainId, Log, LogFilter, LogRange, TxId};
 
 /// Several nodes of one chain as one: an answer counts when `m` of them give it.
 ///
@@ -18,7 +18,8 @@ use crate::{Block, BlockAt, CallRequest, ChainError, ChainId, Log, LogFilter, Lo
 ///   fails, is not accused: it may just be behind.
 /// - It is as slow as the slowest of its nodes: give each a short
 ///   [`with_answer_within`](super::JsonRpc::with_answer_within). A node that does not answer in time is one that failed.
-/// - Prices and estimates are no facts: of those the median is taken. Transactions are given to all nodes.
+/// - Prices, estimates and mempools are no facts: of those the highest is taken that not only liars can have named.
+///   Transactions are given to all nodes.
 ///
 /// Of `k` nodes `m > k / 2` must agree, so that there are no two quorums.
 pub struct QuorumRpc {
@@ -157,7 +158,7 @@ impl QuorumRpc {
         }
     }
 
-    fn median<T: Clone, K: Ord>(
+    fn credible<T: Clone, K: Ord>(
         &self,
         doing: &'static str,
         answers: Vec<Result<T, ChainError>>,
@@ -185,8 +186,10 @@ impl QuorumRpc {
                 }),
             };
         }
-        let middle = found.get(agreed / 2).cloned();
-        middle.ok_or(ChainError::NoQuorum {
+        // So many may lie: one more than that is under no value of theirs alone.
+        let liars_max = asked - self.wanted;
+        let credible = found.get(agreed.saturating_sub(liars_max + 1)).cloned();
+        credible.ok_or(ChainError::NoQuorum {
             doing,
             agreed,
             asked,
@@ -213,7 +216,7 @@ impl EvmRpc for QuorumRpc {
             // Every node has a mempool of its own.
             BlockAt::Pending => {
                 let answers = self.ask_all(|node| node.nonce(account, at)).await;
-                return self.median("eth_getTransactionCount", answers, |nonce| *nonce);
+                return self.credible("eth_getTransactionCount", answers, |nonce| *nonce);
             }
             at => {
                 let at = self.resolve(at).await?;
@@ -237,24 +240,34 @@ impl EvmRpc for QuorumRpc {
 
     async fn estimate_gas(&self, request: &CallRequest, at: BlockAt) -> Result<u64, ChainError> {
         let answers = self.ask_all(|node| node.estimate_gas(request, at)).await;
-        self.median("eth_estimateGas", answers, |gas| *gas)
+        self.credible("eth_estimateGas", answers, |gas| *gas)
     }
 
     async fn fee_history(&self, blocks: u16, percentiles: &[u8]) -> Result<FeeHistory, ChainError> {
         let answers = self
             .ask_all(|node| node.fee_history(blocks, percentiles))
             .await;
-        self.median("eth_feeHistory", answers, |history| {
+        self.credible("eth_feeHistory", answers, |history| {
             history.next_base_fee().saturating_add(history.median_tip())
         })
     }
 
     async fn broadcast(&self, raw: &[u8]) -> Result<B256, ChainError> {
         let answers = self.ask_all(|node| node.broadcast(raw)).await;
+        let taken: Vec<B256> = answers.iter().flatten().copied().collect();
+        // So many that not all of them can be liars, who say that they have it and throw it away.
+        let wanted = answers.len() - self.wanted + 1;
+        // Where it is in a block already, nodes find its nonce used: that speaks for those that have taken it.
+        let is_used =
+            |answer: &&Result<_, _>| matches!(answer, Err(ChainError::NonceTooLow { .. }));
+        let used = answers.iter().filter(is_used).count();
+        if let Some(hash) = taken.first().filter(|_| taken.len() + used >= wanted) {
+            return Ok(*hash);
+        }
         let mut worst: Option<ChainError> = None;
         for answer in answers {
             match answer {
-                Ok(hash) => return Ok(hash),
+                Ok(_) => {}
                 // What may have been sent weighs more than any refusal.
                 Err(error)
                     if worst
@@ -266,12 +279,21 @@ impl EvmRpc for QuorumRpc {
                 Err(_) => {}
             }
         }
-        Err(worst.unwrap_or(ChainError::NoQuorum {
+        let error = worst.unwrap_or(ChainError::NoQuorum {
             doing: "eth_sendRawTransaction",
-            agreed: 0,
-            asked: 0,
-            wanted: self.wanted,
-        }))
+            agreed: taken.len(),
+            asked: self.nodes.len(),
+            wanted,
+        });
+        Err(match taken.first() {
+            Some(hash) => ChainError::TakenByFew {
+                taken: taken.len(),
+                wanted,
+                transaction: TxId::Evm(*hash),
+                source: Arc::new(error),
+            },
+            None => error,
+        })
     }
 
     async fn transaction(&self, hash: B256) -> Result<Option<SeenTransaction>, ChainError> {
@@ -297,13 +319,15 @@ impl EvmRpc for QuorumRpc {
 
     async fn logs(&self, filter: &LogFilter, range: &LogRange) -> Result<Vec<Log>, ChainError> {
         let answers = self.ask_all(|node| node.logs(filter, range)).await;
-        if let Some(error) = answers.iter().find_map(|answer| match answer {
+        let too_wide = answers.iter().find_map(|answer| match answer {
             Err(error @ ChainError::RangeTooWide { .. }) => Some(error.clone()),
             _ => None,
-        }) {
-            return Err(error);
+        });
+        // What enough nodes give counts, whatever one of them finds too much.
+        match (self.agree("eth_getLogs", answers, |_| false), too_wide) {
+            (Err(_), Some(too_wide)) => Err(too_wide),
+            (agreed, _) => agreed,
         }
-        self.agree("eth_getLogs", answers, |_| false)
     }
 }
 

@@ -71,7 +71,8 @@ const NO_FUNDS: &[&str] = &[
     "upfront cost exceeds",
     "insufficient balance",
 ];
-// What no node of the chain will ever take.
+// About the transaction alone, whatever the chain's state, the node's load or whoever pays for its service: no node of the
+// chain will ever take it.
 const INVALID: &[&str] = &[
     "invalid chain id",
     "chain id mismatch",
@@ -88,6 +89,18 @@ const INVALID: &[&str] = &[
     "failed to decode signed transaction",
     "transaction could not be decoded",
     "typed transaction too short",
+    "intrinsicgas",
+    "gas limit is below intrinsic gas",
+    "insufficient gas for floor data gas cost",
+    "exceedsgaslimit",
+    "transaction gas limit too high",
+    "transaction type not supported",
+    "max priority fee per gas higher than max fee per gas",
+    "nonce has max value",
+    "invalid signature",
+    "sender not an eoa",
+    "gas uint64 overflow",
+    "set code transaction must not",
 ];
 const REVERTED: &[&str] = &[
     "execution reverted",
@@ -170,20 +183,18 @@ impl NodeError {
                 detail: message,
             };
         }
+        if self.says(INVALID) {
+            return ChainError::InvalidTransaction { message };
+        }
         if self.says(FEE_TOO_LOW) {
             return ChainError::FeeTooLow { message };
         }
         // Words we do not know may come from a gateway that has passed the bytes on.
-        let sent = if self.says(INVALID) {
-            Sent::No
-        } else {
-            Sent::Maybe(Some(transaction))
-        };
         ChainError::Refused {
             doing,
             code: self.code,
             message,
-            sent,
+            sent: Sent::Maybe(Some(transaction)),
         }
     }
 
@@ -259,8 +270,32 @@ mod tests {
         assert!(!broadcast("insufficient funds for gas * price + value").may_have_been_sent());
         assert!(!broadcast("transaction underpriced").may_have_been_sent());
         let other_chain = broadcast("invalid chain id for signer: have 1 want 137");
-        assert!(matches!(other_chain, ChainError::Refused { .. }));
+        assert!(matches!(other_chain, ChainError::InvalidTransaction { .. }));
         assert!(!other_chain.may_have_been_sent());
+    }
+
+    /// What passes by itself, or with another node, is not taken for a verdict on the transaction.
+    #[test]
+    fn only_what_is_known_to_hold_for_good_makes_a_transaction_invalid() {
+        let is_invalid =
+            |message| matches!(broadcast(message), ChainError::InvalidTransaction { .. });
+        for message in [
+            "intrinsic gas too low: gas 20000, minimum needed 21000",
+            "exceeds block gas limit",
+            "invalid sender",
+        ] {
+            assert!(is_invalid(message), "{message}");
+        }
+        for message in [
+            "internal error",
+            "txpool is full",
+            "daily quota exceeded",
+            "nonce too high",
+            "tx fee (1.50 ether) exceeds the configured cap (1.00 ether)",
+        ] {
+            assert!(!is_invalid(message), "{message}");
+            assert!(broadcast(message).may_have_been_sent(), "{message}");
+        }
     }
 
     #[test]

@@ -85,9 +85,9 @@ pub trait EvmRpc: Send + Sync {
     /// # Errors
     ///
     /// [`NonceTooLow`](ChainError::NonceTooLow), [`ReplacementUnderpriced`](ChainError::ReplacementUnderpriced),
-    /// [`FeeTooLow`](ChainError::FeeTooLow), [`InsufficientFunds`](ChainError::InsufficientFunds) and
-    /// [`Refused`](ChainError::Refused) are the node's answers; all others mean that there was none. Ask
-    /// [`may_have_been_sent`](ChainError::may_have_been_sent).
+    /// [`FeeTooLow`](ChainError::FeeTooLow), [`InsufficientFunds`](ChainError::InsufficientFunds),
+    /// [`InvalidTransaction`](ChainError::InvalidTransaction) and [`Refused`](ChainError::Refused) are the node's answers;
+    /// all others mean that there was none. Ask [`may_have_been_sent`](ChainError::may_have_been_sent).
     async fn broadcast(&self, raw: &[u8]) -> Result<B256, ChainError>;
 
     /// The transaction `hash`, waiting or included; `None` if the node does not know it, which says little.

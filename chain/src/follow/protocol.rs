@@ -11,7 +11,7 @@ use peaberry_core::{
 
 use super::change::{Alarm, Change, ChangeKind, FollowCommand, FollowEvent, decode, encode};
 use super::config::{FollowConfig, Start};
-use super::ring::{CURSOR, RingError, Stored};
+use super::ring::{ACKNOWLEDGED, CURSOR, RingError, Stored};
 use super::walk::{Known, Path, Step, Walk};
 use crate::{Block, ChainError, Log};
 
@@ -90,7 +90,9 @@ impl Follow {
             final_number: number_at(&space, storage, FINAL)?,
             alarm: None,
             next_change: storage.log_bounds(log)?.end + 1,
-            acknowledged: number_at(&space, storage, CURSOR)?.unwrap_or(0),
+            acknowledged: number_at(&space, storage, CURSOR)?
+                .max(number_at(&space, storage, ACKNOWLEDGED)?)
+                .unwrap_or(0),
             replay: Vec::new(),
             walking: None,
             walk_number: 0,
@@ -222,10 +224,15 @@ impl Follow {
                 final_number,
             }) => self.broken(number, found, final_number, fx),
             Ok(Step::Nothing) => {}
-            Err(ChainError::RangeTooWide { .. }) => {
+            Err(ChainError::RangeTooWide { .. } | ChainError::TooLarge { .. }) => {
+                // Where even one block is too much there is nothing to gain by haste.
+                if self.range > 1 {
+                    self.walk_at = now;
+                }
                 self.range = (self.range / 2).max(1);
-                self.walk_at = now;
             }
+            // A node may take too long for so much, and not say so. When all is well it grows again.
+            Err(ChainError::TimedOut { .. }) => self.range = (self.range / 2).max(1),
             Err(ChainError::RateLimited { retry_after }) => {
                 self.walk_at = now + retry_after.max(self.config.poll_every);
             }
@@ -299,6 +306,7 @@ impl Follow {
 
     /// Final blocks many at once: only the last of them needs to be remembered.
     fn range(&mut self, first: u64, last: Block, logs: Vec<Log>, fx: Fx<'_, '_>) {
+        self.breaks = 0;
         for stored in self.ring.drain(..) {
             self.space
                 .delete(fx.batch(), &block_key(stored.block.number));
@@ -410,7 +418,8 @@ impl Follow {
             return;
         }
         self.acknowledged = number;
-        self.space.put(fx.batch(), CURSOR, &number.to_be_bytes());
+        self.space
+            .put(fx.batch(), ACKNOWLEDGED, &number.to_be_bytes());
         fx.batch().discard(self.log, number);
     }
 }

@@ -9,7 +9,11 @@ use crate::{Address, Block, Log, SolanaAddress, TxId};
 
 const DATA_BYTES_MAX: usize = 16 << 20;
 const TOPICS_MAX: usize = 4;
+/// Where the application says how far it is, in its own batches. The follower never writes it: it would set back what was
+/// committed in the meantime.
 pub(super) const CURSOR: &[u8] = b"c";
+/// Where the follower says how far it was told that the application is.
+pub(super) const ACKNOWLEDGED: &[u8] = b"a";
 
 /// Why bytes are no stored block or change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -207,7 +207,10 @@ async fn range(
     final_number: u64,
 ) -> Result<Option<Step>, ChainError> {
     let first = tip.0 + 1;
-    let last = final_number.min(tip.0.saturating_add(walk.range_max.max(1)));
+    // Logs by number are bound to no fork, and a node that is behind leaves out what it lacks. So far below the final block
+    // every node is; what is newer is walked along by hash.
+    let settled = final_number - WALK_MAX;
+    let last = settled.min(tip.0.saturating_add(walk.range_max.max(1)));
     let (Some(first_block), Some(last_block)) = (
         client.block(BlockAt::Number(first)).await?,
         client.block(BlockAt::Number(last)).await?,

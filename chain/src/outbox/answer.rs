@@ -6,12 +6,12 @@ use super::config::ChainRules;
 use super::event::Deferral;
 use super::lane::LaneKey;
 use super::protocol::{About, Asked, Fx, Outbox};
-use super::record::{CallOff, EntryId, cut};
+use super::record::{CallOff, EntryId, Outcome, cut};
 use super::request::Found;
 use crate::{ChainError, ChainId};
 
-/// How often in a row nodes must refuse a transaction, in words that promise nothing, before it is called off: one of them
-/// may be wrongly set up, or behind.
+/// How often in a row nodes must find a transaction invalid before it is called off: one of them may be wrongly set up, or
+/// behind.
 const REFUSALS_UNTIL_CALLED_OFF: u8 = 6;
 
 impl Outbox {
@@ -101,6 +101,14 @@ impl Outbox {
             return;
         };
         let latest = lane.view.map(|view| view.latest_number);
+        // What most nodes say is what there is to react to; that some have it, the chain will show.
+        let result = result.map_err(|error| match error {
+            ChainError::TakenByFew { source, .. } => (*source).clone(),
+            error => error,
+        });
+        if !result.as_ref().is_err_and(is_verdict) {
+            entry.refusals = 0;
+        }
         match result {
             Ok(_) => {
                 let is_new = entry.sent_in.is_none();
@@ -143,7 +151,9 @@ impl Outbox {
                     entry.not_before = entry.not_before.max(now + retry_after);
                 }
                 if let Some(deferral) = deferral_of(&error) {
-                    self.give_up_if_hopeless(id, &deferral, fx);
+                    if is_verdict(&error) {
+                        self.give_up_if_hopeless(id, &deferral, fx);
+                    }
                     self.defer(id, deferral, fx);
                 }
             }
@@ -159,6 +169,12 @@ impl Outbox {
             return;
         };
         entry.refusals = entry.refusals.saturating_add(1);
+        if entry.record.key.is_none() && entry.refusals >= REFUSALS_UNTIL_CALLED_OFF {
+            // Its nonce is free for whatever waits, or for another filler, weighed anew. Should it be included all the
+            // same, it has filled the gap, and what took its nonce gets another.
+            self.end(id, Outcome::Cancelled, fx);
+            return;
+        }
         let record = &mut entry.record;
         let is_ours_to_end = record.key.is_some() && record.called_off.is_none();
         if is_ours_to_end && entry.refusals >= REFUSALS_UNTIL_CALLED_OFF {
@@ -166,6 +182,15 @@ impl Outbox {
             self.journal.put(fx.batch(), id, record);
         }
     }
+}
+
+/// Whether an error speaks about the transaction itself. A pool that is full, a quota that is used up, words that nobody
+/// knows: all of these pass, and nothing is called off for them.
+fn is_verdict(error: &ChainError) -> bool {
+    matches!(
+        error,
+        ChainError::InvalidTransaction { .. } | ChainError::Reverted(_)
+    ) || mutant::is_planted("outbox_calls_off_for_any_refusal")
 }
 
 /// How long to leave a chain alone after an error.

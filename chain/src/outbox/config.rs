@@ -69,6 +69,14 @@ pub struct ChainRules {
     /// Transactions of one account on their way at once: signed, and not included. 16 by default, which is what a node's
     /// mempool keeps for an account under pressure.
     pub in_flight_max: usize,
+    /// For how many blocks the nodes are sure to keep receipts. That none of an intent's transactions is on the chain is
+    /// concluded only so long after it was signed: a node that has forgotten receipts knows as little of them as of what
+    /// never was. Later the intent waits, and says so, until a node finds a receipt. 10,000 by default: what pruned nodes
+    /// of today keep.
+    pub receipts_kept: u64,
+    /// The least gas that a transfer of nothing to oneself is given, which fills a missing nonce or calls an intent off. More
+    /// where the chain's estimate, or for calling off the intent itself, wants more. 21,000 by default, as Ethereum has it.
+    pub transfer_gas: u64,
 }
 
 impl ChainRules {
@@ -83,6 +91,8 @@ impl ChainRules {
             bump_after_blocks: 3,
             fee_cap: 1_000 * GWEI,
             in_flight_max: 16,
+            receipts_kept: 10_000,
+            transfer_gas: 21_000,
         }
     }
 

@@ -157,6 +157,9 @@ pub enum Deferral {
     InsufficientFunds(String),
     /// It would be reverted now, and other transactions of its account are still on their way.
     WouldRevert(String),
+    /// Nobody can tell what became of it: the nodes asked keep too little of the past. Nothing else is signed for it. Add a
+    /// node that keeps more, such as an archive.
+    Unknown(String),
     /// It cannot be signed or sent: the signer or the node say no.
     Refused(String),
 }

@@ -1,7 +1,7 @@
 //! An EVM account: its nonces, its ladder of fees, its gaps.
 
 use alloy_primitives::U256;
-use peaberry_core::Instant;
+use peaberry_core::{Instant, mutant};
 
 use super::answer::{deferral_of, pause_after};
 use super::event::Deferral;
@@ -17,8 +17,8 @@ use crate::{CallRequest, ChainError, ChainId, TxId};
 const GAS_AT_ONCE: usize = 16;
 /// How often in a row an intent must be found to fail before it is rejected: one node may not have seen what it needs.
 const REVERTS_UNTIL_REJECTED: u8 = 3;
-/// What a transfer of nothing to oneself takes.
-const TRANSFER_GAS: u64 = 21_000;
+/// The most gas that calling off takes over from its intent: no chain wants more for a transfer of nothing.
+const CANCEL_GAS_MAX: u64 = 1_000_000;
 
 impl Outbox {
     pub(super) fn advance_evm(&mut self, key: LaneKey, now: Instant, fx: Fx<'_, '_>) {
@@ -92,9 +92,24 @@ impl Outbox {
         let Some(entry) = self.open.get_mut(&id) else {
             return;
         };
+        let rules = self.config.chains.get(&entry.record.chain);
+        let (transfer_gas, pause) = rules
+            .map(|rules| (rules.transfer_gas, rules.retry_after))
+            .unwrap_or_default();
+        let is_filler = entry.record.purpose == Purpose::Filler;
         let error = match result {
+            // What nobody can estimate is tried with what the chain's rules say.
+            Err(error) if is_filler && !error.is_retryable() => {
+                entry.record.gas_limit = Some(transfer_gas);
+                return;
+            }
+            Err(_) if is_filler => {
+                entry.back_off(now, pause);
+                return;
+            }
             Ok(Found::Gas(gas)) => {
-                entry.record.gas_limit = Some(gas);
+                let least = if is_filler { transfer_gas } else { 0 };
+                entry.record.gas_limit = Some(gas.max(least));
                 entry.refresh();
                 return;
             }
@@ -151,7 +166,8 @@ impl Outbox {
             if lane.flying.len() >= in_flight_max {
                 return;
             }
-            let (Some(&id), Some(nonce)) = (lane.waiting.first(), lane.next_nonce()) else {
+            let (Some(&id), Some(nonce)) = (lane.waiting.first(), lane.next_nonce(in_flight_max))
+            else {
                 return;
             };
             let Some(entry) = self.open.get_mut(&id) else {
@@ -161,6 +177,7 @@ impl Outbox {
                 return;
             }
             entry.record.nonce = Some(nonce);
+            entry.record.signed_at = lane.view.map(|view| view.latest_number);
             lane.waiting.remove(&id);
             lane.held.insert(nonce, id);
             lane.flying.insert(id);
@@ -175,7 +192,7 @@ impl Outbox {
         let Some(lane) = self.lanes.get(&key) else {
             return;
         };
-        let Some(nonce) = lane.gap() else {
+        let Some(nonce) = lane.gap(self.rules(key.0).in_flight_max) else {
             return;
         };
         if lane.waiting.first().is_some_and(|id| {
@@ -191,16 +208,30 @@ impl Outbox {
             chain: key.0,
             account: key.1,
             purpose: Purpose::Filler,
-            gas_limit: Some(TRANSFER_GAS),
+            gas_limit: None,
             fee_cap: None,
             nonce: Some(nonce),
             called_off: None,
             attempts: Vec::new(),
             included: None,
             outcome: None,
+            end_number: 0,
+            signed_at: lane.view.map(|view| view.latest_number),
         };
         let id = self.add(record, fx);
-        self.sign_first(id, price, fx);
+        self.weigh_or_sign(id, price, fx);
+    }
+
+    /// Fillers are weighed as late as they are made.
+    fn weigh_or_sign(&mut self, id: EntryId, price: Fees, fx: Fx<'_, '_>) {
+        let record = self.open.get(&id).map(|entry| &entry.record);
+        match record
+            .filter(|record| record.gas_limit.is_none())
+            .and_then(call_for)
+        {
+            Some(call) => self.ask(id, Asked::Gas, Ask::Gas(call), fx),
+            None => self.sign_first(id, price, fx),
+        }
     }
 
     fn sign_first(&mut self, id: EntryId, price: Fees, fx: Fx<'_, '_>) {
@@ -219,7 +250,10 @@ impl Outbox {
         let Some(entry) = self.open.get(&id) else {
             return;
         };
-        let Some((from, transaction)) = transaction_of(&entry.record, fees, is_cancel) else {
+        let transfer_gas = self.rules(entry.record.chain).transfer_gas;
+        let Some((from, transaction)) =
+            transaction_of(&entry.record, fees, is_cancel.then_some(transfer_gas))
+        else {
             return;
         };
         let ask = Ask::Sign { from, transaction };
@@ -321,7 +355,7 @@ impl Outbox {
                 continue;
             }
             if entry.record.attempts.is_empty() {
-                self.sign_first(id, price, fx);
+                self.weigh_or_sign(id, price, fx);
             } else if entry.wants_cancel() || self.is_bump_due(id, price, view) {
                 self.raise(id, price, now, fx);
             } else if !entry.is_sent {
@@ -335,6 +369,9 @@ impl Outbox {
         let (Some(entry), Some(view)) = (self.open.get(&id), view) else {
             return false;
         };
+        if mutant::is_planted("outbox_never_bumps") {
+            return false;
+        }
         if entry.wants_bump {
             return true;
         }
@@ -349,20 +386,29 @@ impl Outbox {
     }
 
     fn raise(&mut self, id: EntryId, price: Fees, now: Instant, fx: Fx<'_, '_>) {
-        let cap = self.cap_of(id);
-        let pause = self
+        let own_cap = self.cap_of(id);
+        let rules = self
             .open
             .get(&id)
-            .map(|entry| self.rules(entry.record.chain).retry_after);
-        let (Some(entry), Some(pause)) = (self.open.get_mut(&id), pause) else {
+            .map(|entry| self.rules(entry.record.chain));
+        let (Some(entry), Some(rules)) = (self.open.get_mut(&id), rules) else {
             return;
         };
+        let pause = rules.retry_after;
         entry.wants_bump = false;
         let is_cancel = entry.record.called_off.is_some();
         let last = entry.record.attempts.last().and_then(Attempt::fees);
+        // Calling off may cost what anything on this chain may, whatever the intent itself was worth.
+        let (cap, attempts_max) = if is_cancel {
+            (own_cap.max(rules.fee_cap), ATTEMPTS_MAX)
+        } else {
+            (own_cap, ATTEMPTS_MAX - 1)
+        };
         let next = last.and_then(|last| bump(last, price, cap));
+        // At the top a node that holds the intent takes nothing in its place; one that does not takes what is there first.
+        let next = next.or(last.filter(|_| entry.wants_cancel()));
         match next {
-            Some(fees) if entry.record.attempts.len() < ATTEMPTS_MAX => {
+            Some(fees) if entry.record.attempts.len() < attempts_max => {
                 self.sign(id, fees, is_cancel, fx);
             }
             _ => {
@@ -384,31 +430,33 @@ const fn hash_of(id: TxId) -> Option<alloy_primitives::B256> {
     }
 }
 
-/// The call that an entry makes; `None` for fillers, which make none.
+/// The call that an entry makes: a filler's is a transfer of nothing to oneself.
 fn call_for(record: &Record) -> Option<CallRequest> {
     match &record.purpose {
         // Checked when it was taken.
         Purpose::Intent(intent) => call_of(intent, record.chain).ok(),
-        Purpose::Filler => None,
+        Purpose::Filler => Some(CallRequest::new(record.account, []).from(record.account)),
     }
 }
 
 fn transaction_of(
     record: &Record,
     fees: Fees,
-    is_cancel: bool,
+    cancel_gas: Option<u64>,
 ) -> Option<(alloy_primitives::Address, Transaction)> {
     let from = record.account.evm_on(record.chain).ok()?;
+    // On some chains also a transfer of nothing pays for more than its own steps; the intent's gas has room for that.
+    let of_intent = record.gas_limit.unwrap_or(0).min(CANCEL_GAS_MAX);
     let nothing = Transaction {
         chain: record.chain,
         nonce: record.nonce?,
-        gas_limit: TRANSFER_GAS,
+        gas_limit: cancel_gas.unwrap_or(0).max(of_intent),
         fees,
         to: Some(from),
         value: U256::ZERO,
         data: alloy_primitives::Bytes::new(),
     };
-    let transaction = match call_for(record).filter(|_| !is_cancel) {
+    let transaction = match call_for(record).filter(|_| cancel_gas.is_none()) {
         None => nothing,
         Some(call) => Transaction {
             gas_limit: record.gas_limit?,

@@ -72,8 +72,14 @@ async fn look(
     });
     let sights = try_join_all(sights).await?;
     let is_missing = sights.iter().any(|(_, sight)| *sight == Sight::Missing);
-    let final_nonce = match final_block.filter(|_| is_missing) {
-        Some(block) => Some(rpc.nonce(account, BlockAt::Hash(block.hash)).await?),
+    let is_wanted = |at: u64| is_missing || blocks.iter().any(|(number, _)| *number <= at);
+    let final_nonce = match final_block.filter(|block| is_wanted(block.number)) {
+        Some(block) => match rpc.nonce(account, BlockAt::Hash(block.hash)).await {
+            Ok(nonce) => Some(nonce),
+            // A node that has no state of that block: everything else still counts.
+            Err(ChainError::NotFound { .. }) => None,
+            Err(error) => return Err(error),
+        },
         None => None,
     };
     Ok(AccountView {

@@ -2,7 +2,7 @@
 
 use peaberry_core::mutant;
 
-use super::event::Stage;
+use super::event::{Deferral, Stage};
 use super::lane::{LaneKey, View};
 use super::protocol::{Fx, Outbox};
 use super::record::{EntryId, Inclusion, Outcome};
@@ -11,6 +11,8 @@ use crate::TxId;
 
 /// How often in a row a nonce must be seen used for good by something else: one look may have met a node that lags.
 const MISSES_UNTIL_DISPLACED: u8 = 3;
+/// How often in a row a block must be seen below the final one until what is in it is final.
+const LOOKS_UNTIL_SETTLED: u8 = 3;
 /// Transactions above the first that a node lacks which are sent again with it.
 const RESENT_AT_ONCE: u64 = 16;
 
@@ -32,11 +34,19 @@ impl Outbox {
             view.pending_nonce = view.pending_nonce.max(last.pending_nonce);
         }
         lane.view = Some(view);
+        lane.below_floor = if seen.latest_nonce < lane.floor {
+            lane.below_floor.saturating_add(1)
+        } else {
+            0
+        };
         let blocks = std::mem::take(&mut lane.blocks_asked);
         for (block, is_canonical) in blocks.into_iter().zip(&seen.canonical) {
             let is_final = seen.final_number.is_some_and(|at| block.0 <= at);
             match (is_canonical, is_final) {
-                (true, true) => self.settle_block(key, block, fx),
+                (true, true) if self.is_settled(key, block, seen) => {
+                    self.settle_block(key, block, fx);
+                }
+                (true, true) => {}
                 (true, false) => {}
                 (false, _) => self.lose_block(key, block, fx),
             }
@@ -48,6 +58,48 @@ impl Outbox {
             self.sighted(*id, *sight, seen, fx);
         }
         self.resend_missing(key, view);
+        self.count_from_now(key, view);
+    }
+
+    /// What was sent before anything was known of the chain waits from here on: its fees shall rise, too.
+    fn count_from_now(&mut self, key: LaneKey, view: View) {
+        let Some(lane) = self.lanes.get(&key) else {
+            return;
+        };
+        for id in &lane.flying {
+            if let Some(entry) = self.open.get_mut(id)
+                && entry.is_sent
+            {
+                entry.sent_in.get_or_insert(view.latest_number);
+            }
+        }
+    }
+
+    /// Whether a block that is said to be on the chain, and below the final one, is taken for final now. One answer may come
+    /// from a node on a fork that the others have left: it is believed when it comes again and again, and when the account's
+    /// nonce at the final block, which is asked for by that block's hash, counts what is in this one.
+    fn is_settled(
+        &mut self,
+        key: LaneKey,
+        block: (u64, alloy_primitives::B256),
+        seen: &AccountView,
+    ) -> bool {
+        let Some(lane) = self.lanes.get_mut(&key) else {
+            return false;
+        };
+        let ids = lane.included.get(&block).into_iter().flatten();
+        let nonces = ids.filter_map(|id| self.open.get(id)?.record.nonce);
+        let is_counted = nonces
+            .max()
+            .zip(seen.final_nonce)
+            .is_some_and(|(own, at)| at > own);
+        let looks = lane.settling.entry(block).or_default();
+        *looks = if is_counted { *looks + 1 } else { 0 };
+        if *looks < LOOKS_UNTIL_SETTLED {
+            return false;
+        }
+        lane.settling.remove(&block);
+        true
     }
 
     /// Everything in this block is final.
@@ -80,6 +132,9 @@ impl Outbox {
 
     /// The chain no longer has this block.
     fn lose_block(&mut self, key: LaneKey, block: (u64, alloy_primitives::B256), fx: Fx<'_, '_>) {
+        if let Some(lane) = self.lanes.get_mut(&key) {
+            lane.settling.remove(&block);
+        }
         let lane = self.lanes.get(&key);
         let ids = lane.and_then(|lane| lane.included.get(&block).cloned());
         for id in ids.unwrap_or_default() {
@@ -118,6 +173,8 @@ impl Outbox {
     }
 
     fn sighted(&mut self, id: EntryId, sight: Sight, seen: &AccountView, fx: Fx<'_, '_>) {
+        let chain = self.open.get(&id).map(|entry| entry.record.chain);
+        let receipts_kept = chain.map_or(0, |chain| self.rules(chain).receipts_kept);
         let Some(entry) = self.open.get_mut(&id) else {
             return;
         };
@@ -144,9 +201,25 @@ impl Outbox {
                     .final_nonce
                     .zip(nonce)
                     .is_some_and(|(at, own)| at > own);
-                entry.misses = if is_used { entry.misses + 1 } else { 0 };
-                if entry.misses >= MISSES_UNTIL_DISPLACED {
+                entry.misses = if is_used {
+                    entry.misses.saturating_add(1)
+                } else {
+                    0
+                };
+                if entry.misses < MISSES_UNTIL_DISPLACED {
+                    return;
+                }
+                let age = entry
+                    .record
+                    .signed_at
+                    .map(|at| seen.latest_number.saturating_sub(at));
+                if age.is_some_and(|age| age <= receipts_kept)
+                    || mutant::is_planted("outbox_displaces_beyond_receipts")
+                {
                     self.displace(id, fx);
+                } else {
+                    let reason = "its nonce is used, and the node may have forgotten by what";
+                    self.defer(id, Deferral::Unknown(reason.to_owned()), fx);
                 }
             }
         }
@@ -198,6 +271,7 @@ impl Outbox {
             lane.waiting.insert(id);
         }
         entry.record.nonce = None;
+        entry.record.signed_at = None;
         entry.record.attempts.clear();
         entry.misses = 0;
         entry.is_sent = false;

@@ -45,6 +45,8 @@ impl Outbox {
             attempts: Vec::new(),
             included: None,
             outcome: None,
+            end_number: 0,
+            signed_at: None,
         };
         let entry = self.add(record, fx);
         self.keys.insert(submission.key, entry);
@@ -127,6 +129,9 @@ impl Outbox {
         };
         record.attempts.clear();
         record.outcome = Some(outcome.clone());
+        record.end_number = self.next_end;
+        self.ends.insert(self.next_end, id);
+        self.next_end += 1;
         self.journal.put(fx.batch(), id, &record);
         self.ended.insert(
             id,
@@ -136,7 +141,6 @@ impl Outbox {
                 outcome: outcome.clone(),
             },
         );
-        self.forget_the_oldest(fx);
         fx.emit_after_commit(OutboxEvent::Moved(Update {
             entry: id,
             key: name,
@@ -144,9 +148,17 @@ impl Outbox {
         }));
     }
 
-    fn forget_the_oldest(&mut self, fx: Fx<'_, '_>) {
+    /// Forgets the keys of those that ended first; never of one that has ended in this turn, of which nobody knows yet.
+    pub(super) fn forget_the_oldest(&mut self, fx: Fx<'_, '_>) {
         while self.ended.len() > self.config.ended_kept {
-            let Some((id, ended)) = self.ended.pop_first() else {
+            let oldest = self.ends.first_key_value();
+            let Some((&number, &id)) =
+                oldest.filter(|(number, _)| **number < self.first_end_of_turn)
+            else {
+                return;
+            };
+            self.ends.remove(&number);
+            let Some(ended) = self.ended.remove(&id) else {
                 return;
             };
             self.journal.forget(fx.batch(), id);

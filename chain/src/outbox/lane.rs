@@ -16,6 +16,9 @@ pub(super) type LaneKey = (ChainId, Address);
 /// How often an unanswered retry doubles.
 const DOUBLINGS_MAX: u32 = 4;
 
+/// How often in a row the chain must be seen to lack nonces that were used for good: one look may have met a node that lags.
+const LOOKS_UNTIL_FLOOR_IGNORED: u8 = 3;
+
 /// An open entry.
 #[derive(Debug)]
 pub(super) struct Entry {
@@ -33,6 +36,8 @@ pub(super) struct Entry {
     pub(super) wants_bump: bool,
     /// How often in a row its nonce was seen used for good by something else.
     pub(super) misses: u8,
+    /// How often in a row it was seen to have expired (Solana).
+    pub(super) expiries: u8,
     /// How often in a row nodes have refused it for good.
     pub(super) refusals: u8,
     /// How often in a row it would have been reverted.
@@ -51,6 +56,7 @@ impl Entry {
             sent_in: None,
             wants_bump: false,
             misses: 0,
+            expiries: 0,
             refusals: 0,
             reverts: 0,
             deferral: None,
@@ -119,6 +125,10 @@ pub(super) struct Lane {
     /// Every nonce below is used for good.
     pub(super) floor: u64,
     pub(super) is_floor_new: bool,
+    /// How often in a row the chain's newest nonce was seen below the floor.
+    pub(super) below_floor: u8,
+    /// How often in a row a block was seen on the chain below the final one, and what is in it counted there.
+    pub(super) settling: BTreeMap<(u64, B256), u8>,
     pub(super) view: Option<View>,
     /// The unanswered look.
     pub(super) looking: Option<u64>,
@@ -177,35 +187,59 @@ impl Lane {
         if let Some(ids) = self.included.get_mut(&block) {
             ids.remove(&id);
             if ids.is_empty() {
+                self.settling.remove(&block);
                 self.included.remove(&block);
             }
         }
     }
 
+    /// The nonce behind the last that can be in use: what is held here, and as much again of other wallets.
+    fn bound(&self, view: View, in_flight_max: usize) -> u64 {
+        let known = self.held.len().saturating_add(in_flight_max);
+        view.latest_nonce.saturating_add(known as u64)
+    }
+
+    /// The first nonce that nodes lack, as far as they can be believed.
+    fn first_lacking(&self, view: View, in_flight_max: usize) -> u64 {
+        let is_credible = view.pending_nonce <= self.bound(view, in_flight_max);
+        if is_credible {
+            view.pending_nonce.max(view.latest_nonce)
+        } else {
+            view.latest_nonce
+        }
+    }
+
     /// The nonce that nobody has although one above it is taken: nothing above it can be included.
-    pub(super) fn gap(&self) -> Option<u64> {
+    pub(super) fn gap(&self, in_flight_max: usize) -> Option<u64> {
         if mutant::is_planted("outbox_gap_left_open") {
             return None;
         }
         let view = self.view?;
-        let next = view.pending_nonce.max(view.latest_nonce).max(self.floor);
+        // A chain that has not used what we thought is used for good lacks it.
+        let floor = if self.below_floor < LOOKS_UNTIL_FLOOR_IGNORED {
+            self.floor
+        } else {
+            0
+        };
+        let next = self.first_lacking(view, in_flight_max).max(floor);
         let highest = *self.held.last_key_value()?.0;
         (next < highest && !self.held.contains_key(&next)).then_some(next)
     }
 
-    /// The nonce for the next transaction; `None` before the first look.
-    pub(super) fn next_nonce(&self) -> Option<u64> {
+    /// The nonce for the next transaction. `None` before the first look, and where a node names one that is too high to be
+    /// believed: what got it would wait for ever if nothing fills what lies below.
+    pub(super) fn next_nonce(&self, in_flight_max: usize) -> Option<u64> {
         let view = self.view?;
-        if let Some(gap) = self.gap() {
+        if let Some(gap) = self.gap(in_flight_max) {
             return Some(gap);
         }
         let above = self.held.last_key_value().map_or(0, |(nonce, _)| nonce + 1);
-        Some(
-            above
-                .max(view.pending_nonce)
-                .max(view.latest_nonce)
-                .max(self.floor),
-        )
+        let next = above
+            .max(view.pending_nonce)
+            .max(view.latest_nonce)
+            .max(self.floor);
+        let is_credible = next < self.bound(view, in_flight_max);
+        is_credible.then_some(next)
     }
 
     /// The blocks whose place on the chain is looked at: the highest, on which all others stand, and those that should be

@@ -39,6 +39,11 @@ pub struct Outbox {
     pub(super) lanes: BTreeMap<LaneKey, Lane>,
     floors: BTreeMap<LaneKey, u64>,
     pub(super) ended: BTreeMap<EntryId, Ended>,
+    /// Those that are over in the order of their ends: in this order they are forgotten.
+    pub(super) ends: BTreeMap<u64, EntryId>,
+    pub(super) next_end: u64,
+    /// The first end of this turn: nobody has been told of it yet.
+    pub(super) first_end_of_turn: u64,
     pub(super) keys: BTreeMap<IdempotencyKey, EntryId>,
     /// Solana's signatures that are taken: two equal intents dated by one block would be one transaction.
     pub(super) signatures: BTreeMap<[u8; 64], EntryId>,
@@ -106,6 +111,9 @@ impl Outbox {
             lanes: BTreeMap::new(),
             floors,
             ended: BTreeMap::new(),
+            ends: BTreeMap::new(),
+            next_end: 1,
+            first_end_of_turn: 1,
             keys: BTreeMap::new(),
             signatures: BTreeMap::new(),
             prices: BTreeMap::new(),
@@ -120,6 +128,7 @@ impl Outbox {
             outbox.restore(id, record)?;
         }
         outbox.restored = outbox.open.keys().copied().collect();
+        outbox.first_end_of_turn = outbox.next_end;
         Ok(outbox)
     }
 
@@ -145,6 +154,8 @@ impl Outbox {
             if let Outcome::Final(inclusion) = &outcome {
                 self.take_signature(inclusion.transaction, id);
             }
+            self.ends.insert(record.end_number, id);
+            self.next_end = self.next_end.max(record.end_number.saturating_add(1));
             self.ended.insert(
                 id,
                 Ended {
@@ -394,11 +405,13 @@ impl Protocol for Outbox {
         for id in std::mem::take(&mut self.restored) {
             self.tell(id, fx);
         }
+        self.forget_the_oldest(fx);
         // Advancing one lane may end entries of it, but touches no other.
         for key in std::mem::take(&mut self.touched) {
             self.advance(key, now, fx);
         }
         self.touched.clear();
+        self.first_end_of_turn = self.next_end;
         Ok(())
     }
 

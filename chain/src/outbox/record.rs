@@ -12,7 +12,8 @@ use crate::{Address, Amount, Asset, ChainFamily, ChainId, Intent, SolanaAddress,
 pub const KEY_BYTES_MAX: usize = 64;
 /// The most call data or creation code of one intent, and the longest signed transaction: what EVM nodes take.
 pub const DATA_BYTES_MAX: usize = 128 << 10;
-/// The most attempts (one nonce, different fees) that are kept and asked about. There is no seventeenth.
+/// The most attempts (one nonce, different fees) that are kept and asked about. There is no seventeenth, and the last is for
+/// calling off.
 pub const ATTEMPTS_MAX: usize = 16;
 /// The longest reason that is kept of a refusal.
 pub(super) const REASON_BYTES_MAX: usize = 512;
@@ -79,7 +80,11 @@ pub(crate) struct Attempt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Terms {
     Evm(Fees),
-    Solana { last_valid_height: u64 },
+    Solana {
+        last_valid_height: u64,
+        /// A final slot from before it was signed: it is in no older one.
+        signed_slot: u64,
+    },
 }
 
 impl Attempt {
@@ -93,7 +98,16 @@ impl Attempt {
     pub(crate) const fn last_valid_height(&self) -> Option<u64> {
         match self.terms {
             Terms::Evm(_) => None,
-            Terms::Solana { last_valid_height } => Some(last_valid_height),
+            Terms::Solana {
+                last_valid_height, ..
+            } => Some(last_valid_height),
+        }
+    }
+
+    pub(crate) const fn signed_slot(&self) -> Option<u64> {
+        match self.terms {
+            Terms::Evm(_) => None,
+            Terms::Solana { signed_slot, .. } => Some(signed_slot),
         }
     }
 }
@@ -105,7 +119,7 @@ pub struct Inclusion {
     pub transaction: TxId,
     /// The number of its block; on Solana the slot.
     pub block_number: u64,
-    /// The hash of its block.
+    /// The hash of its block; zero if the node did not keep that block (Solana, final blocks only).
     pub block_hash: B256,
     /// Whether it was carried out; otherwise its fee was paid and everything else undone.
     pub is_success: bool,
@@ -171,6 +185,10 @@ pub(crate) struct Record {
     pub(crate) attempts: Vec<Attempt>,
     pub(crate) included: Option<Inclusion>,
     pub(crate) outcome: Option<Outcome>,
+    /// The how-manieth end this was; zero for what is open.
+    pub(crate) end_number: u64,
+    /// The newest block when it got its nonce: no attempt with that nonce is in an older one.
+    pub(crate) signed_at: Option<u64>,
 }
 
 impl Record {
@@ -206,6 +224,8 @@ impl Record {
         }
         put_option(&mut out, self.included.as_ref(), put_inclusion);
         put_option(&mut out, self.outcome.as_ref(), put_outcome);
+        put_varint(&mut out, self.end_number);
+        put_option(&mut out, self.signed_at, put_varint);
         out
     }
 
@@ -243,6 +263,8 @@ impl Record {
         }
         let included = read_option(reader, read_inclusion)?;
         let outcome = read_option(reader, read_outcome)?;
+        let end_number = reader.varint()?;
+        let signed_at = read_option(reader, |reader| Ok(reader.varint()?))?;
         // An intent is kept as long as there is something to do for it.
         expect(purpose.is_some() != outcome.is_some(), "purpose")?;
         let record = Self {
@@ -258,6 +280,8 @@ impl Record {
             attempts,
             included,
             outcome,
+            end_number,
+            signed_at,
         };
         record.check()?;
         Ok(record)
@@ -476,9 +500,13 @@ fn put_attempt(out: &mut Vec<u8>, attempt: &Attempt) {
             put_u128(out, fee_max);
             put_u128(out, tip_max);
         }
-        Terms::Solana { last_valid_height } => {
+        Terms::Solana {
+            last_valid_height,
+            signed_slot,
+        } => {
             out.push(2);
             put_varint(out, last_valid_height);
+            put_varint(out, signed_slot);
         }
     }
     out.push(u8::from(attempt.is_cancel));
@@ -497,6 +525,7 @@ fn read_attempt(reader: &mut Reader<'_>) -> Result<Attempt, RecordError> {
         }),
         2 => Terms::Solana {
             last_valid_height: reader.varint()?,
+            signed_slot: reader.varint()?,
         },
         _ => return Err(RecordError::Field("terms")),
     };

@@ -101,6 +101,8 @@ pub enum Found {
         signature: [u8; 64],
         /// The last block height that may include it.
         last_valid_height: u64,
+        /// A final slot from before it was signed.
+        signed_slot: u64,
     },
     /// To [`Ask::LookSolana`].
     Solana(SolanaView),
@@ -117,7 +119,8 @@ pub struct AccountView {
     pub latest_nonce: u64,
     /// The first nonce that the node has no transaction for.
     pub pending_nonce: u64,
-    /// The account's nonce at the end of the final block; asked for only if something is missing below the latest nonce.
+    /// The account's nonce at the end of the final block, read by that block's hash; asked for only if something is missing
+    /// below the latest nonce, or a block asked about is not above the final one. `None` where the node has no state of it.
     pub final_nonce: Option<u64>,
     /// Whether the chain has the blocks asked about, in their order.
     pub canonical: Vec<bool>,
@@ -153,6 +156,8 @@ pub struct SolanaView {
     pub final_height: u64,
     /// The slot of the newest block.
     pub latest_slot: u64,
+    /// The oldest slot that the node has in its ledger, read after the statuses.
+    pub first_slot: u64,
     /// What was seen of each; `None`: this node, as of that final block or later, knows nothing of it.
     pub sights: Vec<(EntryId, Option<SolanaSight>)>,
 }
@@ -162,7 +167,7 @@ pub struct SolanaView {
 pub struct SolanaSight {
     /// Its slot.
     pub slot: u64,
-    /// The hash of its block.
+    /// The hash of its block; zero if the block is final and the node did not keep it.
     pub block_hash: B256,
     /// Whether it was carried out.
     pub is_success: bool,

@@ -3,12 +3,16 @@
 use peaberry_core::{Instant, mutant};
 
 use super::answer::deferral_of;
-use super::event::Stage;
+use super::event::{Deferral, Stage};
 use super::lane::LaneKey;
 use super::protocol::{About, Asked, Fx, Outbox};
 use super::record::{Attempt, EntryId, Inclusion, Outcome, Purpose, Terms};
 use super::request::{Ask, Found, SolanaSight, SolanaView};
 use crate::{ChainError, TxId};
+
+/// How often in a row nodes must know nothing of what has expired until it is signed anew: one of them may have lost a part
+/// of its ledger.
+const LOOKS_UNTIL_EXPIRED: u8 = 3;
 
 impl Outbox {
     pub(super) fn advance_solana(&mut self, key: LaneKey, now: Instant, fx: Fx<'_, '_>) {
@@ -79,12 +83,19 @@ impl Outbox {
         now: Instant,
         fx: Fx<'_, '_>,
     ) {
-        let (raw, signature, last_valid_height) = match result {
+        let (raw, signature, terms) = match result {
             Ok(Found::SignedSolana {
                 raw,
                 signature,
                 last_valid_height,
-            }) => (raw, signature, last_valid_height),
+                signed_slot,
+            }) => {
+                let terms = Terms::Solana {
+                    last_valid_height,
+                    signed_slot,
+                };
+                (raw, signature, terms)
+            }
             Ok(_) => return,
             Err(error) => {
                 if let Some(deferral) = deferral_of(&error) {
@@ -106,12 +117,13 @@ impl Outbox {
         entry.record.attempts.push(Attempt {
             raw,
             id: TxId::Solana(signature),
-            terms: Terms::Solana { last_valid_height },
+            terms,
             is_cancel: false,
         });
         entry.is_sent = false;
         entry.sent_in = None;
         entry.misses = 0;
+        entry.expiries = 0;
         entry.refresh();
         let key = (entry.record.chain, entry.record.account);
         if let Some(lane) = self.lanes.get_mut(&key) {
@@ -136,7 +148,7 @@ impl Outbox {
         for (id, sight) in &seen.sights {
             match sight {
                 Some(sight) => self.sighted_on_solana(*id, *sight, fx),
-                None => self.missed_on_solana(*id, seen.final_height, fx),
+                None => self.missed_on_solana(*id, seen, fx),
             }
         }
     }
@@ -149,6 +161,7 @@ impl Outbox {
             return;
         };
         entry.misses = 0;
+        entry.expiries = 0;
         let inclusion = Inclusion {
             transaction: newest.id,
             block_number: sight.slot,
@@ -163,7 +176,26 @@ impl Outbox {
     }
 
     /// The node knows nothing of it, as of the final block or later.
-    fn missed_on_solana(&mut self, id: EntryId, final_height: u64, fx: Fx<'_, '_>) {
+    fn missed_on_solana(&mut self, id: EntryId, seen: &SolanaView, fx: Fx<'_, '_>) {
+        let newest = self
+            .open
+            .get(&id)
+            .and_then(|entry| entry.record.attempts.last());
+        let signed_slot = newest.and_then(Attempt::signed_slot).unwrap_or(0);
+        let last_valid = newest.and_then(Attempt::last_valid_height).unwrap_or(0);
+        // A node whose ledger begins later cannot know of it: its ignorance says nothing.
+        let may_be_over = seen.final_height > last_valid;
+        if may_be_over
+            && seen.first_slot > signed_slot
+            && !mutant::is_planted("solana_ignorance_taken_for_expiry")
+        {
+            let reason = format!(
+                "it was signed in slot {signed_slot}, and the node keeps nothing before {}",
+                seen.first_slot
+            );
+            self.defer(id, Deferral::Unknown(reason), fx);
+            return;
+        }
         self.lose(id, fx);
         let Some(entry) = self.open.get_mut(&id) else {
             return;
@@ -175,8 +207,13 @@ impl Outbox {
         entry.misses = entry.misses.saturating_add(1);
         let is_impatient = mutant::is_planted("solana_resigned_before_expiry") && entry.misses >= 2;
         // Only a final block above the last height at which it is valid proves that no block can hold it.
-        if final_height <= last_valid && !is_impatient {
+        if seen.final_height <= last_valid && !is_impatient {
+            entry.expiries = 0;
             entry.is_sent = false;
+            return;
+        }
+        entry.expiries = entry.expiries.saturating_add(1);
+        if entry.expiries < LOOKS_UNTIL_EXPIRED && !is_impatient {
             return;
         }
         if let Some(called_off) = &entry.record.called_off {

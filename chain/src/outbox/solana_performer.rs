@@ -1,5 +1,6 @@
 //! Acting on Solana.
 
+use alloy_primitives::B256;
 use async_trait::async_trait;
 
 use super::request::{Ask, Found, Performer, SolanaSight, SolanaView};
@@ -15,11 +16,13 @@ impl Performer for SolanaClient {
     async fn perform(&self, ask: Ask) -> Result<Found, ChainError> {
         match ask {
             Ask::SignSolana(intent) => {
+                let before = self.rpc().height(Commitment::Finalized).await?;
                 let signed = self.sign(&intent).await?;
                 Ok(Found::SignedSolana {
                     raw: signed.raw().clone(),
                     signature: signed.signature(),
                     last_valid_height: signed.last_valid_height(),
+                    signed_slot: before.slot,
                 })
             }
             Ask::Broadcast {
@@ -45,20 +48,28 @@ impl Performer for SolanaClient {
                         sights.push((entry, None));
                         continue;
                     };
-                    // At commitment `processed` there is no block to name yet.
-                    if let Some(block) = self.rpc().block(status.slot).await? {
-                        let sight = SolanaSight {
-                            slot: status.slot,
-                            block_hash: block.hash,
-                            is_success: status.failure.is_none(),
-                            is_final: status.commitment == Commitment::Finalized,
-                        };
-                        sights.push((entry, Some(sight)));
-                    }
+                    let is_final = status.commitment == Commitment::Finalized;
+                    let block = self.rpc().block(status.slot).await?;
+                    let block_hash = match block {
+                        Some(block) => block.hash,
+                        // The status is kept longer than the block, and it is over.
+                        None if is_final => B256::ZERO,
+                        // At commitment `processed` there is no block to name yet.
+                        None => continue,
+                    };
+                    let sight = SolanaSight {
+                        slot: status.slot,
+                        block_hash,
+                        is_success: status.failure.is_none(),
+                        is_final,
+                    };
+                    sights.push((entry, Some(sight)));
                 }
+                let first_slot = self.rpc().first_slot().await?;
                 Ok(Found::Solana(SolanaView {
                     final_height: final_head.height,
                     latest_slot,
+                    first_slot,
                     sights,
                 }))
             }

@@ -179,6 +179,15 @@ impl SolanaRpc {
         })
     }
 
+    /// The oldest slot that the node still has in its ledger: of what was before, it knows nothing.
+    ///
+    /// # Errors
+    ///
+    /// The node could not be asked.
+    pub async fn first_slot(&self) -> Result<u64, ChainError> {
+        self.read("getFirstAvailableBlock", json!([])).await
+    }
+
     /// The slots with blocks from `first` to `last`, at most 500,000, in order.
     ///
     /// # Errors

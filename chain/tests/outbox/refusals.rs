@@ -9,7 +9,7 @@ use peaberry_chain::outbox::{
 };
 use peaberry_chain::primitives::Bytes;
 use peaberry_chain::wallet::EvmKey;
-use peaberry_chain::{Amount, Asset, ChainError, ChainId, EvmAddress, Intent, Sent};
+use peaberry_chain::{Amount, Asset, ChainError, ChainId, EvmAddress, Intent};
 
 use crate::ground::{Ground, end, until};
 
@@ -135,11 +135,8 @@ async fn a_transaction_that_every_node_refuses_blocks_no_other() {
                     bytes[..20] == EvmAddress::repeat_byte(9)[..] && bytes[20] == 13
                 })
             {
-                return Err(ChainError::Refused {
-                    doing: "eth_sendRawTransaction",
-                    code: -32000,
+                return Err(ChainError::InvalidTransaction {
                     message: "thirteen brings bad luck".into(),
-                    sent: Sent::No,
                 });
             }
             self.0.perform(ask).await

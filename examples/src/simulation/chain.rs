@@ -53,9 +53,13 @@ pub const TARGET: Target = Target {
         Mutant::compiled("outbox_nonce_too_low_is_failure"),
         Mutant::compiled("outbox_nonce_not_read_after_reorg"),
         Mutant::compiled("outbox_gap_left_open"),
+        Mutant::compiled("outbox_never_bumps"),
+        Mutant::compiled("outbox_calls_off_for_any_refusal"),
+        Mutant::compiled("outbox_displaces_beyond_receipts"),
         Mutant::compiled("follow_cursor_by_number_only"),
         Mutant::compiled("follow_final_change_unnoticed"),
         Mutant::compiled("solana_resigned_before_expiry"),
+        Mutant::compiled("solana_ignorance_taken_for_expiry"),
         Mutant::wrapper(SAFE_IS_FINAL),
     ],
 };
@@ -120,6 +124,8 @@ struct Shared {
     reader: Mutex<Reader>,
     client: EvmClient,
     performers: BTreeMap<ChainId, Arc<dyn Performer>>,
+    /// No other wallet has the accounts' keys: a nonce that is used was used by the outbox, whatever nodes remember.
+    is_alone: bool,
     /// Which nodes were said to contradict the others.
     named: Arc<Mutex<BTreeMap<String, u64>>>,
 }
@@ -137,7 +143,14 @@ pub fn run(seed: u64, mutant: Option<&str>) -> Run {
     };
     let safe_is_final = mutant == Some(SAFE_IS_FINAL);
     let with_liar = seed % 4 == 3;
-    let shared = Arc::new(share(&mut world, finality, safe_is_final, with_liar));
+    // Where nodes forget receipts nothing displaces: else nobody could tell, and what is displaced would wait for ever.
+    let is_alone = seed % 8 == 6;
+    let nodes = Nodes {
+        safe_is_final,
+        with_liar,
+        is_alone,
+    };
+    let shared = Arc::new(share(&mut world, finality, nodes));
     add_machine(&mut world, &shared, seed);
     world.run_for(Duration::from_millis(50));
     world.unleash(profile(is_on_files(seed)));
@@ -156,10 +169,13 @@ pub fn run(seed: u64, mutant: Option<&str>) -> Run {
     }
     world.heal();
     shared.faults.lock().is_storm = false;
+    shared.cluster.lock().first_slot = 0;
     {
         let mut model = shared.model.lock();
-        model.base_fee = 100;
+        // In a part of the worlds the market stays above all that was offered so far.
+        model.base_fee = if seed % 8 == 2 { 5_000 } else { 100 };
         model.broke = None;
+        model.is_full = false;
     }
     for block in 0..CALM_BLOCKS + 3 * finality {
         shared.model.lock().mine();
@@ -218,7 +234,20 @@ fn break_finality(world: &mut World, shared: &Arc<Shared>, rng: &mut fastrand::R
     }
 }
 
-fn share(world: &mut World, finality: u64, safe_is_final: bool, with_liar: bool) -> Shared {
+/// What the world's nodes are like.
+#[derive(Clone, Copy)]
+struct Nodes {
+    safe_is_final: bool,
+    with_liar: bool,
+    is_alone: bool,
+}
+
+fn share(world: &mut World, finality: u64, nodes: Nodes) -> Shared {
+    let Nodes {
+        safe_is_final,
+        with_liar,
+        is_alone,
+    } = nodes;
     let model = Arc::new(Mutex::new(Model::new(finality)));
     let faults = Arc::new(Mutex::new(Faults::new(world.fork_rng())));
     let cluster = Arc::new(Mutex::new(Cluster::default()));
@@ -232,6 +261,7 @@ fn share(world: &mut World, finality: u64, safe_is_final: bool, with_liar: bool)
             faults: faults.clone(),
             is_liar,
             safe_is_final,
+            forgets: is_alone,
         })
     };
     let named: Arc<Mutex<BTreeMap<String, u64>>> = Arc::default();
@@ -273,6 +303,7 @@ fn share(world: &mut World, finality: u64, safe_is_final: bool, with_liar: bool)
             .into_iter()
             .map(|performer| (performer.chain_id(), performer))
             .collect(),
+        is_alone,
         named,
     }
 }
@@ -319,6 +350,7 @@ fn boot_machine(boot: &mut Boot, shared: &Arc<Shared>, on_files: bool) -> Result
         retry_after: LOOK_EVERY,
         fee_cap: 100_000,
         in_flight_max: 4,
+        receipts_kept: node::RECEIPTS_KEPT,
         ..ChainRules::every(LOOK_EVERY)
     };
     let config = OutboxConfig::new()

@@ -54,8 +54,11 @@ fn intent(chain: ChainId) -> impl Strategy<Value = Intent> {
 
 fn attempt(chain: ChainId) -> impl Strategy<Value = Attempt> {
     let terms = match chain.family() {
-        Some(ChainFamily::Solana) => any::<u64>()
-            .prop_map(|last_valid_height| Terms::Solana { last_valid_height })
+        Some(ChainFamily::Solana) => any::<(u64, u64)>()
+            .prop_map(|(last_valid_height, signed_slot)| Terms::Solana {
+                last_valid_height,
+                signed_slot,
+            })
             .boxed(),
         _ => prop_oneof![
             any::<u128>().prop_map(|gas_price| Terms::Evm(Fees::Legacy { gas_price })),
@@ -135,6 +138,8 @@ fn record() -> impl Strategy<Value = Record> {
                     attempts,
                     included,
                     outcome,
+                    end_number: u64::from(digest[0]),
+                    signed_at: numbers.0,
                 }
             },
         )
@@ -198,10 +203,12 @@ fn claims_are_held_against_what_is_there() {
         attempts: Vec::new(),
         included: None,
         outcome: None,
+        end_number: 0,
+        signed_at: None,
     };
     let bytes = record.encode();
-    // The last three: no attempts, no inclusion, no outcome.
-    let (head, _) = bytes.split_at(bytes.len() - 3);
+    // The last five: no attempts, no inclusion, no outcome, no end, no block of signing.
+    let (head, _) = bytes.split_at(bytes.len() - 5);
     for claim in [1, ATTEMPTS_MAX as u64, ATTEMPTS_MAX as u64 + 1, u64::MAX] {
         let mut bytes = head.to_vec();
         put_varint(&mut bytes, claim);

@@ -9,10 +9,11 @@ use super::{Shared, account, machine, reached, solana};
 /// Does one thing: to the chain, or for a caller.
 pub(super) fn act(world: &World, shared: &Shared, rng: &mut fastrand::Rng) {
     let is_down = !world.is_running(machine());
-    match rng.u8(..33) {
+    match rng.u8(..34) {
         0..12 => shared.model.lock().mine(),
         12..19 => wish(shared, rng),
         19..21 => reorganise(shared, rng, is_down),
+        21 if shared.is_alone => shared.model.lock().mine(),
         21 => foreign(shared, rng),
         22 => lose_from_pool(shared, rng),
         23 => {
@@ -31,6 +32,7 @@ pub(super) fn act(world: &World, shared: &Shared, rng: &mut fastrand::Rng) {
         }
         27 => congest(shared, rng),
         32 => impoverish(shared, rng),
+        33 => fill_pools(shared, rng),
         // Time enough for many blocks, as when a process was down.
         28 => (0..rng.u64(1..90)).for_each(|_| shared.model.lock().mine()),
         _ => shared.cluster.lock().mine(|| rng.u8(..3) > 0),
@@ -40,11 +42,25 @@ pub(super) fn act(world: &World, shared: &Shared, rng: &mut fastrand::Rng) {
 /// Solana's leaders lose a transaction, or have no room for any, so long that all of them expire.
 fn congest(shared: &Shared, rng: &mut fastrand::Rng) {
     let mut cluster = shared.cluster.lock();
-    if rng.bool() {
-        cluster.forget();
-    } else {
-        shared.faults.lock().count(reached::SOLANA_CONGESTED);
-        cluster.congest();
+    match rng.u8(..3) {
+        0 => cluster.forget(),
+        1 => {
+            shared.faults.lock().count(reached::SOLANA_CONGESTED);
+            cluster.congest();
+        }
+        _ => {
+            shared.faults.lock().count(reached::SOLANA_SNAPSHOT);
+            cluster.begin_anew();
+        }
+    }
+}
+
+/// Mempools take nothing, from nobody, until they do again.
+fn fill_pools(shared: &Shared, rng: &mut fastrand::Rng) {
+    let is_full = rng.bool();
+    shared.model.lock().is_full = is_full;
+    if is_full {
+        shared.faults.lock().count(reached::POOL_FULL);
     }
 }
 

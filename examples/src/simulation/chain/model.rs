@@ -109,6 +109,8 @@ pub(super) struct Model {
     pub(super) base_fee: u128,
     /// Who cannot pay now.
     pub(super) broke: Option<Address>,
+    /// Mempools take nothing now.
+    pub(super) is_full: bool,
     /// Final is what lies under so many blocks.
     pub(super) finality: u64,
     sealed_count: u64,
@@ -125,6 +127,7 @@ impl Model {
             pool: BTreeMap::new(),
             base_fee: 100,
             broke: None,
+            is_full: false,
             finality,
             sealed_count: 0,
             final_number: 0,

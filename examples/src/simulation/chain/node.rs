@@ -24,7 +24,14 @@ pub(super) struct Node {
     pub(super) is_liar: bool,
     /// Takes what is merely safe for final: a bug.
     pub(super) safe_is_final: bool,
+    /// Forgets receipts of blocks that lie deeper than [`RECEIPTS_KEPT`].
+    pub(super) forgets: bool,
 }
+
+/// For so many blocks every node keeps receipts.
+pub(super) const RECEIPTS_KEPT: u64 = 24;
+/// And some for longer: none of them is behind by more.
+const LAG_MAX: u64 = 8;
 
 impl Node {
     /// Begins a call: the chain may move, the question may be lost, the node may lag by the number returned.
@@ -171,11 +178,16 @@ impl EvmRpc for Node {
         }
         let transaction = Transaction::decode(raw).expect("only this module's bytes are sent");
         if is_refused(transaction.payload) {
+            return Err(ChainError::InvalidTransaction {
+                message: REFUSAL.into(),
+            });
+        }
+        if self.model.lock().is_full {
             return Err(ChainError::Refused {
                 doing: "eth_sendRawTransaction",
                 code: -32000,
-                message: REFUSAL.into(),
-                sent: Sent::No,
+                message: "txpool is full".into(),
+                sent: Sent::Maybe(Some(TxId::Evm(hash))),
             });
         }
         if self.model.lock().broke == Some(transaction.from) {
@@ -209,8 +221,11 @@ impl EvmRpc for Node {
         let receipt = {
             let model = self.model.lock();
             let tip = model.tip().saturating_sub(lag);
+            let forgets = self.forgets && self.faults.lock().is_storm;
+            let kept_from = tip.saturating_sub(RECEIPTS_KEPT + LAG_MAX);
             let found = model
                 .find(hash, tip)
+                .filter(|(sealed, _)| !forgets || sealed.block.number >= kept_from)
                 .map(|(sealed, one)| (sealed.block, one.from, !is_undone(one.payload)));
             let told = match (found, lies) {
                 (Some(_), true) => None,
@@ -320,6 +335,13 @@ impl Performer for Acting {
         } else {
             transaction.value.to::<u64>()
         };
+        if self.faults.lock().chance(60) {
+            self.faults.lock().count(reached::SIGNER_FAILED);
+            return Err(ChainError::Signer {
+                address: from.into(),
+                reason: "nobody is there to confirm".into(),
+            });
+        }
         // As a remote signer's: no two signatures are alike.
         let salt = self.faults.lock().salt();
         let fees = (fee_max, tip_max);

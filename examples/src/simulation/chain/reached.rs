@@ -20,6 +20,9 @@ pub(super) const POOL_LOST: &str = "mempool_lost_transaction";
 pub(super) const FEES_ROSE: &str = "fees_rose";
 pub(super) const BROKE: &str = "account_without_money";
 pub(super) const FINAL_CHANGED: &str = "final_block_changed";
+pub(super) const POOL_FULL: &str = "mempool_full";
+pub(super) const SIGNER_FAILED: &str = "signer_failed";
+pub(super) const SOLANA_SNAPSHOT: &str = "solana_node_from_a_snapshot";
 pub(super) const SOLANA_CONGESTED: &str = "solana_congested";
 pub(super) const SOLANA_REORG: &str = "solana_fork_abandoned";
 pub(super) const SOLANA_LOST: &str = "solana_transaction_not_forwarded";
@@ -43,8 +46,11 @@ pub(super) fn none() -> Reached {
         POOL_LOST,
         FEES_ROSE,
         BROKE,
+        POOL_FULL,
+        SIGNER_FAILED,
         FINAL_CHANGED,
         SOLANA_CONGESTED,
+        SOLANA_SNAPSHOT,
         SOLANA_REORG,
         SOLANA_LOST,
     ])

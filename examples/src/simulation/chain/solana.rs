@@ -29,6 +29,8 @@ pub(super) struct Cluster {
     blocks: Vec<Vec<([u8; 64], u64)>>,
     pool: BTreeMap<[u8; 64], Waiting>,
     final_height: u64,
+    /// Where the node's ledger begins: of what was before it knows nothing.
+    pub(super) first_slot: u64,
 }
 
 impl Cluster {
@@ -65,6 +67,13 @@ impl Cluster {
     /// Blocks that have no room for what waits, so many that it expires.
     pub(super) fn congest(&mut self) {
         (0..VALID_BLOCKS + FINALITY + 2).for_each(|_| self.mine(|| false));
+    }
+
+    /// What waits is included, and long final and past its time when a node begins from a snapshot: it has none of that.
+    pub(super) fn begin_anew(&mut self) {
+        self.mine(|| true);
+        self.congest();
+        self.first_slot = self.height();
     }
 
     pub(super) fn forget(&mut self) {
@@ -133,6 +142,7 @@ impl Acting {
             signature: signature_of(&raw),
             raw: raw.into(),
             last_valid_height: height + VALID_BLOCKS,
+            signed_slot: height.saturating_sub(FINALITY),
         }
     }
 
@@ -155,6 +165,9 @@ impl Acting {
         let cluster = self.cluster.lock();
         let sight = |signature: [u8; 64]| {
             let slot = cluster.find(signature)?;
+            if slot < cluster.first_slot {
+                return None;
+            }
             Some(SolanaSight {
                 slot,
                 block_hash: B256::left_padding_from(&slot.to_be_bytes()),
@@ -165,6 +178,7 @@ impl Acting {
         SolanaView {
             final_height: cluster.final_height,
             latest_slot: cluster.height(),
+            first_slot: cluster.first_slot,
             sights: wanted
                 .iter()
                 .map(|(entry, signature)| (*entry, sight(*signature)))
