@@ -147,17 +147,22 @@ impl Town {
         assert!(status.unwrap().block().is_some());
     }
 
+    async fn ask(&self, data: Bytes) -> Bytes {
+        let request = CallRequest::new(self.contract, data);
+        self.client.call(&request, BlockAt::Latest).await.unwrap()
+    }
+
+    /// The round of the feed's answer, once there is one.
+    async fn round(&self, feed: u8) -> Option<peaberry_oracle::RoundId> {
+        latest_round(&self.ask(latest_round_call(feed).into()).await)
+    }
+
     /// The feed's answer and its round.
     async fn answer(&self, feed: u8) -> (U256, Option<peaberry_oracle::RoundId>) {
-        let ask = async |data: Bytes| {
-            let request = CallRequest::new(self.contract, data);
-            self.client.call(&request, BlockAt::Latest).await.unwrap()
-        };
         let selector = keccak256("latestRoundDataOf(uint256)");
         let data = [&selector[..4], &U256::from(feed).to_be_bytes::<32>()].concat();
-        let read = ask(data.into()).await;
-        let round = latest_round(&ask(latest_round_call(feed).into()).await);
-        (U256::from_be_slice(&read[32..64]), round)
+        let read = self.ask(data.into()).await;
+        (U256::from_be_slice(&read[32..64]), self.round(feed).await)
     }
 
     /// How many transactions each oracle has paid for.
@@ -358,7 +363,7 @@ async fn transmitted(is_silent: impl Fn(u32) -> bool) -> (Vec<u64>, Duration) {
             }
             _ => {}
         }
-        if landed.is_none() && town.answer(0).await.1.is_some() {
+        if landed.is_none() && town.round(0).await.is_some() {
             landed = Some(agreed.unwrap().elapsed());
         }
     }
