@@ -214,13 +214,13 @@ mod tests {
         let all = Subspace::of(Channel::new(ProtocolId(2000), 1));
         let (mine, next) = (all.within(b"m"), all.within(b"n"));
         let mut batch = Batch::new();
-        for number in 0..3 * PAGE as u32 {
+        for number in 0..3 * PAGE {
             mine.put(&mut batch, &number.to_be_bytes(), b"");
             next.put(&mut batch, &number.to_be_bytes(), b"");
         }
         storage.commit(&batch, Durability::Buffered).unwrap();
         let names = mine.entries(&storage).map(|entry| entry.unwrap().0);
-        let wanted = (0..3 * PAGE as u32).map(|number| number.to_be_bytes().to_vec());
+        let wanted = (0..3 * PAGE).map(|number| number.to_be_bytes().to_vec());
         assert!(names.eq(wanted));
         assert_eq!(all.within(b"x").entries(&storage).count(), 0);
     }

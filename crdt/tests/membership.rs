@@ -157,7 +157,7 @@ fn who_is_evicted_late_brings_nothing_back_and_comes_back_empty() {
         .sync
         .reconfigure(Duration::from_secs(90), again.clone());
     let old = std::mem::replace(&mut sides[2], Side::new(3, &again, 33));
-    let mut config = SyncConfig::new(late, 7, again.clone(), 34);
+    let mut config = SyncConfig::new(late, 7, again, 34);
     config.joined = 1;
     let pretender: AntiEntropy<Tags> = AntiEntropy::new(config, Duration::ZERO);
     assert!(pretender.is_evicted());

@@ -1,10 +1,6 @@
 //! What is refused, by whose fault, and that nothing changes then.
 
-#![expect(
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    reason = "helpers of tests fail by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 use peaberry_crdt::wire::{Budget, DecodeError, IdTable, Message as _};
 use peaberry_crdt::{

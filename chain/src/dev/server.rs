@@ -112,13 +112,13 @@ async fn accept(listener: TcpListener, chain: DevChain) {
             #[cfg(feature = "dev-ws")]
             let upgrade = socket::Upgrade::new(chain.clone());
             #[cfg(feature = "dev-ws")]
-            let answer = service_fn(|request| {
-                let switching = upgrade.answer(request);
+            let answer = service_fn(|mut request| {
+                let switching = upgrade.answer(&mut request);
                 let chain = chain.clone();
                 async move {
                     match switching {
-                        Ok(response) => Ok(response),
-                        Err(request) => answer(chain, request).await,
+                        Some(response) => Ok(response),
+                        None => answer(chain, request).await,
                     }
                 }
             });

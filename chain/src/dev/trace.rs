@@ -56,7 +56,7 @@ pub struct CallTrace {
     /// Why it was undone; a call within can fail without its caller.
     pub failure: Option<Revert>,
     /// The calls within, in order.
-    pub calls: Vec<CallTrace>,
+    pub calls: Vec<Self>,
     /// Calls within are left out, as the whole would be over [`TRACE_BYTES_MAX`].
     pub is_cut: bool,
 }

@@ -406,7 +406,7 @@ impl Outbox {
         };
         let next = last.and_then(|last| bump(last, price, cap));
         // At the top a node that holds the intent takes nothing in its place; one that does not takes what is there first.
-        let next = next.or(last.filter(|_| entry.wants_cancel()));
+        let next = next.or_else(|| last.filter(|_| entry.wants_cancel()));
         match next {
             Some(fees) if entry.record.attempts.len() < attempts_max => {
                 self.sign(id, fees, is_cancel, fx);

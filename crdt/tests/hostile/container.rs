@@ -30,10 +30,10 @@ fn telling(container: &[u8], message: &[u8], length: u64) -> Vec<u8> {
     let told = |length: u64| {
         let (mut rest, mut bytes) = (length, Vec::new());
         while rest >= 0x80 {
-            bytes.push(rest as u8 | 0x80);
+            bytes.push((rest & 0x7f) as u8 | 0x80);
             rest >>= 7;
         }
-        bytes.push(rest as u8);
+        bytes.push((rest & 0x7f) as u8);
         bytes
     };
     let head = CONTAINER_MAGIC.len() + 1;
@@ -50,10 +50,7 @@ fn a_container_gives_back_its_message_and_no_part_of_it_does() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let (container, message) = container();
     assert!(container.len() * 3 < message.len());
-    assert_eq!(
-        decompress(&container, Budget::default()),
-        Ok(message.clone())
-    );
+    assert_eq!(decompress(&container, Budget::default()), Ok(message));
     for length in 0..container.len() {
         assert!(decompress(&container[..length], Budget::default()).is_err());
     }

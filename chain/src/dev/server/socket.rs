@@ -45,22 +45,17 @@ impl Upgrade {
         }
     }
 
-    /// Says yes to a request for a WebSocket; gives any other request back.
-    pub(super) fn answer(
-        &self,
-        mut request: Request<Incoming>,
-    ) -> Result<Response<Full<Bytes>>, Request<Incoming>> {
-        let Some(accept) = accept_key(&request) else {
-            return Err(request);
-        };
-        *self.under_way.lock() = Some(hyper::upgrade::on(&mut request));
+    /// Says yes to a request for a WebSocket; has nothing to say to any other.
+    pub(super) fn answer(&self, request: &mut Request<Incoming>) -> Option<Response<Full<Bytes>>> {
+        let accept = accept_key(request)?;
+        *self.under_way.lock() = Some(hyper::upgrade::on(request));
         let mut response = Response::new(Full::default());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         let headers = response.headers_mut();
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
-        Ok(response)
+        Some(response)
     }
 
     /// Serves the socket until its client goes, once the answer is out; nothing where nobody has asked for one.
