@@ -60,6 +60,10 @@ pub enum KeyGenerationCommand {
 /// What a [`KeyGeneration`] tells its application, once it is durable.
 #[derive(Debug)]
 #[non_exhaustive]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one such event for each ceremony"
+)]
 pub enum KeyGenerationEvent {
     /// 2f+1 participants or more, we among them, have a share of the same key, and nobody complains.
     Established {

@@ -100,7 +100,7 @@ impl Rig {
     /// The next walk, answered; time goes by until there is one.
     fn walk(&mut self, result: Result<Step, ChainError>) -> Walk {
         if self.walks.is_empty() {
-            self.now = self.now + Duration::from_secs(5);
+            self.now += Duration::from_secs(5);
             self.turn(vec![Input::Timeout]);
         }
         let walk = self.walks.remove(0);

@@ -189,7 +189,7 @@ impl Game<'_> {
                 };
                 self.ground.expect(who, self.token, &call, is_allowed)
             }
-            10 => self.to_nobody(who, value, order),
+            10 => self.pay_nobody(who, value, order),
             _ => match amount % 5 {
                 0 => self.renounce(who, to),
                 _ => self.role(who, to, amount.is_multiple_of(3)),
@@ -198,7 +198,7 @@ impl Game<'_> {
     }
 
     /// The zero address gets nothing, whoever sends it and however.
-    fn to_nobody(&mut self, who: usize, value: U256, order: u64) -> Result<(), String> {
+    fn pay_nobody(&mut self, who: usize, value: U256, order: u64) -> Result<(), String> {
         let to = Address::ZERO;
         let (from, amount, spender) = (self.ground.address(who), value, to);
         let order_id = order_id(order);

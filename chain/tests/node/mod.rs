@@ -155,7 +155,7 @@ pub(crate) struct Called {
     gas: [Value; 2],
     data: [Value; 2],
     is_undone: bool,
-    within: Vec<Called>,
+    within: Vec<Self>,
 }
 
 impl Called {

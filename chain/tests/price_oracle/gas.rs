@@ -26,8 +26,11 @@ fn of_transmit(members: Members, feeds: u8, history: u16) -> u64 {
     transmitted(members, feeds, history).1
 }
 
+/// What is measured, whose report, of how many feeds, and what it may take.
+type Promise = (&'static str, fn() -> Members, u8, u64);
+
 /// More than this is a regression.
-const PROMISED: [(&str, fn() -> Members, u8, u64); 5] = [
+const PROMISED: [Promise; 5] = [
     ("transmit_ecdsa_n4", || Members::quorum(4, 1), 1, 50_000),
     ("transmit_ecdsa_n31", || Members::quorum(31, 1), 1, 90_000),
     ("transmit_frost_n4", || Members::group(4, 1), 1, 40_000),

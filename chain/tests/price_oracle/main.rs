@@ -2,7 +2,8 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "a test's helpers fail as loudly as the test"
+    clippy::print_stdout,
+    reason = "a test's helpers fail as loudly as the test, and say what they skip"
 )]
 
 #[path = "../anvil/node.rs"]

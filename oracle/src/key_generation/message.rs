@@ -21,6 +21,10 @@ pub(super) struct Message {
 }
 
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "messages of a ceremony are few, and each lives for a turn"
+)]
 pub(super) enum Body {
     /// What everyone may hear, from its author or from anyone who has heard it.
     Statement(Statement),

@@ -162,7 +162,7 @@ impl Rig {
 
     /// Time goes by, until something is due.
     pub(super) fn wait(&mut self) {
-        self.now = self.now + Duration::from_secs(5);
+        self.now += Duration::from_secs(5);
         self.turn(vec![Input::Timeout]);
         self.serve();
     }
