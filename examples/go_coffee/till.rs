@@ -157,7 +157,7 @@ impl Till {
             orderId: order_id(order.number),
         };
         let submission = Submission::new(
-            IdempotencyKey::new(&format!("order-{}", order.number)).ok_or("a short key")?,
+            IdempotencyKey::new(format!("order-{}", order.number)).ok_or("a short key")?,
             self.town.client.chain_id(),
             call_of(from, self.token, call.abi_encode()),
         );
