@@ -40,7 +40,8 @@ pub struct CallTrace {
     pub kind: CallKind,
     /// Who called; where code was borrowed, who ran it.
     pub from: EvmAddress,
-    /// Whose code ran; of a creation the new contract. `None` where it never came to have an address.
+    /// Whose code ran; of a creation the new contract, or where it would have been. `None` where it failed before that was
+    /// known.
     pub to: Option<EvmAddress>,
     /// What it was paid, in wei.
     pub value: U256,

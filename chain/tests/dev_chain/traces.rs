@@ -59,7 +59,11 @@ fn a_trace_leads_to_the_call_that_failed() {
     assert_eq!(trace.gas_used, receipt.gas_used);
     let told = trace.to_string();
     let lines: Vec<&str> = told.lines().collect();
-    assert!(lines[0].starts_with("CREATE nothing, "), "{told}");
+    let created = world.address(0).create(0);
+    assert!(
+        lines[0].starts_with(&format!("CREATE {created}, ")),
+        "{told}"
+    );
     assert!(
         lines[0].ends_with(": undone by execution reverted"),
         "{told}"

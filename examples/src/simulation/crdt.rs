@@ -29,7 +29,6 @@ pub const TARGET: Target = Target {
         Mutant::compiled("removal_without_dot"),
         Mutant::compiled("dot_reuse_after_restart"),
         Mutant::compiled("gap_accepted"),
-        Mutant::compiled("effect_before_cause"),
         Mutant::compiled("gc_before_stability"),
         Mutant::compiled("map_order_in_bytes"),
         Mutant::compiled("lww_tie_by_arrival"),

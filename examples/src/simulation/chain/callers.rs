@@ -146,11 +146,11 @@ impl Callers {
         if let Some(branch) = branch {
             self.branches.mark(branch);
         }
-        if let Stage::Ended(outcome) = &update.stage {
-            if let Some(wish) = self.wishes.get_mut(&payload_of(update)) {
-                wish.entry = Some(update.entry);
-                wish.ended.push(outcome.clone());
-            }
+        if let Stage::Ended(outcome) = &update.stage
+            && let Some(wish) = self.wishes.get_mut(&payload_of(update))
+        {
+            wish.entry = Some(update.entry);
+            wish.ended.push(outcome.clone());
         }
     }
 

@@ -190,7 +190,7 @@ impl Model {
                 newest.map_or(0, |sealed| sealed.nonces.get(from).copied().unwrap_or(0))
             });
             let fits = chosen.len() < BLOCK_TRANSACTIONS_MAX;
-            if fits && *nonce == *next && transaction.fee_max >= self.base_fee + 1 {
+            if fits && *nonce == *next && transaction.fee_max > self.base_fee {
                 *next += 1;
                 chosen.push(transaction.clone());
             }
