@@ -350,8 +350,16 @@ fn boot_machine(boot: &mut Boot, shared: &Arc<Shared>, on_files: bool) -> Result
         retry_after: LOOK_EVERY,
         fee_cap: 100_000,
         in_flight_max: 4,
-        receipts_kept: node::RECEIPTS_KEPT,
         ..ChainRules::every(LOOK_EVERY)
+    };
+    // Where nodes never forget, what is displaced gets another nonce however late that is seen.
+    let rules = ChainRules {
+        receipts_kept: if shared.is_alone {
+            node::RECEIPTS_KEPT
+        } else {
+            rules.receipts_kept
+        },
+        ..rules
     };
     let config = OutboxConfig::new()
         .chain(chain(), rules)
