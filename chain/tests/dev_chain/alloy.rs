@@ -13,6 +13,8 @@ use super::World;
 
 #[tokio::test]
 async fn alloys_provider_finds_a_node_like_any_other() {
+    // Another crate's features may leave the choice of a provider to the program; a second choice changes nothing.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let world = World::with(|options| peaberry_chain::dev::DevOptions {
         mining: Mining::EachTransaction,
         ..options
