@@ -50,6 +50,8 @@ impl Bare {
     pub(crate) fn connect(url: &str, chain: &DevChain) -> Result<Self, Failure> {
         let network = chain.network().chain;
         let chain = network.evm_number().ok_or("an EVM chain")?;
+        // Which of them is the program's to choose; a second choice changes nothing.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let plain = ProviderBuilder::new().disable_recommended_fillers();
         let filled = ProviderBuilder::new().wallet(wallet(3)?);
         Ok(Self {
