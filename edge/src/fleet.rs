@@ -1,6 +1,6 @@
 //! One driver for any number of devices: one timer wheel, one commit, one uplink; no task, channel or sleep for each.
 //!
-//! A [`Fleet`] hosts [`Device`]s with their [spools](crate::spool) on one store and one [`Uplink`](crate::uplink::Uplink). Whoever hosts it calls
+//! A [`Fleet`] hosts [`Device`]s with their [spools](crate::spool) on one store and one [`Uplink`]. Whoever hosts it calls
 //! [`turn`](Fleet::turn) when it is woken and at its [deadline](Fleet::deadline), and carries out the
 //! [events](FleetEvent); [`FleetThread`] does that on a thread of its own. Devices that are to have a connection each are
 //! fleets of one.
