@@ -38,7 +38,7 @@ use crate::topic::{Lane, Stream, Topic};
 use crate::uplink::Message;
 
 /// The protocol under whose channels collectors keep their keys and inboxes.
-pub const COLLECTOR: ProtocolId = ProtocolId(41);
+pub const COLLECTOR: ProtocolId = ProtocolId(61);
 
 /// The bounds of a [`Collector`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

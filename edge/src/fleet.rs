@@ -45,7 +45,7 @@ use crate::uplink::{AckToken, Uplink};
 use crate::wheel::Wheel;
 
 /// The protocol under whose channels fleets keep their orders and twins; the group is the device's number in its store.
-pub const FLEET: ProtocolId = ProtocolId(42);
+pub const FLEET: ProtocolId = ProtocolId(62);
 
 /// The devices of one store and one uplink. See [the module](self).
 ///

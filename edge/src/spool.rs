@@ -93,7 +93,7 @@ use crate::payload::{GapReason, MESSAGE_BYTES_MAX, Payload, Record, Wire};
 use crate::topic::{Stream, TOPIC_BYTES_MAX};
 
 /// The protocol under whose channels spools keep their keys and logs; the group is the device's number in its store.
-pub const SPOOL: ProtocolId = ProtocolId(40);
+pub const SPOOL: ProtocolId = ProtocolId(60);
 
 /// The longest encoded record: with its topic and what delivery adds it is still a message.
 pub const RECORD_BYTES_MAX: usize = MESSAGE_BYTES_MAX - TOPIC_BYTES_MAX - 64;

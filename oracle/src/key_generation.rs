@@ -6,14 +6,13 @@ mod message;
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::fmt;
-use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use peaberry_chain::primitives::{B256, keccak256};
 use peaberry_core::{
-    AddError, Channel, Effects, Envelope, Handle, Input, Instant, Node, Order, Protocol,
-    ProtocolId, ScanLimit, Storage, Subspace,
+    AddError, Channel, Effects, Envelope, Handle, Input, Instant, Node, Protocol, ProtocolId,
+    Storage, Subspace,
 };
 use rand_core::{CryptoRng, CryptoRngCore, OsRng, RngCore};
 
@@ -28,7 +27,7 @@ use crate::signature::Keyring;
 use crate::wire::DecodeError;
 
 /// The protocol id of key generation.
-pub const KEY_GENERATION: ProtocolId = ProtocolId(41);
+pub const KEY_GENERATION: ProtocolId = ProtocolId(51);
 
 /// The channel of the key generation of the oracles numbered `group`.
 #[must_use]
@@ -40,8 +39,6 @@ const USED: &[u8] = b"used";
 const SHARES: &[u8] = b"share/";
 /// How often an attempt that is over here is still told of.
 const BEATS_AFTER_END: u32 = 16;
-/// The most shares that are kept: one is used, one is handed over to.
-const SHARES_MAX: usize = 16;
 
 /// What an application tells a [`KeyGeneration`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -531,14 +528,8 @@ impl KeyGeneration {
 /// [`OpenError`]: the store could not be read, or holds what no key generation wrote.
 pub fn kept_shares(group: u64, storage: &dyn Storage) -> Result<Vec<(u32, GroupShare)>, OpenError> {
     let space = Subspace::of(key_generation_channel(group)).within(SHARES);
-    let page = space.scan(
-        storage,
-        Bound::Unbounded,
-        Bound::Unbounded,
-        Order::Ascending,
-        ScanLimit::count(SHARES_MAX),
-    )?;
-    let shares = page.into_iter().map(|(name, record)| {
+    let shares = space.entries(storage).map(|entry| {
+        let (name, record) = entry?;
         let number = name.as_ref().try_into();
         let number = number.map_err(|_other| damaged(SHARES, "not the number of an attempt"))?;
         let share = GroupShare::from_bytes(&record).map_err(|error| match error {
@@ -609,5 +600,30 @@ fn damaged(record: &[u8], what: &'static str) -> OpenError {
     OpenError::Damaged {
         record: String::from_utf8_lossy(record).into_owned(),
         source: DecodeError::Invalid(what),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use peaberry_core::{Batch, Durability, MemoryStorage};
+
+    use super::*;
+
+    #[test]
+    fn the_newest_share_is_found_behind_any_number_of_older_ones() {
+        let storage = MemoryStorage::new();
+        let shares = GroupShare::deal(4, 2, &mut OsRng).expect("a group of four");
+        let bytes = shares.first().expect("four").to_bytes();
+        let mut batch = Batch::new();
+        let attempts = 1..=40;
+        for attempt in attempts.clone() {
+            let space = Subspace::of(key_generation_channel(7));
+            space.put(&mut batch, &record_of(attempt), &bytes);
+        }
+        storage
+            .commit(&batch, Durability::Synced)
+            .expect("memory takes all");
+        let kept = kept_shares(7, &storage).expect("they were written just now");
+        assert!(kept.into_iter().map(|(attempt, _)| attempt).eq(attempts));
     }
 }

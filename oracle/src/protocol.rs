@@ -38,7 +38,7 @@ use crate::schedule::leader_of;
 use crate::signature::Keyring;
 
 /// The oracles' protocol id.
-pub const ORACLE: ProtocolId = ProtocolId(40);
+pub const ORACLE: ProtocolId = ProtocolId(50);
 
 /// The channel of the oracles numbered `group`.
 #[must_use]
