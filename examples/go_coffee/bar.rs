@@ -149,6 +149,9 @@ impl Bar {
         let mut collection = self.office.close().await?;
         let notes = std::mem::take(&mut *self.notes.lock());
         violations.extend(notes.violations);
+        if self.line.is_heard() && notes.losses == 0 {
+            violations.push("the line was to be cut and never was".to_owned());
+        }
         violations.append(&mut collection.violations);
         for order in orders {
             if !collection.completed.contains_key(order) {

@@ -49,6 +49,11 @@ impl Line {
         }
     }
 
+    /// Whether a cut is heard of at once; a connection over the network may be whole again before anybody notices.
+    pub(crate) const fn is_heard(&self) -> bool {
+        matches!(self, Self::Memory(_))
+    }
+
     pub(crate) fn cut(&self) {
         match self {
             Self::Memory(broker) => broker.cut(GATEWAY),

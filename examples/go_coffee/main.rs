@@ -16,7 +16,7 @@
 //! cut for a while. In the end the collector must have every record, and the end of every order.
 //!
 //! Every order is paid in tokens before it is brewed, on a chain in this process (`--rpc URL` for another) through an outbox.
-//! Half of the way the chain undoes blocks and forgets what was in them. In the end every order has been paid once, and no
+//! Half of the way the chain in this process undoes blocks and forgets what was in them. In the end every order has been paid once, and no
 //! token came from nowhere. What a token is worth, four oracles agree on, one of whom lies ten times; they post it on the
 //! chain, and the till goes by it.
 //!

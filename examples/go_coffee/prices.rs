@@ -9,6 +9,7 @@ use futures_util::stream::{self, Stream};
 use parking_lot::Mutex;
 use peaberry_chain::bindings::{CoffeeToken, SolCall as _};
 use peaberry_chain::contract::{Abi, Contract, Value};
+use peaberry_chain::evm::EvmClient;
 use peaberry_chain::outbox::OutboxHandle;
 use peaberry_chain::primitives::{U256, keccak256};
 use peaberry_chain::{ChainClient as _, EvmAddress, Finality};
@@ -61,7 +62,7 @@ pub(crate) struct Prices {
     /// Prices that orders were paid by.
     used: Mutex<BTreeSet<i128>>,
     /// Ends with it.
-    _work: JoinSet<Result<(), Failure>>,
+    _work: JoinSet<()>,
 }
 
 /// What the oracles told.
@@ -125,10 +126,7 @@ impl Prices {
                 oracle.clone(),
                 |_error| {},
             );
-            work.spawn(async {
-                transmitting.await;
-                Ok(())
-            });
+            work.spawn(transmitting);
         }
         work.spawn(crew.look(town.client.clone()));
         Ok(Self {
@@ -330,12 +328,16 @@ impl Crew {
     }
 
     /// Looks at the market again and again. The liar says ten times what it sees.
-    async fn look(mut self, client: Arc<peaberry_chain::evm::EvmClient>) -> Result<(), Failure> {
+    async fn look(mut self, client: Arc<EvmClient>) {
         let mut fair = MORNING;
         let mut ticks = tokio::time::interval(LOOK);
         loop {
             ticks.tick().await;
-            let observed_at_ms = client.head(Finality::Latest).await?.timestamp_s * 1_000;
+            // A node that does not answer now does so at another look.
+            let Ok(head) = client.head(Finality::Latest).await else {
+                continue;
+            };
+            let observed_at_ms = head.timestamp_s * 1_000;
             fair = off_by(fair, self.rng.i64(-DRIFT_BPS..=DRIFT_BPS));
             for (at, oracle) in self.oracles.iter().enumerate() {
                 let mut value = off_by(fair, self.rng.i64(-NOISE_BPS..=NOISE_BPS));

@@ -59,8 +59,8 @@ pub(crate) struct TillReport {
     paid_exactly_once: usize,
     tokens_paid: String,
     points_earned: u128,
-    payments_undone_by_reorg: u64,
-    paid_again_after_reorg: u64,
+    transactions_undone_by_reorg: u64,
+    payments_seen_undone: u64,
     supply_conserved: bool,
 }
 
@@ -189,11 +189,11 @@ impl Till {
         violations: &mut Vec<String>,
     ) -> Result<TillReport, Failure> {
         let mut wanted = BTreeMap::new();
-        let mut again = 0;
+        let mut seen_undone = 0;
         for mut payment in payments {
             wanted.insert(order_id(payment.order), payment.amount);
             let (outcome, was_undone) = payment.end().await;
-            again += u64::from(was_undone);
+            seen_undone += u64::from(was_undone);
             match outcome {
                 Some(Outcome::Final(inclusion)) if inclusion.is_success => {}
                 outcome => violations.push(format!(
@@ -206,13 +206,17 @@ impl Till {
         let supply_conserved = self
             .is_supply_conserved(points, &wanted, violations)
             .await?;
+        let undone = self.town.undone();
+        if self.town.reorganises() && undone == 0 {
+            violations.push("the chain was to undo blocks and has not".to_owned());
+        }
         let paid: U256 = wanted.values().copied().sum();
         let report = TillReport {
             paid_exactly_once: paid_once,
             tokens_paid: tokens(paid),
             points_earned: points,
-            payments_undone_by_reorg: self.town.undone(),
-            paid_again_after_reorg: again,
+            transactions_undone_by_reorg: undone,
+            payments_seen_undone: seen_undone,
             supply_conserved,
         };
         self.driver.abort();
@@ -326,8 +330,8 @@ impl TillReport {
                 format!("{}, {}", self.tokens_paid, self.points_earned),
             ),
             (
-                "payments undone by a reorganisation",
-                self.payments_undone_by_reorg.to_string(),
+                "transactions undone by a reorganisation",
+                self.transactions_undone_by_reorg.to_string(),
             ),
             (
                 "supply conserved",

@@ -102,7 +102,12 @@ impl Town {
         Ok(())
     }
 
-    /// Payments that were undone and forgotten.
+    /// Whether its chain undoes blocks: the one in this process does.
+    pub(crate) const fn reorganises(&self) -> bool {
+        self.dev.is_some()
+    }
+
+    /// Transactions that were undone and forgotten.
     pub(crate) fn undone(&self) -> u64 {
         self.undone.load(Ordering::SeqCst)
     }

@@ -3,10 +3,10 @@
 use alloy_sol_types::SolCall;
 use peaberry_chain::evm::EvmRpc as _;
 use peaberry_chain::primitives::{Bytes, U256};
-use serde_json::json;
 
 use super::members::Members;
-use super::{World, answer, anvil, oracle};
+use super::node::Node;
+use super::{World, answer, oracle};
 
 /// The world after a third report, when the window of `history` answers has been filled, and that report's gas.
 fn transmitted(members: Members, feeds: u8, history: u16) -> (World, u64) {
@@ -60,28 +60,18 @@ async fn a_report_takes_as_much_on_anvil() {
         let (world, ours) = tokio::task::spawn_blocking(move || transmitted(members(), feeds, 0))
             .await
             .unwrap();
-        let Some((_node, anvil)) = anvil::start().await else {
+        let options = World::options(world.owner.evm_address());
+        let Some(anvil) = Node::anvil(&options).await else {
             return;
         };
-        let owner = world.owner.evm_address();
-        let rich = U256::from(10).pow(U256::from(21));
-        let () = anvil
-            .client()
-            .request("anvil_setBalance", (owner, rich))
-            .await
-            .unwrap();
         let mut last = None;
         for (number, raw) in (1..).zip(&world.sent) {
-            last = Some(anvil.broadcast(raw).await.unwrap());
-            let at = json!(anvil::GENESIS_S + 12 * number);
-            let _: serde_json::Value = anvil
-                .client()
-                .request("evm_setNextBlockTimestamp", (at,))
-                .await
-                .unwrap();
-            let _: serde_json::Value = anvil.client().request("evm_mine", ()).await.unwrap();
+            last = Some(anvil.rpc.broadcast(raw).await.unwrap());
+            anvil
+                .mine_at(options.genesis_timestamp_s + 12 * number)
+                .await;
         }
-        let receipt = anvil.receipt(last.unwrap()).await.unwrap().unwrap();
+        let receipt = anvil.rpc.receipt(last.unwrap()).await.unwrap().unwrap();
         let theirs = receipt.gas_used / u64::from(feeds);
         println!("{entry} {theirs} of {most} on anvil");
         assert!(

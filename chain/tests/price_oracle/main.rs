@@ -6,13 +6,14 @@
     reason = "a test's helpers fail as loudly as the test, and say what they skip"
 )]
 
-#[path = "../anvil/node.rs"]
-mod anvil;
 mod breaker;
 mod configurations;
 mod gas;
 mod members;
 mod model;
+#[path = "../node/mod.rs"]
+#[allow(dead_code, reason = "other tests ask other things of a node")]
+mod node;
 mod reads;
 mod reports;
 
@@ -116,18 +117,23 @@ impl World {
         Self::of(ORACLE, members, feeds, history)
     }
 
-    /// The same of another artefact.
-    fn of(artefact: &[u8], members: Members, feeds: u8, history: u16) -> Self {
-        let owner = EvmKey::from_bytes(&[7; 32]).unwrap();
+    /// The rules of its chain, on which `owner` can pay.
+    fn options(owner: EvmAddress) -> DevOptions {
         let options = DevOptions {
             mining: Mining::OnDemand,
             genesis_timestamp_s: START_S,
             ..DevOptions::default()
         };
+        options.fund(owner)
+    }
+
+    /// The same of another artefact.
+    fn of(artefact: &[u8], members: Members, feeds: u8, history: u16) -> Self {
+        let owner = EvmKey::from_bytes(&[7; 32]).unwrap();
         let account = owner.evm_address();
         let configuration = configuration(&members, feeds);
         let mut world = Self {
-            chain: DevChain::new(options.fund(account)),
+            chain: DevChain::new(Self::options(account)),
             address: account.create(0),
             owner,
             abi: Abi::from_json(ORACLE).unwrap(),

@@ -99,7 +99,9 @@ impl<S: DotStore> Delta<S> {
                 };
                 for (events, place) in order.pieces_within(events) {
                     spans.extend(removed_by(run, events).filter_map(|dots| {
-                        let first = dots.first().max(self.from.get(dots.replica()) + 1);
+                        let first = dots
+                            .first()
+                            .max(self.from.get(dots.replica()).saturating_add(1));
                         let first = Dot::new(dots.replica(), first)?;
                         if dots.last() < first.counter() {
                             return None;

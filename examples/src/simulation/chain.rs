@@ -428,24 +428,3 @@ fn conclude(world: &World, shared: &Shared) -> Run {
         trace: world.trace().digest(),
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use peaberry_core::simulation::check_seeds;
-
-    use super::*;
-
-    #[test]
-    fn nothing_is_lost_doubled_stuck_missed_or_repeated() {
-        check_seeds(0..48, |seed| match run(seed, None).violations.first() {
-            Some(violation) => Err(violation.clone()),
-            None => Ok(()),
-        });
-    }
-
-    #[test]
-    fn one_seed_tells_one_story() {
-        let (one, other) = (run(5, None), run(5, None));
-        assert_eq!((one.trace, one.operations), (other.trace, other.operations));
-    }
-}

@@ -81,24 +81,3 @@ pub fn run(seed: u64) -> Run {
 fn peer(id: u64) -> PeerId {
     PeerId::new(id).expect("peers here are numbered from one")
 }
-
-#[cfg(test)]
-mod tests {
-    use peaberry_core::simulation::check_seeds;
-
-    use super::*;
-
-    #[test]
-    fn members_converge_and_nothing_comes_back() {
-        check_seeds(0..60, |seed| match run(seed).violations.first() {
-            Some(violation) => Err(violation.clone()),
-            None => Ok(()),
-        });
-    }
-
-    #[test]
-    fn one_seed_tells_one_story() {
-        let (one, other) = (run(5), run(5));
-        assert_eq!((one.trace, one.operations), (other.trace, other.operations));
-    }
-}

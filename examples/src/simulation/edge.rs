@@ -109,24 +109,3 @@ fn wall_ms(now: Instant) -> u64 {
     let since = now.since(Instant::default()).as_millis();
     56 * YEAR_MS + u64::try_from(since).unwrap_or(u64::MAX)
 }
-
-#[cfg(test)]
-mod tests {
-    use peaberry_core::simulation::check_seeds;
-
-    use super::*;
-
-    #[test]
-    fn what_was_durable_arrives_once_or_is_told_as_dropped() {
-        check_seeds(0..40, |seed| match run(seed).violations.first() {
-            Some(violation) => Err(violation.clone()),
-            None => Ok(()),
-        });
-    }
-
-    #[test]
-    fn one_seed_tells_one_story() {
-        let (one, other) = (run(5), run(5));
-        assert_eq!((one.trace, one.operations), (other.trace, other.operations));
-    }
-}

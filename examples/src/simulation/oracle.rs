@@ -85,24 +85,3 @@ pub fn run(seed: u64) -> Run {
     }
     oracles.conclude(&world)
 }
-
-#[cfg(test)]
-mod tests {
-    use peaberry_core::simulation::check_seeds;
-
-    use super::*;
-
-    #[test]
-    fn answers_stay_within_the_honest_range_and_come_again() {
-        check_seeds(0..40, |seed| match run(seed).violations.first() {
-            Some(violation) => Err(violation.clone()),
-            None => Ok(()),
-        });
-    }
-
-    #[test]
-    fn one_seed_tells_one_story() {
-        let (one, other) = (run(5), run(5));
-        assert_eq!((one.trace, one.operations), (other.trace, other.operations));
-    }
-}
