@@ -20,8 +20,8 @@ use crate::protocol::OracleCommand;
 use crate::report::AttestedReport;
 use crate::round_id::RoundId;
 
-/// Why a report was not handed over. It may be handed over again: the outbox knows it by its digest, and the contract
-/// takes it once.
+/// Why a report was not handed over. It may be handed over again: the outbox knows it by its digest and who pays, and the
+/// contract takes it once.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TransmitError {
@@ -107,8 +107,10 @@ impl Transmitter {
         if self.landed().await? >= Some(report.report.round) {
             return Ok(false);
         }
+        // By whom as well: an outbox may serve several oracles, each of which pays for itself.
         let digest = report.report.digest(&self.config);
-        let key = IdempotencyKey::new(digest).expect("32 bytes can name an entry");
+        let key = IdempotencyKey::new([digest.as_slice(), self.from.as_slice()].concat());
+        let key = key.expect("52 bytes can name an entry");
         let intent = Intent::Call {
             from: Address::Evm(self.from),
             to: Address::Evm(self.config.form().contract),
@@ -183,8 +185,9 @@ impl Transmitter {
                 }
             }
         }
-        rest.reverse();
+        // The newest are kept.
         rest.truncate(WAITING_MAX);
+        rest.reverse();
         *waiting = rest;
     }
 }
