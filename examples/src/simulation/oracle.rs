@@ -13,6 +13,7 @@ mod market;
 mod oracles;
 mod reached;
 mod scheme;
+mod witness;
 
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ pub const TARGET: Target = Target {
         Mutant::compiled("waits_for_a_heavier_set"),
         Mutant::compiled("frost_nonce_used_again"),
         Mutant::compiled("frost_bad_share_accepted"),
+        Mutant::compiled("evidence_not_kept"),
+        Mutant::compiled("contract_takes_a_round_twice"),
     ],
 };
 
@@ -83,5 +86,6 @@ pub fn run(seed: u64) -> Run {
         oracles.look_at_the_market(&world);
         world.run_for(Duration::from_millis(100));
     }
+    oracles.look_into_the_stores(&mut world);
     oracles.conclude(&world)
 }
