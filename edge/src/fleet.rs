@@ -71,6 +71,8 @@ pub struct Fleet<U, A = Name> {
     /// Ends whose records were given up.
     untold: BTreeSet<(usize, Name)>,
     outlet: Outlet<A>,
+    /// Devices whose twins were looked at.
+    awake: BTreeSet<usize>,
     due: Vec<(u64, u32)>,
     has_begun: bool,
     /// The last commit found no room.

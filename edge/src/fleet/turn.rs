@@ -112,7 +112,17 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         self.do_what_is_due(now, events)?;
         self.courier.tend(now, storage.as_ref())?;
         self.commit(now, events)?;
+        self.rest_twins();
         self.courier.send(now, storage.as_ref()).map(drop)
+    }
+
+    /// Twins that were looked at in this turn are bytes again: ten thousand that stay awake take tens of megabytes.
+    fn rest_twins(&mut self) {
+        for at in std::mem::take(&mut self.awake) {
+            if let Some(twin) = self.hosted.get_mut(at).and_then(|it| it.device.twin_mut()) {
+                twin.rest();
+            }
+        }
     }
 
     fn sample(
@@ -184,6 +194,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         for at in 0..self.hosted.len() {
             let twin = self.hosted.get(at).and_then(|it| it.device.twin());
             if let Some(hello) = twin.map(crate::twin::Twin::hello) {
+                self.awake.insert(at);
                 self.tell(at, now, Payload::Twin(hello), events)?;
             }
         }
@@ -263,6 +274,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             let reason = format!("{id} has none");
             return Err(EdgeError::malformed("twin message", reason));
         };
+        self.awake.insert(at);
         let received = twin.receive(bytes, wall_ms, self.state.effects().batch())?;
         for answer in received.answers {
             self.tell(at, now, Payload::Twin(answer), events)?;
@@ -280,6 +292,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         now: Instant,
         events: &mut Vec<FleetEvent<A>>,
     ) -> Result<(), EdgeError> {
+        self.awake.insert(at);
         let delta = self.hosted.get(at).and_then(|it| it.device.twin());
         let delta = delta.map(crate::twin::Twin::delta).unwrap_or_default();
         let mut rest = Vec::new();
@@ -325,6 +338,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         };
         let wall_ms = hosted.device.wall_ms(hosted.device.at_ms(now));
         let id = hosted.device.id().clone();
+        self.awake.insert(at);
         let mut effects = self.state.effects();
         let written = match hosted.device.twin_mut() {
             Some(twin) if is_report => twin.report(key, value, wall_ms, effects.batch()),

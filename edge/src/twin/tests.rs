@@ -260,8 +260,8 @@ proptest! {
             connect(device, two);
         }
         let [device, one, two] = &copies;
-        prop_assert_eq!(&device.twin.document, &one.twin.document);
-        prop_assert_eq!(&device.twin.document, &two.twin.document);
+        prop_assert_eq!(device.twin.document.get(), one.twin.document.get());
+        prop_assert_eq!(device.twin.document.get(), two.twin.document.get());
     }
 
     #[test]
