@@ -8,6 +8,7 @@
 mod cbor;
 mod command;
 mod delivery;
+mod exchange;
 mod health;
 mod notice;
 mod order;
@@ -18,6 +19,9 @@ mod text;
 pub use self::command::{Action, Command, SinkAck};
 pub use self::delivery::Delivery;
 pub(crate) use self::delivery::put_delivery;
+#[cfg(feature = "http")]
+pub(crate) use self::exchange::EXCHANGE_OVERHEAD;
+pub use self::exchange::{EXCHANGE_MESSAGES_MAX, Exchange};
 pub use self::health::{CAPABILITIES_MAX, Health, Status};
 pub use self::notice::{Alert, Gap, GapReason, Level, Notification};
 pub use self::order::{OrderPhase, OrderUpdate};
@@ -94,6 +98,7 @@ pub fn decode_any_payload_bytes(bytes: &[u8]) {
     check::<OrderUpdate>(bytes);
     check::<Command>(bytes);
     check::<SinkAck>(bytes);
+    check::<Exchange>(bytes);
     #[cfg(feature = "json")]
     {
         let _ = from_json::<Command>(bytes);

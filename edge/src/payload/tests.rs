@@ -222,3 +222,21 @@ fn a_claimed_length_is_refused_before_memory_is_taken() {
         Err(EdgeError::TooLong { .. })
     ));
 }
+
+#[test]
+fn an_exchange_is_bounded_and_reads_back() {
+    let message = |at: usize| (format!("t/{at}").into(), vec![7; 10].into());
+    let exchange = Exchange {
+        messages: (0..EXCHANGE_MESSAGES_MAX).map(message).collect(),
+    };
+    assert_eq!(Exchange::decode(&exchange.encode()).unwrap(), exchange);
+    let more = Exchange {
+        messages: (0..=EXCHANGE_MESSAGES_MAX).map(message).collect(),
+    };
+    assert!(matches!(
+        Exchange::decode(&more.encode()),
+        Err(EdgeError::TooLong { .. })
+    ));
+    let unversioned = [0xa1, 1, 0x80];
+    assert!(Exchange::decode(&unversioned).is_err());
+}

@@ -1,7 +1,7 @@
 use rumqttc::mqttbytes::v4::{PubAck, Publish};
 use rumqttc::{AsyncClient, Event, LastWill, MqttOptions, NetworkOptions, Outgoing, Packet, QoS};
 
-use super::{MqttSettings, PACKET_BYTES_MAX, Requests, Shared};
+use super::{MqttSettings, PACKET_BYTES_MAX, Requests, Shared, chain};
 use crate::uplink::{Message, Qos};
 
 /// One connection, from its beginning to the reason for its end.
@@ -21,7 +21,7 @@ pub(super) async fn run(shared: &Shared, settings: &MqttSettings) -> String {
             }
             Ok(Event::Incoming(Packet::Publish(publish))) => inbound(shared, publish),
             Ok(_) => {}
-            Err(error) => return error.to_string(),
+            Err(error) => return chain(&error),
         }
     }
 }
@@ -33,6 +33,10 @@ fn options(settings: &MqttSettings) -> MqttOptions {
     options.set_inflight(settings.packet_ids());
     options.set_manual_acks(true);
     options.set_clean_session(settings.is_clean);
+    #[cfg(feature = "tls")]
+    if let Some(tls) = &settings.tls {
+        options.set_transport(tls.transport());
+    }
     if let Some((user, password)) = &settings.credentials {
         options.set_credentials(user, password);
     }

@@ -3,7 +3,7 @@ use rumqttc::v5::mqttbytes::v5::{ConnectProperties, LastWill, Packet, PubAckReas
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 use rumqttc::{NetworkOptions, Outgoing};
 
-use super::{ACKS_MAX, MqttSettings, PACKET_BYTES_MAX, Requests, Shared};
+use super::{ACKS_MAX, MqttSettings, PACKET_BYTES_MAX, Requests, Shared, chain};
 use crate::uplink::{Message, Qos};
 
 /// How long a broker keeps a session that is not clean: a week.
@@ -27,7 +27,7 @@ pub(super) async fn run(shared: &Shared, settings: &MqttSettings) -> String {
             }
             Ok(Event::Incoming(Packet::Publish(publish))) => inbound(shared, &publish),
             Ok(_) => {}
-            Err(error) => return error.to_string(),
+            Err(error) => return chain(&error),
         }
     }
 }
@@ -47,6 +47,10 @@ fn options(settings: &MqttSettings) -> MqttOptions {
     let mut network = NetworkOptions::new();
     network.set_tcp_nodelay(true);
     options.set_network_options(network);
+    #[cfg(feature = "tls")]
+    if let Some(tls) = &settings.tls {
+        options.set_transport(tls.transport());
+    }
     if let Some((user, password)) = &settings.credentials {
         options.set_credentials(user, password);
     }
