@@ -1,8 +1,15 @@
 //! What a device takes: each of its parts, and ten thousand whole ones on sixteen uplinks, with their share of everything that
-//! drives them.
+//! drives them. A whole one holds
 //!
-//! Bytes are those asked of the allocator and not given back. What the devices' disk and their broker hold is counted too:
-//! both are in memory here.
+//! - a simulated coffee machine and its sensor of the boiler, read every 5 s, of which the readings are smoothed (EWMA), watched
+//!   (CUSUM), kept (the last 100), filtered by significance and told in a record each;
+//! - a rule with an action, and a heartbeat every 30 s;
+//! - orders: recipes that its make shares, capabilities and a stock of three resources of its own, stored;
+//! - a twin with an entry reported, stored;
+//! - a spool that keeps records until the broker has them, and its share of a courier, a timer wheel and a fleet.
+//!
+//! Bytes are those asked of the allocator and not given back after a minute of this. What the devices' disk and their broker
+//! hold is counted too: both are in memory here. Stacks and code are not.
 
 #![allow(
     clippy::unwrap_used,

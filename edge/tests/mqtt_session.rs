@@ -9,17 +9,18 @@
     reason = "a test says what it sees, and ends at what should not be"
 )]
 
+mod broker;
+
 use std::alloc::System;
 use std::future::poll_fn;
-use std::net::TcpListener;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use peaberry_edge::uplink::{
     AckToken, Message, MqttSettings, MqttUplink, MqttVersion, Uplink, UplinkEvent,
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+
+use self::broker::Broker;
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -35,70 +36,11 @@ fn live_bytes() -> usize {
     stats.bytes_allocated.wrapping_sub(stats.bytes_deallocated)
 }
 
-struct Broker {
-    program: &'static str,
-    folder: tempfile::TempDir,
-    port: u16,
-    child: Child,
-}
-
-impl Broker {
-    fn start() -> Option<Self> {
-        let places = [
-            "/usr/sbin/mosquitto",
-            "/usr/local/sbin/mosquitto",
-            "/usr/bin/mosquitto",
-        ];
-        let Some(program) = places.into_iter().find(|place| Path::new(place).exists()) else {
-            println!("skipped: mosquitto is not installed");
-            return None;
-        };
-        let folder = tempfile::tempdir().unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
-        let config =
-            format!("listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n");
-        std::fs::write(folder.path().join("config"), config).unwrap();
-        let child = spawn(program, folder.path());
-        Some(Self {
-            program,
-            folder,
-            port,
-            child,
-        })
-    }
-
-    /// `kill -9`, and another in its place, which has forgotten every session.
-    fn kill_and_restart(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-        self.child = spawn(self.program, self.folder.path());
-    }
-
-    fn connect(&self, id: &str, version: MqttVersion) -> MqttUplink {
-        let mut settings = MqttSettings::new(id, "127.0.0.1", self.port);
-        settings.version = version;
-        settings.backoff_max = Duration::from_millis(200);
-        MqttUplink::spawn(&tokio::runtime::Handle::current(), settings)
-    }
-}
-
-fn spawn(program: &str, folder: &Path) -> Child {
-    Command::new(program)
-        .arg("-c")
-        .arg(folder.join("config"))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn connect(broker: &Broker, id: &str, version: MqttVersion) -> MqttUplink {
+    let mut settings = MqttSettings::new(id, "127.0.0.1", broker.port);
+    settings.version = version;
+    settings.backoff_max = Duration::from_millis(200);
+    MqttUplink::spawn(&tokio::runtime::Handle::current(), settings)
 }
 
 /// Events, one after the other.
@@ -144,7 +86,7 @@ impl Client {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn inbound_messages_are_acknowledged_by_hand_and_filters_renewed() {
-    let Some(mut broker) = Broker::start() else {
+    let Some(mut broker) = Broker::start(|_| String::new()) else {
         return;
     };
     let story = tokio::time::timeout(PATIENCE, async {
@@ -157,10 +99,10 @@ async fn inbound_messages_are_acknowledged_by_hand_and_filters_renewed() {
 
 async fn tell(broker: &mut Broker, version: MqttVersion) {
     let id = format!("machine-{version:?}");
-    let mut office = Client::new(broker.connect(&format!("office-{version:?}"), version));
+    let mut office = Client::new(connect(broker, &format!("office-{version:?}"), version));
     office.up().await;
     let before = live_bytes();
-    let mut machine = Client::new(broker.connect(&id, version));
+    let mut machine = Client::new(connect(broker, &id, version));
     machine.uplink.subscribe("down/#");
     assert!(!machine.up().await);
     let bytes = live_bytes().saturating_sub(before);
@@ -180,7 +122,7 @@ async fn tell(broker: &mut Broker, version: MqttVersion) {
     }
     // It dies before it has dealt with it: the message comes again, and is acknowledged now.
     drop(machine);
-    let mut machine = Client::new(broker.connect(&id, version));
+    let mut machine = Client::new(connect(broker, &id, version));
     assert!(machine.up().await, "the broker remembers it");
     let (text, token) = machine.inbound().await;
     assert_eq!(text, b"one");
@@ -200,7 +142,7 @@ async fn tell(broker: &mut Broker, version: MqttVersion) {
         .unwrap();
     assert_eq!(machine.next().await, UplinkEvent::Accepted(1));
     drop(machine);
-    let mut machine = Client::new(broker.connect(&id, version));
+    let mut machine = Client::new(connect(broker, &id, version));
     machine.uplink.subscribe("down/#");
     assert!(machine.up().await);
     assert_eq!(

@@ -8,16 +8,17 @@
     reason = "a test says what it sees, and ends at what should not be"
 )]
 
+mod broker;
+
 use std::future::poll_fn;
-use std::net::TcpListener;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use peaberry_edge::uplink::{
     Message, MqttSettings, MqttTls, MqttUplink, MqttVersion, Uplink, UplinkEvent,
 };
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+
+use self::broker::Broker;
 
 /// The longest that anything may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -49,63 +50,23 @@ impl Authority {
     }
 }
 
-struct Broker {
-    port: u16,
-    child: Child,
-    _folder: tempfile::TempDir,
-}
-
-impl Broker {
-    /// One that shows a certificate for `localhost`, and wants one of its clients.
-    fn start(authority: &Authority) -> Option<Self> {
-        let places = [
-            "/usr/sbin/mosquitto",
-            "/usr/local/sbin/mosquitto",
-            "/usr/bin/mosquitto",
-        ];
-        let Some(program) = places.into_iter().find(|place| Path::new(place).exists()) else {
-            println!("skipped: mosquitto is not installed");
-            return None;
-        };
-        let folder = tempfile::tempdir().unwrap();
+/// A broker that shows a certificate for `localhost`, and wants one of its clients.
+fn start(authority: &Authority) -> Option<Broker> {
+    Broker::start(|folder| {
         let (certificate, key) = authority.issue("localhost");
         let write = |name: &str, text: &str| {
-            let path = folder.path().join(name);
+            let path = folder.join(name);
             std::fs::write(&path, text).unwrap();
             path.display().to_string()
         };
-        let (ca, cert, key) = (
-            write("ca.pem", &authority.pem),
-            write("broker.pem", &certificate),
-            write("broker.key", &key),
-        );
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
-        // As root it would become another user, who cannot read the key.
-        let config = format!(
-            "user root\nlistener {port} 127.0.0.1\nallow_anonymous true\ncafile {ca}\ncertfile {cert}\nkeyfile {key}\nrequire_certificate true\n"
-        );
-        let config = write("config", &config);
-        let child = Command::new(program)
-            .args(["-c", &config])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        Some(Self {
-            port,
-            child,
-            _folder: folder,
-        })
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+        let ca = write("ca.pem", &authority.pem);
+        let certificate = write("broker.pem", &certificate);
+        let key = write("broker.key", &key);
+        format!(
+            "cafile {ca}\ncertfile {certificate}\nkeyfile {key}\nrequire_certificate true\n\
+             # As root it would become another user, who cannot read the key.\nuser root"
+        )
+    })
 }
 
 fn settings(broker: &Broker, id: &str, tls: MqttTls) -> MqttSettings {
@@ -138,7 +99,7 @@ async fn trouble(uplink: &MqttUplink, word: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_goes_to_a_broker_that_is_vouched_for_and_to_no_other() {
     let authority = Authority::new("ours");
-    let Some(broker) = Broker::start(&authority) else {
+    let Some(broker) = start(&authority) else {
         return;
     };
     let story = tokio::time::timeout(PATIENCE, async {

@@ -68,7 +68,8 @@ pub enum FleetCommand {
         /// Which rule.
         rule: Name,
     },
-    /// A time server's answer, for all devices; see [`WallClock::observe`](crate::time::WallClock::observe).
+    /// A time server's answer, for all devices; see [`WallClock::observe`](crate::time::WallClock::observe). A jump that a
+    /// device believes it tells in a notification.
     Time {
         /// What it says.
         wall: Timestamp,

@@ -1,9 +1,10 @@
 //! What a fleet does when it is its turn.
 
 use std::task::Context;
+use std::time::Duration;
 
 use peaberry_core::mutant::is_planted;
-use peaberry_core::{Input, Instant, Protocol};
+use peaberry_core::{Input, Instant, Protocol, Timestamp};
 
 use crate::courier::CourierReport;
 use crate::device::{Configured, Surroundings};
@@ -14,7 +15,7 @@ use crate::payload::{
     Action, Command, Level, Notification, OrderPhase, OrderUpdate, Payload, Status, Text, Wire,
 };
 use crate::spool::Spool;
-use crate::time::DeviceTime;
+use crate::time::{DeviceTime, Learned};
 use crate::topic::{Lane, Topic};
 use crate::twin::TwinValue;
 use crate::uplink::{Message, Uplink};
@@ -76,10 +77,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
                 self.empty_outlet(at, now, events)
             }
             FleetCommand::Time { wall, round_trip } => {
-                for hosted in &mut self.hosted {
-                    hosted.device.observe_time(now, wall, round_trip);
-                }
-                Ok(())
+                self.learn_time(now, wall, round_trip, events)
             }
         }
     }
@@ -153,6 +151,28 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         }
         self.outlet = outlet;
         self.empty_outlet(at, now, events)
+    }
+
+    /// Each device judges by itself what it is told of the time. One that has believed a jump says so: until then it dated
+    /// its records otherwise.
+    fn learn_time(
+        &mut self,
+        now: Instant,
+        wall: Timestamp,
+        round_trip: Duration,
+        events: &mut Vec<FleetEvent<A>>,
+    ) -> Result<(), EdgeError> {
+        for at in 0..self.hosted.len() {
+            let learned = self.hosted.get_mut(at);
+            let learned = learned.map(|it| it.device.observe_time(now, wall, round_trip));
+            if let Some(Learned::Jumped { by_ms }) = learned {
+                let text = format!("the wall clock was set by {by_ms} ms; records are dated anew");
+                let (level, text, order) = (Level::Warning, Text::new(&text), None);
+                let told = Notification { level, text, order };
+                self.tell(at, now, Payload::Notification(told), events)?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes what the courier has heard.

@@ -1,9 +1,10 @@
 //! Batches of messages POSTed to a collector, whose answer brings acknowledgements and commands back: for networks that let
 //! nothing else through.
 //!
-//! A body is an [`Exchange`] in CBOR, both ways. An answer of 200 says that everything in the batch is durable or was refused
-//! by name, so what it answers is [accepted](UplinkEvent::Accepted); what it carries comes as
-//! [inbound](UplinkEvent::Inbound), acknowledgements of the [sink](crate::spool::AckLevel::Sink) among it. On the other side,
+//! A body is an [`Exchange`] in CBOR, both ways. An answer of 200 says that what was taken of the batch is durable, so the
+//! batch is [accepted](UplinkEvent::Accepted); what the answer carries comes as [inbound](UplinkEvent::Inbound),
+//! acknowledgements of the [sink](crate::spool::AckLevel::Sink) among it: keep records until then, since a collector that
+//! has no room accepts and does not acknowledge. On the other side,
 //! [`Collector::exchange`](crate::collector::Collector::exchange) makes the answer for whatever HTTP server hosts it.
 //!
 //! - One batch is on its way at a time. A batch whose answer does not come, or is no answer, goes again from the spool: the

@@ -13,6 +13,7 @@
 //! - Version 5 is given the same small window; by itself it takes 13.5 MiB a client.
 //! - Plain TCP, or TLS (feature `tls`). Why there is no connection says [`MqttUplink::trouble`].
 
+mod client;
 #[cfg(feature = "tls")]
 mod tls;
 mod v4;
