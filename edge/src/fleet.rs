@@ -23,8 +23,11 @@
 mod command;
 mod commit;
 mod host;
+mod inbound;
 mod open;
+mod orders;
 mod turn;
+mod twins;
 
 use std::collections::BTreeSet;
 use std::fmt;

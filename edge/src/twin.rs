@@ -48,6 +48,9 @@ pub const DRIFT_MS_MAX: u64 = 5 * 60_000;
 /// How many entries a twin may have, desired and reported together.
 pub const TWIN_ENTRIES_MAX: usize = 256;
 
+/// How many writers a twin may ever have known: the device, and services that keep their ids.
+pub const TWIN_WRITERS_MAX: usize = 1024;
+
 /// How much of what was removed is remembered for those who are behind, in bytes.
 const REMOVALS_BYTES_MAX: usize = 4096;
 
@@ -62,7 +65,8 @@ type Entries = ObservedRemoveMap<TwinKey, LwwRegister<TwinValue>>;
 pub enum Side {
     /// The device's: it alone reports.
     Device,
-    /// A service's, which desires. No two services of one device share an id; draw it at random.
+    /// A service's, which desires. No two services of one device share an id; draw it at random, and keep it: a device knows
+    /// [so many](TWIN_WRITERS_MAX) and refuses another by name.
     Service(ReplicaId),
 }
 
@@ -241,7 +245,7 @@ impl Twin {
     /// # Errors
     ///
     /// [`EdgeError::Malformed`] or [`EdgeError::TooLong`] for what is no such message, writes what only the device may, or
-    /// makes the twin too large; [`EdgeError::Twin`] for a stamp from the far future, or an event with two meanings. Nothing changed.
+    /// makes the twin too large, in entries, writers or bytes; [`EdgeError::Twin`] for a stamp from the far future, or an event with two meanings. Nothing changed.
     pub fn receive(
         &mut self,
         message: &[u8],
@@ -259,17 +263,21 @@ impl Twin {
             drift_ms_max: DRIFT_MS_MAX,
             ..Limits::NONE
         };
-        match self.document.get_mut().apply_within(&delta, &limits) {
-            Ok(changed) => {
-                let has_changed = changed == Changed::Yes;
-                if has_changed {
-                    for (_, register) in delta.store().iter() {
-                        observe(&mut self.clock, register);
-                    }
-                    self.save(batch);
+        let mut document = self.document.get().clone();
+        match document.apply_within(&delta, &limits) {
+            Ok(Changed::No) => Ok(Received::default()),
+            Ok(Changed::Yes) => {
+                let budget = match self.side {
+                    Side::Device => &BY_OTHERS,
+                    Side::Service(_) => &BUDGET,
+                };
+                self.document.become_if_within(budget, document)?;
+                for (_, register) in delta.store().iter() {
+                    observe(&mut self.clock, register);
                 }
+                self.save(batch);
                 Ok(Received {
-                    has_changed,
+                    has_changed: true,
                     answers: Vec::new(),
                 })
             }
@@ -342,9 +350,8 @@ impl Twin {
         Ok(delta.to_bytes().into())
     }
 
-    fn save(&self, batch: &mut Batch) {
-        self.space
-            .put(batch, STATE, &self.document.get().to_bytes());
+    fn save(&mut self, batch: &mut Batch) {
+        self.space.put(batch, STATE, self.document.bytes());
     }
 
     fn entry(&self, section: Section, key: &Name) -> Option<&TwinValue> {
@@ -362,11 +369,19 @@ impl Twin {
 
 const STATE: &[u8] = b"twin";
 
+/// What a device's twin may become by what others wrote. Its own writes come on top, and all of it must still be a message.
+const BY_OTHERS: Budget = Budget {
+    bytes_max: MESSAGE_BYTES_MAX / 4 * 3,
+    ids_max: TWIN_WRITERS_MAX,
+    dots_max: 4 * TWIN_ENTRIES_MAX,
+    ..BUDGET
+};
+
 /// What a message may claim before memory is taken for it.
 const BUDGET: Budget = Budget {
     bytes_max: MESSAGE_BYTES_MAX,
-    ids_max: 1024,
-    dots_max: 4 * TWIN_ENTRIES_MAX,
+    ids_max: TWIN_WRITERS_MAX + 1,
+    dots_max: 5 * TWIN_ENTRIES_MAX,
     intervals_max: 4096,
     events_max: 1 << 32,
     depth_max: 4,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use peaberry_crdt::Lattice;
 use peaberry_crdt::wire::{Budget, Message};
 
-use super::{Document, REMOVALS_BYTES_MAX};
+use super::{Document, REMOVALS_BYTES_MAX, WHAT};
 use crate::error::EdgeError;
 
 /// A document, or what it is read from when somebody looks: a twin is looked at for moments, hours apart, and takes ten
@@ -50,15 +50,41 @@ impl Resting {
         self.awake.get_mut().expect("it was woken above")
     }
 
-    pub(super) fn rest(&mut self) {
-        if let Some(document) = self.awake.take()
-            && self.bytes.is_empty()
+    /// Becomes `document`, if its bytes keep to `budget`: they will be read again.
+    pub(super) fn become_if_within(
+        &mut self,
+        budget: &Budget,
+        document: Document,
+    ) -> Result<(), EdgeError> {
+        let bytes = Bytes::from(document.to_bytes());
+        Document::from_bytes(&bytes, *budget).map_err(|error| {
+            let reason = format!("the twin would become too large with it: {error}");
+            EdgeError::malformed(WHAT, reason)
+        })?;
+        *self = Self {
+            awake: Box::new(document).into(),
+            bytes,
+        };
+        Ok(())
+    }
+
+    /// What it is read from.
+    pub(super) fn bytes(&mut self) -> &Bytes {
+        if self.bytes.is_empty()
+            && let Some(document) = self.awake.get()
         {
             self.bytes = document.to_bytes().into();
         }
+        &self.bytes
+    }
+
+    pub(super) fn rest(&mut self) {
+        self.bytes();
+        self.awake = OnceLock::new();
     }
 }
 
+/// With more room than it is ever given: own writes come on top of what others made.
 fn read(bytes: &[u8]) -> Result<Document, EdgeError> {
     let mut document = Document::from_bytes(bytes, Budget::default())
         .map_err(|error| EdgeError::malformed("stored twin", error.to_string()))?;
