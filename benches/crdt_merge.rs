@@ -9,7 +9,7 @@
 
 use automerge::AutoCommit;
 use automerge::transaction::Transactable as _;
-use crdts::{CmRDT as _, CvRDT as _, Orswot};
+use crdts::{CmRDT as _, Orswot};
 use dson::crdts::mvreg::MvRegValue;
 use dson::transaction::MapTransaction;
 use dson::{CausalDotStore, OrMap};

@@ -31,7 +31,6 @@ pub const TARGET: Target = Target {
         Mutant::compiled("removal_without_dot"),
         Mutant::compiled("dot_reuse_after_restart"),
         Mutant::compiled("gap_accepted"),
-        Mutant::compiled("effect_before_cause"),
         Mutant::compiled("text_sibling_decided_early"),
         Mutant::compiled("text_edit_beyond_accepted"),
         Mutant::compiled("list_right_neighbour_ignored"),
