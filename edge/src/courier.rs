@@ -95,6 +95,12 @@ impl Committed {
 /// How often the uplink is asked in one turn.
 const POLLS_MAX: u32 = 16;
 
+/// A batch of more is not kept for the next: ten thousand devices may all have something to say, once.
+const BATCH_BYTES_KEPT: usize = 16 << 10;
+
+/// Nor is room for so many of the uplink's events.
+const EVENTS_KEPT: usize = 256;
+
 impl<U: Uplink> Courier<U> {
     /// A courier for `spools`, which have been opened with `batch` at the time `now`: makes their boot epochs durable. All are
     /// of `site`. With more than one the uplink subscribes to all of the site's devices.
@@ -239,7 +245,9 @@ impl<U: Uplink> Courier<U> {
         for event in events.drain(..) {
             self.take(event, now, storage, report)?;
         }
-        self.events = events;
+        if events.capacity() <= EVENTS_KEPT {
+            self.events = events;
+        }
         Ok(if polls > 0 {
             Poll::Ready(())
         } else {
@@ -447,7 +455,11 @@ impl<U: Uplink> Courier<U> {
             }
         }
         let outcome = storage.commit(&self.batch, durability);
-        self.batch.clear();
+        if self.batch.bytes() > BATCH_BYTES_KEPT {
+            self.batch = Batch::new();
+        } else {
+            self.batch.clear();
+        }
         outcome?;
         for device in std::mem::take(&mut self.staged) {
             if let Some(spool) = self.spools.get_mut(device) {
