@@ -2,8 +2,9 @@
 //!
 //! Four or seven oracles observe two prices that wander. Up to f of them lie, equivocate, withhold, replay, forge and
 //! grind, each seed in its own way. Every answer that an honest oracle or the contract takes must lie within the range
-//! that the honest observed in its round, nobody honest may ever be blamed, and when the trouble ends an answer must
-//! follow within a bounded number of epochs, although the liars go on.
+//! that the honest observed in its round, at most one answer for each round and feed is stored, and nobody honest may ever
+//! be blamed. When the trouble ends, in half of the worlds without a restart, the first answer must be of one of the next
+//! 2f+1 epochs, although the liars go on. In the end, what was signed twice must be found in the honest ones' stores.
 
 mod cheap_key;
 mod contract;

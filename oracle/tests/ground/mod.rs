@@ -13,19 +13,19 @@ use peaberry_chain::EvmAddress;
 use peaberry_core::PeerId;
 use peaberry_oracle::{ConfigForm, EcdsaKey, Feed, Keyring, Member, Timing, WEIGHT_MAX};
 
-pub const MEMBERS: u8 = 4;
+pub(crate) const MEMBERS: u8 = 4;
 
 /// The peer that is member `number`.
-pub fn peer(number: u8) -> PeerId {
+pub(crate) fn peer(number: u8) -> PeerId {
     PeerId::new(u64::from(number) + 1).unwrap()
 }
 
-pub fn key(number: u8) -> Arc<EcdsaKey> {
+pub(crate) fn key(number: u8) -> Arc<EcdsaKey> {
     Arc::new(EcdsaKey::from_bytes(&[number + 1; 32]).unwrap())
 }
 
 /// A feed in cents that is worth a report when it deviates by a percent.
-pub fn feed(name: &str, breaker_bps: Option<u32>) -> Feed {
+pub(crate) fn feed(name: &str, breaker_bps: Option<u32>) -> Feed {
     Feed {
         name: name.into(),
         decimals: 2,
@@ -38,7 +38,7 @@ pub fn feed(name: &str, breaker_bps: Option<u32>) -> Feed {
 }
 
 /// Four members of equal weight, one of whom may lie, who price two feeds.
-pub fn form(contract: EvmAddress) -> ConfigForm {
+pub(crate) fn form(contract: EvmAddress) -> ConfigForm {
     let member = |number: u8| Member {
         peer: peer(number),
         signer: key(number).address(),

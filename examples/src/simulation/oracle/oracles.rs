@@ -7,10 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use peaberry_chain::EvmAddress;
 use peaberry_core::simulation::{Boot, BootError, World};
-use peaberry_core::{
-    Handle, Mailbox, MemoryStorage, Node, Outgoing, PeerId, Peers, ProtocolId, Subspace, Transport,
-    TransportError,
-};
+use peaberry_core::{Handle, MemoryStorage, Node, Outgoing, PeerId, Subspace, Tapped, Transport};
 use peaberry_oracle::{
     Body, Config, ConfigForm, EcdsaKey, Feed, Keyring, Member, Message, OpenError, Oracle,
     OracleCommand, OracleEvent, Timing, WEIGHT_MAX, WEIGHT_MIN, agreed_weights, kept_evidence,
@@ -566,10 +563,7 @@ fn boot_oracle(
         storage.as_ref(),
     )?;
     let witness = Witness::new(oracle, config, key, peer, history.clone());
-    let transport = Arc::new(Witnessed {
-        inner: boot.transport(),
-        history: history.clone(),
-    });
+    let transport = Arc::new(watched(boot.transport(), history));
     let node = Node::new(transport, storage, boot.clock());
     let mut node = crate::simulation::commit_either_way(boot, node);
     let handle = node.add(
@@ -624,35 +618,20 @@ fn boot_liar(
 
 /// Takes down what an honest oracle signs as it leaves: what was sent counts, even if its sender fell before it could say
 /// so.
-struct Witnessed {
+fn watched(
     inner: Arc<dyn Transport>,
-    history: Arc<Mutex<History>>,
-}
-
-impl Transport for Witnessed {
-    fn local(&self) -> PeerId {
-        self.inner.local()
-    }
-
-    fn bind(
-        &self,
-        protocol: ProtocolId,
-        accept: Peers,
-        mailbox: Arc<Mailbox>,
-    ) -> Result<(), TransportError> {
-        self.inner.bind(protocol, accept, mailbox)
-    }
-
-    fn send(&self, batch: &mut Vec<Outgoing>) {
+    history: &Arc<Mutex<History>>,
+) -> Tapped<impl Fn(&mut Vec<Outgoing>) + Send + Sync + use<>> {
+    let (peer, history) = (inner.local(), history.clone());
+    Tapped::new(inner, move |batch: &mut Vec<Outgoing>| {
         for outgoing in batch.iter() {
             // The third kind of message is an observation; no other needs to be read.
             if outgoing.payload.get(1) == Some(&3)
                 && let Ok(message) = Message::from_bytes(&outgoing.payload)
                 && let Body::Observation(signed) = message.body
             {
-                self.history.lock().observe(self.local(), &signed);
+                history.lock().observe(peer, &signed);
             }
         }
-        self.inner.send(batch);
-    }
+    })
 }
