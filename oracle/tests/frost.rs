@@ -159,6 +159,45 @@ fn f_liars_never_stop_the_group() {
     }
 }
 
+/// Found by seed 11485 of `soak --target oracle`: a first commitment and a share that arrive again, late, had their sender
+/// asked by a nonce that was gone, and blamed for the share of another attempt.
+#[test]
+fn what_the_network_repeats_is_held_against_nobody() {
+    let mut members = group(1, 5);
+    let digest = B256::repeat_byte(2);
+    members[3].begin(&digest);
+    let part = |members: &mut [FrostGroup], member: u8, request: Option<&Bytes>| {
+        let member = &mut members[usize::from(member)];
+        let request = request.map(AsRef::as_ref);
+        member.contribute(&digest, request).unwrap()
+    };
+    let first = part(&mut members, 0, None);
+    let second = part(&mut members, 1, None);
+    assert_eq!(members[3].gather(&digest, 0, &first), Ok(Gathered::More));
+    let Ok(Gathered::Ask(asked)) = members[3].gather(&digest, 1, &second) else {
+        panic!("two have committed");
+    };
+    let share = part(&mut members, 0, Some(&asked[0].1));
+    assert_eq!(members[3].gather(&digest, 0, &share), Ok(Gathered::More));
+    // All of it comes again, and then a third member commits.
+    assert_eq!(members[3].gather(&digest, 0, &first), Ok(Gathered::More));
+    let third = part(&mut members, 2, None);
+    let Ok(Gathered::Ask(asked)) = members[3].gather(&digest, 2, &third) else {
+        panic!("two are free");
+    };
+    for repeated in [&share, &first, &share] {
+        assert_eq!(members[3].gather(&digest, 0, repeated), Ok(Gathered::More));
+    }
+    let mut done = None;
+    for (member, request) in asked {
+        let share = part(&mut members, member, Some(&request));
+        if let Ok(Gathered::Done(it)) = members[3].gather(&digest, member, &share) {
+            done = Some(it);
+        }
+    }
+    assert_eq!(members[1].verify(&digest, &done.unwrap()), Ok(()));
+}
+
 /// The first attempt has the liar in it; its share is refused with its name, and the others sign without it.
 #[test]
 fn a_bad_share_names_its_signer_and_the_round_goes_on_without_it() {

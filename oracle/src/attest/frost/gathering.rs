@@ -27,6 +27,9 @@ pub(super) struct Gathering {
 struct State {
     now: Now,
     restarts: u32,
+    /// Every commitment that it has made: the network repeats old ones, and whoever were asked by one again would be taken
+    /// for a liar when his old share is repeated too.
+    known: Vec<Commitment>,
 }
 
 #[derive(Debug)]
@@ -102,17 +105,19 @@ impl Gathering {
                 let state = State {
                     now: free,
                     restarts: 0,
+                    known: vec![commitment],
                 };
                 self.members.insert(member, state);
             }
+            Some(state) if state.known.contains(&commitment) => {}
             Some(state) => match state.now {
                 Now::Excluded => {}
-                Now::Free(known) | Now::Asked(_, known) if known == commitment => {}
                 Now::Free(_) | Now::Asked(..) if state.restarts == RESTARTS_MAX => {
                     return Err(AttestError::Unexpected);
                 }
                 Now::Free(_) | Now::Asked(..) => {
                     state.restarts += 1;
+                    state.known.push(commitment);
                     state.now = free;
                 }
             },
@@ -145,6 +150,7 @@ impl Gathering {
             state.now = Now::Excluded;
             return Err(AttestError::Signature(member));
         }
+        state.known.push(next);
         state.now = Now::Free(next);
         attempt.shares.insert(name, share);
         if attempt.shares.len() < attempt.members.len() {
