@@ -1,13 +1,18 @@
 //! Acting on EVM chains.
 
+use std::collections::BTreeMap;
+
 use alloy_primitives::{Address as EvmAddress, B256};
 use async_trait::async_trait;
 use futures_util::future::{try_join_all, try_join3};
 
 use super::record::EntryId;
-use super::request::{AccountView, Ask, Found, Performer, Sight, Wanted};
-use crate::evm::{EvmClient, SignedTransaction};
-use crate::{BlockAt, ChainClient, ChainError, ChainFamily, ChainId, Finality};
+use super::request::{AccountView, Ask, Found, Performer, Place, Sight, Wanted};
+use crate::evm::{EvmClient, EvmRpc, SignedTransaction};
+use crate::{Block, BlockAt, ChainClient, ChainError, ChainFamily, ChainId, Finality};
+
+/// So far below the final block its branch is followed.
+const BRANCH_MAX: u64 = 64;
 
 #[async_trait]
 impl Performer for EvmClient {
@@ -61,11 +66,7 @@ async fn look(
         rpc.nonce(account, BlockAt::Pending),
     )
     .await?;
-    let canonical = blocks.iter().map(async |(number, hash)| {
-        let block = rpc.block(BlockAt::Number(*number)).await?;
-        Ok::<bool, ChainError>(block.is_some_and(|block| block.hash == *hash))
-    });
-    let canonical = try_join_all(canonical).await?;
+    let places = places(client, final_block, blocks).await?;
     let sights = wanted.iter().map(async |one| {
         let sight = sight(client, one, latest_nonce).await?;
         Ok::<(EntryId, Sight), ChainError>((one.entry, sight))
@@ -88,9 +89,68 @@ async fn look(
         latest_nonce,
         pending_nonce,
         final_nonce,
-        canonical,
+        places,
         sights,
     })
+}
+
+async fn places(
+    client: &EvmClient,
+    final_block: Option<Block>,
+    blocks: &[(u64, B256)],
+) -> Result<Vec<Place>, ChainError> {
+    let rpc = client.rpc();
+    let branch = match final_block {
+        Some(block) => branch_of(&**rpc, block, blocks).await?,
+        None => BTreeMap::new(),
+    };
+    let places = blocks.iter().map(async |(number, hash)| {
+        let is_there = match branch.get(number) {
+            Some(own) if own == hash => return Ok(Place::Final),
+            Some(_) => false,
+            None => {
+                let block = rpc.block(BlockAt::Number(*number)).await?;
+                block.is_some_and(|block| block.hash == *hash)
+            }
+        };
+        Ok(if is_there {
+            Place::Canonical
+        } else {
+            Place::Gone
+        })
+    });
+    try_join_all(places).await
+}
+
+/// Numbers and hashes of the final block's branch, as far down as there are blocks to place, and not too far: what is found
+/// by number may come from a node on a fork that the others have left.
+async fn branch_of(
+    rpc: &dyn EvmRpc,
+    final_block: Block,
+    blocks: &[(u64, B256)],
+) -> Result<BTreeMap<u64, B256>, ChainError> {
+    let mut branch = BTreeMap::new();
+    let near = blocks.iter().map(|(number, _)| *number).filter(|number| {
+        let distance = final_block.number.checked_sub(*number);
+        distance.is_some_and(|distance| distance <= BRANCH_MAX)
+    });
+    let Some(lowest) = near.min() else {
+        return Ok(branch);
+    };
+    branch.insert(final_block.number, final_block.hash);
+    let mut block = final_block;
+    while block.number > lowest {
+        branch.insert(block.number - 1, block.parent);
+        if block.number - 1 == lowest {
+            break;
+        }
+        match rpc.block(BlockAt::Hash(block.parent)).await? {
+            Some(parent) if parent.number + 1 == block.number => block = parent,
+            // A node that has less: what lies below is looked for by number.
+            _ => break,
+        }
+    }
+    Ok(branch)
 }
 
 async fn sight(
