@@ -91,6 +91,7 @@ impl Follow {
             alarm: None,
             next_change: storage.log_bounds(log)?.end + 1,
             acknowledged: number_at(&space, storage, CURSOR)?
+                .filter(|_| !mutant::is_planted("follow_cursor_ignored"))
                 .max(number_at(&space, storage, ACKNOWLEDGED)?)
                 .unwrap_or(0),
             replay: Vec::new(),
