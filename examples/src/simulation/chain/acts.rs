@@ -41,20 +41,25 @@ pub(super) fn act(world: &World, shared: &Shared, rng: &mut fastrand::Rng) {
         28 => (0..rng.u64(1..90)).for_each(|_| shared.model.lock().mine()),
         _ => shared.cluster.lock().mine(|| rng.u8(..3) > 0),
     }
+    take_out_far_off(shared);
+}
+
+/// Of many nodes behind one address one that is so far off is taken out: ranges of final blocks are read by number.
+fn take_out_far_off(shared: &Shared) {
+    let mut fork = shared.fork.lock();
+    let is_far_off = |dead: &mut DeadFork| dead.is_far_off(&shared.model.lock());
+    if shared.nature.nodes == Nodes::One {
+        fork.take_if(is_far_off);
+    }
 }
 
 fn mine(shared: &Shared, rng: &mut fastrand::Rng) {
     let mut model = shared.model.lock();
     model.mine();
-    let mut fork = shared.fork.lock();
-    if let Some(dead) = &mut *fork {
-        if rng.bool() {
-            dead.grow(&mut model);
-        }
-        // Of many nodes behind one address one that is so far off is taken out: ranges of final blocks are read by number.
-        if shared.nature.nodes == Nodes::One && dead.is_far_off(&model) {
-            *fork = None;
-        }
+    if let Some(dead) = &mut *shared.fork.lock()
+        && rng.bool()
+    {
+        dead.grow(&mut model);
     }
 }
 

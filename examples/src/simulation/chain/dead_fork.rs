@@ -87,6 +87,6 @@ impl DeadFork {
     /// Whether reading ranges of final blocks by their numbers is no longer safe with this node among others.
     pub(super) fn is_far_off(&self, model: &Model) -> bool {
         let final_number = model.tip().saturating_sub(model.finality);
-        final_number > self.final_number.unwrap_or(0) + 60
+        final_number > self.final_number.unwrap_or(0) + 56
     }
 }

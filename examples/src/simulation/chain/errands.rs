@@ -133,7 +133,8 @@ fn note_distance(shared: &Shared, walk: &Walk) {
         return;
     };
     let model = shared.model.lock();
-    if ring.len() >= shared.nature.ring_max {
+    let first = ring.first().map_or(0, |(first, _)| *first);
+    if model.tip() - first.min(model.tip()) >= shared.nature.ring_max as u64 {
         let mut callers = shared.callers.lock();
         callers.branches.mark(reached::RING_FULL);
     }

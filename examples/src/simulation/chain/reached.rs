@@ -82,7 +82,7 @@ pub(super) const LIAR_NAMED: &str = "liar_named";
 pub(super) const STRAY_NAMED: &str = "node_on_a_dead_fork_named";
 pub(super) const LONG_ASTRAY: &str = "node_stayed_on_a_dead_fork_beyond_finality";
 pub(super) const FOLLOWED_ASTRAY: &str = "follower_on_a_dead_fork";
-pub(super) const RING_FULL: &str = "ring_full";
+pub(super) const RING_FULL: &str = "chain_longer_than_the_ring";
 pub(super) const APPLIED: &str = "changes_applied_with_their_acknowledgement";
 pub(super) const FORGOTTEN: &str = "forgotten_key_refused";
 
