@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use alloy_primitives::{Address as EvmAddress, B256};
 use async_trait::async_trait;
-use futures_util::future::{try_join_all, try_join3};
+use futures_util::future::{try_join_all, try_join3, try_join4};
 
 use super::record::EntryId;
 use super::request::{AccountView, Ask, Found, Performer, Place, Sight, Wanted};
@@ -47,7 +47,8 @@ impl Performer for EvmClient {
     }
 }
 
-/// Finality is asked for first: what is read after it is at least as new.
+/// In two rounds of questions: where the chain and the account stand, and what that means for what is on its way. The second
+/// is at least as new as the final block.
 async fn look(
     client: &EvmClient,
     account: EvmAddress,
@@ -55,33 +56,28 @@ async fn look(
     blocks: &[(u64, B256)],
 ) -> Result<AccountView, ChainError> {
     let rpc = client.rpc();
-    let final_block = match client.head(Finality::Final).await {
-        Ok(block) => Some(block),
-        Err(ChainError::NotFound { .. }) => None,
-        Err(error) => return Err(error),
-    };
-    let (latest, latest_nonce, pending_nonce) = try_join3(
+    let (final_block, latest, latest_nonce, pending_nonce) = try_join4(
+        final_head(client),
         client.head(Finality::Latest),
         rpc.nonce(account, BlockAt::Latest),
         rpc.nonce(account, BlockAt::Pending),
     )
     .await?;
-    let places = places(client, final_block, blocks).await?;
     let sights = wanted.iter().map(async |one| {
         let sight = sight(client, one, latest_nonce).await?;
         Ok::<(EntryId, Sight), ChainError>((one.entry, sight))
     });
-    let sights = try_join_all(sights).await?;
+    let is_due = |block: &Block| blocks.iter().any(|(number, _)| *number <= block.number);
+    let (places, sights, final_nonce) = try_join3(
+        places(client, final_block, blocks),
+        try_join_all(sights),
+        nonce_at(client, account, final_block.filter(is_due)),
+    )
+    .await?;
     let is_missing = sights.iter().any(|(_, sight)| *sight == Sight::Missing);
-    let is_wanted = |at: u64| is_missing || blocks.iter().any(|(number, _)| *number <= at);
-    let final_nonce = match final_block.filter(|block| is_wanted(block.number)) {
-        Some(block) => match rpc.nonce(account, BlockAt::Hash(block.hash)).await {
-            Ok(nonce) => Some(nonce),
-            // A node that has no state of that block: everything else still counts.
-            Err(ChainError::NotFound { .. }) => None,
-            Err(error) => return Err(error),
-        },
-        None => None,
+    let final_nonce = match final_nonce {
+        None if is_missing => nonce_at(client, account, final_block).await?,
+        known => known,
     };
     Ok(AccountView {
         final_number: final_block.map(|block| block.number),
@@ -92,6 +88,31 @@ async fn look(
         places,
         sights,
     })
+}
+
+async fn final_head(client: &EvmClient) -> Result<Option<Block>, ChainError> {
+    match client.head(Finality::Final).await {
+        Ok(block) => Ok(Some(block)),
+        Err(ChainError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The account's nonce at the end of a block; `None` from a node that has no state of it: everything else still counts.
+async fn nonce_at(
+    client: &EvmClient,
+    account: EvmAddress,
+    block: Option<Block>,
+) -> Result<Option<u64>, ChainError> {
+    let Some(block) = block else {
+        return Ok(None);
+    };
+    let nonce = client.rpc().nonce(account, BlockAt::Hash(block.hash));
+    match nonce.await {
+        Ok(nonce) => Ok(Some(nonce)),
+        Err(ChainError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 async fn places(

@@ -108,7 +108,7 @@ pub enum Found {
     Solana(SolanaView),
 }
 
-/// How an EVM account stands. Read in the order of the fields.
+/// How an EVM account stands. Places, sights and the final nonce are read after all the others.
 #[derive(Clone, Debug)]
 pub struct AccountView {
     /// The number of the newest final block; `None` while there is none.
