@@ -19,8 +19,8 @@ use peaberry_core::Instant;
 
 pub use self::builder::DeviceBuilder;
 pub use self::configure::{CONFIG_PREFIX, Configured};
-use self::lane::Lane;
 pub use self::lane::{HISTORY, Metric};
+use self::lane::{Lane, Outcome};
 
 use crate::identity::BootEpoch;
 use crate::name::{DeviceId, Name};
@@ -269,11 +269,29 @@ impl<A: Clone> Device<A> {
             return;
         };
         let metric = lane.metric().clone();
-        let taken = lane.take(sample, &mut out.payloads);
-        // Rules know by themselves which samples they have judged.
-        let judged = taken.map_or(sample, |taken| taken.smoothed);
+        let is_smoothed = lane.is_smoothed();
+        let outcome = lane.take(sample, &mut out.payloads);
+        self.readings += u64::from(!matches!(outcome, Outcome::PassedOver));
+        let (judged, waiting) = match outcome {
+            Outcome::Taken { smoothed, waiting } => (Some(smoothed), waiting),
+            // Rules know by themselves which samples they have judged.
+            Outcome::PassedOver if !is_smoothed => (Some(sample), 0),
+            Outcome::PassedOver | Outcome::Swallowed => (None, 0),
+        };
+        if let Some(judged) = judged {
+            self.judge(&metric, judged, out);
+        }
+        if waiting > 0 {
+            self.waiting_since_ms.get_or_insert(sample.at_ms);
+            if self.waiting() >= self.batch_readings_max {
+                self.flush(out);
+            }
+        }
+    }
+
+    fn judge(&mut self, metric: &Name, judged: Sample, out: &mut Outlet<A>) {
         let boot = self.clock.boot();
-        for fired in self.rules.judge(&metric, boot, judged) {
+        for fired in self.rules.judge(metric, boot, judged) {
             if let Some(action) = fired.action {
                 out.acts.push(Act {
                     alert: fired.alert.clone(),
@@ -282,15 +300,6 @@ impl<A: Clone> Device<A> {
                 });
             }
             out.payloads.push(Payload::Alert(fired.alert));
-        }
-        if let Some(taken) = taken {
-            self.readings += 1;
-            if taken.waiting > 0 {
-                self.waiting_since_ms.get_or_insert(sample.at_ms);
-                if self.waiting() >= self.batch_readings_max {
-                    self.flush(out);
-                }
-            }
         }
     }
 
