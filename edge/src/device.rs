@@ -12,6 +12,7 @@
 mod builder;
 mod configure;
 mod lane;
+mod latches;
 
 use std::time::Duration;
 
@@ -70,6 +71,8 @@ pub struct Outlet<A> {
     pub payloads: Vec<Payload>,
     /// To be done here, at once.
     pub acts: Vec<Act<A>>,
+    /// Whether other latched rules are raised than before: [save them](Device::save_latches), with what is recorded.
+    pub has_latched: bool,
 }
 
 impl<A> Default for Outlet<A> {
@@ -77,6 +80,7 @@ impl<A> Default for Outlet<A> {
         Self {
             payloads: Vec::new(),
             acts: Vec::new(),
+            has_latched: false,
         }
     }
 }
@@ -292,6 +296,7 @@ impl<A: Clone> Device<A> {
     fn judge(&mut self, metric: &Name, judged: Sample, out: &mut Outlet<A>) {
         let boot = self.clock.boot();
         for fired in self.rules.judge(metric, boot, judged) {
+            out.has_latched |= fired.is_latched;
             if let Some(action) = fired.action {
                 out.acts.push(Act {
                     alert: fired.alert.clone(),
@@ -350,6 +355,7 @@ impl<A: Clone> Device<A> {
     /// Somebody has seen a latched rule's alert; see [`Rules::acknowledge`].
     pub fn acknowledge(&mut self, rule: &Name, out: &mut Outlet<A>) -> Acknowledged {
         let acknowledged = self.rules.acknowledge(rule);
+        out.has_latched |= acknowledged != Acknowledged::NotRaised;
         if let Acknowledged::Cleared(alert) = &acknowledged {
             out.payloads.push(Payload::Alert(alert.clone()));
         }

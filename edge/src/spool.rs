@@ -187,6 +187,11 @@ impl Spool {
         self.boot
     }
 
+    /// Whose keys its are: the group is the device's number in its store.
+    pub(crate) const fn owner(&self) -> Channel {
+        self.owner
+    }
+
     /// Whose records these are.
     #[must_use]
     pub const fn device(&self) -> &DeviceId {

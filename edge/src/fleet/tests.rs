@@ -146,14 +146,14 @@ fn a_retried_order_hears_how_it_stands_whatever_the_machine_is_by_now() {
     bench.send(Lane::Commands, place("o-1", "espresso", "m-1"));
     assert_eq!(bench.begun().len(), 1);
     bench.heard();
-    let mut ask = |bench: &mut Bench, key: &str| {
+    let ask = |bench: &mut Bench, key: &str| {
         bench.send(Lane::Commands, place(key, "espresso", "m-1"));
         bench.run(1);
         let phase = |payload| match payload {
             Payload::Order(update) if update.key == name(key) => Some(update.phase),
             _ => None,
         };
-        bench.heard().into_iter().filter_map(phase).last()
+        bench.heard().into_iter().filter_map(phase).next_back()
     };
     bench.fleet.hosted[0].device.set_status(Status::Maintenance);
     assert_eq!(ask(&mut bench, "o-1"), Some(OrderPhase::Began));
