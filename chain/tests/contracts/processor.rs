@@ -150,14 +150,22 @@ impl<'a> Game<'a> {
             1 | 2 => time_s + 10 * BLOCK_TIME_S,
             _ => u64::MAX,
         };
+        self.open(
+            who,
+            place,
+            Invoice::open(token, amount, payer, expires_at_s),
+        )
+    }
+
+    fn open(&mut self, who: usize, place: usize, invoice: Invoice) -> Result<(), String> {
+        let payer = invoice.payer.map(|payer| self.model.addresses[payer]);
         let call = Processor::createInvoiceCall {
             number: number_of(place),
-            token: self.model.tokens[token],
-            amount: U256::from(amount),
-            expiresAt: expires_at_s,
-            payer: payer.map_or(Address::ZERO, |payer| self.model.addresses[payer]),
+            token: self.model.tokens[invoice.token],
+            amount: U256::from(invoice.amount),
+            expiresAt: invoice.expires_at_s,
+            payer: payer.unwrap_or_default(),
         };
-        let invoice = Invoice::open(token, amount, payer, expires_at_s);
         self.call(who, &call, |model, time_s| {
             model.creates(who, place, invoice, time_s)
         })
@@ -311,7 +319,8 @@ fn tokens_of_every_manner_are_taken_or_refused() {
     ] {
         let mut ground = Ground::new(1);
         let mut game = Game::begin(&mut ground, &Processor::BYTECODE).unwrap();
-        game.create(1, 0, HOSTILE, 50).unwrap();
+        let invoice = Invoice::open(HOSTILE, 50, None, u64::MAX);
+        game.open(1, 0, invoice).unwrap();
         let call = Processor::depositCall {
             token: game.model.tokens[HOSTILE],
             amount: U256::from(9),
@@ -325,9 +334,8 @@ fn tokens_of_every_manner_are_taken_or_refused() {
             token: game.model.tokens[HOSTILE],
             amount: U256::from(50),
         };
-        let payer = game.model.invoices[1][0].payer.unwrap_or(2);
-        game.call(payer, &payment, |model, time_s| {
-            model.pays(payer, [1, 0], HOSTILE, 50, time_s)
+        game.call(2, &payment, |model, time_s| {
+            model.pays(2, [1, 0], HOSTILE, 50, time_s)
         })
         .unwrap();
         assert_eq!(

@@ -46,6 +46,14 @@ pub(crate) fn play(ground: &mut Ground, code: &Bytes) -> Result<(), String> {
         model,
     };
     game.role(0, 0, true)?;
+    if amounts == Amounts::Edge {
+        let (to, amount) = (game.ground.account(), cap - U256::from(2));
+        let call = Token::mintCall {
+            to: game.model.address(to),
+            amount,
+        };
+        game.call(0, &call, |model, _| model.mint(0, to, amount))?;
+    }
     for _ in 0..STEPS {
         game.step()?;
     }

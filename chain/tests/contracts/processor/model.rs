@@ -24,7 +24,7 @@ pub(super) struct Invoice {
     pub(super) refunded: u64,
     /// Who alone may pay, or who has paid; anyone if `None`.
     pub(super) payer: Option<usize>,
-    expires_at_s: u64,
+    pub(super) expires_at_s: u64,
 }
 
 impl Invoice {
