@@ -291,11 +291,18 @@ fn a_body_that_makes_no_sense_is_refused_and_the_next_is_taken() {
         payload,
     };
     let good = ("peaberry/1/berlin/m/up/twin".into(), record.encode().into());
-    let bad = ("peaberry/1/berlin/m/up/twin".into(), b"tea".as_slice().into());
+    let bad = (
+        "peaberry/1/berlin/m/up/twin".into(),
+        b"tea".as_slice().into(),
+    );
     let messages = vec![bad, good];
     let body = Exchange { messages }.encode();
     let exchanged = site.collector.exchange(&site.archive, &body).unwrap();
     assert_eq!((exchanged.report.refused, exchanged.report.new), (1, 1));
-    assert_eq!(exchanged.answer.messages.len(), 1, "what is durable is acknowledged");
+    assert_eq!(
+        exchanged.answer.messages.len(),
+        1,
+        "what is durable is acknowledged"
+    );
     assert_eq!(site.collector.inbox(), 0..1);
 }
