@@ -14,7 +14,7 @@ use crate::payload::{Payload, SinkAck, Wire};
 use crate::spool::Spool;
 use crate::time::BootClock;
 use crate::topic::{Lane, Topic};
-use crate::uplink::{AckToken, Message, Uplink, UplinkEvent};
+use crate::uplink::{AckToken, Message, SubmitError, Uplink, UplinkEvent};
 
 /// The spools of one or many devices, the store they share and the uplink they share: a gateway, or a device of its own.
 ///
@@ -36,6 +36,8 @@ pub struct Courier<U> {
     /// Spools by when they want to be tended.
     deadlines: BTreeSet<(Instant, usize)>,
     due: Vec<Option<Instant>>,
+    /// Records that the uplink would not take for their length, to be reported.
+    too_long: Vec<(usize, Arc<str>)>,
     is_up: bool,
 }
 
@@ -95,6 +97,12 @@ impl Committed {
 /// How often the uplink is asked in one turn.
 const POLLS_MAX: u32 = 16;
 
+/// A batch of more is not kept for the next: ten thousand devices may all have something to say, once.
+const BATCH_BYTES_KEPT: usize = 16 << 10;
+
+/// Nor is room for so many of the uplink's events.
+const EVENTS_KEPT: usize = 256;
+
 impl<U: Uplink> Courier<U> {
     /// A courier for `spools`, which have been opened with `batch` at the time `now`: makes their boot epochs durable. All are
     /// of `site`. With more than one the uplink subscribes to all of the site's devices.
@@ -136,6 +144,7 @@ impl<U: Uplink> Courier<U> {
             staged: BTreeSet::new(),
             ready: BTreeSet::new(),
             deadlines: BTreeSet::new(),
+            too_long: Vec::new(),
             is_up: false,
         })
     }
@@ -227,6 +236,7 @@ impl<U: Uplink> Courier<U> {
         storage: &dyn Storage,
         report: &mut CourierReport,
     ) -> Result<Poll<()>, EdgeError> {
+        report.refused_records.append(&mut self.too_long);
         let mut events = std::mem::take(&mut self.events);
         let mut polls = 0;
         while self.uplink.poll_events(cx, &mut events).is_ready() {
@@ -239,7 +249,9 @@ impl<U: Uplink> Courier<U> {
         for event in events.drain(..) {
             self.take(event, now, storage, report)?;
         }
-        self.events = events;
+        if events.capacity() <= EVENTS_KEPT {
+            self.events = events;
+        }
         Ok(if polls > 0 {
             Poll::Ready(())
         } else {
@@ -334,16 +346,15 @@ impl<U: Uplink> Courier<U> {
         };
         let outcome = SinkAck::decode(&message.payload)
             .and_then(|ack| spool.acknowledged(now, &ack, storage, &mut self.batch));
+        // Also where it was refused: that the device must start anew is staged.
+        self.touched(device);
         match outcome {
             Err(error @ (EdgeError::Storage { .. } | EdgeError::Stored { .. })) => Err(error),
             Err(error) => {
                 report.refused.push((message, error));
                 Ok(())
             }
-            Ok(()) => {
-                self.touched(device);
-                Ok(())
-            }
+            Ok(()) => Ok(()),
         }
     }
 
@@ -447,7 +458,11 @@ impl<U: Uplink> Courier<U> {
             }
         }
         let outcome = storage.commit(&self.batch, durability);
-        self.batch.clear();
+        if self.batch.bytes() > BATCH_BYTES_KEPT {
+            self.batch = Batch::new();
+        } else {
+            self.batch.clear();
+        }
         outcome?;
         for device in std::mem::take(&mut self.staged) {
             if let Some(spool) = self.spools.get_mut(device) {
@@ -507,11 +522,21 @@ impl<U: Uplink> Courier<U> {
                 let Some(outgoing) = spool.next(now, storage)? else {
                     continue;
                 };
-                if self.uplink.submit(outgoing.seq, outgoing.message).is_err() {
-                    spool.returned(outgoing.seq);
-                } else {
-                    sent += 1;
-                    self.ready.insert(device);
+                match self.uplink.submit(outgoing.seq, outgoing.message) {
+                    Ok(()) => {
+                        sent += 1;
+                        self.ready.insert(device);
+                    }
+                    Err(error @ SubmitError::TooLong { .. }) => {
+                        // What is behind it must not wait for it.
+                        spool.too_long(outgoing.seq, storage, &mut self.batch)?;
+                        self.too_long.push((device, error.to_string().into()));
+                        self.ready.insert(device);
+                        if spool.is_staged() {
+                            self.staged.insert(device);
+                        }
+                    }
+                    Err(_) => spool.returned(outgoing.seq),
                 }
                 self.schedule(device);
             }

@@ -16,23 +16,36 @@
 //! # Time
 //!
 //! A stamp further ahead of the receiver's wall clock than [`DRIFT_MS_MAX`] is refused, or it would win until clocks catch
-//! up. A device that has not learned the time cannot judge and takes its service's word; the service can, and does.
+//! up. A device that has not learned the time takes anything up to [`WALL_MS_MAX`], and dates anew what turns out to lie in
+//! the future [once it knows the time](Twin::learn_time); until then a service, which can judge, refuses it.
+//!
+//! # Strangers
+//!
+//! Whoever may write to a device's topics may desire. What nobody may is refused by the name of the writer: to report, to
+//! unsay what the device reported, or to name an event of the receiver's own that it never made. A broker's access rules
+//! decide who writes; ids are not secrets.
 //!
 //! # What survives
 //!
 //! Every change is in the turn's batch before its delta leaves. After a crash the twin is as the last commit left it, and
 //! no event is ever named twice: what was lost with the power had not left.
 
+mod admission;
+mod date;
+mod rest;
 mod value;
 
 use bytes::Bytes;
 use peaberry_core::{Batch, Storage, Subspace};
 use peaberry_crdt::wire::{Budget, Message};
 use peaberry_crdt::{
-    ApplyError, Causal, Changed, Delta, Hlc, Lattice, Limits, LwwRegister, ObservedRemoveMap,
-    ReplicaId, VersionVector, Writer,
+    ApplyError, Causal, Changed, Delta, Hlc, Lattice, LwwRegister, ObservedRemoveMap, ReplicaId,
+    VersionVector, WriteError, Writer,
 };
 
+use self::admission::check_count;
+pub use self::date::WALL_MS_MAX;
+use self::rest::Resting;
 pub use self::value::TwinValue;
 use self::value::{Section, TwinKey};
 
@@ -45,6 +58,9 @@ pub const DRIFT_MS_MAX: u64 = 5 * 60_000;
 
 /// How many entries a twin may have, desired and reported together.
 pub const TWIN_ENTRIES_MAX: usize = 256;
+
+/// How many writers a twin may ever have known: the device, and services that keep their ids.
+pub const TWIN_WRITERS_MAX: usize = 1024;
 
 /// How much of what was removed is remembered for those who are behind, in bytes.
 const REMOVALS_BYTES_MAX: usize = 4096;
@@ -60,7 +76,8 @@ type Entries = ObservedRemoveMap<TwinKey, LwwRegister<TwinValue>>;
 pub enum Side {
     /// The device's: it alone reports.
     Device,
-    /// A service's, which desires. No two services of one device share an id; draw it at random.
+    /// A service's, which desires. No two services of one device share an id; draw it at random, and keep it: a device knows
+    /// [so many](TWIN_WRITERS_MAX) and refuses another by name.
     Service(ReplicaId),
 }
 
@@ -92,7 +109,7 @@ const DEVICE: u128 = 1;
 /// ```
 #[derive(Debug)]
 pub struct Twin {
-    document: Document,
+    document: Resting,
     writer: Writer,
     clock: Hlc,
     side: Side,
@@ -119,17 +136,12 @@ impl Twin {
             let doing = "read the twin";
             EdgeError::Storage { doing, source }
         })?;
-        let mut document = match stored {
-            Some(bytes) => Document::from_bytes(&bytes, Budget::default())
-                .map_err(|error| EdgeError::malformed("stored twin", error.to_string()))?,
-            None => Document::bottom(),
-        };
-        document.limit_log(REMOVALS_BYTES_MAX);
+        let document = stored.map_or_else(|| Ok(Resting::new()), Resting::stored)?;
         let replica = match side {
             Side::Device => device_replica(),
             Side::Service(replica) => replica,
         };
-        let minted = document.vector().get(replica);
+        let minted = document.get().vector().get(replica);
         let mut this = Self {
             document,
             // Every event is committed before it leaves, so none that is not stored was ever seen.
@@ -138,7 +150,7 @@ impl Twin {
             side,
             space: space.clone(),
         };
-        for (_, register) in this.document.value().iter() {
+        for (_, register) in this.document.get().value().iter() {
             observe(&mut this.clock, register);
         }
         Ok(this)
@@ -151,7 +163,8 @@ impl Twin {
     ///
     /// # Errors
     ///
-    /// [`EdgeError::TooLong`] if it would be one entry too many; nothing changed.
+    /// [`EdgeError::TooLong`] if it would be one entry too many, [`EdgeError::TwinWrite`] if all of this side's events are
+    /// used up; nothing changed.
     pub fn desire(
         &mut self,
         key: Name,
@@ -182,18 +195,21 @@ impl Twin {
 
     /// Desires nothing of an entry any more. Returns the message for the other side, `None` if nothing was desired.
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// Never: to remove what is held is an event.
-    pub fn forget(&mut self, key: &Name, batch: &mut Batch) -> Option<Bytes> {
+    /// [`EdgeError::TwinWrite`] if all of this side's events are used up; nothing changed.
+    pub fn forget(&mut self, key: &Name, batch: &mut Batch) -> Result<Option<Bytes>, EdgeError> {
         let key = TwinKey::new(Section::Desired, key.clone());
-        self.document.value().get(&key)?;
+        if self.document.get().value().get(&key).is_none() {
+            return Ok(None);
+        }
         let delta = self
             .document
+            .get_mut()
             .write(&mut self.writer, |entries, _| Ok(entries.remove(&key)))
-            .expect("a removal of what is held is an event");
+            .map_err(not_written)?;
         self.save(batch);
-        Some(delta.to_bytes().into())
+        Ok(Some(delta.to_bytes().into()))
     }
 
     /// What is desired of an entry.
@@ -227,18 +243,24 @@ impl Twin {
             .collect()
     }
 
+    /// Gives back the memory that it takes to look at the twin. The next look reads it again.
+    pub fn rest(&mut self) {
+        self.document.rest();
+    }
+
     /// Says what this side knows: the first message of a connection.
     #[must_use]
     pub fn hello(&self) -> Bytes {
-        self.document.vector().to_bytes().into()
+        self.document.get().vector().to_bytes().into()
     }
 
     /// Takes a message of the other side. If the twin changed, its new state is in `batch`.
     ///
     /// # Errors
     ///
-    /// [`EdgeError::Malformed`] or [`EdgeError::TooLong`] for what is no such message, writes what only the device may, or
-    /// makes the twin too large; [`EdgeError::Twin`] for a stamp from the far future, or an event with two meanings. Nothing changed.
+    /// [`EdgeError::Malformed`] or [`EdgeError::TooLong`] for what is no such message, writes or unsays what only the device
+    /// may, names an event of this side's own that it never made, or makes the twin too large, in entries, writers or bytes;
+    /// [`EdgeError::Twin`] for a stamp from the far future, or an event with two meanings. Nothing changed.
     pub fn receive(
         &mut self,
         message: &[u8],
@@ -246,27 +268,28 @@ impl Twin {
         batch: &mut Batch,
     ) -> Result<Received, EdgeError> {
         if let Ok(vector) = VersionVector::from_bytes(message, BUDGET) {
+            self.check_own(vector.get(self.writer.replica()))?;
             return Ok(self.answer(&vector));
         }
         let delta = Delta::<Entries>::from_bytes(message, BUDGET)
             .map_err(|error| EdgeError::malformed(WHAT, error.to_string()))?;
         self.check(&delta)?;
-        let limits = Limits {
-            wall_ms: wall_ms.unwrap_or(u64::MAX),
-            drift_ms_max: DRIFT_MS_MAX,
-            ..Limits::NONE
-        };
-        match self.document.apply_within(&delta, &limits) {
-            Ok(changed) => {
-                let has_changed = changed == Changed::Yes;
-                if has_changed {
-                    for (_, register) in delta.store().iter() {
-                        observe(&mut self.clock, register);
-                    }
-                    self.save(batch);
+        let mut document = self.document.get().clone();
+        match document.apply_within(&delta, &date::limits(wall_ms)) {
+            Ok(Changed::No) => Ok(Received::default()),
+            Ok(Changed::Yes) => {
+                self.check_reports(&document)?;
+                let budget = match self.side {
+                    Side::Device => &BY_OTHERS,
+                    Side::Service(_) => &BUDGET,
+                };
+                self.document.become_if_within(budget, document)?;
+                for (_, register) in delta.store().iter() {
+                    observe(&mut self.clock, register);
                 }
+                self.save(batch);
                 Ok(Received {
-                    has_changed,
+                    has_changed: true,
                     answers: Vec::new(),
                 })
             }
@@ -281,10 +304,11 @@ impl Twin {
     /// To a side that knows `theirs`: what it lacks, and what we know if it knows more.
     fn answer(&self, theirs: &VersionVector) -> Received {
         let mut answers = Vec::new();
-        if !theirs.partial_le(self.document.vector()) {
+        let document = self.document.get();
+        if !theirs.partial_le(document.vector()) {
             answers.push(self.hello());
         }
-        let lacking = self.document.delta_since(theirs);
+        let lacking = document.delta_since(theirs);
         if !lacking.is_empty() {
             answers.push(lacking.to_bytes().into());
         }
@@ -292,25 +316,6 @@ impl Twin {
             has_changed: false,
             answers,
         }
-    }
-
-    /// Whether the delta keeps to who may write what, and how much.
-    fn check(&self, delta: &Delta<Entries>) -> Result<(), EdgeError> {
-        let device = device_replica();
-        for (key, register) in delta.store().iter() {
-            let foreign = register.stamps().find(|(dot, _)| dot.replica() != device);
-            if let (Section::Reported, Some((dot, _))) = (key.section, foreign) {
-                let writer = dot.replica();
-                let reason = format!("{writer} reports {}, which only the device may", key.name);
-                return Err(EdgeError::malformed(WHAT, reason));
-            }
-        }
-        let held = self.document.value();
-        let added = delta
-            .store()
-            .iter()
-            .filter(|(key, _)| held.get(key).is_none());
-        check_count(held.iter().len() + added.count())
     }
 
     fn write(
@@ -322,32 +327,31 @@ impl Twin {
         batch: &mut Batch,
     ) -> Result<Bytes, EdgeError> {
         let key = TwinKey::new(section, key);
-        let held = self.document.value();
+        let held = self.document.get().value();
         check_count(held.iter().len() + usize::from(held.get(&key).is_none()))?;
-        let stamp = self.clock.now(wall_ms.unwrap_or(0));
+        let stamp = self.clock.now(date::own(wall_ms));
         let delta = self
             .document
+            .get_mut()
             .write(&mut self.writer, |entries, mint| {
                 entries.update(key, |register| register.write(mint, stamp, value))
             })
-            .expect(
-                "the clock is ahead of every stamp, and the writer goes on with its own events",
-            );
+            .map_err(not_written)?;
         self.save(batch);
         Ok(delta.to_bytes().into())
     }
 
-    fn save(&self, batch: &mut Batch) {
-        self.space.put(batch, STATE, &self.document.to_bytes());
+    fn save(&mut self, batch: &mut Batch) {
+        self.space.put(batch, STATE, self.document.bytes());
     }
 
     fn entry(&self, section: Section, key: &Name) -> Option<&TwinValue> {
         let key = TwinKey::new(section, key.clone());
-        self.document.value().get(&key)?.value()
+        self.document.get().value().get(&key)?.value()
     }
 
     fn section(&self, section: Section) -> impl Iterator<Item = (&Name, &TwinValue)> + '_ {
-        let entries = self.document.value().iter();
+        let entries = self.document.get().value().iter();
         entries
             .filter(move |(key, _)| key.section == section)
             .filter_map(|(key, register)| Some((&key.name, register.value()?)))
@@ -356,11 +360,19 @@ impl Twin {
 
 const STATE: &[u8] = b"twin";
 
+/// What a device's twin may become by what others wrote. Its own writes come on top, and all of it must still be a message.
+const BY_OTHERS: Budget = Budget {
+    bytes_max: MESSAGE_BYTES_MAX / 4 * 3,
+    ids_max: TWIN_WRITERS_MAX,
+    dots_max: 4 * TWIN_ENTRIES_MAX,
+    ..BUDGET
+};
+
 /// What a message may claim before memory is taken for it.
 const BUDGET: Budget = Budget {
     bytes_max: MESSAGE_BYTES_MAX,
-    ids_max: 1024,
-    dots_max: 4 * TWIN_ENTRIES_MAX,
+    ids_max: TWIN_WRITERS_MAX + 1,
+    dots_max: 5 * TWIN_ENTRIES_MAX,
     intervals_max: 4096,
     events_max: 1 << 32,
     depth_max: 4,
@@ -378,15 +390,8 @@ fn observe(clock: &mut Hlc, register: &LwwRegister<TwinValue>) {
     }
 }
 
-fn check_count(count: usize) -> Result<(), EdgeError> {
-    if count <= TWIN_ENTRIES_MAX {
-        return Ok(());
-    }
-    Err(EdgeError::TooLong {
-        what: "twin entries",
-        length: count as u64,
-        length_max: TWIN_ENTRIES_MAX as u64,
-    })
+fn not_written(source: WriteError) -> EdgeError {
+    EdgeError::TwinWrite { source }
 }
 
 /// Feeds any bytes at all to a twin that holds something, on either side, and panics if one that it took cannot be read back.
@@ -403,9 +408,27 @@ pub fn receive_any_twin_bytes(bytes: &[u8]) {
         let mut batch = Batch::new();
         if let Ok(received) = twin.receive(bytes, Some(1_000), &mut batch) {
             assert_eq!(received.has_changed, !batch.is_empty());
-            let again = Document::from_bytes(&twin.document.to_bytes(), Budget::default());
-            assert_eq!(again.expect("a twin reads its own bytes"), twin.document);
+            let again = Document::from_bytes(&twin.document.get().to_bytes(), Budget::default());
+            assert_eq!(
+                again.as_ref().expect("a twin reads its own bytes"),
+                twin.document.get()
+            );
+            twin.rest();
+            assert_eq!(again.expect("it was read above"), *twin.document.get());
         }
+        // Whatever it has heard, it goes on writing, and what it wrote is taken by another copy that heard the same.
+        let key = Name::new("boiler").expect("a name");
+        for wall_ms in [None, Some(1_000)] {
+            let written = twin.desire(key.clone(), TwinValue::from(1.0), wall_ms, &mut batch);
+            assert!(
+                matches!(written, Ok(_) | Err(EdgeError::TooLong { .. })),
+                "{written:?}"
+            );
+        }
+        let forgotten = twin.forget(&key, &mut batch);
+        assert!(forgotten.is_ok(), "{forgotten:?}");
+        let dated = twin.learn_time(1_000, &mut batch);
+        assert!(dated.is_ok(), "{dated:?}");
     }
 }
 
