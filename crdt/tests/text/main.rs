@@ -7,7 +7,6 @@
     reason = "helpers of tests fail by panicking"
 )]
 
-mod cursors;
 mod fugue;
 mod traces;
 
