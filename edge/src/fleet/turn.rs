@@ -84,8 +84,8 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         }
     }
 
-    /// Takes what the uplink says, does what is due, commits, and lets out what waited; adds to `events` what is to be done.
-    /// The waker of `cx` is woken when the uplink has something to say.
+    /// Takes what the uplinks say, does what is due, commits, and lets out what waited; adds to `events` what is to be done.
+    /// The waker of `cx` is woken when one has something to say.
     ///
     /// # Errors
     ///
@@ -160,28 +160,28 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             let device = self.hosted.get(at).map(|it| it.device.id().clone());
             events.push(refused(device, EdgeError::malformed("record", &*reason)));
         }
-        for is_up in report.links {
-            events.push(FleetEvent::Link { is_up });
+        for (uplink, is_up) in report.links {
+            events.push(FleetEvent::Link { uplink, is_up });
             if is_up {
-                self.say_hello(now, events)?;
-            } else {
-                self.losses += 1;
+                self.say_hello(uplink, now, events)?;
             }
         }
         for inbound in report.inbound {
-            self.tokens.extend(inbound.token);
+            let token = inbound.token.map(|token| (inbound.device, token));
+            self.tokens.extend(token);
             self.inbound(inbound.device, inbound.lane, &inbound.message, now, events)?;
         }
         Ok(())
     }
 
-    /// Each twin says what it knows.
+    /// Each twin of an uplink says what it knows.
     fn say_hello(
         &mut self,
+        uplink: usize,
         now: Instant,
         events: &mut Vec<FleetEvent<A>>,
     ) -> Result<(), EdgeError> {
-        for at in 0..self.hosted.len() {
+        for at in self.courier.devices_of(uplink) {
             let twin = self.hosted.get(at).and_then(|it| it.device.twin());
             if let Some(hello) = twin.map(crate::twin::Twin::hello) {
                 self.tell(at, now, Payload::Twin(hello), events)?;
@@ -228,7 +228,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         match Command::decode(bytes)?.addressed_to(&device)? {
             Action::Ping => {
                 let at_ms = hosted.device.at_ms(now);
-                let around = surroundings(self.courier.spool(at), self.losses);
+                let around = surroundings(self.courier.spool(at), self.courier.losses_of(at));
                 hosted.device.heartbeat(at_ms, around, &mut self.outlet);
                 self.empty_outlet(at, now, events)
             }
@@ -480,7 +480,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             }
             hosted.wake_ms = None;
             if hosted.device.due_ms() <= now_ms {
-                let around = surroundings(self.courier.spool(at), self.losses);
+                let around = surroundings(self.courier.spool(at), self.courier.losses_of(at));
                 hosted.device.poll(now_ms, around, &mut self.outlet);
                 self.empty_outlet(at, now, events)?;
             }

@@ -1,12 +1,13 @@
 use rumqttc::mqttbytes::v4::{PubAck, Publish};
 use rumqttc::{AsyncClient, Event, LastWill, MqttOptions, NetworkOptions, Outgoing, Packet, QoS};
 
-use super::{MqttSettings, PACKET_BYTES_MAX, Requests, Shared};
+use super::{EVENTS_ROOM, MqttSettings, PACKET_BYTES_MAX, Requests, Shared};
 use crate::uplink::{Message, Qos};
 
 /// One connection, from its beginning to the reason for its end.
 pub(super) async fn run(shared: &Shared, settings: &MqttSettings) -> String {
     let (client, mut connection) = AsyncClient::new(options(settings), settings.requests_max());
+    connection.state.events.shrink_to(EVENTS_ROOM);
     let mut network = NetworkOptions::new();
     network.set_tcp_nodelay(true);
     connection.set_network_options(network);

@@ -3,7 +3,7 @@ use rumqttc::v5::mqttbytes::v5::{ConnectProperties, LastWill, Packet, PubAckReas
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 use rumqttc::{NetworkOptions, Outgoing};
 
-use super::{ACKS_MAX, MqttSettings, PACKET_BYTES_MAX, Requests, Shared};
+use super::{ACKS_MAX, EVENTS_ROOM, MqttSettings, PACKET_BYTES_MAX, Requests, Shared};
 use crate::uplink::{Message, Qos};
 
 /// How long a broker keeps a session that is not clean: a week.
@@ -12,6 +12,7 @@ const SESSION_SECONDS: u32 = 7 * 24 * 3_600;
 /// One connection, from its beginning to the reason for its end.
 pub(super) async fn run(shared: &Shared, settings: &MqttSettings) -> String {
     let (client, mut connection) = AsyncClient::new(options(settings), settings.requests_max());
+    connection.state.events.shrink_to(EVENTS_ROOM);
     loop {
         match connection.poll().await {
             Ok(Event::Outgoing(Outgoing::Publish(packet_id))) => shared.written(packet_id),
