@@ -99,9 +99,6 @@ fn recover(effort: Effort, measures: &mut Vec<Measure>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The line of a measure: name, unit, what is better, what is included, and how a run shows it.
-type Line<'a> = (&'a str, &'a str, Better, &'a str, fn(&Run) -> f64);
-
 /// A line of the result: name, unit, what is better, what is included, and how a run shows it.
 struct Line<'a> {
     name: &'a str,

@@ -33,6 +33,8 @@ pub struct Courier<U> {
     events: Vec<UplinkEvent>,
     /// What is dealt with once the next commit succeeds.
     heard: Vec<(usize, AckToken)>,
+    /// Spools of which the broker has acknowledged something.
+    accepted: Vec<usize>,
     /// Spools with something staged.
     staged: BTreeSet<usize>,
     /// Spools by when they want to be tended.
@@ -163,6 +165,7 @@ impl<U: Uplink> Courier<U> {
             batch: Batch::new(),
             events: Vec::new(),
             heard: Vec::new(),
+            accepted: Vec::new(),
             staged: BTreeSet::new(),
             deadlines: BTreeSet::new(),
         })
@@ -293,7 +296,23 @@ impl<U: Uplink> Courier<U> {
             }
         }
         self.events = events;
+        self.let_go(now, storage)?;
         Ok(polled)
+    }
+
+    /// Spools forget what the broker has: once for all that it has acknowledged since the last time.
+    fn let_go(&mut self, now: Instant, storage: &dyn Storage) -> Result<(), EdgeError> {
+        let mut accepted = std::mem::take(&mut self.accepted);
+        accepted.sort_unstable();
+        accepted.dedup();
+        for device in accepted.drain(..) {
+            if let Some(spool) = self.spools.get_mut(device) {
+                spool.let_go(now, storage, &mut self.batch)?;
+            }
+            self.touched(device);
+        }
+        self.accepted = accepted;
+        Ok(())
     }
 
     /// Acknowledges to the broker what was heard and is dealt with: once all of it is durable.
@@ -338,8 +357,8 @@ impl<U: Uplink> Courier<U> {
                 report.accepted += 1;
                 let device = Spool::tag_of(seq) as usize;
                 if let Some(spool) = self.spools.get_mut(device) {
-                    spool.accepted(now, seq, storage, &mut self.batch)?;
-                    self.touched(device);
+                    spool.note_accepted(seq);
+                    self.accepted.push(device);
                 }
             }
             UplinkEvent::Refused { seq, reason } => {

@@ -166,9 +166,10 @@ async fn run(shared: Arc<Shared>, settings: MqttSettings) {
     let mut rng = fastrand::Rng::with_seed(settings.seed);
     let mut wait = settings.backoff_min;
     loop {
+        // Each in a box of its own, or every task would be as large as the larger.
         let reason = match settings.version {
-            MqttVersion::V4 => v4::run(&shared, &settings).await,
-            MqttVersion::V5 => v5::run(&shared, &settings).await,
+            MqttVersion::V4 => Box::pin(v4::run(&shared, &settings)).await,
+            MqttVersion::V5 => Box::pin(v5::run(&shared, &settings)).await,
         };
         if shared.down(reason) {
             wait = settings.backoff_min;
