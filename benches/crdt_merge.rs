@@ -4,19 +4,17 @@
 //! drops them is timed. Elements are `u64`, and no two writers add the same. "crdts" merges its state types, as that crate
 //! is used on links that lose or reorder; "crdts, op" applies an operation, which takes a link that does neither. "dson"
 //! joins its deltas into 1,000 elements: to fill 10,000 takes it most of a minute. "yrs", "automerge" and "loro" apply an
-//! update of one entry to a map of 10,000, decoding included, and so does ours in those lines; ours has taken another
+//! update of one entry to a map of 10,000, decoding included, and so does ours in those lines; all have taken another
 //! update just before, since a fresh copy has no room to grow and is moved by the first.
-
-use std::time::Instant as Stopwatch;
 
 use automerge::AutoCommit;
 use automerge::transaction::Transactable as _;
-use crdts::{CmRDT as _, CvRDT as _, Orswot};
+use crdts::{CmRDT as _, Orswot};
 use dson::crdts::mvreg::MvRegValue;
 use dson::transaction::MapTransaction;
 use dson::{CausalDotStore, OrMap};
 use loro::{ExportMode, LoroDoc};
-use peaberry_benches::versus::{Better, Effort, Measure, interleave, report, write};
+use peaberry_benches::versus::{Better, Effort, Measure, fastest, interleave, report, write};
 use peaberry_crdt::wire::{Budget, Message as _};
 use peaberry_crdt::{
     AddWinsSet, Causal, Delta, GCounter, Lattice as _, MvRegister, ObservedRemoveMap, ReplicaId,
@@ -73,56 +71,26 @@ impl Bench {
 
     fn merge_of_sets(&mut self, writers: u64) {
         let noun = if writers == 1 { "writer" } else { "writers" };
-        let words = format!("merge 10k+10k, {writers} {noun}");
         let (mine, theirs) = (ours_of(0, writers, ELEMENTS), ours_of(1, writers, ELEMENTS));
         let (left, right) = (orswot_of(0, writers), orswot_of(1, writers));
         self.versus(
-            &words,
+            &format!("merge 10k+10k, {writers} {noun}"),
             "crdts",
             "whole states, in memory",
-            || {
-                time(
-                    || mine.clone(),
-                    |state| {
-                        state.join(&theirs);
-                    },
-                )
-            },
-            || {
-                time(
-                    || (left.clone(), right.clone()),
-                    |(state, other)| {
-                        state.merge(std::mem::take(other));
-                    },
-                )
-            },
+            || time_of_join(&mine, &theirs),
+            || time_of_merge(&left, &right),
         );
     }
 
     fn equal_states(&mut self) {
-        let state = ours_of(0, 1000, ELEMENTS);
-        let other = state.clone();
-        let orswot = orswot_of(0, 1000);
+        let (state, orswot) = (ours_of(0, 1000, ELEMENTS), orswot_of(0, 1000));
+        let (other, other_orswot) = (state.clone(), orswot.clone());
         self.versus(
             "merge equal states, 1000 replicas",
             "crdts",
             "whole states of 10,000 elements, in memory",
-            || {
-                time(
-                    || state.clone(),
-                    |state| {
-                        state.join(&other);
-                    },
-                )
-            },
-            || {
-                time(
-                    || (orswot.clone(), orswot.clone()),
-                    |(state, other)| {
-                        state.merge(std::mem::take(other));
-                    },
-                )
-            },
+            || time_of_join(&state, &other),
+            || time_of_merge(&orswot, &other_orswot),
         );
     }
 
@@ -130,14 +98,7 @@ impl Bench {
         let words = "join one-change delta into 10000 elements";
         let full = ours_of(0, 1, ELEMENTS);
         let deltas = changes_of(&full);
-        let mut ours = || {
-            let run = |state: &mut Set| {
-                deltas
-                    .iter()
-                    .for_each(|delta| assert!(state.apply(delta).is_ok()))
-            };
-            time(|| full.clone(), run) / CHANGES as f64
-        };
+        let mut ours = || time_of_changes(&full, &deltas);
         let orswot = orswot_of(0, 1);
         let mut changed = orswot.clone();
         put(&mut changed, ELEMENTS, 0);
@@ -146,14 +107,7 @@ impl Bench {
             "crdts",
             "ours a delta, crdts a whole state, in memory",
             &mut ours,
-            || {
-                time(
-                    || (orswot.clone(), changed.clone()),
-                    |(state, other)| {
-                        state.merge(std::mem::take(other));
-                    },
-                )
-            },
+            || time_of_merge(&orswot, &changed),
         );
         let mut source = orswot.clone();
         let ops: Vec<_> = (0..CHANGES)
@@ -168,7 +122,7 @@ impl Bench {
                 let run = |(state, ops): &mut (Orswot<u64, u64>, Vec<_>)| {
                     ops.drain(..).for_each(|op| state.apply(op));
                 };
-                time(|| (orswot.clone(), ops.clone()), run) / CHANGES as f64
+                fastest(|| (orswot.clone(), ops.clone()), run) / CHANGES as f64
             },
         );
         let large = ours_of(0, 1, 100 * 1000);
@@ -178,14 +132,7 @@ impl Bench {
             "peaberry",
             "the same delta, joined into a state ten times as large",
             &mut ours,
-            || {
-                let run = |state: &mut Set| {
-                    large_deltas
-                        .iter()
-                        .for_each(|delta| assert!(state.apply(delta).is_ok()))
-                };
-                time(|| large.clone(), run) / CHANGES as f64
-            },
+            || time_of_changes(&large, &large_deltas),
         );
         let small = ours_of(0, 1, 1000);
         let small_deltas = changes_of(&small);
@@ -194,16 +141,9 @@ impl Bench {
             "join one-change delta into 1000 elements",
             "dson",
             "in memory; dson one register of its map",
+            || time_of_changes(&small, &small_deltas),
             || {
-                let run = |state: &mut Set| {
-                    small_deltas
-                        .iter()
-                        .for_each(|delta| assert!(state.apply(delta).is_ok()))
-                };
-                time(|| small.clone(), run) / CHANGES as f64
-            },
-            || {
-                time(
+                fastest(
                     || (json.clone(), delta.clone()),
                     |(state, delta)| {
                         let delta = std::mem::take(delta);
@@ -219,7 +159,7 @@ impl Bench {
         let includes = "a map of strings to integers; decoding included";
         let (table, [warm, bytes]) = table_of();
         let ours = || {
-            time(
+            fastest(
                 || {
                     let mut grown = table.clone();
                     let delta =
@@ -234,36 +174,44 @@ impl Bench {
                 },
             )
         };
-        let (full, change) = yrs_of();
+        let (full, [warm, change]) = yrs_of();
         self.versus(words, "yrs", includes, ours, || {
+            let take = |doc: &Doc, bytes: &[u8]| {
+                let update = Update::decode_v1(bytes).expect("it was written");
+                doc.transact_mut().apply_update(update).expect("it follows");
+            };
             let load = || {
                 let doc = Doc::with_client_id(2);
-                let update = Update::decode_v1(&full).expect("it was written");
-                doc.transact_mut().apply_update(update).expect("it follows");
+                take(&doc, &full);
+                take(&doc, &warm);
                 doc
             };
-            time(load, |doc| {
-                let update = Update::decode_v1(&change).expect("it was written");
-                doc.transact_mut().apply_update(update).expect("it follows");
-            })
+            fastest(load, |doc| take(doc, &change))
         });
-        let (document, change) = automerge_of()?;
+        let (document, [warm, change]) = automerge_of()?;
         self.versus(words, "automerge", includes, ours, || {
-            time(
-                || document.clone(),
-                |doc| {
-                    doc.load_incremental(&change).expect("it follows");
-                },
-            )
+            let take = |doc: &mut AutoCommit, bytes: &[u8]| {
+                doc.load_incremental(bytes).expect("it follows");
+            };
+            let load = || {
+                let mut doc = document.clone();
+                take(&mut doc, &warm);
+                doc
+            };
+            fastest(load, |doc| take(doc, &change))
         });
-        let (full, change) = loro_of()?;
+        let (full, [warm, change]) = loro_of()?;
         self.versus(words, "loro", includes, ours, || {
+            let take = |doc: &LoroDoc, bytes: &[u8]| {
+                doc.import(bytes).expect("it follows");
+            };
             let load = || {
                 let doc = LoroDoc::new();
-                doc.import(&full).expect("it was written");
+                take(&doc, &full);
+                take(&doc, &warm);
                 doc
             };
-            time(load, |doc| drop(doc.import(&change).expect("it follows")))
+            fastest(load, |doc| take(doc, &change))
         });
         Ok(())
     }
@@ -286,43 +234,42 @@ impl Bench {
             "crdts",
             "whole states, in memory; each is ahead at half of the replicas",
             || {
-                time(
+                fastest(
                     || mine.clone(),
                     |state| {
                         state.join(&theirs);
                     },
                 )
             },
-            || {
-                time(
-                    || (left.clone(), right.clone()),
-                    |(state, other)| {
-                        state.merge(std::mem::take(other));
-                    },
-                )
-            },
+            || time_of_merge(&left, &right),
         );
     }
 }
 
-/// Microseconds of one `run`, of the fastest third of as many as fit in a short while.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a bench measures the machine's own time"
-)]
-fn time<T>(mut prepare: impl FnMut() -> T, mut run: impl FnMut(&mut T)) -> f64 {
-    let mut times = Vec::new();
-    let started = Stopwatch::now();
-    while times.len() < 3 || (times.len() < 200 && started.elapsed().as_millis() < 60) {
-        let mut subject = prepare();
-        let watch = Stopwatch::now();
-        run(std::hint::black_box(&mut subject));
-        times.push(watch.elapsed().as_nanos());
-        drop(subject);
-    }
-    times.sort_unstable();
-    let fastest = times.get(..times.len().div_ceil(3)).unwrap_or_default();
-    fastest.iter().sum::<u128>() as f64 / fastest.len() as f64 / 1000.0
+/// Microseconds of one join, one after the other.
+fn time_of_changes(state: &Set, deltas: &[Delta<AddWinsSet<u64>>]) -> f64 {
+    let run = |state: &mut Set| {
+        deltas
+            .iter()
+            .for_each(|delta| assert!(state.apply(delta).is_ok()))
+    };
+    fastest(|| state.clone(), run) / deltas.len() as f64
+}
+
+/// Microseconds of one merge of whole states.
+fn time_of_join(left: &Set, right: &Set) -> f64 {
+    let join = |state: &mut Set| {
+        state.join(right);
+    };
+    fastest(|| left.clone(), join)
+}
+
+/// As [`time_of_join`]; crdts consumes the other side.
+fn time_of_merge<T: crdts::CvRDT + Clone + Default>(left: &T, right: &T) -> f64 {
+    fastest(
+        || (left.clone(), right.clone()),
+        |(state, other)| state.merge(std::mem::take(other)),
+    )
 }
 
 /// An id as it is drawn: random, and the same in each run.
@@ -408,7 +355,7 @@ fn json_of(count: u64) -> (Json, Json) {
     (json, transaction.commit().0)
 }
 
-fn yrs_of() -> (Vec<u8>, Vec<u8>) {
+fn yrs_of() -> (Vec<u8>, [Vec<u8>; 2]) {
     let doc = Doc::with_client_id(1);
     let map = doc.get_or_insert_map("map");
     {
@@ -418,29 +365,32 @@ fn yrs_of() -> (Vec<u8>, Vec<u8>) {
         }
     }
     let full = doc.transact().encode_diff_v1(&yrs::StateVector::default());
-    let known = doc.transact().state_vector();
-    map.insert(
-        &mut doc.transact_mut(),
-        key(ELEMENTS),
-        ELEMENTS.cast_signed(),
-    );
-    (full, doc.transact().encode_diff_v1(&known))
+    let updates = [0, 1].map(|more| {
+        let (known, number) = (doc.transact().state_vector(), ELEMENTS + more);
+        map.insert(&mut doc.transact_mut(), key(number), number.cast_signed());
+        doc.transact().encode_diff_v1(&known)
+    });
+    (full, updates)
 }
 
-fn automerge_of() -> Result<(AutoCommit, Vec<u8>), Failure> {
+fn automerge_of() -> Result<(AutoCommit, [Vec<u8>; 2]), Failure> {
     let mut doc = AutoCommit::new();
     for number in 0..ELEMENTS {
         doc.put(automerge::ROOT, key(number), number)?;
     }
     doc.commit();
-    let heads = doc.get_heads();
     let full = doc.clone();
-    doc.put(automerge::ROOT, key(ELEMENTS), ELEMENTS)?;
-    doc.commit();
-    Ok((full, doc.save_after(&heads)))
+    let mut put = |number| {
+        let heads = doc.get_heads();
+        doc.put(automerge::ROOT, key(number), number)?;
+        doc.commit();
+        Ok::<_, Failure>(doc.save_after(&heads))
+    };
+    let updates = [put(ELEMENTS)?, put(ELEMENTS + 1)?];
+    Ok((full, updates))
 }
 
-fn loro_of() -> Result<(Vec<u8>, Vec<u8>), Failure> {
+fn loro_of() -> Result<(Vec<u8>, [Vec<u8>; 2]), Failure> {
     let doc = LoroDoc::new();
     doc.set_peer_id(1)?;
     let map = doc.get_map("map");
@@ -448,9 +398,13 @@ fn loro_of() -> Result<(Vec<u8>, Vec<u8>), Failure> {
         map.insert(&key(number), number.cast_signed())?;
     }
     doc.commit();
-    let known = doc.oplog_vv();
     let full = doc.export(ExportMode::all_updates())?;
-    map.insert(&key(ELEMENTS), ELEMENTS.cast_signed())?;
-    doc.commit();
-    Ok((full, doc.export(ExportMode::updates(&known))?))
+    let put = |number: u64| {
+        let known = doc.oplog_vv();
+        map.insert(&key(number), number.cast_signed())?;
+        doc.commit();
+        Ok::<_, Failure>(doc.export(ExportMode::updates(&known))?)
+    };
+    let updates = [put(ELEMENTS)?, put(ELEMENTS + 1)?];
+    Ok((full, updates))
 }

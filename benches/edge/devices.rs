@@ -9,6 +9,7 @@ use peaberry_edge::coffee::{self, CoffeeMachine, CoffeeMetric};
 use peaberry_edge::device::{Device, DeviceBuilder, Metric};
 use peaberry_edge::fleet::{Fleet, FleetEvent, FleetSettings, FleetThread};
 use peaberry_edge::ops::Ewma;
+use peaberry_edge::order::Recipes;
 use peaberry_edge::payload::Level;
 use peaberry_edge::rules::{Condition, Rule};
 use peaberry_edge::spool::{AckLevel, SpoolSettings};
@@ -21,7 +22,7 @@ use crate::rate::name;
 /// In so many groups, evenly over the period.
 const GROUPS: u32 = 100;
 
-fn device(number: usize) -> Result<DeviceBuilder, Failure> {
+fn device(number: usize, recipes: &Recipes) -> Result<DeviceBuilder, Failure> {
     let machine = CoffeeMachine::new(number as u64);
     let metric = Metric::of(machine.sensor(CoffeeMetric::Temperature))
         .every(PERIOD)
@@ -41,7 +42,7 @@ fn device(number: usize) -> Result<DeviceBuilder, Failure> {
     Ok(Device::builder(name(&format!("machine-{number}")))
         .metric(metric)
         .rule(rule)
-        .takes_orders(coffee::recipes(), coffee::capabilities())
+        .takes_orders(recipes.clone(), coffee::capabilities())
         .has_twin()
         .heartbeat_every(PERIOD * HEARTBEAT)
         .batch(Duration::ZERO, 100)
@@ -66,7 +67,8 @@ fn open(task: Task, clock: &SystemClock) -> Result<Fleet<MqttUplink>, Failure> {
             ..SpoolSettings::default()
         },
     };
-    let devices = (0..task.devices).map(device);
+    let recipes = Recipes::from(coffee::recipes());
+    let devices = (0..task.devices).map(|number| device(number, &recipes));
     let devices = devices.collect::<Result<Vec<_>, _>>()?;
     let uplinks = (0..task.connections).map(|number| uplink(task, number));
     let (uplinks, storage) = (uplinks.collect(), Arc::new(MemoryStorage::new()));

@@ -18,6 +18,7 @@
 //! - A full disk defers everything: nothing is acknowledged, and all of it comes again.
 //! - A stranger's bytes are refused by name and stop nothing.
 
+mod exchange;
 mod intake;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +29,7 @@ use peaberry_core::{
     Batch, Channel, Durability, Instant, LogId, ProtocolId, Storage, StorageError, Subspace,
 };
 
+pub use self::exchange::Exchanged;
 pub use self::intake::{Intake, IntakeReport};
 
 use crate::coverage::{Arrival, Coverage};
@@ -263,15 +265,16 @@ impl Collector {
         }
         self.acked_at = Some(now);
         let due = std::mem::take(&mut self.due);
-        let message = |ack: SinkAck| {
-            let topic = Topic {
-                site: self.site.clone(),
-                device: ack.device.clone(),
-                lane: Lane::Acks,
-            };
-            Message::new(topic.to_string(), ack.encode())
+        due.values().map(|ack| self.message(ack)).collect()
+    }
+
+    fn message(&self, ack: &SinkAck) -> Message {
+        let topic = Topic {
+            site: self.site.clone(),
+            device: ack.device.clone(),
+            lane: Lane::Acks,
         };
-        due.into_values().map(message).collect()
+        Message::new(topic.to_string(), ack.encode())
     }
 
     /// When [`acks`](Self::acks) has something, if it will.

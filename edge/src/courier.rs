@@ -95,6 +95,12 @@ impl Committed {
     }
 }
 
+/// A batch of more is not kept for the next: ten thousand devices may all have something to say, once.
+const BATCH_BYTES_KEPT: usize = 16 << 10;
+
+/// Nor is room for so many of the uplink's events.
+const EVENTS_KEPT: usize = 256;
+
 impl<U: Uplink> Courier<U> {
     /// A courier for `spools`, which have been opened with `batch` at the time `now`, by one uplink: see
     /// [`over`](Self::over).
@@ -295,7 +301,9 @@ impl<U: Uplink> Courier<U> {
                 self.take(line, event, now, storage, report)?;
             }
         }
-        self.events = events;
+        if events.capacity() <= EVENTS_KEPT {
+            self.events = events;
+        }
         self.let_go(now, storage)?;
         Ok(polled)
     }
@@ -524,7 +532,11 @@ impl<U: Uplink> Courier<U> {
             }
         }
         let outcome = storage.commit(&self.batch, durability);
-        self.batch.clear();
+        if self.batch.bytes() > BATCH_BYTES_KEPT {
+            self.batch = Batch::new();
+        } else {
+            self.batch.clear();
+        }
         outcome?;
         for device in std::mem::take(&mut self.staged) {
             if let Some(spool) = self.spools.get_mut(device) {

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use peaberry_core::Instant;
 
-pub use self::builder::{BuiltOrders, DeviceBuilder};
+pub use self::builder::DeviceBuilder;
 pub use self::configure::{CONFIG_PREFIX, Configured};
 use self::lane::Lane;
 pub use self::lane::{HISTORY, Metric};
@@ -42,7 +42,7 @@ pub struct Device<A = Name> {
     status: Status,
     profile: Option<Box<Profile>>,
     firmware: Text,
-    lanes: Vec<Lane>,
+    lanes: Box<[Lane]>,
     rules: Rules<A>,
     orders: Option<Box<Orders>>,
     twin: Option<Box<Twin>>,

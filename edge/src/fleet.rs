@@ -23,8 +23,11 @@
 mod command;
 mod commit;
 mod host;
+mod inbound;
 mod open;
+mod orders;
 mod turn;
+mod twins;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -71,6 +74,8 @@ pub struct Fleet<U, A = Name> {
     /// Ends whose records were given up.
     untold: BTreeSet<(usize, Name)>,
     outlet: Outlet<A>,
+    /// Devices whose twins were looked at.
+    awake: BTreeSet<usize>,
     due: Vec<(u64, u32)>,
     has_begun: bool,
     /// The last commit found no room.

@@ -16,7 +16,9 @@ mod stock;
 
 pub use self::command::{OrderCommand, OrderEvent, OrdersSettings, StepRun};
 pub use self::orders::Orders;
-pub use self::recipe::{AfterCrash, Interruption, NEEDS_MAX, Need, Recipe, STEPS_MAX, Step};
+pub use self::recipe::{
+    AfterCrash, Interruption, NEEDS_MAX, Need, Recipe, Recipes, STEPS_MAX, Step,
+};
 
 /// Feeds any bytes at all to the decoder of stored orders, and panics if one that it accepts has another spelling.
 #[doc(hidden)]

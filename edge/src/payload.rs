@@ -8,7 +8,10 @@
 mod cbor;
 mod command;
 mod delivery;
+mod exchange;
 mod health;
+#[cfg(feature = "json")]
+mod json;
 mod notice;
 mod order;
 mod readings;
@@ -18,7 +21,12 @@ mod text;
 pub use self::command::{Action, Command, SinkAck};
 pub use self::delivery::Delivery;
 pub(crate) use self::delivery::put_delivery;
+#[cfg(feature = "http")]
+pub(crate) use self::exchange::EXCHANGE_OVERHEAD;
+pub use self::exchange::{EXCHANGE_MESSAGES_MAX, Exchange};
 pub use self::health::{CAPABILITIES_MAX, Health, Status};
+#[cfg(feature = "json")]
+pub use self::json::{decode_any_json_bytes, from_json, to_json};
 pub use self::notice::{Alert, Gap, GapReason, Level, Notification};
 pub use self::order::{OrderPhase, OrderUpdate};
 pub use self::readings::{COLUMNS_MAX, Column, READINGS_MAX, Readings};
@@ -50,28 +58,6 @@ pub trait Wire: Sized {
     }
 }
 
-/// Reads JSON as people write it into a [`Command`], [`Record`] or any other of these types.
-///
-/// # Errors
-///
-/// [`EdgeError::TooLong`] or [`EdgeError::Malformed`].
-#[cfg(feature = "json")]
-pub fn from_json<T: serde::de::DeserializeOwned>(text: &[u8]) -> Result<T, EdgeError> {
-    cbor::check_length("JSON bytes", text.len(), MESSAGE_BYTES_MAX)?;
-    serde_json::from_slice(text).map_err(|error| EdgeError::malformed("JSON", error.to_string()))
-}
-
-/// Writes any of these types as JSON for people. A number that JSON cannot say (NaN, infinities) becomes `null`, and does
-/// not read back.
-///
-/// # Errors
-///
-/// [`EdgeError::Malformed`] for a value that has no JSON.
-#[cfg(feature = "json")]
-pub fn to_json<T: serde::Serialize>(value: &T) -> Result<String, EdgeError> {
-    serde_json::to_string(value).map_err(|error| EdgeError::malformed("JSON", error.to_string()))
-}
-
 /// Feeds any bytes at all to every decoder, and panics if one that accepts them does not write them back so that they
 /// are read as the same again.
 #[doc(hidden)]
@@ -94,11 +80,7 @@ pub fn decode_any_payload_bytes(bytes: &[u8]) {
     check::<OrderUpdate>(bytes);
     check::<Command>(bytes);
     check::<SinkAck>(bytes);
-    #[cfg(feature = "json")]
-    {
-        let _ = from_json::<Command>(bytes);
-        let _ = from_json::<Record>(bytes);
-    }
+    check::<Exchange>(bytes);
     if let Ok(text) = std::str::from_utf8(bytes)
         && let Ok(topic) = crate::topic::Topic::parse(text)
     {

@@ -186,6 +186,7 @@ impl<A> Rules<A> {
                 format!("the name {} is taken", rule.name),
             ));
         }
+        self.rules.reserve_exact(1);
         self.rules.push(Standing {
             rule,
             phase: Phase::Silent,

@@ -69,6 +69,7 @@
 mod entry;
 mod gaps;
 mod lane;
+mod levels;
 mod log;
 mod room;
 mod send;
@@ -248,10 +249,9 @@ impl Spool {
         }
         let owner = self.owner;
         let lane = self.lane(stream);
-        if let Some(log) = lane.staged.first_mut() {
+        if let Some(log) = lane.staged_mut().first_mut() {
             log.append(batch, lane::log_id(owner, stream, 0), at, &bytes);
         }
-        lane.is_dirty = true;
         self.gaps.depends(stream, at);
         Ok(record.id)
     }
@@ -274,7 +274,7 @@ impl Spool {
         self.is_staged = false;
         self.must_sync = false;
         for lane in &mut self.lanes {
-            if lane.is_dirty {
+            if lane.is_staged() {
                 lane.committed();
             }
         }
@@ -287,7 +287,7 @@ impl Spool {
         self.is_staged = false;
         self.must_sync = false;
         for lane in &mut self.lanes {
-            if lane.is_dirty {
+            if lane.is_staged() {
                 lane.aborted();
             }
         }
@@ -309,6 +309,8 @@ impl Spool {
         };
         let own = rank(lane.stream);
         let at = self.lanes.partition_point(|other| rank(other.stream) < own);
+        // Most devices use half of the streams: none pays for the others.
+        self.lanes.reserve_exact(1);
         self.lanes.insert(at, lane);
         at
     }

@@ -23,6 +23,7 @@
 //! Every change is in the turn's batch before its delta leaves. After a crash the twin is as the last commit left it, and
 //! no event is ever named twice: what was lost with the power had not left.
 
+mod rest;
 mod value;
 
 use bytes::Bytes;
@@ -33,6 +34,7 @@ use peaberry_crdt::{
     ReplicaId, VersionVector, Writer,
 };
 
+use self::rest::Resting;
 pub use self::value::TwinValue;
 use self::value::{Section, TwinKey};
 
@@ -45,6 +47,9 @@ pub const DRIFT_MS_MAX: u64 = 5 * 60_000;
 
 /// How many entries a twin may have, desired and reported together.
 pub const TWIN_ENTRIES_MAX: usize = 256;
+
+/// How many writers a twin may ever have known: the device, and services that keep their ids.
+pub const TWIN_WRITERS_MAX: usize = 1024;
 
 /// How much of what was removed is remembered for those who are behind, in bytes.
 const REMOVALS_BYTES_MAX: usize = 4096;
@@ -60,7 +65,8 @@ type Entries = ObservedRemoveMap<TwinKey, LwwRegister<TwinValue>>;
 pub enum Side {
     /// The device's: it alone reports.
     Device,
-    /// A service's, which desires. No two services of one device share an id; draw it at random.
+    /// A service's, which desires. No two services of one device share an id; draw it at random, and keep it: a device knows
+    /// [so many](TWIN_WRITERS_MAX) and refuses another by name.
     Service(ReplicaId),
 }
 
@@ -92,7 +98,7 @@ const DEVICE: u128 = 1;
 /// ```
 #[derive(Debug)]
 pub struct Twin {
-    document: Document,
+    document: Resting,
     writer: Writer,
     clock: Hlc,
     side: Side,
@@ -119,17 +125,12 @@ impl Twin {
             let doing = "read the twin";
             EdgeError::Storage { doing, source }
         })?;
-        let mut document = match stored {
-            Some(bytes) => Document::from_bytes(&bytes, Budget::default())
-                .map_err(|error| EdgeError::malformed("stored twin", error.to_string()))?,
-            None => Document::bottom(),
-        };
-        document.limit_log(REMOVALS_BYTES_MAX);
+        let document = stored.map_or_else(|| Ok(Resting::new()), Resting::stored)?;
         let replica = match side {
             Side::Device => device_replica(),
             Side::Service(replica) => replica,
         };
-        let minted = document.vector().get(replica);
+        let minted = document.get().vector().get(replica);
         let mut this = Self {
             document,
             // Every event is committed before it leaves, so none that is not stored was ever seen.
@@ -138,7 +139,7 @@ impl Twin {
             side,
             space: space.clone(),
         };
-        for (_, register) in this.document.value().iter() {
+        for (_, register) in this.document.get().value().iter() {
             observe(&mut this.clock, register);
         }
         Ok(this)
@@ -187,9 +188,10 @@ impl Twin {
     /// Never: to remove what is held is an event.
     pub fn forget(&mut self, key: &Name, batch: &mut Batch) -> Option<Bytes> {
         let key = TwinKey::new(Section::Desired, key.clone());
-        self.document.value().get(&key)?;
+        self.document.get().value().get(&key)?;
         let delta = self
             .document
+            .get_mut()
             .write(&mut self.writer, |entries, _| Ok(entries.remove(&key)))
             .expect("a removal of what is held is an event");
         self.save(batch);
@@ -227,10 +229,15 @@ impl Twin {
             .collect()
     }
 
+    /// Gives back the memory that it takes to look at the twin. The next look reads it again.
+    pub fn rest(&mut self) {
+        self.document.rest();
+    }
+
     /// Says what this side knows: the first message of a connection.
     #[must_use]
     pub fn hello(&self) -> Bytes {
-        self.document.vector().to_bytes().into()
+        self.document.get().vector().to_bytes().into()
     }
 
     /// Takes a message of the other side. If the twin changed, its new state is in `batch`.
@@ -238,7 +245,7 @@ impl Twin {
     /// # Errors
     ///
     /// [`EdgeError::Malformed`] or [`EdgeError::TooLong`] for what is no such message, writes what only the device may, or
-    /// makes the twin too large; [`EdgeError::Twin`] for a stamp from the far future, or an event with two meanings. Nothing changed.
+    /// makes the twin too large, in entries, writers or bytes; [`EdgeError::Twin`] for a stamp from the far future, or an event with two meanings. Nothing changed.
     pub fn receive(
         &mut self,
         message: &[u8],
@@ -256,17 +263,21 @@ impl Twin {
             drift_ms_max: DRIFT_MS_MAX,
             ..Limits::NONE
         };
-        match self.document.apply_within(&delta, &limits) {
-            Ok(changed) => {
-                let has_changed = changed == Changed::Yes;
-                if has_changed {
-                    for (_, register) in delta.store().iter() {
-                        observe(&mut self.clock, register);
-                    }
-                    self.save(batch);
+        let mut document = self.document.get().clone();
+        match document.apply_within(&delta, &limits) {
+            Ok(Changed::No) => Ok(Received::default()),
+            Ok(Changed::Yes) => {
+                let budget = match self.side {
+                    Side::Device => &BY_OTHERS,
+                    Side::Service(_) => &BUDGET,
+                };
+                self.document.become_if_within(budget, document)?;
+                for (_, register) in delta.store().iter() {
+                    observe(&mut self.clock, register);
                 }
+                self.save(batch);
                 Ok(Received {
-                    has_changed,
+                    has_changed: true,
                     answers: Vec::new(),
                 })
             }
@@ -281,10 +292,11 @@ impl Twin {
     /// To a side that knows `theirs`: what it lacks, and what we know if it knows more.
     fn answer(&self, theirs: &VersionVector) -> Received {
         let mut answers = Vec::new();
-        if !theirs.partial_le(self.document.vector()) {
+        let document = self.document.get();
+        if !theirs.partial_le(document.vector()) {
             answers.push(self.hello());
         }
-        let lacking = self.document.delta_since(theirs);
+        let lacking = document.delta_since(theirs);
         if !lacking.is_empty() {
             answers.push(lacking.to_bytes().into());
         }
@@ -305,7 +317,7 @@ impl Twin {
                 return Err(EdgeError::malformed(WHAT, reason));
             }
         }
-        let held = self.document.value();
+        let held = self.document.get().value();
         let added = delta
             .store()
             .iter()
@@ -322,11 +334,12 @@ impl Twin {
         batch: &mut Batch,
     ) -> Result<Bytes, EdgeError> {
         let key = TwinKey::new(section, key);
-        let held = self.document.value();
+        let held = self.document.get().value();
         check_count(held.iter().len() + usize::from(held.get(&key).is_none()))?;
         let stamp = self.clock.now(wall_ms.unwrap_or(0));
         let delta = self
             .document
+            .get_mut()
             .write(&mut self.writer, |entries, mint| {
                 entries.update(key, |register| register.write(mint, stamp, value))
             })
@@ -337,17 +350,17 @@ impl Twin {
         Ok(delta.to_bytes().into())
     }
 
-    fn save(&self, batch: &mut Batch) {
-        self.space.put(batch, STATE, &self.document.to_bytes());
+    fn save(&mut self, batch: &mut Batch) {
+        self.space.put(batch, STATE, self.document.bytes());
     }
 
     fn entry(&self, section: Section, key: &Name) -> Option<&TwinValue> {
         let key = TwinKey::new(section, key.clone());
-        self.document.value().get(&key)?.value()
+        self.document.get().value().get(&key)?.value()
     }
 
     fn section(&self, section: Section) -> impl Iterator<Item = (&Name, &TwinValue)> + '_ {
-        let entries = self.document.value().iter();
+        let entries = self.document.get().value().iter();
         entries
             .filter(move |(key, _)| key.section == section)
             .filter_map(|(key, register)| Some((&key.name, register.value()?)))
@@ -356,11 +369,19 @@ impl Twin {
 
 const STATE: &[u8] = b"twin";
 
+/// What a device's twin may become by what others wrote. Its own writes come on top, and all of it must still be a message.
+const BY_OTHERS: Budget = Budget {
+    bytes_max: MESSAGE_BYTES_MAX / 4 * 3,
+    ids_max: TWIN_WRITERS_MAX,
+    dots_max: 4 * TWIN_ENTRIES_MAX,
+    ..BUDGET
+};
+
 /// What a message may claim before memory is taken for it.
 const BUDGET: Budget = Budget {
     bytes_max: MESSAGE_BYTES_MAX,
-    ids_max: 1024,
-    dots_max: 4 * TWIN_ENTRIES_MAX,
+    ids_max: TWIN_WRITERS_MAX + 1,
+    dots_max: 5 * TWIN_ENTRIES_MAX,
     intervals_max: 4096,
     events_max: 1 << 32,
     depth_max: 4,
@@ -403,8 +424,13 @@ pub fn receive_any_twin_bytes(bytes: &[u8]) {
         let mut batch = Batch::new();
         if let Ok(received) = twin.receive(bytes, Some(1_000), &mut batch) {
             assert_eq!(received.has_changed, !batch.is_empty());
-            let again = Document::from_bytes(&twin.document.to_bytes(), Budget::default());
-            assert_eq!(again.expect("a twin reads its own bytes"), twin.document);
+            let again = Document::from_bytes(&twin.document.get().to_bytes(), Budget::default());
+            assert_eq!(
+                again.as_ref().expect("a twin reads its own bytes"),
+                twin.document.get()
+            );
+            twin.rest();
+            assert_eq!(again.expect("it was read above"), *twin.document.get());
         }
     }
 }

@@ -4,6 +4,8 @@
 //! the broker at least once, and nothing else is certain. Whatever was submitted and not accepted when the link went
 //! [down](UplinkEvent::Down) may have arrived or not: submit it again. The [spool](crate::spool) does.
 
+#[cfg(feature = "http")]
+pub mod http;
 pub mod memory;
 #[cfg(feature = "mqtt")]
 pub mod mqtt;
@@ -14,7 +16,11 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
+#[cfg(feature = "http")]
+pub use self::http::{HttpSettings, HttpUplink};
 pub use self::memory::{MemoryBroker, MemoryUplink};
+#[cfg(feature = "tls")]
+pub use self::mqtt::MqttTls;
 #[cfg(feature = "mqtt")]
 pub use self::mqtt::{MqttSettings, MqttUplink, MqttVersion};
 

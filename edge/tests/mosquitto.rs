@@ -7,11 +7,10 @@
     reason = "a test says what it sees, and ends at what should not be"
 )]
 
+mod broker;
+
 use std::collections::BTreeSet;
 use std::future::poll_fn;
-use std::net::TcpListener;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -26,70 +25,10 @@ use peaberry_edge::uplink::{MqttSettings, MqttUplink, MqttVersion};
 use peaberry_edge::{Name, Position};
 use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
 
+use self::broker::Broker;
+
 /// The longest that anything may take.
 const PATIENCE: Duration = Duration::from_secs(180);
-
-struct Broker {
-    program: &'static str,
-    folder: tempfile::TempDir,
-    port: u16,
-    child: Child,
-}
-
-impl Broker {
-    fn start() -> Option<Self> {
-        let places = [
-            "/usr/sbin/mosquitto",
-            "/usr/local/sbin/mosquitto",
-            "/usr/bin/mosquitto",
-        ];
-        let Some(program) = places.into_iter().find(|place| Path::new(place).exists()) else {
-            println!("skipped: mosquitto is not installed");
-            return None;
-        };
-        let folder = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let config = format!(
-            "listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nmax_queued_messages 0\n"
-        );
-        std::fs::write(folder.path().join("config"), config).unwrap();
-        let child = spawn(program, folder.path());
-        Some(Self {
-            program,
-            folder,
-            port,
-            child,
-        })
-    }
-
-    /// `kill -9`, and another in its place.
-    fn kill_and_restart(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-        self.child = spawn(self.program, self.folder.path());
-    }
-}
-
-fn spawn(program: &str, folder: &Path) -> Child {
-    Command::new(program)
-        .arg("-c")
-        .arg(folder.join("config"))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 fn name(text: &str) -> Name {
     Name::new(text).unwrap()
@@ -260,7 +199,7 @@ async fn rumqttc_alone(broker: &mut Broker, count: u64) -> u64 {
 
 #[test]
 fn a_broker_killed_twice_under_60000_messages_loses_none() {
-    let Some(mut broker) = Broker::start() else {
+    let Some(mut broker) = Broker::start(|_| "max_queued_messages 0".to_owned()) else {
         return;
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -263,6 +263,10 @@ impl Log {
         let gone = self.position(to).min(self.entries.len());
         self.entries.drain(..gone);
         self.first = to;
+        if self.entries.is_empty() {
+            // Nothing is kept for a log that waits: there may be many.
+            self.entries = VecDeque::new();
+        }
     }
 
     fn read(&self, range: Range<u64>, bytes_max: usize) -> Vec<Bytes> {

@@ -4,7 +4,7 @@ use alloc::sync::Arc;
 use core::cmp::Ordering;
 use core::fmt;
 
-use crate::Dot;
+use crate::{Dot, mutant};
 
 /// How many branches deep a position may lie.
 pub const POSITION_DEPTH_MAX: usize = 1 << 16;
@@ -50,7 +50,9 @@ impl Position {
 
     /// A new place between two that follow one another; `None` is the start and the end.
     pub(crate) fn between(left: Option<&Self>, right: Option<&Self>, dot: Dot) -> Self {
-        if let Some(origin) = right.and_then(|right| right.first_below(left)) {
+        if let Some(origin) = right.and_then(|right| right.first_below(left))
+            && !mutant::is_planted("list_right_neighbour_ignored")
+        {
             return origin.child(Side::Left, dot);
         }
         left.map_or_else(|| Self::root(dot), |left| left.child(Side::Right, dot))

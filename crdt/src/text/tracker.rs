@@ -19,6 +19,7 @@ use core::ops::Range;
 use super::edit::{Edit, Kind};
 use super::graph::Lv;
 use super::log::{Applied, Log};
+use crate::mutant;
 
 /// No character: the start, or the end.
 const NONE: usize = usize::MAX;
@@ -368,7 +369,7 @@ impl Tracker {
             }
             passed.push(other.id..other.end());
             at = self.next(at);
-            if !is_undecided {
+            if !is_undecided || mutant::is_planted("text_sibling_decided_early") {
                 place = at;
             }
         }

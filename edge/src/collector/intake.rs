@@ -81,7 +81,8 @@ impl<U: Uplink> Intake<U> {
         for event in events.drain(..) {
             if let UplinkEvent::Inbound { message, token } = event {
                 tokens.extend(token);
-                self.take(storage, &message, &mut report)?;
+                let received = self.collector.receive(storage, &message);
+                note(received, &message, &mut report)?;
             }
             if tokens.len() >= COMMIT_MAX {
                 self.commit(storage, &mut tokens, &mut report)?;
@@ -91,29 +92,6 @@ impl<U: Uplink> Intake<U> {
         self.commit(storage, &mut tokens, &mut report)?;
         self.tell(now);
         Ok(polled.map(|()| report))
-    }
-
-    fn take(
-        &mut self,
-        storage: &dyn Storage,
-        message: &Message,
-        report: &mut IntakeReport,
-    ) -> Result<(), EdgeError> {
-        match self.collector.receive(storage, message) {
-            Ok(Received::New(_)) => report.new += 1,
-            Ok(Received::Repeated) => report.repeated += 1,
-            Ok(Received::Deferred) => report.deferred += 1,
-            Err(error @ (EdgeError::Storage { .. } | EdgeError::Stored { .. })) => {
-                return Err(error);
-            }
-            Err(error) => {
-                report.refused += 1;
-                if report.refusals.len() < REFUSALS_MAX {
-                    report.refusals.push((message.topic.clone(), error));
-                }
-            }
-        }
-        Ok(())
     }
 
     fn commit(
@@ -153,6 +131,27 @@ impl<U: Uplink> Intake<U> {
             let _ = self.uplink.submit(self.seq, message);
         }
     }
+}
+
+/// Counts what became of a message; what makes no sense is named and passed over.
+pub(super) fn note(
+    received: Result<Received, EdgeError>,
+    message: &Message,
+    report: &mut IntakeReport,
+) -> Result<(), EdgeError> {
+    match received {
+        Ok(Received::New(_)) => report.new += 1,
+        Ok(Received::Repeated) => report.repeated += 1,
+        Ok(Received::Deferred) => report.deferred += 1,
+        Err(error @ (EdgeError::Storage { .. } | EdgeError::Stored { .. })) => return Err(error),
+        Err(error) => {
+            report.refused += 1;
+            if report.refusals.len() < REFUSALS_MAX {
+                report.refusals.push((message.topic.clone(), error));
+            }
+        }
+    }
+    Ok(())
 }
 
 impl<U> fmt::Debug for Intake<U> {

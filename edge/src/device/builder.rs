@@ -7,7 +7,7 @@ use peaberry_core::{Instant, Storage, Subspace};
 use crate::error::EdgeError;
 use crate::identity::BootEpoch;
 use crate::name::{DeviceId, Name};
-use crate::order::{Orders, OrdersSettings, Recipe};
+use crate::order::{Orders, OrdersSettings, Recipes};
 use crate::payload::{Status, Text};
 use crate::rules::{Rule, Rules};
 use crate::time::{BootClock, WallClock};
@@ -58,13 +58,10 @@ pub struct DeviceBuilder<A = Name> {
 }
 
 /// What orders are made of.
-#[derive(Clone, Debug)]
-#[expect(clippy::exhaustive_structs, reason = "what Orders::open takes")]
-pub struct BuiltOrders {
-    /// What can be ordered.
-    pub recipes: Vec<Recipe>,
-    /// Bounds.
-    pub settings: OrdersSettings,
+#[derive(Debug)]
+struct BuiltOrders {
+    recipes: Recipes,
+    settings: OrdersSettings,
 }
 
 impl<A: Clone> DeviceBuilder<A> {
@@ -123,7 +120,7 @@ impl<A: Clone> DeviceBuilder<A> {
     #[must_use]
     pub fn takes_orders(
         self,
-        recipes: impl IntoIterator<Item = Recipe>,
+        recipes: impl Into<Recipes>,
         capabilities: impl IntoIterator<Item = Name>,
     ) -> Self {
         self.takes_orders_within(recipes, capabilities, OrdersSettings::default())
@@ -133,13 +130,13 @@ impl<A: Clone> DeviceBuilder<A> {
     #[must_use]
     pub fn takes_orders_within(
         mut self,
-        recipes: impl IntoIterator<Item = Recipe>,
+        recipes: impl Into<Recipes>,
         capabilities: impl IntoIterator<Item = Name>,
         settings: OrdersSettings,
     ) -> Self {
         self.capabilities = capabilities.into_iter().collect();
         self.orders = Some(BuiltOrders {
-            recipes: recipes.into_iter().collect(),
+            recipes: recipes.into(),
             settings,
         });
         self
@@ -228,7 +225,7 @@ impl<A: Clone> DeviceBuilder<A> {
             status: Status::Online,
             profile: Some(Box::new(profile)),
             firmware: self.firmware,
-            lanes: lanes.collect::<Result<_, _>>()?,
+            lanes: lanes.collect::<Result<_, EdgeError>>()?,
             rules,
             orders,
             twin,

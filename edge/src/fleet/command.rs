@@ -1,18 +1,21 @@
 //! What a fleet is asked for, and what it wants done.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use peaberry_core::{Instant, Timestamp};
 
 use crate::device::Act;
 use crate::error::EdgeError;
 use crate::name::{DeviceId, Name};
 use crate::order::{OrderCommand, OrderEvent};
-use crate::payload::Payload;
-use crate::time::DeviceTime;
+use crate::payload::{Level, Notification, Payload, Text};
+use crate::time::{DeviceTime, Learned};
 use crate::twin::TwinValue;
+use crate::uplink::Uplink;
 
-use std::time::Duration;
-
-use peaberry_core::Timestamp;
+use super::Fleet;
+use super::turn::refused;
 
 /// What the application asks of a fleet or tells it. Commands of others come by the uplink.
 #[derive(Clone, Debug)]
@@ -68,7 +71,8 @@ pub enum FleetCommand {
         /// Which rule.
         rule: Name,
     },
-    /// A time server's answer, for all devices; see [`WallClock::observe`](crate::time::WallClock::observe).
+    /// A time server's answer, for all devices; see [`WallClock::observe`](crate::time::WallClock::observe). A jump that a
+    /// device believes it tells in a notification.
     Time {
         /// What it says.
         wall: Timestamp,
@@ -133,4 +137,126 @@ pub enum FleetEvent<A> {
         /// How many.
         records: u64,
     },
+}
+
+impl<U: Uplink, A: Clone> Fleet<U, A> {
+    /// Takes a command of the application. What it asks for is done in the next [`turn`](Self::turn); what is at once goes to
+    /// `events` now.
+    ///
+    /// # Errors
+    ///
+    /// [`EdgeError::Storage`] or [`EdgeError::Stored`] if the store cannot be read: stop. A command that makes no sense is
+    /// refused by an event.
+    pub fn command(
+        &mut self,
+        now: Instant,
+        command: FleetCommand,
+        events: &mut Vec<FleetEvent<A>>,
+    ) -> Result<(), EdgeError> {
+        match command {
+            FleetCommand::Order { device, command } => match self.find(&device, events) {
+                Some(at) => self.order(at, now, command, events),
+                None => Ok(()),
+            },
+            FleetCommand::Sample {
+                device,
+                metric,
+                at: made,
+                value,
+            } => match self.find(&device, events) {
+                Some(at) => self.sample(at, now, &metric, made, value, events),
+                None => Ok(()),
+            },
+            FleetCommand::Report { device, key, value } => match self.find(&device, events) {
+                Some(at) => self.write_twin(at, now, key, value, true, events),
+                None => Ok(()),
+            },
+            FleetCommand::Desire { device, key, value } => match self.find(&device, events) {
+                Some(at) => {
+                    self.write_twin(at, now, key, value, false, events)?;
+                    self.learned(at, now, events)
+                }
+                None => Ok(()),
+            },
+            FleetCommand::Tell { device, payload } => match self.find(&device, events) {
+                Some(at) => self.tell(at, now, payload, events),
+                None => Ok(()),
+            },
+            FleetCommand::Acknowledge { device, rule } => {
+                let Some(at) = self.find(&device, events) else {
+                    return Ok(());
+                };
+                let mut outlet = std::mem::take(&mut self.outlet);
+                if let Some(hosted) = self.hosted.get_mut(at) {
+                    hosted.device.acknowledge(&rule, &mut outlet);
+                }
+                self.outlet = outlet;
+                self.empty_outlet(at, now, events)
+            }
+            FleetCommand::Time { wall, round_trip } => {
+                self.learn_time(now, wall, round_trip, events)
+            }
+        }
+    }
+
+    fn sample(
+        &mut self,
+        at: usize,
+        now: Instant,
+        metric: &Name,
+        made: DeviceTime,
+        value: f64,
+        events: &mut Vec<FleetEvent<A>>,
+    ) -> Result<(), EdgeError> {
+        let mut outlet = std::mem::take(&mut self.outlet);
+        if let Some(hosted) = self.hosted.get_mut(at) {
+            let present = DeviceTime {
+                boot: hosted.device.boot(),
+                since_boot_ms: hosted.device.at_ms(now),
+            };
+            let reason = if made > present {
+                Some(format!("{metric} is from the future"))
+            } else if hosted.device.feed(metric, made, value, &mut outlet) {
+                None
+            } else {
+                Some(format!("{} has no metric {metric}", hosted.device.id()))
+            };
+            let error = reason.map(|reason| EdgeError::malformed("sample", reason));
+            let device = hosted.device.id();
+            events.extend(error.map(|error| refused(Some(device.clone()), error)));
+        }
+        self.outlet = outlet;
+        self.empty_outlet(at, now, events)
+    }
+
+    /// Each device judges by itself what it is told of the time. One that has believed a jump says so: until then it dated
+    /// its records otherwise.
+    fn learn_time(
+        &mut self,
+        now: Instant,
+        wall: Timestamp,
+        round_trip: Duration,
+        events: &mut Vec<FleetEvent<A>>,
+    ) -> Result<(), EdgeError> {
+        for at in 0..self.hosted.len() {
+            let learned = self.hosted.get_mut(at);
+            let learned = learned.map(|it| it.device.observe_time(now, wall, round_trip));
+            if let Some(Learned::Jumped { by_ms }) = learned {
+                let text = format!("the wall clock was set by {by_ms} ms; records are dated anew");
+                let (level, text, order) = (Level::Warning, Text::new(&text), None);
+                let told = Notification { level, text, order };
+                self.tell(at, now, Payload::Notification(told), events)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn find(&self, device: &DeviceId, events: &mut Vec<FleetEvent<A>>) -> Option<usize> {
+        let found = self.courier.find(device);
+        if found.is_none() {
+            let error = EdgeError::malformed("command", format!("there is no device {device}"));
+            events.push(refused(Some(device.clone()), error));
+        }
+        found
+    }
 }

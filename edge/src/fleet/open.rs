@@ -74,7 +74,9 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         let mut batch = Batch::new();
         let mut numbers = Numbers::open(storage.as_ref())?;
         let spool_settings = Arc::new(settings.spool);
-        let (mut hosted, mut spools) = (Vec::new(), Vec::new());
+        let devices = devices.into_iter();
+        let count = devices.size_hint().0;
+        let (mut hosted, mut spools) = (Vec::with_capacity(count), Vec::with_capacity(count));
         let mut known = BTreeSet::new();
         for builder in devices {
             let id = builder.id().clone();
@@ -87,12 +89,16 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             let (store, settings) = (storage.as_ref(), spool_settings.clone());
             let spool = Spool::open(store, owner, site.clone(), id, settings, &mut batch)?;
             let space = Subspace::of(Channel::new(FLEET, number));
-            hosted.push(Hosted {
-                device: builder.start(store, &space, spool.boot(), now)?,
-                wake_ms: None,
-            });
+            let mut device = builder.start(store, &space, spool.boot(), now)?;
+            if let Some(twin) = device.twin_mut() {
+                twin.rest();
+            }
+            let wake_ms = None;
+            hosted.push(Hosted { device, wake_ms });
             spools.push(spool);
         }
+        hosted.shrink_to_fit();
+        spools.shrink_to_fit();
         let courier = Courier::over(uplinks, &site, spools, &batch, now, storage.as_ref())?;
         Ok(Self {
             courier,
@@ -108,6 +114,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             told: Vec::new(),
             untold: BTreeSet::new(),
             outlet: Outlet::default(),
+            awake: BTreeSet::new(),
             due: Vec::new(),
             has_begun: false,
             is_full: false,

@@ -1,6 +1,6 @@
 //! The orders of one machine, as a protocol.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 
 use peaberry_core::mutant::is_planted;
@@ -12,7 +12,7 @@ use crate::payload::{OrderUpdate, Text};
 
 use super::command::{OrderCommand, OrderEvent, OrdersSettings};
 use super::journal::Journal;
-use super::recipe::Recipe;
+use super::recipe::Recipes;
 use super::state::{State, Stored};
 use super::stock::Stock;
 
@@ -43,8 +43,9 @@ use super::stock::Stock;
 pub struct Orders {
     pub(super) journal: Journal,
     pub(super) settings: OrdersSettings,
-    pub(super) recipes: BTreeMap<Name, Recipe>,
-    pub(super) capabilities: BTreeSet<Name>,
+    pub(super) recipes: Recipes,
+    /// Ascending.
+    pub(super) capabilities: Box<[Name]>,
     pub(super) stock: Stock,
     pub(super) orders: BTreeMap<u64, Stored>,
     pub(super) numbers: BTreeMap<Name, u64>,
@@ -64,19 +65,23 @@ impl Orders {
     /// # Errors
     ///
     /// [`EdgeError::Storage`], [`EdgeError::Stored`] or [`EdgeError::Version`] if they cannot be read; what
-    /// [`Recipe::check`] says, or [`EdgeError::Malformed`] for two recipes of one name. Nothing changed.
+    /// [`Recipes::check`] says. Nothing changed.
     pub fn open(
         storage: &dyn Storage,
         space: &Subspace,
-        recipes: impl IntoIterator<Item = Recipe>,
+        recipes: impl Into<Recipes>,
         capabilities: impl IntoIterator<Item = Name>,
         settings: OrdersSettings,
     ) -> Result<Self, EdgeError> {
+        let recipes = recipes.into();
+        recipes.check()?;
+        let mut capabilities: Vec<_> = capabilities.into_iter().collect();
+        capabilities.sort_unstable();
         let journal = Journal::new(space);
         let mut this = Self {
             settings,
-            recipes: by_name(recipes)?,
-            capabilities: capabilities.into_iter().collect(),
+            recipes,
+            capabilities: capabilities.into(),
             stock: Stock::default(),
             orders: BTreeMap::new(),
             numbers: BTreeMap::new(),
@@ -200,19 +205,4 @@ impl Protocol for Orders {
     fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
-}
-
-fn by_name(recipes: impl IntoIterator<Item = Recipe>) -> Result<BTreeMap<Name, Recipe>, EdgeError> {
-    let mut by_name = BTreeMap::new();
-    for recipe in recipes {
-        recipe.check()?;
-        let name = recipe.name.clone();
-        if by_name.insert(name.clone(), recipe).is_some() {
-            return Err(EdgeError::malformed(
-                "recipe",
-                format!("{name} is there twice"),
-            ));
-        }
-    }
-    Ok(by_name)
 }

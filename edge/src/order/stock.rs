@@ -6,30 +6,63 @@ use crate::name::Name;
 
 use super::recipe::{Need, Step};
 
+/// There are few resources, and many machines: a map would have room for eleven.
 #[derive(Debug, Default)]
 pub(super) struct Stock {
-    resources: BTreeMap<Name, Units>,
+    /// Ascending by name.
+    resources: Vec<Units>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug)]
 struct Units {
+    resource: Name,
     held: u64,
     promised: u64,
 }
 
 impl Stock {
     pub(super) fn set(&mut self, resource: Name, units: u64) {
-        self.resources.entry(resource).or_default().held = units;
+        self.entry(&resource).held = units;
     }
 
     pub(super) fn held(&self, resource: &Name) -> u64 {
-        self.resources.get(resource).map_or(0, |units| units.held)
+        self.get(resource).map_or(0, |units| units.held)
     }
 
     /// What there is and nobody has been promised.
     pub(super) fn free(&self, resource: &Name) -> u64 {
-        let units = self.resources.get(resource).copied().unwrap_or_default();
-        units.held.saturating_sub(units.promised)
+        self.get(resource)
+            .map_or(0, |units| units.held.saturating_sub(units.promised))
+    }
+
+    fn find(&self, resource: &Name) -> Result<usize, usize> {
+        self.resources
+            .binary_search_by(|units| units.resource.cmp(resource))
+    }
+
+    fn get(&self, resource: &Name) -> Option<&Units> {
+        self.resources.get(self.find(resource).ok()?)
+    }
+
+    fn get_mut(&mut self, resource: &Name) -> Option<&mut Units> {
+        let at = self.find(resource).ok()?;
+        self.resources.get_mut(at)
+    }
+
+    fn entry(&mut self, resource: &Name) -> &mut Units {
+        let at = self.find(resource).unwrap_or_else(|at| {
+            let units = Units {
+                resource: resource.clone(),
+                held: 0,
+                promised: 0,
+            };
+            self.resources.reserve_exact(1);
+            self.resources.insert(at, units);
+            at
+        });
+        self.resources
+            .get_mut(at)
+            .expect("a resource is where it was put")
     }
 
     /// The first resource of which there is not enough for all `steps`.
@@ -49,14 +82,14 @@ impl Stock {
 
     pub(super) fn promise(&mut self, steps: &[Step]) {
         for (resource, units) in sum(steps) {
-            let held = self.resources.entry(resource.clone()).or_default();
+            let held = self.entry(resource);
             held.promised = held.promised.saturating_add(units);
         }
     }
 
     pub(super) fn release(&mut self, steps: &[Step]) {
         for (resource, units) in sum(steps) {
-            if let Some(held) = self.resources.get_mut(resource) {
+            if let Some(held) = self.get_mut(resource) {
                 held.promised = held.promised.saturating_sub(units);
             }
         }
@@ -65,7 +98,7 @@ impl Stock {
     /// Takes what was promised.
     pub(super) fn take(&mut self, step: &Step) {
         for Need { resource, units } in &step.needs {
-            if let Some(held) = self.resources.get_mut(resource) {
+            if let Some(held) = self.get_mut(resource) {
                 held.promised = held.promised.saturating_sub(*units);
                 held.held = held.held.saturating_sub(*units);
             }

@@ -358,7 +358,13 @@ fn a_journal_of_a_later_build_is_refused_by_its_version() {
     orders.put(&mut batch, &1_u64.to_be_bytes(), &[2]);
     machine.storage.commit(&batch, Durability::Synced).unwrap();
     let settings = OrdersSettings::default();
-    let opened = Orders::open(&machine.storage, &Subspace::of(CHANNEL), [], [], settings);
+    let opened = Orders::open(
+        &machine.storage,
+        &Subspace::of(CHANNEL),
+        Recipes::default(),
+        [],
+        settings,
+    );
     assert!(matches!(
         opened,
         Err(EdgeError::Version {

@@ -133,6 +133,101 @@ proptest! {
             prop_assert_eq!(from_json::<Record>(json.as_bytes()).unwrap(), record);
         }
     }
+
+    #[cfg(feature = "json")]
+    #[test]
+    fn damaged_json_is_read_or_refused(record in record(), at: prop::sample::Index, byte: u8) {
+        let mut text = to_json(&record).unwrap().into_bytes();
+        let at = at.index(text.len());
+        text[at] = byte;
+        decode_any_json_bytes(&text);
+        decode_any_json_bytes(&text[..at]);
+    }
+}
+
+/// Whatever a person gets wrong is refused, in words that help.
+#[cfg(feature = "json")]
+#[test]
+fn malformed_json_is_refused_and_says_where() {
+    let command = |text: &str| {
+        from_json::<Command>(text.as_bytes())
+            .unwrap_err()
+            .to_string()
+    };
+    let update = |text: &str| {
+        from_json::<OrderUpdate>(text.as_bytes())
+            .unwrap_err()
+            .to_string()
+    };
+    let cases = [
+        (command(""), "EOF while parsing"),
+        (command("{\"device\": \"m-17\", "), "EOF while parsing"),
+        (command("[1, 2"), "line 1"),
+        (command("{\"device\": \"m-17\"}"), "missing field `action`"),
+        (command(r#"{"device": "m/17", "action": "ping"}"#), "m/17"),
+        (
+            command(r#"{"device": "m-17", "action": "dance"}"#),
+            "unknown variant `dance`",
+        ),
+        (
+            command(r#"{"device": 17, "action": "ping"}"#),
+            "invalid type: integer `17`",
+        ),
+        (
+            command(r#"{"device": "m-17", "action": "ping"} and more"#),
+            "trailing characters",
+        ),
+        (
+            command(r#"{"device": "m-17", "action": {"custom": {"name": "n", "bytes": "0g"}}}"#),
+            "no hexadecimal digit",
+        ),
+        (
+            update(r#"{"key": "o", "phase": "began", "permille": 1001}"#),
+            "1000 thousandths",
+        ),
+        (
+            update(r#"{"key": "o", "phase": "began", "permille": -1}"#),
+            "invalid value",
+        ),
+    ];
+    for (told, words) in cases {
+        assert!(told.contains(words), "{told:?} does not say {words:?}");
+    }
+    let deep = format!("{{\"later\": {}", "[".repeat(100_000));
+    assert!(command(&deep).contains("EOF while parsing"));
+    let deep = from_json::<Record>(deep.as_bytes()).unwrap_err();
+    assert!(deep.to_string().contains("recursion limit"), "{deep}");
+    let long = " ".repeat(MESSAGE_BYTES_MAX + 1);
+    assert!(matches!(
+        from_json::<Command>(long.as_bytes()),
+        Err(EdgeError::TooLong { .. })
+    ));
+}
+
+/// JSON is no way around what CBOR bounds.
+#[cfg(feature = "json")]
+#[test]
+fn json_says_nothing_that_cbor_cannot() {
+    let gap = r#"{"stream": "telemetry", "first": {"boot": 1, "sequence": 9}, "last": {"boot": 1, "sequence": 3}, "count": 1, "reason": "dropped"}"#;
+    assert!(from_json::<Gap>(gap.as_bytes()).is_err());
+    let right = gap.replacen("9", "2", 1);
+    assert!(from_json::<Gap>(right.as_bytes()).is_ok());
+    let column = r#"{"metric": "t", "readings": [[1, 93.5]]}"#;
+    let columns = |count| format!(r#"{{"columns": [{}]}}"#, vec![column; count].join(","));
+    assert!(from_json::<Readings>(columns(COLUMNS_MAX).as_bytes()).is_ok());
+    assert!(from_json::<Readings>(columns(COLUMNS_MAX + 1).as_bytes()).is_err());
+    let record =
+        r#"{"device": "m", "boot": 1, "sequence": 0, "at_ms": 3, "payload": {"twin": "00"}}"#;
+    assert!(
+        from_json::<Record>(record.as_bytes()).is_err(),
+        "sequences begin at 1"
+    );
+    let disguised = r#"{"device": "m", "boot": 1, "sequence": 1, "at_ms": 3, "payload": {"unknown": {"kind": 7, "body": "a10040"}}}"#;
+    assert!(
+        from_json::<Record>(disguised.as_bytes()).is_err(),
+        "7 is known"
+    );
+    assert!(from_json::<Record>(disguised.replace("7", "77").as_bytes()).is_ok());
 }
 
 fn command(action: Action) -> Command {
@@ -221,4 +316,22 @@ fn a_claimed_length_is_refused_before_memory_is_taken() {
         Readings::decode(&bytes),
         Err(EdgeError::TooLong { .. })
     ));
+}
+
+#[test]
+fn an_exchange_is_bounded_and_reads_back() {
+    let message = |at: usize| (format!("t/{at}").into(), vec![7; 10].into());
+    let exchange = Exchange {
+        messages: (0..EXCHANGE_MESSAGES_MAX).map(message).collect(),
+    };
+    assert_eq!(Exchange::decode(&exchange.encode()).unwrap(), exchange);
+    let more = Exchange {
+        messages: (0..=EXCHANGE_MESSAGES_MAX).map(message).collect(),
+    };
+    assert!(matches!(
+        Exchange::decode(&more.encode()),
+        Err(EdgeError::TooLong { .. })
+    ));
+    let unversioned = [0xa1, 1, 0x80];
+    assert!(Exchange::decode(&unversioned).is_err());
 }

@@ -82,7 +82,7 @@ impl Gaps {
     }
 
     pub(super) fn committed(&mut self) {
-        self.uncertain.clear();
+        self.uncertain = Vec::new();
         if self.is_dirty {
             self.durable.clone_from(&self.staged);
             self.owed.clear();

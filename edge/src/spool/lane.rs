@@ -5,16 +5,13 @@ use std::collections::VecDeque;
 use peaberry_core::{Batch, Channel, LogId, Storage};
 
 use super::entry::Entry;
+use super::levels::{LEVELS, Levels};
 use super::log::{Log, read_one, read_some};
 use super::send::Patience;
 use crate::coverage::Coverage;
 use crate::error::EdgeError;
 use crate::identity::Position;
 use crate::topic::Stream;
-
-/// How many logs a stream may have. All entries of a higher level are older than all of a lower one; what is decimated moves
-/// up.
-pub(super) const LEVELS: usize = 3;
 
 /// At most so many bytes are read ahead of what is sent.
 const READ_BYTES: usize = 64 << 10;
@@ -23,21 +20,26 @@ const READ_BYTES: usize = 64 << 10;
 pub(super) struct Lane {
     pub(super) stream: Stream,
     /// As the store has it.
-    pub(super) durable: [Log; LEVELS],
-    /// As the store will have it when what is staged is committed.
-    pub(super) staged: [Log; LEVELS],
-    pub(super) is_dirty: bool,
+    pub(super) durable: Levels,
+    /// As the store will have it when what is staged is committed; `None`: as it is.
+    staged: Option<Box<[Log; LEVELS]>>,
     /// Entries change their places with the next commit.
     pub(super) moves: bool,
-    /// The last record of the backlog; `None`: there is no backlog.
-    boundary: Option<Position>,
-    backlog: Cursor,
+    backlog: Option<Box<Backlog>>,
     live: Cursor,
     pub(super) patience: Patience,
     /// What the broker has, where that is all there is to wait for.
     pub(super) accepted: Option<Box<Coverage>>,
     /// And it has more than the last time that something was let go of.
     pub(super) is_accepted_further: bool,
+}
+
+/// What was there before all that is sent as it is made.
+#[derive(Debug)]
+struct Backlog {
+    /// Its last record.
+    boundary: Position,
+    cursor: Cursor,
 }
 
 /// A place in a lane, behind what has been sent.
@@ -69,12 +71,10 @@ impl Lane {
     pub(super) fn new(stream: Stream) -> Self {
         Self {
             stream,
-            durable: [Log::EMPTY; LEVELS],
-            staged: [Log::EMPTY; LEVELS],
-            is_dirty: false,
+            durable: Levels::EMPTY,
+            staged: None,
             moves: false,
-            boundary: None,
-            backlog: Cursor::default(),
+            backlog: None,
             live: Cursor::default(),
             patience: Patience::default(),
             accepted: None,
@@ -88,39 +88,56 @@ impl Lane {
         stream: Stream,
     ) -> Result<Self, EdgeError> {
         let mut lane = Self::new(stream);
-        for (level, log) in lane.durable.iter_mut().enumerate() {
+        let mut logs = [Log::EMPTY; LEVELS];
+        for (level, log) in logs.iter_mut().enumerate() {
             *log = Log::open(storage, log_id(owner, stream, level))?;
         }
-        lane.staged = lane.durable;
+        lane.durable.set(logs);
         lane.rewind(None);
         Ok(lane)
     }
 
+    pub(super) const fn is_staged(&self) -> bool {
+        self.staged.is_some()
+    }
+
+    pub(super) fn staged(&self) -> [Log; LEVELS] {
+        let staged = self.staged.as_deref().copied();
+        staged.unwrap_or_else(|| self.durable.all())
+    }
+
+    pub(super) fn staged_mut(&mut self) -> &mut [Log; LEVELS] {
+        self.staged
+            .get_or_insert_with(|| Box::new(self.durable.all()))
+    }
+
     pub(super) fn committed(&mut self) {
-        self.durable = self.staged;
-        self.is_dirty = false;
+        if let Some(staged) = self.staged.take() {
+            self.durable.set(*staged);
+        }
         if self.count() == 0 {
             // Not before: a cut that finds no room on the disk is undone, and the sink must be reminded.
             self.patience = Patience::default();
         }
         if std::mem::take(&mut self.moves) {
-            self.backlog.forget_place();
+            if let Some(backlog) = &mut self.backlog {
+                backlog.cursor.forget_place();
+            }
             self.live.forget_place();
         }
     }
 
     pub(super) fn aborted(&mut self) {
-        self.staged = self.durable;
-        self.is_dirty = false;
+        self.staged = None;
         self.moves = false;
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        self.staged.iter().map(Log::bytes).sum()
+        self.staged().iter().map(Log::bytes).sum()
     }
 
     pub(super) fn count(&self) -> u64 {
-        self.staged.iter().map(Log::count).sum()
+        self.staged().iter().map(Log::count).sum()
     }
 
     /// The newest durable record, whether it is still there or not.
@@ -132,23 +149,22 @@ impl Lane {
     pub(super) fn rewind(&mut self, from: Option<Position>) {
         let is_empty = self.durable.iter().all(Log::is_empty);
         let newest = self.newest();
-        self.boundary = newest.filter(|_| !is_empty);
-        self.backlog = Cursor::behind(from);
+        self.backlog = newest.filter(|_| !is_empty).map(|boundary| {
+            let cursor = Cursor::behind(from);
+            Box::new(Backlog { boundary, cursor })
+        });
         self.live = Cursor::behind(newest);
     }
 
     /// Sends everything behind `from` again, if it has got further than that.
     pub(super) fn rewind_to(&mut self, from: Option<Position>) {
-        if self.boundary.is_none() || from < self.backlog.sent {
-            self.rewind(from);
-        } else {
-            self.rewind(self.backlog.sent);
-        }
+        let sent = self.backlog.as_ref().map(|backlog| backlog.cursor.sent);
+        self.rewind(sent.map_or(from, |sent| sent.min(from)));
     }
 
     pub(super) fn has_backlog(&self) -> bool {
-        self.boundary
-            .is_some_and(|boundary| self.backlog.sent < Some(boundary))
+        let backlog = self.backlog.as_ref();
+        backlog.is_some_and(|backlog| backlog.cursor.sent < Some(backlog.boundary))
     }
 
     pub(super) fn has_live(&self) -> bool {
@@ -162,15 +178,15 @@ impl Lane {
         owner: Channel,
         count_max: usize,
     ) -> Result<Option<(Entry, Option<Position>)>, EdgeError> {
-        let mut cursor = std::mem::take(&mut self.backlog);
-        let found = self.advance(&mut cursor, self.boundary, storage, owner, count_max);
-        self.backlog = cursor;
-        let found = found?;
-        if found.is_none() {
-            self.boundary = None;
-            self.backlog = Cursor::default();
+        let Some(mut backlog) = self.backlog.take() else {
+            return Ok(None);
+        };
+        let boundary = Some(backlog.boundary);
+        let found = self.advance(&mut backlog.cursor, boundary, storage, owner, count_max);
+        if !matches!(found, Ok(None)) {
+            self.backlog = Some(backlog);
         }
-        Ok(found)
+        found
     }
 
     /// The next record that is not of the backlog, with the one before it.
@@ -283,7 +299,10 @@ impl Lane {
         storage: &dyn Storage,
         owner: Channel,
     ) -> Result<(usize, u64), EdgeError> {
-        for (level, log) in self.durable.iter().enumerate().rev() {
+        for level in (0..LEVELS).rev() {
+            let Some(log) = self.durable.get(level) else {
+                continue;
+            };
             let is_behind = cursor.sent.is_some_and(|sent| log.last <= Some(sent));
             if log.is_empty() || is_behind {
                 continue;
@@ -298,7 +317,7 @@ impl Lane {
             }
             return Ok((level, index));
         }
-        let end = self.durable.first().map_or(0, |log| log.end);
+        let end = self.durable.get(0).map_or(0, |log| log.end);
         Ok((0, end))
     }
 
@@ -308,8 +327,8 @@ impl Lane {
         if index > first && before.is_some() {
             return before;
         }
-        let older = self.durable.get(level + 1..).unwrap_or_default();
-        let older = older.iter().find(|log| !log.is_empty());
+        let mut older = (level + 1..LEVELS).filter_map(|level| self.durable.get(level));
+        let older = older.find(|log| !log.is_empty());
         older.and_then(|log| log.last)
     }
 
@@ -324,22 +343,23 @@ impl Lane {
         let mut count = 0;
         for level in (0..LEVELS).rev() {
             let id = log_id(owner, self.stream, level);
-            let (Some(durable), Some(log)) = (self.durable.get(level), self.staged.get_mut(level))
-            else {
+            let first = self.staged().get(level).map(|log| log.first);
+            let (Some(durable), Some(first)) = (self.durable.get(level), first) else {
                 continue;
             };
-            let range = log.first..durable.end;
+            let range = first..durable.end;
             let to = match durable.last {
                 Some(last) if last <= through => range.end,
                 _ => Log::index_behind(storage, id, range.clone(), through)?,
             };
-            if to <= log.first {
+            if to <= first {
                 continue;
             }
             let before = before_of(storage, id, durable, to)?;
-            count += to - log.first;
-            log.discard(batch, id, to, before);
-            self.is_dirty = true;
+            count += to - first;
+            if let Some(log) = self.staged_mut().get_mut(level) {
+                log.discard(batch, id, to, before);
+            }
         }
         Ok(count)
     }

@@ -2,7 +2,8 @@
 
 use peaberry_core::{Batch, LogId, Storage};
 
-use super::lane::{LEVELS, Lane, before_of, log_id};
+use super::lane::{Lane, before_of, log_id};
+use super::levels::LEVELS;
 use super::log::{Log, read_one, read_some};
 use super::{DropPolicy, Spool};
 use crate::error::EdgeError;
@@ -106,9 +107,8 @@ impl Spool {
     /// Only what the store has can be dropped: what is staged is not there to be read yet.
     fn may_drop(&self, lane: usize) -> bool {
         self.lanes.get(lane).is_some_and(|lane| {
-            let mut levels = lane.staged.iter().zip(&lane.durable);
             self.settings.stream(lane.stream).policy != DropPolicy::RejectNew
-                && levels.any(|(staged, durable)| staged.first < durable.end)
+                && oldest_level(lane).is_some()
         })
     }
 
@@ -143,8 +143,10 @@ impl Spool {
             return Ok(());
         };
         let id = log_id(self.owner, lane.stream, level);
-        let (Some(durable), Some(log)) = (lane.durable.get(level), lane.staged.get_mut(level))
-        else {
+        let Some(durable) = lane.durable.get(level).copied() else {
+            return Ok(());
+        };
+        let Some(log) = lane.staged_mut().get_mut(level) else {
             return Ok(());
         };
         let from = log.first;
@@ -152,9 +154,8 @@ impl Spool {
         let to = log.index_at_bytes(storage, id, from + 1..durable.end, bytes)?;
         let first = read_one(storage, id, from)?.head.at;
         let last = read_one(storage, id, to - 1)?.head.at;
-        let before = before_of(storage, id, durable, to)?;
+        let before = before_of(storage, id, &durable, to)?;
         log.discard(batch, id, to, before);
-        lane.is_dirty = true;
         let gap = Gap {
             stream: lane.stream,
             first,
@@ -211,7 +212,7 @@ impl Spool {
             return Ok(());
         };
         let [older, log] = lane
-            .staged
+            .staged_mut()
             .get_disjoint_mut([level + 1, level])
             .expect("the last level is not decimated");
         let from = log.first;
@@ -237,7 +238,6 @@ impl Spool {
                 None => gap = Some(one),
             }
         }
-        lane.is_dirty = true;
         lane.moves = true;
         if let Some(gap) = gap {
             self.lost(batch, gap);
@@ -270,21 +270,24 @@ fn gap_in(record: &[u8]) -> Option<Gap> {
 
 /// The oldest level of which the store has anything that is not given up yet.
 fn oldest_level(lane: &Lane) -> Option<usize> {
-    let levels = lane.staged.iter().zip(&lane.durable);
-    let is_there = |(staged, durable): (&Log, &Log)| staged.first < durable.end;
-    levels.map(is_there).rposition(|is_there| is_there)
+    (0..LEVELS).rev().find(|&level| has_some(lane, level))
+}
+
+/// Whether the store has anything on this level that is not given up yet.
+fn has_some(lane: &Lane, level: usize) -> bool {
+    let (staged, durable) = (lane.staged(), lane.durable.get(level));
+    let staged = staged.get(level);
+    staged.is_some_and(|log| durable.is_some_and(|durable| log.first < durable.end))
 }
 
 /// The level with the most bytes of those that can be decimated; `None`: the oldest of the last level give way, because it
 /// has the most.
 fn level_to_thin(lane: &Lane) -> Option<usize> {
-    let bytes = |level: usize| lane.staged.get(level).map_or(0, Log::bytes);
-    let has_some = |level: &usize| {
-        let (staged, durable) = (lane.staged.get(*level), lane.durable.get(*level));
-        staged.is_some_and(|log| durable.is_some_and(|durable| log.first < durable.end))
-    };
+    let bytes = |level: usize| lane.staged().get(level).map_or(0, Log::bytes);
     let (last, rest) = (LEVELS - 1, 0..LEVELS - 1);
-    let fullest = rest.filter(has_some).max_by_key(|&level| bytes(level))?;
-    let is_last_fuller = has_some(&last) && bytes(last) > bytes(fullest);
+    let fullest = rest
+        .filter(|&level| has_some(lane, level))
+        .max_by_key(|&level| bytes(level))?;
+    let is_last_fuller = has_some(lane, last) && bytes(last) > bytes(fullest);
     (!is_last_fuller).then_some(fullest)
 }

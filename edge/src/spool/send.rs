@@ -293,7 +293,12 @@ impl Spool {
     fn take_in_flight(&mut self, seq: u64) -> Option<InFlight> {
         let in_flight = &mut self.link.in_flight;
         let at = in_flight.iter().position(|one| one.seq == seq)?;
-        Some(in_flight.swap_remove(at))
+        let one = in_flight.swap_remove(at);
+        if in_flight.is_empty() {
+            // Nothing is kept for a device that waits.
+            *in_flight = Vec::new();
+        }
+        Some(one)
     }
 
     /// A sink has made everything of one stream durable up to a record: the spool forgets it. What it does not hold (any

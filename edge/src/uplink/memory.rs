@@ -3,7 +3,7 @@
 //! It has no time of its own: what is submitted is with its subscribers at once, and a connection that a fault breaks is back
 //! at once. Longer outages are made with [`cut`](MemoryBroker::cut) and [`kill`](MemoryBroker::kill).
 
-mod router;
+pub(super) mod router;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -433,7 +433,8 @@ impl Uplink for MemoryUplink {
             return Poll::Pending;
         }
         client.accepted_count = 0;
-        events.extend(client.events.drain(..));
+        // Its memory too: after an outage there may have been many.
+        events.extend(std::mem::take(&mut client.events));
         Poll::Ready(())
     }
 }

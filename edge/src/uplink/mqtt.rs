@@ -12,8 +12,11 @@
 //!   not come back at once.
 //! - Version 5 is given the same small window; by itself it takes 13.5 MiB a client. rumqttc's room for a hundred events,
 //!   which is most of a quiet client, is given back.
-//! - Plain TCP.
+//! - Plain TCP, or TLS (feature `tls`). Why there is no connection says [`MqttUplink::trouble`].
 
+mod client;
+#[cfg(feature = "tls")]
+mod tls;
 mod v4;
 mod v5;
 
@@ -27,6 +30,8 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
+#[cfg(feature = "tls")]
+pub use self::tls::MqttTls;
 use super::{AckToken, Message, Qos, SubmitError, Uplink, UplinkEvent};
 use crate::payload::MESSAGE_BYTES_MAX;
 
@@ -60,6 +65,9 @@ pub struct MqttSettings {
     pub is_clean: bool,
     /// User and password.
     pub credentials: Option<(String, String)>,
+    /// How the connection is encrypted; `None`: it is not.
+    #[cfg(feature = "tls")]
+    pub tls: Option<MqttTls>,
     /// What the broker publishes when the connection is lost.
     pub last_will: Option<Message>,
     /// The first wait before another connection; it doubles each time.
@@ -86,6 +94,8 @@ impl MqttSettings {
             keep_alive: Duration::from_secs(60),
             is_clean: false,
             credentials: None,
+            #[cfg(feature = "tls")]
+            tls: None,
             last_will: None,
             backoff_min: Duration::from_millis(100),
             backoff_max: Duration::from_secs(30),
@@ -148,6 +158,12 @@ impl MqttUplink {
         let task = runtime.spawn(run(shared.clone(), settings));
         Self { shared, task }
     }
+
+    /// Why there is no connection; `None` while there is one, and until the first attempt has failed.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Arc<str>> {
+        self.shared.state.lock().trouble.clone()
+    }
 }
 
 impl Drop for MqttUplink {
@@ -181,6 +197,20 @@ async fn run(shared: Arc<Shared>, settings: MqttSettings) {
     }
 }
 
+/// An error with its causes, each once.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut told = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !told.contains(&text) {
+            told = format!("{told}: {text}");
+        }
+        cause = error.source();
+    }
+    told
+}
+
 /// One connection's way to its event loop. None of these waits; `false`: there was no room, or it is gone.
 pub(super) trait Requests: Send {
     fn publish(&self, message: Message) -> bool;
@@ -204,6 +234,7 @@ struct State {
     window: Window,
     /// Acknowledgements for which there was no room.
     late_acks: Vec<u16>,
+    trouble: Option<Arc<str>>,
 }
 
 /// What is on its way, in the order in which it was handed over.
@@ -263,6 +294,7 @@ impl Shared {
                 wanted: BTreeSet::new(),
                 window: Window::default(),
                 late_acks: Vec::new(),
+                trouble: None,
             }),
         }
     }
@@ -271,6 +303,7 @@ impl Shared {
         let mut state = self.state.lock();
         state.connection += 1;
         state.window = Window::default();
+        state.trouble = None;
         for filter in &state.wanted {
             requests.subscribe(filter);
         }
@@ -284,14 +317,14 @@ impl Shared {
         let was_up = state.requests.take().is_some();
         state.window = Window::default();
         state.late_acks.clear();
+        let reason: Arc<str> = reason.into();
+        state.trouble = Some(reason.clone());
         if was_up {
             // What has come in is not acknowledged yet and comes again; what was accepted was.
             state
                 .events
                 .retain(|event| !matches!(event, UplinkEvent::Inbound { .. }));
-            state.push(UplinkEvent::Down {
-                reason: reason.into(),
-            });
+            state.push(UplinkEvent::Down { reason });
         }
         was_up
     }

@@ -2,7 +2,8 @@
 //!
 //! Three or four members write, lose power, messages, bits and old stores; one may be evicted, go on writing, and come
 //! back as another. At every look, what a replica shows must be what a naive reading of the events it knows says; in
-//! the end all members must be equal, to the byte, and have lost nothing that was answered for.
+//! the end all members must be equal, to the byte, and have lost nothing that was answered for. Beside them a text and a list
+//! are written by three who are apart, and checked against what each writer saw.
 
 mod damage;
 mod document;
@@ -10,6 +11,7 @@ mod history;
 mod members;
 mod passing;
 mod reached;
+mod sequences;
 
 use std::time::Duration;
 
@@ -29,6 +31,9 @@ pub const TARGET: Target = Target {
         Mutant::compiled("removal_without_dot"),
         Mutant::compiled("dot_reuse_after_restart"),
         Mutant::compiled("gap_accepted"),
+        Mutant::compiled("text_sibling_decided_early"),
+        Mutant::compiled("text_edit_beyond_accepted"),
+        Mutant::compiled("list_right_neighbour_ignored"),
         Mutant::compiled("gc_before_stability"),
         Mutant::compiled("map_order_in_bytes"),
         Mutant::compiled("lww_tie_by_arrival"),
@@ -75,7 +80,9 @@ pub fn run(seed: u64) -> Run {
     members.end_trouble();
     let patience = world.now() + CALM_MAX;
     world.run_with(patience, |_| !members.are_settled());
-    members.conclude(&world)
+    let mut run = members.conclude(&world);
+    sequences::check(seed, &mut run);
+    run
 }
 
 fn peer(id: u64) -> PeerId {

@@ -50,7 +50,7 @@ impl Node {
 }
 
 /// Whether `filter` matches `topic`.
-pub(super) fn is_match(filter: &str, topic: &str) -> bool {
+pub(in crate::uplink) fn is_match(filter: &str, topic: &str) -> bool {
     let mut levels = topic.split('/');
     for wanted in filter.split('/') {
         if wanted == "#" {

@@ -1,8 +1,11 @@
 use rumqttc::mqttbytes::v4::{PubAck, Publish};
 use rumqttc::{AsyncClient, Event, LastWill, MqttOptions, NetworkOptions, Outgoing, Packet, QoS};
 
-use super::{EVENTS_ROOM, MqttSettings, PACKET_BYTES_MAX, Requests, Shared};
+use super::client::client;
+use super::{EVENTS_ROOM, MqttSettings, PACKET_BYTES_MAX, Requests, Shared, chain};
 use crate::uplink::{Message, Qos};
+
+client!(Publish::new("", QoS::AtLeastOnce, Vec::new()));
 
 /// One connection, from its beginning to the reason for its end.
 pub(super) async fn run(shared: &Shared, settings: &MqttSettings) -> String {
@@ -22,7 +25,7 @@ pub(super) async fn run(shared: &Shared, settings: &MqttSettings) -> String {
             }
             Ok(Event::Incoming(Packet::Publish(publish))) => inbound(shared, publish),
             Ok(_) => {}
-            Err(error) => return error.to_string(),
+            Err(error) => return chain(&error),
         }
     }
 }
@@ -34,6 +37,10 @@ fn options(settings: &MqttSettings) -> MqttOptions {
     options.set_inflight(settings.packet_ids());
     options.set_manual_acks(true);
     options.set_clean_session(settings.is_clean);
+    #[cfg(feature = "tls")]
+    if let Some(tls) = &settings.tls {
+        options.set_transport(tls.transport());
+    }
     if let Some((user, password)) = &settings.credentials {
         options.set_credentials(user, password);
     }
@@ -42,56 +49,19 @@ fn options(settings: &MqttSettings) -> MqttOptions {
         options.set_last_will(LastWill::new(
             &*will.topic,
             payload,
-            qos(will.qos),
+            theirs(will.qos),
             will.is_retained,
         ));
     }
     options
 }
 
-const fn qos(qos: Qos) -> QoS {
-    match qos {
-        Qos::AtMostOnce => QoS::AtMostOnce,
-        Qos::AtLeastOnce => QoS::AtLeastOnce,
-    }
-}
-
 fn inbound(shared: &Shared, publish: Publish) {
-    let qos = match publish.qos {
-        QoS::AtMostOnce => Qos::AtMostOnce,
-        QoS::AtLeastOnce | QoS::ExactlyOnce => Qos::AtLeastOnce,
-    };
     let message = Message {
         topic: publish.topic.into(),
         payload: publish.payload,
-        qos,
+        qos: ours(publish.qos),
         is_retained: publish.retain,
     };
     shared.inbound(message, publish.pkid);
-}
-
-struct Client(AsyncClient);
-
-impl Requests for Client {
-    fn publish(&self, message: Message) -> bool {
-        let Message {
-            topic,
-            payload,
-            is_retained,
-            ..
-        } = message;
-        self.0
-            .try_publish(&*topic, qos(message.qos), is_retained, payload)
-            .is_ok()
-    }
-
-    fn subscribe(&self, filter: &str) -> bool {
-        self.0.try_subscribe(filter, QoS::AtLeastOnce).is_ok()
-    }
-
-    fn acknowledge(&self, packet_id: u16) -> bool {
-        let mut publish = Publish::new("", QoS::AtLeastOnce, Vec::new());
-        publish.pkid = packet_id;
-        self.0.try_ack(&publish).is_ok()
-    }
 }

@@ -3,11 +3,14 @@ use rumqttc::v5::mqttbytes::v5::{ConnectProperties, LastWill, Packet, PubAckReas
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 use rumqttc::{NetworkOptions, Outgoing};
 
-use super::{ACKS_MAX, EVENTS_ROOM, MqttSettings, PACKET_BYTES_MAX, Requests, Shared};
+use super::client::client;
+use super::{ACKS_MAX, EVENTS_ROOM, MqttSettings, PACKET_BYTES_MAX, Requests, Shared, chain};
 use crate::uplink::{Message, Qos};
 
 /// How long a broker keeps a session that is not clean: a week.
 const SESSION_SECONDS: u32 = 7 * 24 * 3_600;
+
+client!(Publish::new("", QoS::AtLeastOnce, Vec::new(), None));
 
 /// One connection, from its beginning to the reason for its end.
 pub(super) async fn run(shared: &Shared, settings: &MqttSettings) -> String {
@@ -28,7 +31,7 @@ pub(super) async fn run(shared: &Shared, settings: &MqttSettings) -> String {
             }
             Ok(Event::Incoming(Packet::Publish(publish))) => inbound(shared, &publish),
             Ok(_) => {}
-            Err(error) => return error.to_string(),
+            Err(error) => return chain(&error),
         }
     }
 }
@@ -48,6 +51,10 @@ fn options(settings: &MqttSettings) -> MqttOptions {
     let mut network = NetworkOptions::new();
     network.set_tcp_nodelay(true);
     options.set_network_options(network);
+    #[cfg(feature = "tls")]
+    if let Some(tls) = &settings.tls {
+        options.set_transport(tls.transport());
+    }
     if let Some((user, password)) = &settings.credentials {
         options.set_credentials(user, password);
     }
@@ -56,7 +63,7 @@ fn options(settings: &MqttSettings) -> MqttOptions {
         options.set_last_will(LastWill::new(
             &*will.topic,
             payload,
-            qos(will.qos),
+            theirs(will.qos),
             will.is_retained,
             None,
         ));
@@ -64,51 +71,14 @@ fn options(settings: &MqttSettings) -> MqttOptions {
     options
 }
 
-const fn qos(qos: Qos) -> QoS {
-    match qos {
-        Qos::AtMostOnce => QoS::AtMostOnce,
-        Qos::AtLeastOnce => QoS::AtLeastOnce,
-    }
-}
-
 fn inbound(shared: &Shared, publish: &Publish) {
-    let qos = match publish.qos {
-        QoS::AtMostOnce => Qos::AtMostOnce,
-        QoS::AtLeastOnce | QoS::ExactlyOnce => Qos::AtLeastOnce,
-    };
     // One that is no text matches no topic of ours, and is refused by name.
     let topic = String::from_utf8_lossy(&publish.topic);
     let message = Message {
         topic: (&*topic).into(),
         payload: publish.payload.clone(),
-        qos,
+        qos: ours(publish.qos),
         is_retained: publish.retain,
     };
     shared.inbound(message, publish.pkid);
-}
-
-struct Client(AsyncClient);
-
-impl Requests for Client {
-    fn publish(&self, message: Message) -> bool {
-        let Message {
-            topic,
-            payload,
-            is_retained,
-            ..
-        } = message;
-        self.0
-            .try_publish(&*topic, qos(message.qos), is_retained, payload)
-            .is_ok()
-    }
-
-    fn subscribe(&self, filter: &str) -> bool {
-        self.0.try_subscribe(filter, QoS::AtLeastOnce).is_ok()
-    }
-
-    fn acknowledge(&self, packet_id: u16) -> bool {
-        let mut publish = Publish::new("", QoS::AtLeastOnce, Vec::new(), None);
-        publish.pkid = packet_id;
-        self.0.try_ack(&publish).is_ok()
-    }
 }

@@ -17,6 +17,10 @@ pub(super) const PASSED_ON: &str = "delta_passed_on";
 /// One that had overtaken what it needs.
 pub(super) const GAP: &str = "gap_refused";
 
+/// A sequence that joined what another wrote while it was itself written.
+pub(super) const WRITTEN_APART: &str = "sequence_written_apart";
+pub(super) const EDIT_BEYOND: &str = "edit_beyond_text_refused";
+
 pub(super) fn none() -> Reached {
     Reached::of(&[
         DAMAGED,
@@ -30,5 +34,7 @@ pub(super) fn none() -> Reached {
         LATE_WRITE,
         PASSED_ON,
         GAP,
+        WRITTEN_APART,
+        EDIT_BEYOND,
     ])
 }

@@ -1,0 +1,101 @@
+//! What a fleet hears from its uplinks.
+
+use peaberry_core::Instant;
+
+use crate::courier::CourierReport;
+use crate::error::EdgeError;
+use crate::order::OrderCommand;
+use crate::payload::{Action, Command, Wire};
+use crate::topic::{Lane, Topic};
+use crate::uplink::{Message, Uplink};
+
+use super::turn::{refused, surroundings};
+use super::{Fleet, FleetEvent};
+
+impl<U: Uplink, A: Clone> Fleet<U, A> {
+    /// Takes what the courier has heard.
+    pub(super) fn take(
+        &mut self,
+        report: CourierReport,
+        now: Instant,
+        events: &mut Vec<FleetEvent<A>>,
+    ) -> Result<(), EdgeError> {
+        for (message, error) in report.refused {
+            let device = Topic::parse(&message.topic).ok().map(|topic| topic.device);
+            events.push(refused(device, error));
+        }
+        for (at, reason) in report.refused_records {
+            let device = self.hosted.get(at).map(|it| it.device.id().clone());
+            events.push(refused(device, EdgeError::malformed("record", &*reason)));
+        }
+        for (uplink, is_up) in report.links {
+            events.push(FleetEvent::Link { uplink, is_up });
+            if is_up {
+                self.say_hello(uplink, now, events)?;
+            }
+        }
+        for inbound in report.inbound {
+            let token = inbound.token.map(|token| (inbound.device, token));
+            self.tokens.extend(token);
+            self.inbound(inbound.device, inbound.lane, &inbound.message, now, events)?;
+        }
+        Ok(())
+    }
+
+    fn inbound(
+        &mut self,
+        at: usize,
+        lane: Lane,
+        message: &Message,
+        now: Instant,
+        events: &mut Vec<FleetEvent<A>>,
+    ) -> Result<(), EdgeError> {
+        let outcome = match lane {
+            Lane::Commands => self.obey(at, &message.payload, now, events),
+            Lane::DesiredTwin => self.learn(at, &message.payload, now, events),
+            Lane::Acks | Lane::Up(_) => Ok(()),
+        };
+        match outcome {
+            Err(error @ (EdgeError::Storage { .. } | EdgeError::Stored { .. })) => Err(error),
+            Err(error) => {
+                let device = self.hosted.get(at).map(|it| it.device.id().clone());
+                events.push(refused(device, error));
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn obey(
+        &mut self,
+        at: usize,
+        bytes: &[u8],
+        now: Instant,
+        events: &mut Vec<FleetEvent<A>>,
+    ) -> Result<(), EdgeError> {
+        let Some(hosted) = self.hosted.get_mut(at) else {
+            return Ok(());
+        };
+        let device = hosted.device.id().clone();
+        match Command::decode(bytes)?.addressed_to(&device)? {
+            Action::Ping => {
+                let at_ms = hosted.device.at_ms(now);
+                let around = surroundings(self.courier.spool(at), self.courier.losses_of(at));
+                hosted.device.heartbeat(at_ms, around, &mut self.outlet);
+                self.empty_outlet(at, now, events)
+            }
+            Action::Custom { name, bytes } => {
+                self.held.push(FleetEvent::Custom {
+                    device,
+                    name,
+                    bytes,
+                });
+                Ok(())
+            }
+            action => match OrderCommand::from_action(action) {
+                Some(command) => self.order(at, now, command, events),
+                None => Ok(()),
+            },
+        }
+    }
+}

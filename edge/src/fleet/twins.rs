@@ -1,0 +1,141 @@
+//! The twins of a fleet's devices: what is desired of them, and what they report.
+
+use peaberry_core::Instant;
+
+use crate::device::Configured;
+use crate::error::EdgeError;
+use crate::name::Name;
+use crate::payload::{Level, Notification, Payload, Text};
+use crate::twin::{Twin, TwinValue};
+use crate::uplink::Uplink;
+
+use super::turn::refused;
+use super::{Fleet, FleetEvent};
+
+impl<U: Uplink, A: Clone> Fleet<U, A> {
+    /// Each twin of an uplink says what it knows.
+    pub(super) fn say_hello(
+        &mut self,
+        uplink: usize,
+        now: Instant,
+        events: &mut Vec<FleetEvent<A>>,
+    ) -> Result<(), EdgeError> {
+        for at in self.courier.devices_of(uplink) {
+            let twin = self.hosted.get(at).and_then(|it| it.device.twin());
+            if let Some(hello) = twin.map(Twin::hello) {
+                self.awake.insert(at);
+                self.rest_twins();
+                self.tell(at, now, Payload::Twin(hello), events)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn learn(
+        &mut self,
+        at: usize,
+        bytes: &[u8],
+        now: Instant,
+        events: &mut Vec<FleetEvent<A>>,
+    ) -> Result<(), EdgeError> {
+        let Some(hosted) = self.hosted.get_mut(at) else {
+            return Ok(());
+        };
+        let wall_ms = hosted.device.wall_ms(hosted.device.at_ms(now));
+        let id = hosted.device.id().clone();
+        let Some(twin) = hosted.device.twin_mut() else {
+            let reason = format!("{id} has none");
+            return Err(EdgeError::malformed("twin message", reason));
+        };
+        self.awake.insert(at);
+        let received = twin.receive(bytes, wall_ms, self.state.effects().batch())?;
+        for answer in received.answers {
+            self.tell(at, now, Payload::Twin(answer), events)?;
+        }
+        if received.has_changed {
+            self.learned(at, now, events)?;
+        }
+        Ok(())
+    }
+
+    /// Applies what is desired of settings, and hands the rest to the application.
+    pub(super) fn learned(
+        &mut self,
+        at: usize,
+        now: Instant,
+        events: &mut Vec<FleetEvent<A>>,
+    ) -> Result<(), EdgeError> {
+        self.awake.insert(at);
+        let delta = self.hosted.get(at).and_then(|it| it.device.twin());
+        let delta = delta.map(Twin::delta).unwrap_or_default();
+        let mut rest = Vec::new();
+        for (key, value) in delta {
+            let Some(hosted) = self.hosted.get_mut(at) else {
+                return Ok(());
+            };
+            match hosted.device.configure(&key, &value) {
+                Configured::Applied => self.write_twin(at, now, key, value, true, events)?,
+                Configured::NotASetting => rest.push((key, value)),
+                Configured::Refused(reason) => {
+                    let text = Text::new(&format!("{key} = {value} is refused: {reason}"));
+                    let level = Level::Warning;
+                    let order = None;
+                    let told = Notification { level, text, order };
+                    self.tell(at, now, Payload::Notification(told), events)?;
+                }
+            }
+        }
+        self.schedule(at);
+        if !rest.is_empty()
+            && let Some(hosted) = self.hosted.get(at)
+        {
+            self.held.push(FleetEvent::Delta {
+                device: hosted.device.id().clone(),
+                delta: rest,
+            });
+        }
+        Ok(())
+    }
+
+    pub(super) fn write_twin(
+        &mut self,
+        at: usize,
+        now: Instant,
+        key: Name,
+        value: TwinValue,
+        is_report: bool,
+        events: &mut Vec<FleetEvent<A>>,
+    ) -> Result<(), EdgeError> {
+        let Some(hosted) = self.hosted.get_mut(at) else {
+            return Ok(());
+        };
+        let wall_ms = hosted.device.wall_ms(hosted.device.at_ms(now));
+        let id = hosted.device.id().clone();
+        self.awake.insert(at);
+        let mut effects = self.state.effects();
+        let written = match hosted.device.twin_mut() {
+            Some(twin) if is_report => twin.report(key, value, wall_ms, effects.batch()),
+            Some(twin) => twin.desire(key, value, wall_ms, effects.batch()),
+            None => Err(EdgeError::malformed(
+                "twin entry",
+                format!("{id} has no twin"),
+            )),
+        };
+        match written {
+            Ok(delta) => self.tell(at, now, Payload::Twin(delta), events),
+            Err(error) => {
+                events.push(refused(Some(id), error));
+                Ok(())
+            }
+        }
+    }
+
+    /// Twins that were looked at in this turn are bytes again: ten thousand that stay awake take tens of megabytes.
+    pub(super) fn rest_twins(&mut self) {
+        for at in std::mem::take(&mut self.awake) {
+            if let Some(twin) = self.hosted.get_mut(at).and_then(|it| it.device.twin_mut()) {
+                twin.rest();
+            }
+        }
+    }
+}
