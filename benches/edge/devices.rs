@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use peaberry_core::{Clock, MemoryStorage, SystemClock};
+use peaberry_edge::Name;
 use peaberry_edge::coffee::{self, CoffeeMachine, CoffeeMetric};
 use peaberry_edge::device::{Device, DeviceBuilder, Metric};
 use peaberry_edge::fleet::{Fleet, FleetEvent, FleetSettings, FleetThread};
@@ -22,7 +23,11 @@ use crate::rate::name;
 /// In so many groups, evenly over the period.
 const GROUPS: u32 = 100;
 
-fn device(number: usize, recipes: &Recipes) -> Result<DeviceBuilder, Failure> {
+fn device(
+    number: usize,
+    recipes: &Recipes,
+    capabilities: &[Name],
+) -> Result<DeviceBuilder, Failure> {
     let machine = CoffeeMachine::new(number as u64);
     let metric = Metric::of(machine.sensor(CoffeeMetric::Temperature))
         .every(PERIOD)
@@ -42,7 +47,7 @@ fn device(number: usize, recipes: &Recipes) -> Result<DeviceBuilder, Failure> {
     Ok(Device::builder(name(&format!("machine-{number}")))
         .metric(metric)
         .rule(rule)
-        .takes_orders(recipes.clone(), coffee::capabilities())
+        .takes_orders(recipes.clone(), capabilities.iter().cloned())
         .has_twin()
         .heartbeat_every(PERIOD * HEARTBEAT)
         .batch(Duration::ZERO, 100)
@@ -67,8 +72,8 @@ fn open(task: Task, clock: &SystemClock) -> Result<Fleet<MqttUplink>, Failure> {
             ..SpoolSettings::default()
         },
     };
-    let recipes = Recipes::from(coffee::recipes());
-    let devices = (0..task.devices).map(|number| device(number, &recipes));
+    let (recipes, capabilities) = (Recipes::from(coffee::recipes()), coffee::capabilities());
+    let devices = (0..task.devices).map(|number| device(number, &recipes, &capabilities));
     let devices = devices.collect::<Result<Vec<_>, _>>()?;
     let uplinks = (0..task.connections).map(|number| uplink(task, number));
     let (uplinks, storage) = (uplinks.collect(), Arc::new(MemoryStorage::new()));

@@ -156,7 +156,9 @@ impl Site {
 fn device(number: usize) -> DeviceBuilder {
     let machine = CoffeeMachine::new(number as u64);
     let metric = Metric::of(machine.sensor(CoffeeMetric::Temperature));
-    Device::builder(name(&format!("m-{number}"))).metric(metric.every(Duration::from_secs(10)))
+    Device::builder(name(&format!("m-{number}")))
+        .metric(metric.every(Duration::from_secs(10)))
+        .batch(Duration::ZERO, 1)
 }
 
 #[test]
