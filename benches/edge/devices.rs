@@ -57,11 +57,9 @@ fn device(
 fn uplink(task: Task, number: usize) -> MqttUplink {
     let mut settings = MqttSettings::new(&format!("line-{number}"), "127.0.0.1", task.port);
     settings.is_clean = true;
-    settings.window = if task.connections == task.devices {
-        10
-    } else {
-        100
-    };
+    if task.connections == task.devices {
+        settings.window = 4;
+    }
     MqttUplink::spawn(&tokio::runtime::Handle::current(), settings)
 }
 
@@ -73,8 +71,9 @@ fn open(task: Task, clock: &SystemClock) -> Result<Fleet<MqttUplink>, Failure> {
         },
     };
     let (recipes, capabilities) = (Recipes::from(coffee::recipes()), coffee::capabilities());
-    let devices = (0..task.devices).map(|number| device(number, &recipes, &capabilities));
-    let devices = devices.collect::<Result<Vec<_>, _>>()?;
+    // One after the other: nothing is left behind of their making.
+    let devices = (0..task.devices)
+        .map(|number| device(number, &recipes, &capabilities).expect("a device can be built"));
     let uplinks = (0..task.connections).map(|number| uplink(task, number));
     let (uplinks, storage) = (uplinks.collect(), Arc::new(MemoryStorage::new()));
     let (site, now) = (name("site"), clock.now());

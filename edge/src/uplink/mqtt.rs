@@ -20,7 +20,7 @@ mod tls;
 mod v4;
 mod v5;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -139,7 +139,7 @@ const ACKS_MAX: usize = 256;
 
 /// rumqttc makes room for a hundred of its events, 14 KiB; a connection that has little to say needs few at a time. Where
 /// more come, it makes more room.
-const EVENTS_ROOM: usize = 8;
+const EVENTS_ROOM: usize = 4;
 
 /// The largest packet: a message, its topic and its header.
 const PACKET_BYTES_MAX: usize = MESSAGE_BYTES_MAX + 1_024;
@@ -230,7 +230,7 @@ struct State {
     connection: u64,
     events: Vec<UplinkEvent>,
     waker: Option<Waker>,
-    wanted: BTreeSet<Box<str>>,
+    wanted: Vec<Box<str>>,
     window: Window,
     /// Acknowledgements for which there was no room.
     late_acks: Vec<u16>,
@@ -240,43 +240,48 @@ struct State {
 /// What is on its way, in the order in which it was handed over.
 #[derive(Default)]
 struct Window {
-    /// From the oldest that the broker has not acknowledged on; `None`: it has.
-    sent: VecDeque<Option<u64>>,
-    /// How many were there before `sent`.
-    before: u64,
-    /// How many of all have a packet number.
-    numbered: u64,
-    /// The place of each packet number's message.
-    by_packet_id: BTreeMap<u16, u64>,
+    /// From the oldest that the broker has not acknowledged on.
+    sent: VecDeque<Sent>,
+    /// How many of these were written; the others have no packet number yet.
+    numbered: usize,
+}
+
+struct Sent {
+    /// `None`: the broker has it.
+    seq: Option<u64>,
+    packet_id: u16,
 }
 
 impl Window {
     fn push(&mut self, seq: u64) {
-        self.sent.push_back(Some(seq));
+        let (seq, packet_id) = (Some(seq), 0);
+        self.sent.push_back(Sent { seq, packet_id });
     }
 
     /// The next of those handed over was written; number 0 is of one that is not acknowledged. Answers whether it is done.
     fn written(&mut self, packet_id: u16) -> Option<u64> {
-        let place = self.numbered;
+        let at = self.numbered;
+        let sent = self.sent.get_mut(at)?;
+        sent.packet_id = packet_id;
         self.numbered += 1;
         if packet_id == 0 {
-            return self.finish(place);
+            return self.finish(at);
         }
-        self.by_packet_id.insert(packet_id, place);
         None
     }
 
     fn acknowledged(&mut self, packet_id: u16) -> Option<u64> {
-        let place = self.by_packet_id.remove(&packet_id)?;
-        self.finish(place)
+        // Mostly it is the first.
+        let mut numbered = self.sent.iter().take(self.numbered);
+        let at = numbered.position(|sent| sent.packet_id == packet_id && sent.seq.is_some())?;
+        self.finish(at)
     }
 
-    fn finish(&mut self, place: u64) -> Option<u64> {
-        let at = usize::try_from(place.checked_sub(self.before)?).ok()?;
-        let seq = self.sent.get_mut(at)?.take();
-        while let Some(None) = self.sent.front() {
+    fn finish(&mut self, at: usize) -> Option<u64> {
+        let seq = self.sent.get_mut(at)?.seq.take();
+        while let Some(Sent { seq: None, .. }) = self.sent.front() {
             self.sent.pop_front();
-            self.before += 1;
+            self.numbered -= 1;
         }
         seq
     }
@@ -291,7 +296,7 @@ impl Shared {
                 connection: 0,
                 events: Vec::new(),
                 waker: None,
-                wanted: BTreeSet::new(),
+                wanted: Vec::new(),
                 window: Window::default(),
                 late_acks: Vec::new(),
                 trouble: None,
@@ -378,9 +383,11 @@ impl State {
 impl Uplink for MqttUplink {
     fn subscribe(&mut self, filter: &str) {
         let mut state = self.shared.state.lock();
-        if state.wanted.insert(filter.into())
-            && let Some(requests) = &state.requests
-        {
+        if state.wanted.iter().any(|wanted| **wanted == *filter) {
+            return;
+        }
+        state.wanted.push(filter.into());
+        if let Some(requests) = &state.requests {
             requests.subscribe(filter);
         }
     }
