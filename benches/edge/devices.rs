@@ -23,31 +23,43 @@ use crate::rate::name;
 /// In so many groups, evenly over the period.
 const GROUPS: u32 = 100;
 
-fn device(
-    number: usize,
-    recipes: &Recipes,
-    capabilities: &[Name],
-) -> Result<DeviceBuilder, Failure> {
+/// What all devices have in common, once for all.
+struct Model {
+    recipes: Recipes,
+    capabilities: Vec<Name>,
+    rule: Rule,
+}
+
+impl Model {
+    fn new() -> Self {
+        Self {
+            recipes: Recipes::from(coffee::recipes()),
+            capabilities: coffee::capabilities(),
+            rule: Rule {
+                name: name("too.hot"),
+                metric: CoffeeMetric::Temperature.name(),
+                condition: Condition::Above(98.0),
+                hysteresis: 2.0,
+                broken_ms_min: 0,
+                is_latched: false,
+                level: Level::Critical,
+                action: Some(name("heater.off")),
+            },
+        }
+    }
+}
+
+fn device(number: usize, model: &Model) -> Result<DeviceBuilder, Failure> {
     let machine = CoffeeMachine::new(number as u64);
     let metric = Metric::of(machine.sensor(CoffeeMetric::Temperature))
         .every(PERIOD)
         .smooth(Ewma::new(0.3)?)
         .keep_history();
-    let rule = Rule {
-        name: name("too.hot"),
-        metric: CoffeeMetric::Temperature.name(),
-        condition: Condition::Above(98.0),
-        hysteresis: 2.0,
-        broken_ms_min: 0,
-        is_latched: false,
-        level: Level::Critical,
-        action: Some(name("heater.off")),
-    };
     let phase = PERIOD / GROUPS * (number as u32 % GROUPS);
     Ok(Device::builder(name(&format!("machine-{number}")))
         .metric(metric)
-        .rule(rule)
-        .takes_orders(recipes.clone(), capabilities.iter().cloned())
+        .rule(model.rule.clone())
+        .takes_orders(model.recipes.clone(), model.capabilities.iter().cloned())
         .has_twin()
         .heartbeat_every(PERIOD * HEARTBEAT)
         .batch(Duration::ZERO, 100)
@@ -70,10 +82,10 @@ fn open(task: Task, clock: &SystemClock) -> Result<Fleet<MqttUplink>, Failure> {
             ..SpoolSettings::default()
         },
     };
-    let (recipes, capabilities) = (Recipes::from(coffee::recipes()), coffee::capabilities());
+    let model = Model::new();
     // One after the other: nothing is left behind of their making.
-    let devices = (0..task.devices)
-        .map(|number| device(number, &recipes, &capabilities).expect("a device can be built"));
+    let devices =
+        (0..task.devices).map(|number| device(number, &model).expect("a device can be built"));
     let uplinks = (0..task.connections).map(|number| uplink(task, number));
     let (uplinks, storage) = (uplinks.collect(), Arc::new(MemoryStorage::new()));
     let (site, now) = (name("site"), clock.now());

@@ -18,8 +18,8 @@ use crate::broker::Mosquitto;
 /// So many messages may be on their way, on both sides.
 const WINDOW: u16 = 100;
 
-/// So many records may wait in the spool, as many as in the peer's channel and its window.
-const WAITING_MAX: u64 = 600;
+/// So many records may wait in the spool.
+const WAITING_MAX: u64 = 2_000;
 
 /// What one run of one side took.
 #[derive(Clone, Copy, Debug, Default)]

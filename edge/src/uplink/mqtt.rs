@@ -132,7 +132,7 @@ impl fmt::Debug for MqttSettings {
 }
 
 /// Packet numbers that subscriptions may take while publications are on their way.
-const SUBSCRIPTIONS_SLACK: u16 = 8;
+const SUBSCRIPTIONS_SLACK: u16 = 4;
 
 /// Inbound messages that the broker may have with us unacknowledged.
 const ACKS_MAX: usize = 256;
@@ -433,11 +433,8 @@ impl Uplink for MqttUplink {
             state.waker = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        if events.is_empty() {
-            std::mem::swap(events, &mut state.events);
-        } else {
-            events.append(&mut state.events);
-        }
+        // Nothing is kept for a connection that is silent.
+        events.extend(std::mem::take(&mut state.events));
         Poll::Ready(())
     }
 }
