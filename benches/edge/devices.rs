@@ -26,7 +26,7 @@ const GROUPS: u32 = 100;
 /// What all devices have in common, once for all.
 struct Model {
     recipes: Recipes,
-    capabilities: Vec<Name>,
+    capabilities: [Name; 5],
     rule: Rule,
 }
 
@@ -59,7 +59,7 @@ fn device(number: usize, model: &Model) -> Result<DeviceBuilder, Failure> {
     Ok(Device::builder(name(&format!("machine-{number}")))
         .metric(metric)
         .rule(model.rule.clone())
-        .takes_orders(model.recipes.clone(), model.capabilities.iter().cloned())
+        .takes_orders(model.recipes.clone(), model.capabilities.clone())
         .has_twin()
         .heartbeat_every(PERIOD * HEARTBEAT)
         .batch(Duration::ZERO, 100)
