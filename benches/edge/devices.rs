@@ -27,7 +27,7 @@ const GROUPS: u32 = 100;
 struct Model {
     recipes: Recipes,
     capabilities: [Name; 5],
-    rule: Rule,
+    rule: Rule<Name>,
 }
 
 impl Model {
