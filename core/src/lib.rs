@@ -50,4 +50,5 @@ pub use transport::identity::{ClusterId, IdentityError, PeerIdentity};
 pub use transport::memory::{MemoryNetwork, MemoryTransport};
 #[cfg(feature = "mesh")]
 pub use transport::mesh;
+pub use transport::tapped::Tapped;
 pub use transport::{Envelope, Outgoing, PAYLOAD_BYTES_MAX, Transport, TransportError};

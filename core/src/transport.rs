@@ -9,6 +9,7 @@ pub(crate) mod identity;
 pub(crate) mod memory;
 #[cfg(feature = "mesh")]
 pub mod mesh;
+pub(crate) mod tapped;
 
 use std::sync::Arc;
 

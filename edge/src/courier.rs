@@ -17,7 +17,7 @@ use crate::payload::{Payload, SinkAck, Wire};
 use crate::spool::Spool;
 use crate::time::BootClock;
 use crate::topic::{Lane, Topic};
-use crate::uplink::{AckToken, Message, Uplink, UplinkEvent};
+use crate::uplink::{AckToken, Message, SubmitError, Uplink, UplinkEvent};
 
 /// The spools of one or many devices, the store they share, and their uplinks: one that all share (a gateway), one for each,
 /// or a few.
@@ -40,6 +40,8 @@ pub struct Courier<U> {
     /// Spools by when they want to be tended.
     deadlines: BTreeSet<(Instant, usize)>,
     due: Vec<Option<Instant>>,
+    /// Records that the uplink would not take for their length, to be reported.
+    too_long: Vec<(usize, Arc<str>)>,
 }
 
 /// A message for a device that is no acknowledgement of its spool.
@@ -174,6 +176,7 @@ impl<U: Uplink> Courier<U> {
             accepted: Vec::new(),
             staged: BTreeSet::new(),
             deadlines: BTreeSet::new(),
+            too_long: Vec::new(),
         })
     }
 
@@ -291,6 +294,7 @@ impl<U: Uplink> Courier<U> {
         storage: &dyn Storage,
         report: &mut CourierReport,
     ) -> Result<Poll<()>, EdgeError> {
+        report.refused_records.append(&mut self.too_long);
         let mut events = std::mem::take(&mut self.events);
         let mut polled = Poll::Pending;
         for line in self.lines.woken(cx) {
@@ -424,16 +428,15 @@ impl<U: Uplink> Courier<U> {
         };
         let outcome = SinkAck::decode(&message.payload)
             .and_then(|ack| spool.acknowledged(now, &ack, storage, &mut self.batch));
+        // Also where it was refused: that the device must start anew is staged.
+        self.touched(device);
         match outcome {
             Err(error @ (EdgeError::Storage { .. } | EdgeError::Stored { .. })) => Err(error),
             Err(error) => {
                 report.refused.push((message, error));
                 Ok(())
             }
-            Ok(()) => {
-                self.touched(device);
-                Ok(())
-            }
+            Ok(()) => Ok(()),
         }
     }
 
@@ -631,11 +634,22 @@ impl<U: Uplink> Courier<U> {
         let Some(outgoing) = spool.next(now, storage)? else {
             return Ok(false);
         };
-        let is_sent = line.uplink.submit(outgoing.seq, outgoing.message).is_ok();
-        if is_sent {
-            line.ready.insert(device);
-        } else {
-            spool.returned(outgoing.seq);
+        let submitted = line.uplink.submit(outgoing.seq, outgoing.message);
+        let is_sent = submitted.is_ok();
+        match submitted {
+            Ok(()) => {
+                line.ready.insert(device);
+            }
+            Err(error @ SubmitError::TooLong { .. }) => {
+                // What is behind it must not wait for it.
+                line.ready.insert(device);
+                spool.too_long(outgoing.seq, storage, &mut self.batch)?;
+                self.too_long.push((device, error.to_string().into()));
+                if spool.is_staged() {
+                    self.staged.insert(device);
+                }
+            }
+            Err(_) => spool.returned(outgoing.seq),
         }
         self.schedule(device);
         Ok(is_sent)

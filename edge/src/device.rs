@@ -12,6 +12,7 @@
 mod builder;
 mod configure;
 mod lane;
+mod latches;
 
 use std::time::Duration;
 
@@ -19,8 +20,8 @@ use peaberry_core::Instant;
 
 pub use self::builder::DeviceBuilder;
 pub use self::configure::{CONFIG_PREFIX, Configured};
-use self::lane::Lane;
 pub use self::lane::{HISTORY, Metric};
+use self::lane::{Lane, Outcome};
 
 use crate::identity::BootEpoch;
 use crate::name::{DeviceId, Name};
@@ -70,6 +71,8 @@ pub struct Outlet<A> {
     pub payloads: Vec<Payload>,
     /// To be done here, at once.
     pub acts: Vec<Act<A>>,
+    /// Whether other latched rules are raised than before: [save them](Device::save_latches), with what is recorded.
+    pub has_latched: bool,
 }
 
 impl<A> Default for Outlet<A> {
@@ -77,6 +80,7 @@ impl<A> Default for Outlet<A> {
         Self {
             payloads: Vec::new(),
             acts: Vec::new(),
+            has_latched: false,
         }
     }
 }
@@ -269,11 +273,30 @@ impl<A: Clone> Device<A> {
             return;
         };
         let metric = lane.metric().clone();
-        let taken = lane.take(sample, &mut out.payloads);
-        // Rules know by themselves which samples they have judged.
-        let judged = taken.map_or(sample, |taken| taken.smoothed);
+        let is_smoothed = lane.is_smoothed();
+        let outcome = lane.take(sample, &mut out.payloads);
+        self.readings += u64::from(!matches!(outcome, Outcome::PassedOver));
+        let (judged, waiting) = match outcome {
+            Outcome::Taken { smoothed, waiting } => (Some(smoothed), waiting),
+            // Rules know by themselves which samples they have judged.
+            Outcome::PassedOver if !is_smoothed => (Some(sample), 0),
+            Outcome::PassedOver | Outcome::Swallowed => (None, 0),
+        };
+        if let Some(judged) = judged {
+            self.judge(&metric, judged, out);
+        }
+        if waiting > 0 {
+            self.waiting_since_ms.get_or_insert(sample.at_ms);
+            if self.waiting() >= self.batch_readings_max {
+                self.flush(out);
+            }
+        }
+    }
+
+    fn judge(&mut self, metric: &Name, judged: Sample, out: &mut Outlet<A>) {
         let boot = self.clock.boot();
-        for fired in self.rules.judge(&metric, boot, judged) {
+        for fired in self.rules.judge(metric, boot, judged) {
+            out.has_latched |= fired.is_latched;
             if let Some(action) = fired.action {
                 out.acts.push(Act {
                     alert: fired.alert.clone(),
@@ -282,15 +305,6 @@ impl<A: Clone> Device<A> {
                 });
             }
             out.payloads.push(Payload::Alert(fired.alert));
-        }
-        if let Some(taken) = taken {
-            self.readings += 1;
-            if taken.waiting > 0 {
-                self.waiting_since_ms.get_or_insert(sample.at_ms);
-                if self.waiting() >= self.batch_readings_max {
-                    self.flush(out);
-                }
-            }
         }
     }
 
@@ -341,6 +355,7 @@ impl<A: Clone> Device<A> {
     /// Somebody has seen a latched rule's alert; see [`Rules::acknowledge`].
     pub fn acknowledge(&mut self, rule: &Name, out: &mut Outlet<A>) -> Acknowledged {
         let acknowledged = self.rules.acknowledge(rule);
+        out.has_latched |= acknowledged != Acknowledged::NotRaised;
         if let Acknowledged::Cleared(alert) = &acknowledged {
             out.payloads.push(Payload::Alert(alert.clone()));
         }

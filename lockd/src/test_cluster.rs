@@ -15,9 +15,8 @@ use peaberry_consensus::{
     Apply, Outcome, RaftCommand, RaftEvent, ReadError, Rejection, StateMachine,
 };
 use peaberry_core::{
-    Batch, Channel, Clock, Effects, Input, Instant, Mailbox, MemoryNetwork, MemoryStorage,
-    MemoryTransport, Next, Node, Outgoing, PeerId, Peers, Protocol, ProtocolId, Sleep, Timestamp,
-    Transport, TransportError,
+    Batch, Channel, Clock, Effects, Input, Instant, MemoryNetwork, MemoryStorage, MemoryTransport,
+    Next, Node, Outgoing, PeerId, Protocol, ProtocolId, Sleep, Tapped, Timestamp, Transport,
 };
 
 use crate::{ClientConfig, LockClient, LockTable, Replica, ReplicaConfig};
@@ -135,52 +134,32 @@ impl Protocol for StandIn {
     }
 }
 
-/// Loses, repeats and delays messages past later ones.
-struct LossyTransport {
-    inner: MemoryTransport,
-    faults: Arc<Mutex<Faults>>,
-    held_back: Mutex<Vec<Outgoing>>,
-}
-
 pub(crate) struct Faults {
     rng: fastrand::Rng,
     /// Of a hundred messages, how many meet each fault.
     pub(crate) percent: u8,
 }
 
-impl Transport for LossyTransport {
-    fn local(&self) -> PeerId {
-        self.inner.local()
-    }
-
-    fn bind(
-        &self,
-        protocol: ProtocolId,
-        accept: Peers,
-        mailbox: Arc<Mailbox>,
-    ) -> Result<(), TransportError> {
-        self.inner.bind(protocol, accept, mailbox)
-    }
-
-    fn send(&self, batch: &mut Vec<Outgoing>) {
-        let mut faults = self.faults.lock();
-        let mut late = std::mem::take(&mut *self.held_back.lock());
-        let mut sent = Vec::new();
-        for message in batch.drain(..) {
+/// Loses, repeats and delays messages past later ones.
+fn lossy(inner: MemoryTransport, faults: Arc<Mutex<Faults>>) -> impl Transport {
+    let held_back = Mutex::new(Vec::new());
+    Tapped::new(Arc::new(inner), move |batch: &mut Vec<Outgoing>| {
+        let mut faults = faults.lock();
+        let mut late = std::mem::take(&mut *held_back.lock());
+        for message in std::mem::take(batch) {
             let percent = faults.percent;
             match faults.rng.u8(..100) {
                 dice if dice < percent => {}
                 dice if dice < 2 * percent => {
-                    sent.push(message.clone());
-                    self.held_back.lock().push(message);
+                    batch.push(message.clone());
+                    held_back.lock().push(message);
                 }
-                dice if dice < 3 * percent => self.held_back.lock().push(message),
-                _ => sent.push(message),
+                dice if dice < 3 * percent => held_back.lock().push(message),
+                _ => batch.push(message),
             }
         }
-        sent.append(&mut late);
-        self.inner.send(&mut sent);
-    }
+        batch.append(&mut late);
+    })
 }
 
 pub(crate) struct Cluster {
@@ -238,11 +217,7 @@ impl Cluster {
     }
 
     fn node(&self, local: PeerId) -> Node {
-        let transport = LossyTransport {
-            inner: self.network.join(local),
-            faults: self.faults.clone(),
-            held_back: Mutex::default(),
-        };
+        let transport = lossy(self.network.join(local), self.faults.clone());
         let (storage, clock) = (Arc::new(MemoryStorage::new()), Arc::new(self.clock.clone()));
         Node::new(Arc::new(transport), storage, clock)
     }

@@ -14,9 +14,7 @@ use parking_lot::Mutex;
 use peaberry_chain::EvmAddress;
 use peaberry_chain::primitives::B256;
 use peaberry_core::simulation::{FaultKind, FaultProfile, World};
-use peaberry_core::{
-    Handle, Mailbox, Outgoing, PeerId, Peers, ProtocolId, Storage, Transport, TransportError,
-};
+use peaberry_core::{Handle, Outgoing, PeerId, Storage, Tapped, Transport};
 use peaberry_oracle::{
     Attestor, BeginError, Config, ConfigForm, EcdsaKey, Feed, FrostGroup, Gathered, GroupShare,
     KeyGeneration, KeyGenerationCommand, KeyGenerationEvent, KeyGenerationFault, Keyring, Member,
@@ -75,35 +73,17 @@ enum Lie {
     FewWords,
 }
 
-struct Spoilt {
-    inner: Arc<dyn Transport>,
-    lie: Lie,
-}
-
 /// Where the kind of a message stands.
 const KIND: usize = 33;
 
-impl Transport for Spoilt {
-    fn local(&self) -> PeerId {
-        self.inner.local()
-    }
-
-    fn bind(
-        &self,
-        protocol: ProtocolId,
-        accept: Peers,
-        mailbox: Arc<Mailbox>,
-    ) -> Result<(), TransportError> {
-        self.inner.bind(protocol, accept, mailbox)
-    }
-
-    fn send(&self, batch: &mut Vec<Outgoing>) {
-        let first = if self.local() == peer(1) {
-            peer(2)
-        } else {
-            peer(1)
-        };
-        let lie = self.lie;
+/// A transport by which its owner lies.
+fn spoilt(inner: Arc<dyn Transport>, lie: Lie) -> impl Transport {
+    let first = if inner.local() == peer(1) {
+        peer(2)
+    } else {
+        peer(1)
+    };
+    Tapped::new(inner, move |batch: &mut Vec<Outgoing>| {
         batch.retain_mut(|outgoing| {
             let is_first = outgoing.to == first;
             let kind = outgoing.payload.get(KIND).copied();
@@ -120,8 +100,7 @@ impl Transport for Spoilt {
                 _ => true,
             }
         });
-        self.inner.send(batch);
-    }
+    })
 }
 
 type Told = Arc<Mutex<Vec<(u8, KeyGenerationEvent)>>>;
@@ -159,7 +138,7 @@ impl Ceremony {
                 let protocol =
                     KeyGeneration::open(config.clone(), key(number), 0, storage.as_ref())?;
                 let inner = boot.transport();
-                let transport = Arc::new(Spoilt { inner, lie });
+                let transport = Arc::new(spoilt(inner, lie));
                 let mut node = peaberry_core::Node::new(transport, storage, boot.clock());
                 let told = told.clone();
                 let handle =

@@ -241,6 +241,9 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         for at in 0..self.hosted.len() {
             let learned = self.hosted.get_mut(at);
             let learned = learned.map(|it| it.device.observe_time(now, wall, round_trip));
+            if matches!(learned, Some(Learned::First | Learned::Jumped { .. })) {
+                self.date_twin(at, now, events)?;
+            }
             if let Some(Learned::Jumped { by_ms }) = learned {
                 let text = format!("the wall clock was set by {by_ms} ms; records are dated anew");
                 let (level, text, order) = (Level::Warning, Text::new(&text), None);

@@ -130,6 +130,34 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         }
     }
 
+    /// The time is known: what was taken from the future before is dated anew.
+    pub(super) fn date_twin(
+        &mut self,
+        at: usize,
+        now: Instant,
+        events: &mut Vec<FleetEvent<A>>,
+    ) -> Result<(), EdgeError> {
+        let Some(hosted) = self.hosted.get_mut(at) else {
+            return Ok(());
+        };
+        let wall_ms = hosted.device.wall_ms(hosted.device.at_ms(now));
+        let (Some(wall_ms), Some(twin)) = (wall_ms, hosted.device.twin_mut()) else {
+            return Ok(());
+        };
+        self.awake.insert(at);
+        let dated = twin.learn_time(wall_ms, self.state.effects().batch());
+        self.rest_twins();
+        match dated {
+            Ok(Some(delta)) => self.tell(at, now, Payload::Twin(delta), events),
+            Ok(None) => Ok(()),
+            Err(error) => {
+                let device = self.hosted.get(at).map(|it| it.device.id().clone());
+                events.push(refused(device, error));
+                Ok(())
+            }
+        }
+    }
+
     /// Twins that were looked at in this turn are bytes again: ten thousand that stay awake take tens of megabytes.
     pub(super) fn rest_twins(&mut self) {
         for at in std::mem::take(&mut self.awake) {

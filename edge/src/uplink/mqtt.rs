@@ -9,7 +9,11 @@
 //!   whatever order the broker acknowledges in, so that numbers cannot collide.
 //! - Filters are subscribed to again after every connection. Inbound messages are acknowledged when the application says so.
 //! - Between connections it waits ever longer, with jitter from a seed that differs from device to device: ten thousand do
-//!   not come back at once.
+//!   not come back at once. Only a connection that lasted makes it begin with short waits again.
+//! - A message to us over [the limit](crate::payload::MESSAGE_BYTES_MAX) cannot be refused in 3.1.1: it ends the connection, and
+//!   the session would bring it again with each next. So the broker is then told to forget the session, and what else it had
+//!   kept for us goes with it. A *retained* one comes again with each subscription: have the broker hold to the limit.
+//! - What the broker says it takes (5) is kept to: its window, and its largest packet.
 //! - Version 5 is given the same small window; by itself it takes 13.5 MiB a client. rumqttc's room for a hundred events,
 //!   which is most of a quiet client, is given back.
 //! - Plain TCP, or TLS (feature `tls`). Why there is no connection says [`MqttUplink::trouble`].
@@ -29,6 +33,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 #[cfg(feature = "tls")]
 pub use self::tls::MqttTls;
@@ -113,6 +118,14 @@ impl MqttSettings {
         usize::from(self.packet_ids()) + ACKS_MAX
     }
 
+    /// What a broker takes that does not say.
+    fn takes(&self) -> Takes {
+        Takes {
+            window: usize::from(self.window.max(1)),
+            packet_bytes_max: PACKET_BYTES_MAX,
+        }
+    }
+
     fn keep_alive(&self) -> Duration {
         self.keep_alive.max(Duration::from_secs(1))
     }
@@ -143,6 +156,9 @@ const EVENTS_ROOM: usize = 4;
 
 /// The largest packet: a message, its topic and its header.
 const PACKET_BYTES_MAX: usize = MESSAGE_BYTES_MAX + 1_024;
+
+/// What a packet has beside a message's topic and payload: kind, length, two lengths, a number, no properties.
+const HEADER_BYTES_MAX: usize = 16;
 
 /// An uplink over MQTT. It lives on the tokio runtime it was made on, as one task, and ends when it is dropped.
 pub struct MqttUplink {
@@ -181,13 +197,21 @@ impl fmt::Debug for MqttUplink {
 async fn run(shared: Arc<Shared>, settings: MqttSettings) {
     let mut rng = fastrand::Rng::with_seed(settings.seed);
     let mut wait = settings.backoff_min;
+    let mut session = Session::Wanted;
     loop {
+        let begun = Instant::now();
         // Each in a box of its own, or every task would be as large as the larger.
-        let reason = match settings.version {
-            MqttVersion::V4 => Box::pin(v4::run(&shared, &settings)).await,
-            MqttVersion::V5 => Box::pin(v5::run(&shared, &settings)).await,
+        let end = match settings.version {
+            MqttVersion::V4 => Box::pin(v4::run(&shared, &settings, session)).await,
+            MqttVersion::V5 => Box::pin(v5::run(&shared, &settings, session)).await,
         };
-        if shared.down(reason) {
+        session = match end {
+            End::TooLong(_) => Session::Unwanted,
+            End::Forgotten => Session::Wanted,
+            End::Lost(_) => session,
+        };
+        // One that ends as soon as it is there must not be tried again and again.
+        if shared.down(end) && begun.elapsed() >= settings.backoff_max {
             wait = settings.backoff_min;
         }
         let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
@@ -195,6 +219,46 @@ async fn run(shared: Arc<Shared>, settings: MqttSettings) {
         tokio::time::sleep(jittered).await;
         wait = wait.saturating_mul(2).min(settings.backoff_max);
     }
+}
+
+/// What is to become of the session that the broker may have kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Session {
+    /// It is resumed, unless the [settings](MqttSettings::is_clean) say otherwise.
+    Wanted,
+    /// It holds a message that cannot be taken: the broker is to forget it.
+    Unwanted,
+}
+
+/// Why a connection ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Lost(String),
+    /// A message to us was over the limit.
+    TooLong(String),
+    /// The broker has forgotten the session, as it was to.
+    Forgotten,
+}
+
+impl End {
+    fn reason(self) -> String {
+        match self {
+            Self::Lost(reason) => reason,
+            Self::TooLong(reason) => format!(
+                "{reason}: a message to us is over the limit of {MESSAGE_BYTES_MAX} bytes; the session is given up with it"
+            ),
+            Self::Forgotten => "the broker was told to forget the session".to_owned(),
+        }
+    }
+}
+
+/// What a broker takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Takes {
+    /// So many messages at a time.
+    pub(super) window: usize,
+    /// A packet of so many bytes.
+    pub(super) packet_bytes_max: usize,
 }
 
 /// An error with its causes, each once.
@@ -221,7 +285,6 @@ pub(super) trait Requests: Send {
 /// What the uplink and its task share.
 pub(super) struct Shared {
     state: Mutex<State>,
-    window: usize,
 }
 
 struct State {
@@ -231,6 +294,7 @@ struct State {
     events: Vec<UplinkEvent>,
     waker: Option<Waker>,
     wanted: Vec<Box<str>>,
+    takes: Takes,
     window: Window,
     /// Acknowledgements for which there was no room.
     late_acks: Vec<u16>,
@@ -290,13 +354,13 @@ impl Window {
 impl Shared {
     fn new(settings: &MqttSettings) -> Self {
         Self {
-            window: usize::from(settings.window.max(1)),
             state: Mutex::new(State {
                 requests: None,
                 connection: 0,
                 events: Vec::new(),
                 waker: None,
                 wanted: Vec::new(),
+                takes: settings.takes(),
                 window: Window::default(),
                 late_acks: Vec::new(),
                 trouble: None,
@@ -304,9 +368,10 @@ impl Shared {
         }
     }
 
-    pub(super) fn up(&self, requests: impl Requests + 'static, is_resumed: bool) {
+    pub(super) fn up(&self, requests: impl Requests + 'static, is_resumed: bool, takes: Takes) {
         let mut state = self.state.lock();
         state.connection += 1;
+        state.takes = takes;
         state.window = Window::default();
         state.trouble = None;
         for filter in &state.wanted {
@@ -317,7 +382,8 @@ impl Shared {
     }
 
     /// Whether it had been up.
-    fn down(&self, reason: String) -> bool {
+    fn down(&self, end: End) -> bool {
+        let reason = end.reason();
         let mut state = self.state.lock();
         let was_up = state.requests.take().is_some();
         state.window = Window::default();
@@ -397,7 +463,8 @@ impl Uplink for MqttUplink {
         if state.requests.is_none() {
             return 0;
         }
-        self.shared.window.saturating_sub(state.window.sent.len())
+        let sent = state.window.sent.len();
+        state.takes.window.saturating_sub(sent)
     }
 
     fn submit(&mut self, seq: u64, message: Message) -> Result<(), SubmitError> {
@@ -410,7 +477,15 @@ impl Uplink for MqttUplink {
         let Some(requests) = &state.requests else {
             return Err(SubmitError::Down);
         };
-        if state.window.sent.len() >= self.shared.window || !requests.publish(message) {
+        // Written, it would end the connection, and all that is on its way with it.
+        let bytes_max = state
+            .takes
+            .packet_bytes_max
+            .saturating_sub(HEADER_BYTES_MAX);
+        if bytes > bytes_max {
+            return Err(SubmitError::TooLong { bytes, bytes_max });
+        }
+        if state.window.sent.len() >= state.takes.window || !requests.publish(message) {
             return Err(SubmitError::Busy);
         }
         state.window.push(seq);
