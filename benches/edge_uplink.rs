@@ -111,7 +111,7 @@ struct Line<'a> {
 fn compare_rates(effort: Effort, mosquitto: &Mosquitto, measures: &mut Vec<Measure>) {
     let count = match effort {
         Effort::Check => 1_000,
-        Effort::Quick => 10_000,
+        Effort::Quick => 30_000,
         _ => 60_000,
     };
     let includes = "ours: encoding, spool, group commit on the disk; peer: publishing";
@@ -143,7 +143,7 @@ fn compare_rates(effort: Effort, mosquitto: &Mosquitto, measures: &mut Vec<Measu
         let ours = || {
             (
                 rate::ours(mosquitto, count, 1),
-                rate::ours(mosquitto, count / 5, 100),
+                rate::ours(mosquitto, count / 3, 100),
             )
         };
         // Which side goes first alternates.
