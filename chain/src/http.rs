@@ -8,12 +8,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use hyper::rt::Timer as _;
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use parking_lot::Mutex;
-use peaberry_core::{Clock, Instant, SystemClock};
+use peaberry_core::{Clock, Instant, Sleep, SystemClock, Timestamp};
 
 use crate::{ChainError, RpcTransport, TransportFailure};
 
@@ -73,6 +74,32 @@ impl HttpEndpoint {
     ///
     /// [`ChainError::InvalidUrl`]: not such a URL.
     pub fn new(url: &str, options: HttpOptions) -> Result<Self, ChainError> {
+        #[cfg(feature = "https")]
+        return Self::with_roots(url, options, &crate::TlsRoots::mozilla());
+        #[cfg(not(feature = "https"))]
+        Self::over(url, options, connector(&options))
+    }
+
+    /// The same, believing only servers whose certificates come from `roots`.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    #[cfg(feature = "https")]
+    pub fn with_roots(
+        url: &str,
+        options: HttpOptions,
+        roots: &crate::TlsRoots,
+    ) -> Result<Self, ChainError> {
+        let connector = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_tls_config(roots.config())
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(connector(&options));
+        Self::over(url, options, connector)
+    }
+
+    fn over(url: &str, options: HttpOptions, connector: Connector) -> Result<Self, ChainError> {
         let invalid = |reason| ChainError::InvalidUrl { reason };
         let (url, headers) = split_credentials(url)?;
         let uri: Uri = url
@@ -94,7 +121,7 @@ impl HttpEndpoint {
         let inner = Inner {
             uri,
             headers,
-            client: builder.build(connector(&options)),
+            client: builder.build(connector),
             options,
             clock: Arc::new(SystemClock::new()),
             not_before: Mutex::new(Instant::default()),
@@ -190,6 +217,43 @@ impl RpcTransport for HttpEndpoint {
     }
 }
 
+/// The machine's clock, with the timers of the tokio runtime that the endpoint needs anyway: a timer for each question costs
+/// no other thread's waking.
+#[derive(Debug)]
+pub(crate) struct RuntimeClock(SystemClock);
+
+/// How long a sleep trusts a timer that does not count the time while the machine is suspended.
+const SLEEP_STEP_MAX: Duration = Duration::from_secs(1);
+
+impl RuntimeClock {
+    pub(crate) fn new() -> Self {
+        Self(SystemClock::new())
+    }
+}
+
+impl Clock for RuntimeClock {
+    fn now(&self) -> Instant {
+        self.0.now()
+    }
+
+    fn timestamp(&self) -> Timestamp {
+        self.0.timestamp()
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> Sleep {
+        let clock = self.0.clone();
+        Sleep::new(async move {
+            loop {
+                let left = deadline.since(clock.now());
+                if left.is_zero() {
+                    return;
+                }
+                TokioTimer::new().sleep(left.min(SLEEP_STEP_MAX)).await;
+            }
+        })
+    }
+}
+
 /// Credentials in a URL belong into a header: URLs end up in logs.
 pub(crate) fn split_credentials(url: &str) -> Result<(String, HeaderMap), ChainError> {
     let mut headers = HeaderMap::new();
@@ -213,21 +277,11 @@ pub(crate) fn split_credentials(url: &str) -> Result<(String, HeaderMap), ChainE
     Ok((format!("{scheme}://{host}{path}"), headers))
 }
 
-fn connector(options: &HttpOptions) -> Connector {
+fn connector(options: &HttpOptions) -> HttpConnector {
     let mut http = HttpConnector::new();
     http.set_connect_timeout(Some(options.connect_within));
     http.set_nodelay(true);
-    #[cfg(feature = "https")]
-    {
-        http.enforce_http(false);
-        hyper_rustls::HttpsConnectorBuilder::new()
-            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())
-            .expect("ring speaks the default versions of TLS")
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(http)
-    }
-    #[cfg(not(feature = "https"))]
+    http.enforce_http(!cfg!(feature = "https"));
     http
 }
 
