@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -198,8 +198,8 @@ impl HttpEndpoint {
         let after = headers
             .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok())
-            .and_then(|text| text.trim().parse().ok())
-            .map_or(RETRY_AFTER_DEFAULT, Duration::from_secs)
+            .and_then(|text| read_retry_after(text.trim(), self.inner.clock.timestamp()))
+            .unwrap_or(RETRY_AFTER_DEFAULT)
             .min(RETRY_AFTER_MAX);
         let mut not_before = self.inner.not_before.lock();
         *not_before = (*not_before).max(self.inner.clock.now() + after);
@@ -215,6 +215,16 @@ impl RpcTransport for HttpEndpoint {
     ) -> Result<alloy_primitives::Bytes, TransportFailure> {
         self.post(request.0).await.map(Into::into)
     }
+}
+
+/// Seconds, or the time at which to come again (RFC 9110, section 10.2.3). A time that has passed is no wait at all.
+fn read_retry_after(text: &str, now: Timestamp) -> Option<Duration> {
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = httpdate::parse_http_date(text).ok()?;
+    let at = at.duration_since(UNIX_EPOCH).ok()?;
+    Some(at.saturating_sub(Duration::from_nanos(now.as_unix_nanos())))
 }
 
 /// The machine's clock, with the timers of the tokio runtime that the endpoint needs anyway: a timer for each question costs
@@ -295,5 +305,28 @@ impl fmt::Debug for HttpEndpoint {
             "HttpEndpoint({}://{host})",
             uri.scheme_str().unwrap_or_default()
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_read_in_seconds_and_as_a_date() {
+        // RFC 9110's own example is of this second.
+        let at_s = 784_111_777;
+        let now = Timestamp::from_unix_nanos((at_s - 30) * 1_000_000_000);
+        for (text, seconds) in [
+            ("7", Some(7)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(30)),
+            ("Sun, 06 Nov 1994 08:48:37 GMT", Some(0)),
+            ("Sun, 06 Nov 1899 08:49:37 GMT", None),
+            ("-1", None),
+            ("soon", None),
+        ] {
+            let read = read_retry_after(text, now);
+            assert_eq!(read, seconds.map(Duration::from_secs), "{text}");
+        }
     }
 }

@@ -238,9 +238,9 @@ fn what_is_no_longer_desired_is_gone_on_both_sides() {
 fn one_writer_too_many_is_refused_and_the_twin_reads_its_own_bytes() {
     let mut device = Copy::new(Side::Device);
     let (mut refused, mut services) = (None, Vec::new());
-    for number in 0..=TWIN_WRITERS_MAX as u128 {
-        let mut service = Copy::new(service_id(number));
-        service.desire("grind", 3.0, WALL_MS + number as u64);
+    for number in 0..=TWIN_WRITERS_MAX as u64 {
+        let mut service = Copy::new(service_id(u128::from(number)));
+        service.desire("grind", 3.0, WALL_MS + number);
         if let Err(error) = device.receive(&service.outbox.remove(0)) {
             refused = Some((number, error.to_string()));
             break;
