@@ -157,7 +157,12 @@ impl RpcTransport for SolanaQuorum {
     async fn exchange(&self, request: Bytes) -> Result<Bytes, TransportFailure> {
         let asked: Value = serde_json::from_slice(&request)
             .map_err(|error| TransportFailure::Connect(Arc::new(error)))?;
-        let rule = Rule::of(asked["method"].as_str().unwrap_or_default());
+        let rule = Rule::of(
+            asked
+                .get("method")
+                .and_then(Value::as_str)
+                .unwrap_or_default(),
+        );
         let answers = self
             .nodes
             .iter()
@@ -167,8 +172,8 @@ impl RpcTransport for SolanaQuorum {
         match rule.count(&heard, self.wanted) {
             Ok(counted) => {
                 self.tell(&counted, rule.doing);
-                let mut answer = json!({"jsonrpc": "2.0", "id": asked["id"]});
-                answer[counted.part] = counted.value;
+                let answer =
+                    json!({"jsonrpc": "2.0", "id": asked.get("id"), counted.part: counted.value});
                 Ok(answer.to_string().into_bytes().into())
             }
             Err(agreed) => Err(self.failure(agreed, answers)),

@@ -126,8 +126,10 @@ pub enum FleetEvent<A> {
         /// Why.
         error: EdgeError,
     },
-    /// The uplink went up or down.
+    /// An uplink went up or down.
     Link {
+        /// Which, in the order in which they were given.
+        uplink: usize,
         /// Whether it is up.
         is_up: bool,
     },

@@ -15,8 +15,8 @@ use crate::uplink::Uplink;
 use super::{FLEET, Fleet, FleetEvent};
 
 impl<U: Uplink, A: Clone> Fleet<U, A> {
-    /// Takes what the uplink says, does what is due, commits, and lets out what waited; adds to `events` what is to be done.
-    /// The waker of `cx` is woken when the uplink has something to say.
+    /// Takes what the uplinks say, does what is due, commits, and lets out what waited; adds to `events` what is to be done.
+    /// The waker of `cx` is woken when one has something to say.
     ///
     /// # Errors
     ///
@@ -67,7 +67,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             }
             hosted.wake_ms = None;
             if hosted.device.due_ms() <= now_ms {
-                let around = surroundings(self.courier.spool(at), self.losses);
+                let around = surroundings(self.courier.spool(at), self.courier.losses_of(at));
                 hosted.device.poll(now_ms, around, &mut self.outlet);
                 self.empty_outlet(at, now, events)?;
             }

@@ -14,13 +14,14 @@ use super::turn::refused;
 use super::{Fleet, FleetEvent};
 
 impl<U: Uplink, A: Clone> Fleet<U, A> {
-    /// Each twin says what it knows; but not again while it waits to be heard.
+    /// Each twin of an uplink says what it knows; but not again while it waits to be heard.
     pub(super) fn say_hello(
         &mut self,
+        uplink: usize,
         now: Instant,
         events: &mut Vec<FleetEvent<A>>,
     ) -> Result<(), EdgeError> {
-        for at in 0..self.hosted.len() {
+        for at in self.courier.devices_of(uplink) {
             let Some(hosted) = self.hosted.get_mut(at) else {
                 continue;
             };

@@ -250,19 +250,48 @@ impl Spool {
         storage: &dyn Storage,
         batch: &mut Batch,
     ) -> Result<(), EdgeError> {
+        self.note_accepted(seq);
+        self.let_go(now, storage, batch)
+    }
+
+    /// The broker has the record; what that lets go of is for [`let_go`](Self::let_go), once for many records.
+    pub(crate) fn note_accepted(&mut self, seq: u64) {
         let Some(one) = self.take_in_flight(seq) else {
-            return Ok(());
+            return;
         };
         let keep_until = self.settings.keep_until;
         if keep_until == AckLevel::Sink && !is_planted("edge_spool_cut_on_puback") {
-            return Ok(());
+            return;
         }
-        let accepted = self.lane(one.stream).accepted.get_or_insert_default();
+        let lane = self.lane(one.stream);
+        let accepted = lane.accepted.get_or_insert_default();
         accepted.take(one.after, one.at);
-        match accepted.through() {
-            Some(through) => self.cut(now, one.stream, through, storage, batch),
-            None => Ok(()),
+        lane.is_accepted_further = true;
+    }
+
+    /// Forgets what the broker has, where that is all there is to wait for.
+    ///
+    /// # Errors
+    ///
+    /// [`EdgeError::Storage`] or [`EdgeError::Stored`] if the spool cannot be read.
+    pub(crate) fn let_go(
+        &mut self,
+        now: Instant,
+        storage: &dyn Storage,
+        batch: &mut Batch,
+    ) -> Result<(), EdgeError> {
+        for at in 0..self.lanes.len() {
+            let Some(lane) = self.lanes.get_mut(at) else {
+                continue;
+            };
+            if std::mem::take(&mut lane.is_accepted_further)
+                && let Some(through) = lane.accepted.as_ref().and_then(|it| it.through())
+            {
+                let stream = lane.stream;
+                self.cut(now, stream, through, storage, batch)?;
+            }
         }
+        Ok(())
     }
 
     /// The uplink did not take the record after all: it goes again.

@@ -14,7 +14,8 @@
 //!   the session would bring it again with each next. So the broker is then told to forget the session, and what else it had
 //!   kept for us goes with it. A *retained* one comes again with each subscription: have the broker hold to the limit.
 //! - What the broker says it takes (5) is kept to: its window, and its largest packet.
-//! - Version 5 is given the same small window; by itself it takes 13.5 MiB a client.
+//! - Version 5 is given the same small window; by itself it takes 13.5 MiB a client. rumqttc's room for a hundred events,
+//!   which is most of a quiet client, is given back.
 //! - Plain TCP, or TLS (feature `tls`). Why there is no connection says [`MqttUplink::trouble`].
 
 mod client;
@@ -23,7 +24,7 @@ mod tls;
 mod v4;
 mod v5;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -144,10 +145,14 @@ impl fmt::Debug for MqttSettings {
 }
 
 /// Packet numbers that subscriptions may take while publications are on their way.
-const SUBSCRIPTIONS_SLACK: u16 = 8;
+const SUBSCRIPTIONS_SLACK: u16 = 4;
 
 /// Inbound messages that the broker may have with us unacknowledged.
 const ACKS_MAX: usize = 256;
+
+/// rumqttc makes room for a hundred of its events, 14 KiB; a connection that has little to say needs few at a time. Where
+/// more come, it makes more room.
+const EVENTS_ROOM: usize = 4;
 
 /// The largest packet: a message, its topic and its header.
 const PACKET_BYTES_MAX: usize = MESSAGE_BYTES_MAX + 1_024;
@@ -218,9 +223,10 @@ async fn run(shared: Arc<Shared>, mut settings: MqttSettings, mut will: Option<W
             settings.last_will = will();
         }
         let begun = Instant::now();
+        // Each in a box of its own, or every task would be as large as the larger.
         let end = match settings.version {
-            MqttVersion::V4 => v4::run(&shared, &settings, session).await,
-            MqttVersion::V5 => v5::run(&shared, &settings, session).await,
+            MqttVersion::V4 => Box::pin(v4::run(&shared, &settings, session)).await,
+            MqttVersion::V5 => Box::pin(v5::run(&shared, &settings, session)).await,
         };
         session = match end {
             End::TooLong(_) => Session::Unwanted,
@@ -310,7 +316,7 @@ struct State {
     connection: u64,
     events: Vec<UplinkEvent>,
     waker: Option<Waker>,
-    wanted: BTreeSet<Box<str>>,
+    wanted: Vec<Box<str>>,
     takes: Takes,
     window: Window,
     /// Acknowledgements for which there was no room.
@@ -321,43 +327,48 @@ struct State {
 /// What is on its way, in the order in which it was handed over.
 #[derive(Default)]
 struct Window {
-    /// From the oldest that the broker has not acknowledged on; `None`: it has.
-    sent: VecDeque<Option<u64>>,
-    /// How many were there before `sent`.
-    before: u64,
-    /// How many of all have a packet number.
-    numbered: u64,
-    /// The place of each packet number's message.
-    by_packet_id: BTreeMap<u16, u64>,
+    /// From the oldest that the broker has not acknowledged on.
+    sent: VecDeque<Sent>,
+    /// How many of these were written; the others have no packet number yet.
+    numbered: usize,
+}
+
+struct Sent {
+    /// `None`: the broker has it.
+    seq: Option<u64>,
+    packet_id: u16,
 }
 
 impl Window {
     fn push(&mut self, seq: u64) {
-        self.sent.push_back(Some(seq));
+        let (seq, packet_id) = (Some(seq), 0);
+        self.sent.push_back(Sent { seq, packet_id });
     }
 
     /// The next of those handed over was written; number 0 is of one that is not acknowledged. Answers whether it is done.
     fn written(&mut self, packet_id: u16) -> Option<u64> {
-        let place = self.numbered;
+        let at = self.numbered;
+        let sent = self.sent.get_mut(at)?;
+        sent.packet_id = packet_id;
         self.numbered += 1;
         if packet_id == 0 {
-            return self.finish(place);
+            return self.finish(at);
         }
-        self.by_packet_id.insert(packet_id, place);
         None
     }
 
     fn acknowledged(&mut self, packet_id: u16) -> Option<u64> {
-        let place = self.by_packet_id.remove(&packet_id)?;
-        self.finish(place)
+        // Mostly it is the first.
+        let mut numbered = self.sent.iter().take(self.numbered);
+        let at = numbered.position(|sent| sent.packet_id == packet_id && sent.seq.is_some())?;
+        self.finish(at)
     }
 
-    fn finish(&mut self, place: u64) -> Option<u64> {
-        let at = usize::try_from(place.checked_sub(self.before)?).ok()?;
-        let seq = self.sent.get_mut(at)?.take();
-        while let Some(None) = self.sent.front() {
+    fn finish(&mut self, at: usize) -> Option<u64> {
+        let seq = self.sent.get_mut(at)?.seq.take();
+        while let Some(Sent { seq: None, .. }) = self.sent.front() {
             self.sent.pop_front();
-            self.before += 1;
+            self.numbered -= 1;
         }
         seq
     }
@@ -371,7 +382,7 @@ impl Shared {
                 connection: 0,
                 events: Vec::new(),
                 waker: None,
-                wanted: BTreeSet::new(),
+                wanted: Vec::new(),
                 takes: settings.takes(),
                 window: Window::default(),
                 late_acks: Vec::new(),
@@ -461,9 +472,11 @@ impl State {
 impl Uplink for MqttUplink {
     fn subscribe(&mut self, filter: &str) {
         let mut state = self.shared.state.lock();
-        if state.wanted.insert(filter.into())
-            && let Some(requests) = &state.requests
-        {
+        if state.wanted.iter().any(|wanted| **wanted == *filter) {
+            return;
+        }
+        state.wanted.push(filter.into());
+        if let Some(requests) = &state.requests {
             requests.subscribe(filter);
         }
     }
@@ -518,11 +531,8 @@ impl Uplink for MqttUplink {
             state.waker = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        if events.is_empty() {
-            std::mem::swap(events, &mut state.events);
-        } else {
-            events.append(&mut state.events);
-        }
+        // Nothing is kept for a connection that is silent.
+        events.extend(std::mem::take(&mut state.events));
         Poll::Ready(())
     }
 }

@@ -151,19 +151,22 @@ fn or_error(answer: &Value, of: impl FnOnce(&Value) -> Value) -> Value {
 
 fn without_slot(answer: &Value) -> Value {
     or_error(answer, |result| match result.get("context") {
-        Some(_) => result["value"].clone(),
+        Some(_) => result.get("value").cloned().unwrap_or_default(),
         None => result.clone(),
     })
 }
 
 fn verdict(answer: &Value) -> Value {
-    or_error(answer, |result| json!({"err": result["value"]["err"]}))
+    or_error(
+        answer,
+        |result| json!({"err": result.pointer("/value/err")}),
+    )
 }
 
 fn status(answer: &Value) -> Value {
-    or_error(answer, |result| match &result["value"][0] {
-        Value::Null => Value::Null,
-        status => json!({"slot": status["slot"], "err": status["err"]}),
+    or_error(answer, |result| match result.pointer("/value/0") {
+        None | Some(Value::Null) => Value::Null,
+        Some(status) => json!({"slot": status.get("slot"), "err": status.get("err")}),
     })
 }
 

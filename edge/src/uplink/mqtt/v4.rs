@@ -5,7 +5,7 @@ use rumqttc::{
 };
 
 use super::client::client;
-use super::{End, MqttSettings, PACKET_BYTES_MAX, Requests, Session, Shared, chain};
+use super::{EVENTS_ROOM, End, MqttSettings, PACKET_BYTES_MAX, Requests, Session, Shared, chain};
 use crate::uplink::{Message, Qos};
 
 client!(Publish::new("", QoS::AtLeastOnce, Vec::new()));
@@ -14,6 +14,7 @@ client!(Publish::new("", QoS::AtLeastOnce, Vec::new()));
 pub(super) async fn run(shared: &Shared, settings: &MqttSettings, session: Session) -> End {
     let options = options(settings, session);
     let (client, mut connection) = AsyncClient::new(options, settings.requests_max());
+    connection.state.events.shrink_to(EVENTS_ROOM);
     let mut network = NetworkOptions::new();
     network.set_tcp_nodelay(true);
     connection.set_network_options(network);

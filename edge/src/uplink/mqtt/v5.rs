@@ -8,8 +8,8 @@ use rumqttc::{NetworkOptions, Outgoing};
 
 use super::client::client;
 use super::{
-    ACKS_MAX, End, MqttSettings, PACKET_BYTES_MAX, Requests, SUBSCRIPTIONS_SLACK, Session, Shared,
-    Takes, chain,
+    ACKS_MAX, EVENTS_ROOM, End, MqttSettings, PACKET_BYTES_MAX, Requests, SUBSCRIPTIONS_SLACK,
+    Session, Shared, Takes, chain,
 };
 use crate::uplink::{Message, Qos};
 
@@ -22,6 +22,7 @@ client!(Publish::new("", QoS::AtLeastOnce, Vec::new(), None));
 pub(super) async fn run(shared: &Shared, settings: &MqttSettings, session: Session) -> End {
     let options = options(settings, session);
     let (client, mut connection) = AsyncClient::new(options, settings.requests_max());
+    connection.state.events.shrink_to(EVENTS_ROOM);
     loop {
         match connection.poll().await {
             Ok(Event::Outgoing(Outgoing::Publish(packet_id))) => shared.written(packet_id),
