@@ -144,7 +144,7 @@ fn agreed<'a>(
 /// An error by its code, or what else `of` makes of the result.
 fn or_error(answer: &Value, of: impl FnOnce(&Value) -> Value) -> Value {
     match answer.get(ERROR).filter(|error| !error.is_null()) {
-        Some(error) => json!({ERROR: error["code"]}),
+        Some(error) => json!({ERROR: error.get("code")}),
         None => of(&answer[RESULT]),
     }
 }
