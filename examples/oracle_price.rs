@@ -197,7 +197,7 @@ async fn look(markets: [&str; 3], clock: Arc<SystemClock>) -> Result<i128, Failu
     });
     let policy = PanelPolicy::new("USD");
     let patience = Duration::from_secs(5);
-    let panel = Panel::new(sources.collect(), policy, DECIMALS, patience, clock);
+    let panel = Panel::new(sources.collect(), policy, DECIMALS, patience, clock)?;
     Ok(panel.read().await.value?)
 }
 

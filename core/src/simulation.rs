@@ -29,7 +29,7 @@ pub use clock::{RATE_TRUE, SimulatedClock};
 pub use diagram::{DIAGRAM_EVENTS_MAX, Diagram};
 pub use faults::{FaultCounts, FaultKind, FaultProfile};
 pub use machine::{Boot, BootError};
-pub use network::NetworkProfile;
+pub use network::{Centres, NetworkProfile};
 pub use seeds::{SEED_VARIABLE, check_seeds, first_failure, replayed_seed};
 pub use storage::SimulatedStorage;
 pub use substrate::CrashPoint;

@@ -49,6 +49,9 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How old a report may be that the contract takes, by the chain's clock, which may run ahead of ours.
 const REPORT_AGE_MAX_S: u32 = 86_400;
 
+/// How old a price may be that somebody pays by: an hour of the chain's clock, which may run ahead of ours.
+const PRICE_AGE_MAX_S: u32 = 3_600;
+
 /// How long the first price may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -156,9 +159,26 @@ impl Prices {
 
     /// How many of the token's smallest units so many cents are, by the price on the chain.
     pub(crate) async fn tokens(&self, cents: u32) -> Result<U256, Failure> {
-        let (_, price) = self.latest().await?;
+        let price = self.fresh().await?;
         self.used.lock().insert(price);
         Ok(U256::from(cents) * self.scale / U256::try_from(price)?)
+    }
+
+    /// The last price, if it is young enough to pay by and nothing has halted the feed.
+    async fn fresh(&self) -> Result<i128, Failure> {
+        let arguments = [
+            Value::Uint(U256::ZERO, 256),
+            Value::Uint(U256::from(PRICE_AGE_MAX_S), 256),
+        ];
+        match self
+            .contract
+            .call("freshAnswer", &arguments)
+            .await?
+            .as_slice()
+        {
+            [Value::Int(price, _)] => Ok(i128::try_from(*price)?),
+            _ => Err("a price is a number".into()),
+        }
     }
 
     /// How many prices the contract has taken, and the last one.

@@ -13,8 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use peaberry_consensus::OpenError;
+use peaberry_core::simulation::files::SimulatedFiles;
 use peaberry_core::simulation::{Boot, BootError, FaultCounts, FaultKind};
-use peaberry_core::{DiskOptions, DiskStorage, Node, Storage, StorageError};
+use peaberry_core::{DiskOptions, DiskStorage, Node, PeerId, Storage, StorageError};
 
 pub use self::reached::Reached;
 
@@ -115,11 +116,16 @@ pub fn count_faults(faults: &FaultCounts, kinds: &[FaultKind]) -> BTreeMap<&'sta
 /// The shipped store, on the machine's files that lose, tear and garble. Its segments are small, so that they are
 /// recycled all the time.
 fn disk_of(boot: &Boot) -> Result<Arc<dyn Storage>, StorageError> {
-    let options = DiskOptions::new("simulated", boot.peer())
+    let storage = disk_on(boot.files(), boot.peer())?;
+    Ok(boot.watch(Arc::new(storage)))
+}
+
+/// What is on `peer`'s disk.
+fn disk_on(files: SimulatedFiles, peer: PeerId) -> Result<DiskStorage, StorageError> {
+    let options = DiskOptions::new("simulated", peer)
         .segment_bytes(32 << 10)
         .checkpoint_bytes(16 << 10);
-    let storage = DiskStorage::open_on(Arc::new(boot.files()), options)?;
-    Ok(boot.watch(Arc::new(storage)))
+    DiskStorage::open_on(Arc::new(files), options)
 }
 
 /// `node`, committing inline in half of the lives and beside its turns in the others.

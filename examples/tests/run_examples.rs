@@ -18,12 +18,14 @@ struct Story {
     arguments: Vec<String>,
 }
 
-/// How the header of `source` says that its example is tested, if it is.
-fn story(name: &str, source: &str) -> Result<Option<Story>, String> {
-    let mut header = source.lines().take_while(|line| line.starts_with("//!"));
-    let Some(command) = header.find_map(|line| line.strip_prefix(MARK)) else {
-        return Ok(None);
-    };
+/// How the header of `source` says that its example is tested: once for each line that says so.
+fn stories_of(name: &str, source: &str) -> Result<Vec<Story>, String> {
+    let header = source.lines().take_while(|line| line.starts_with("//!"));
+    let commands = header.filter_map(|line| line.strip_prefix(MARK));
+    commands.map(|command| story(name, command)).collect()
+}
+
+fn story(name: &str, command: &str) -> Result<Story, String> {
     let words: Vec<_> = command
         .trim_end()
         .trim_end_matches('`')
@@ -39,10 +41,10 @@ fn story(name: &str, source: &str) -> Result<Option<Story>, String> {
         ));
     }
     let arguments = arguments.iter().map(|&word| word.to_owned()).collect();
-    Ok(Some(Story {
+    Ok(Story {
         name: name.to_owned(),
         arguments,
-    }))
+    })
 }
 
 /// The stories in `folder` with their sources: `NAME.rs`, or `NAME/main.rs` for a longer one.
@@ -57,8 +59,8 @@ fn stories(folder: &Path) -> Vec<(Story, PathBuf)> {
             path.clone()
         };
         if source.extension() == Some(OsStr::new("rs")) && source.exists() {
-            let found = story(name, &fs::read_to_string(&source).unwrap()).unwrap();
-            stories.extend(found.map(|story| (story, source)));
+            let found = stories_of(name, &fs::read_to_string(&source).unwrap()).unwrap();
+            stories.extend(found.into_iter().map(|story| (story, source.clone())));
         }
     }
     stories.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
@@ -113,29 +115,27 @@ fn every_story_that_says_it_is_tested_runs_and_holds() {
 }
 
 #[test]
-fn a_header_names_the_command_or_is_wrong() {
-    let tested = |line: &str| story("soak", &format!("//! A story.\n{line}\n\nfn main() {{}}\n"));
-    assert_eq!(tested("//! More words."), Ok(None));
+fn a_header_names_its_commands_or_is_wrong() {
+    let tested = |lines: &str| {
+        stories_of(
+            "soak",
+            &format!("//! A story.\n{lines}\n\nfn main() {{}}\n"),
+        )
+    };
+    let run_with = |arguments: &[&str]| Story {
+        name: "soak".into(),
+        arguments: arguments.iter().map(|&it| it.to_owned()).collect(),
+    };
+    assert_eq!(tested("//! More words."), Ok(vec![]));
+    let first = "//! Tested as: `cargo run --release --example soak -- --seeds 2`";
+    assert_eq!(tested(first), Ok(vec![run_with(&["--seeds", "2"])]));
+    let second = "//! Tested as: `cargo run --example soak`";
+    assert_eq!(tested(second), Ok(vec![run_with(&[])]));
     assert_eq!(
-        tested("//! Tested as: `cargo run --release --example soak -- --seeds 2`"),
-        Ok(Some(Story {
-            name: "soak".into(),
-            arguments: vec!["--seeds".into(), "2".into()]
-        }))
-    );
-    assert_eq!(
-        tested("//! Tested as: `cargo run --example soak`"),
-        Ok(Some(Story {
-            name: "soak".into(),
-            arguments: vec![]
-        }))
+        tested(&format!("{first}\n//!\n{second}")),
+        Ok(vec![run_with(&["--seeds", "2"]), run_with(&[])])
     );
     assert!(tested("//! Tested as: `cargo run --example soap`").is_err());
-    assert_eq!(
-        story(
-            "soak",
-            "fn main() {}\n//! Tested as: `cargo run --example soak`"
-        ),
-        Ok(None)
-    );
+    let behind = "fn main() {}\n//! Tested as: `cargo run --example soak`";
+    assert_eq!(stories_of("soak", behind), Ok(vec![]));
 }

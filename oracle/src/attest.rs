@@ -5,7 +5,10 @@ mod ecdsa;
 mod frost;
 
 use bytes::Bytes;
+use peaberry_chain::EvmAddress;
 use peaberry_chain::primitives::B256;
+
+use crate::config::Config;
 
 pub use self::ecdsa::{EcdsaAttestation, EcdsaQuorum};
 #[cfg(feature = "frost")]
@@ -22,6 +25,7 @@ pub const PART_BYTES_MAX: usize = 8 << 10;
 /// ([`Gathered::Ask`]), and then `contribute` is called with what was asked.
 ///
 /// An implementer promises:
+/// - **Its own**: `fits` accepts one member of one configuration, the one that it signs for.
 /// - **For contracts**: an attestation is whole words of 32 bytes, as `PriceOracle` takes them.
 /// - **No forgery**: what `verify` accepts holds the parts of at least f+1 distinct members, each for this digest.
 /// - **Accountable**: a part that cannot be used is an error that blames its sender, and harms no other part.
@@ -31,6 +35,13 @@ pub const PART_BYTES_MAX: usize = 8 << 10;
 /// - **Fresh secrets**: a nonce that a step needs lives in memory, is used once, and is gone after a restart. A part may
 ///   therefore be refused after one; a deterministic signature may be given again.
 pub trait Attestor: Send + 'static {
+    /// Whether this is the attestor of `member` under `config`: [`Oracle::open`](crate::Oracle::open) refuses others.
+    ///
+    /// # Errors
+    ///
+    /// [`Misfit`] says what is another's.
+    fn fits(&self, config: &Config, member: u8) -> Result<(), Misfit>;
+
     /// Our part for the report of this digest: the first, or the answer to a gatherer's request.
     ///
     /// # Errors
@@ -54,6 +65,48 @@ pub trait Attestor: Send + 'static {
     ///
     /// [`AttestError`] says why they do not.
     fn verify(&self, digest: &B256, attestation: &[u8]) -> Result<(), AttestError>;
+}
+
+/// Why an attestor is none for a member of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Misfit {
+    /// It signs as somebody else.
+    #[error(
+        "it signs as member {own}, and this is member {member}: each oracle has a share or key of its own"
+    )]
+    Member {
+        /// Whose it is.
+        own: u8,
+        /// Whose it should be.
+        member: u8,
+    },
+    /// It signs with a key that is not the member's.
+    #[error("it signs as {own}, and member {member} as {signer}: give it the member's key")]
+    Key {
+        /// The number of the member.
+        member: u8,
+        /// Whose key it has.
+        own: EvmAddress,
+        /// Whose it should be.
+        signer: EvmAddress,
+    },
+    /// Another number of signers.
+    #[error(
+        "{own} sign in it, and {threshold} under the configuration: generate a key for {threshold}"
+    )]
+    Threshold {
+        /// How many sign in it.
+        own: usize,
+        /// How many the configuration wants.
+        threshold: usize,
+    },
+    /// Other members.
+    #[error("its members are not the {members} of the configuration: generate a key for them")]
+    Members {
+        /// How many the configuration has.
+        members: usize,
+    },
 }
 
 /// What a part has led to.

@@ -32,7 +32,12 @@ sol! {
     function configure(Configuration next);
     function rotate(Configuration next, bytes32[] attestation);
     function transmit(uint136 head, bytes32 observations, bytes32[] words);
+    function reset(uint256 feed);
+    function resetByQuorum(uint256 feed, bytes32[] attestation);
+    function isHalted(uint256 feed) returns (bool);
     function latestRound(uint256 feed) returns (uint32 epoch, uint32 round);
+    function latestRoundDataOf(uint256 feed)
+        returns (uint80 roundId, int256 answer, uint256 startedAt, uint256 updatedAt, uint80 answeredInRound);
     function generation() returns (uint32);
 }
 
@@ -211,6 +216,89 @@ pub fn latest_round_call(feed: u8) -> Bytes {
 pub fn latest_round(answer: &[u8]) -> Option<RoundId> {
     let round = latestRoundCall::abi_decode_returns_validate(answer).ok()?;
     RoundId::new(round.epoch, round.round)
+}
+
+/// The call that asks whether the contract's breaker has halted a feed: it keeps its last answer and takes no other.
+#[must_use]
+pub fn halted_call(feed: u8) -> Bytes {
+    let feed = U256::from(feed);
+    isHaltedCall { feed }.abi_encode().into()
+}
+
+/// What was answered; `None` for bytes that are no answer.
+#[must_use]
+pub fn halted(answer: &[u8]) -> Option<bool> {
+    isHaltedCall::abi_decode_returns_validate(answer).ok()
+}
+
+/// The call that asks for the newest answer of a feed, over all configurations. It reverts before the first one.
+#[must_use]
+pub fn stored_answer_call(feed: u8) -> Bytes {
+    let feed = U256::from(feed);
+    latestRoundDataOfCall { feed }.abi_encode().into()
+}
+
+/// An answer as the contract gives it (`AggregatorV3Interface`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoredAnswer {
+    /// How many answers the feed has stored, this one included: its `roundId`.
+    pub count: u32,
+    /// In units of 10^-decimals.
+    pub value: i128,
+    /// When the oracles observed it, in seconds since 1970-01-01 UTC.
+    pub observed_at_s: u64,
+    /// When it was stored, in seconds since 1970-01-01 UTC.
+    pub stored_at_s: u64,
+}
+
+/// What was answered; `None` for bytes that are no answer.
+#[must_use]
+pub fn stored_answer(answer: &[u8]) -> Option<StoredAnswer> {
+    let data = latestRoundDataOfCall::abi_decode_returns_validate(answer).ok()?;
+    Some(StoredAnswer {
+        count: data.roundId.try_into().ok()?,
+        value: data.answer.try_into().ok()?,
+        observed_at_s: data.startedAt.try_into().ok()?,
+        stored_at_s: data.updatedAt.try_into().ok()?,
+    })
+}
+
+/// The call by which a resetter, an account with that role, lets a halted feed take answers again. The next one may be
+/// anything within the feed's bounds.
+#[must_use]
+pub fn reset_call(feed: u8) -> Bytes {
+    let feed = U256::from(feed);
+    resetCall { feed }.abi_encode().into()
+}
+
+/// What 2f+1 members of `config`, or its group, sign to let a halted feed take answers again without a resetter. `count`
+/// is the [count](StoredAnswer::count) of the answer that the feed was halted at: the signatures reset no later halt.
+///
+/// Each member signs it with its key; [`EcdsaAttestation::to_bytes`](crate::EcdsaAttestation::to_bytes) is the attestation.
+/// A group signs it as it signs a report's digest.
+#[must_use]
+pub fn reset_digest(config: &Config, feed: u8, count: u32) -> B256 {
+    let fields = [
+        keccak256("Reset(bytes32 configDigest,uint256 feed,uint32 count)"),
+        config.digest(),
+        U256::from(feed).into(),
+        U256::from(count).into(),
+    ];
+    typed_data_digest(config.domain(), keccak256(fields.concat()))
+}
+
+/// The call that resets a halted feed with an attestation of its [`reset_digest`]. Whoever has it may send it.
+///
+/// # Errors
+///
+/// [`CallError::Attestation`].
+pub fn reset_by_quorum_call(feed: u8, attestation: &[u8]) -> Result<Bytes, CallError> {
+    let call = resetByQuorumCall {
+        feed: U256::from(feed),
+        attestation: words_of(attestation)?,
+    };
+    Ok(call.abi_encode().into())
 }
 
 fn words_of(attestation: &[u8]) -> Result<Vec<B256>, CallError> {

@@ -27,7 +27,9 @@ mod wire;
 pub use aggregate::{
     SetError, aggregate, is_acceptable, observations_hash, verify_set, weighted_median,
 };
-pub use attest::{AttestError, Attestor, EcdsaAttestation, EcdsaQuorum, Gathered, PART_BYTES_MAX};
+pub use attest::{
+    AttestError, Attestor, EcdsaAttestation, EcdsaQuorum, Gathered, Misfit, PART_BYTES_MAX,
+};
 #[cfg(feature = "frost")]
 pub use attest::{FrostGroup, GroupShare, GroupShareError};
 pub use config::{
@@ -35,8 +37,9 @@ pub use config::{
     ROUNDS_PER_EPOCH_MAX, Timing, WEIGHT_MAX, WEIGHT_MIN,
 };
 pub use contract::{
-    CallError, ContractTerms, REPORT_AGE_MAX_S, configure_call, latest_round, latest_round_call,
-    rotate_call, rotation_digest, transmit_call,
+    CallError, ContractTerms, REPORT_AGE_MAX_S, StoredAnswer, configure_call, halted, halted_call,
+    latest_round, latest_round_call, reset_by_quorum_call, reset_call, reset_digest, rotate_call,
+    rotation_digest, stored_answer, stored_answer_call, transmit_call,
 };
 pub use feed::{FEED_NAME_BYTES_MAX, Feed, FeedError};
 pub use fixed_point::{DECIMALS_MAX, FixedPointError, Price, VALUE_MAX, parse_price};

@@ -55,7 +55,9 @@ pub const fn oracle_channel(group: u64) -> Channel {
 /// What survives what: an observation, a part and a report leave only when the promise behind them is durable, so an oracle
 /// never signs two observations or two reports for a round, and never goes back in rounds, whatever crashes. f members that
 /// do anything at all, and a network that loses, repeats and reorders everything, cannot bring about an answer outside
-/// the range that honest members observed in its round. When messages arrive again, a report follows within 2f+1 epochs.
+/// the range that honest members observed in its round. When messages arrive again,
+/// the first report that is due is of one of the next 2f+1 epochs: the newest one may be spent, liars lead at most 2f in
+/// a row, and the leader behind them is honest.
 ///
 /// # Example
 ///
@@ -158,7 +160,8 @@ impl<A: Attestor> Oracle<A> {
     ///
     /// # Errors
     ///
-    /// [`OpenError`]: the key is no member's, or the store cannot be read. Nothing changed.
+    /// [`OpenError`]: the key is no member's, the attestor is of another member, threshold or group, or the store cannot be
+    /// read. Nothing changed.
     pub fn open(
         config: Arc<Config>,
         keyring: Arc<dyn Keyring>,
@@ -170,8 +173,16 @@ impl<A: Attestor> Oracle<A> {
         let member = config.members().iter().position(|it| it.signer == address);
         let member = member.and_then(|at| u8::try_from(at).ok());
         let member = member.ok_or(OpenError::NotAMember(address))?;
+        attestor.fits(&config, member)?;
         let channel = oracle_channel(group);
         let promises = Promises::open(Subspace::of(channel), storage, &config)?;
+        if let Some(last) = &promises.last
+            && last.report.config == config.digest()
+        {
+            let known = attestor.verify(&last.report.digest(&config), &last.attestation);
+            let round = last.report.round;
+            known.map_err(|source| OpenError::OtherQuorum { round, source })?;
+        }
         let (epoch, wish) = promises.epoch;
         Ok(Self {
             pacemaker: Pacemaker::new(member, config.members().len(), config.faulty(), epoch, wish),
@@ -221,6 +232,18 @@ impl<A: Attestor> Oracle<A> {
     #[must_use]
     pub const fn member(&self) -> u8 {
         self.member
+    }
+
+    /// The epoch that we are in; zero before the first.
+    #[must_use]
+    pub const fn epoch(&self) -> u32 {
+        self.pacemaker.epoch()
+    }
+
+    /// The newest round that we have asked for as a leader, over all our lives.
+    #[must_use]
+    pub const fn asked(&self) -> Option<RoundId> {
+        self.promises.asked
     }
 }
 
@@ -356,6 +379,7 @@ impl<A: Attestor> Oracle<A> {
                 });
             }
             OracleCommand::Landed(round) => self.landed(round, fx),
+            OracleCommand::Resumed { feed } => self.resumed(feed, fx),
             OracleCommand::Reset { feed } => {
                 if self.promises.breaker.reset(feed) {
                     self.closed(feed, ResetBy::Operator, fx);
@@ -363,6 +387,15 @@ impl<A: Attestor> Oracle<A> {
                     self.pacemaker.beat_due = Some(now);
                 }
             }
+        }
+    }
+
+    /// The contract takes answers for the feed again: the next one is due, as if the heartbeat were over.
+    fn resumed(&mut self, feed: u8, fx: Fx<'_, '_>) {
+        let last = self.promises.answers.get_mut(usize::from(feed));
+        if let Some(last) = last.and_then(Option::as_mut) {
+            last.observed_at_ms = 0;
+            self.promises.put_answers(fx.batch(), self.config.digest());
         }
     }
 

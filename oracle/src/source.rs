@@ -7,6 +7,8 @@ mod fixed;
 mod http;
 #[cfg(feature = "http")]
 mod json;
+#[cfg(feature = "http")]
+mod names;
 mod on_chain;
 mod panel;
 #[cfg(feature = "http")]
@@ -24,11 +26,38 @@ pub use self::fixed::FixedSource;
 pub use self::http::{HttpJsonSource, HttpSourceError, HttpSourceForm};
 pub use self::on_chain::OnChainSource;
 pub use self::panel::{
-    Panel, PanelError, PanelPolicy, PegCheck, Rejection, Summary, Verdict, judge,
+    Panel, PanelError, PanelFormError, PanelPolicy, PegCheck, Rejection, Summary, Verdict, judge,
 };
 #[cfg(feature = "http")]
 pub use self::private_address::is_private_address;
 use crate::fixed_point::FixedPointError;
+
+/// Any bytes at all as an HTTP source's answer with a pointer in front, as a price, and as a file of prices: for fuzzing.
+#[cfg(all(feature = "http", feature = "csv"))]
+#[doc(hidden)]
+pub fn decode_any_source_bytes(bytes: &[u8]) {
+    let (pointer, body) =
+        bytes.split_at(bytes.len().min(usize::from(*bytes.first().unwrap_or(&0))));
+    let found = std::str::from_utf8(pointer).map(|pointer| json::text_at(body, pointer));
+    if let Ok(Ok(text)) = found {
+        assert!(
+            text.len() <= body.len(),
+            "an answer holds what was found in it"
+        );
+    }
+    for decimals in [0, crate::DECIMALS_MAX, u8::MAX] {
+        if let Ok(Ok(price)) = std::str::from_utf8(bytes).map(|it| crate::parse_price(it, decimals))
+        {
+            assert!(
+                (1..=crate::VALUE_MAX).contains(&price),
+                "a price is within its bounds"
+            );
+        }
+    }
+    if let Ok(replay) = CsvReplay::read(bytes) {
+        assert!(replay.times_ms().is_sorted(), "times ascend");
+    }
+}
 
 /// Something that says what a thing is worth. Callable from any task, many times at once.
 ///

@@ -5,19 +5,23 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::future::{Either, select};
 use futures_util::stream::Stream;
 use peaberry_chain::outbox::{IdempotencyKey, OutboxHandle, Refusal, Submission};
+use peaberry_chain::primitives::Bytes as EvmBytes;
 use peaberry_chain::{
     Address, Amount, BlockAt, CallRequest, ChainClient, ChainError, EvmAddress, Intent,
 };
 use peaberry_core::{Clock, Handle};
 
 use crate::config::Config;
-use crate::contract::{CallError, latest_round, latest_round_call, transmit_call};
+use crate::contract::{
+    CallError, halted, halted_call, latest_round, latest_round_call, transmit_call,
+};
 use crate::protocol::OracleCommand;
-use crate::report::AttestedReport;
+use crate::report::{AttestedReport, Report};
 use crate::round_id::RoundId;
 
 /// Why a report was not handed over. It may be handed over again: the outbox knows it by its digest and who pays, and the
@@ -85,15 +89,60 @@ impl Transmitter {
     pub async fn landed(&self) -> Result<Option<RoundId>, ChainError> {
         let mut newest = None;
         for (feed, _) in (0..=u8::MAX).zip(self.config.feeds()) {
-            let request = CallRequest::new(self.config.form().contract, latest_round_call(feed));
-            let answer = self.client.call(&request, BlockAt::Latest).await?;
-            newest = newest.max(latest_round(&answer));
+            newest = newest.max(self.latest_round(feed).await?);
         }
         Ok(newest)
     }
 
-    /// Hands a report to the outbox, unless it has landed, or a later one. Answers whether it was handed over: then it is
-    /// in the outbox's journal, and a crash loses it no more.
+    /// The feeds that the contract's own breaker has halted, by the newest block: they take no answer until they are reset
+    /// ([`reset_call`](crate::reset_call), [`reset_by_quorum_call`](crate::reset_by_quorum_call)).
+    ///
+    /// # Errors
+    ///
+    /// [`ChainError`]: the contract could not be asked.
+    pub async fn halted(&self) -> Result<BTreeSet<u8>, ChainError> {
+        let mut feeds = BTreeSet::new();
+        for (number, feed) in (0..=u8::MAX).zip(self.config.feeds()) {
+            // What has no breaker is never halted.
+            if feed.breaker_bps.is_some() && self.is_halted(number).await? {
+                feeds.insert(number);
+            }
+        }
+        Ok(feeds)
+    }
+
+    async fn is_halted(&self, feed: u8) -> Result<bool, ChainError> {
+        let answer = self.ask(halted_call(feed)).await?;
+        Ok(halted(&answer).unwrap_or(false))
+    }
+
+    async fn latest_round(&self, feed: u8) -> Result<Option<RoundId>, ChainError> {
+        let answer = self.ask(latest_round_call(feed)).await?;
+        Ok(latest_round(&answer))
+    }
+
+    async fn ask(&self, data: Bytes) -> Result<EvmBytes, ChainError> {
+        let request = CallRequest::new(self.config.form().contract, data);
+        self.client.call(&request, BlockAt::Latest).await
+    }
+
+    /// Whether the contract would store an answer of this report: one of a later round than its feed has, for a feed that
+    /// is not halted.
+    async fn is_wanted(&self, report: &Report) -> Result<bool, ChainError> {
+        if report.answers.is_empty() || self.landed().await? >= Some(report.round) {
+            return Ok(false);
+        }
+        for answer in &report.answers {
+            if !self.is_halted(answer.feed).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Hands a report to the outbox, unless it has landed, or a later one, or the contract has halted every feed that it
+    /// has an answer for: it would be refused, and all of us would pay for that. Answers whether it was handed over: then
+    /// it is in the outbox's journal, and a crash loses it no more.
     ///
     /// # Errors
     ///
@@ -104,7 +153,7 @@ impl Transmitter {
     /// Never: a digest can name an entry.
     pub async fn transmit(&self, report: &AttestedReport) -> Result<bool, TransmitError> {
         let data = transmit_call(&self.config, report)?;
-        if self.landed().await? >= Some(report.report.round) {
+        if !self.is_wanted(&report.report).await? {
             return Ok(false);
         }
         // By whom as well: an outbox may serve several oracles, each of which pays for itself.
@@ -124,8 +173,9 @@ impl Transmitter {
         Ok(true)
     }
 
-    /// Transmits what comes from `reports`, and every `look_every` tells `oracle` what has landed; ends with `reports`,
-    /// or when the oracle's node stops. What goes wrong is told to `complain` and tried again.
+    /// Transmits what comes from `reports`, and every `look_every` tells `oracle` what has landed, and which halted feed
+    /// takes answers again; ends with `reports`, or when the oracle's node stops. What goes wrong is told to `complain` and
+    /// tried again. A look is two reads for each feed.
     ///
     /// `look_every` should be well below a stage: an oracle that has not heard that a report landed pays for it again.
     pub async fn run(
@@ -137,7 +187,7 @@ impl Transmitter {
         mut complain: impl FnMut(TransmitError),
     ) {
         let mut waiting: Vec<AttestedReport> = Vec::new();
-        let mut told = None;
+        let mut seen = Seen::default();
         let mut due = clock.now();
         loop {
             match select(reports.next(), Box::pin(clock.sleep_until(due))).await {
@@ -145,22 +195,36 @@ impl Transmitter {
                 Either::Left((Some(report), _)) => waiting.push(report),
                 Either::Right(_) => {
                     due = clock.now() + look_every;
-                    match self.landed().await {
-                        Ok(landed) if landed > told => {
-                            told = landed;
-                            if let Some(round) = landed
-                                && oracle.submit(OracleCommand::Landed(round)).is_err()
-                            {
+                    match self.look(&mut seen).await {
+                        Ok(news) => {
+                            let told = news.into_iter().try_for_each(|it| oracle.submit(it));
+                            if told.is_err() {
                                 return;
                             }
                         }
-                        Ok(_) => {}
                         Err(error) => complain(error.into()),
                     }
                 }
             }
             self.try_all(&mut waiting, &mut complain).await;
         }
+    }
+
+    /// What the oracle is to be told of what has changed on chain.
+    async fn look(&self, seen: &mut Seen) -> Result<Vec<OracleCommand>, ChainError> {
+        let (landed, halted) = (self.landed().await?, self.halted().await?);
+        let mut news = Vec::new();
+        if let Some(round) = landed.filter(|_| landed > seen.landed) {
+            news.push(OracleCommand::Landed(round));
+        }
+        for feed in seen.halted.difference(&halted) {
+            news.push(OracleCommand::Resumed { feed: *feed });
+        }
+        *seen = Seen {
+            landed: landed.max(seen.landed),
+            halted,
+        };
+        Ok(news)
     }
 
     /// Keeps what could not be handed over for lack of a chain or of room.
@@ -190,6 +254,13 @@ impl Transmitter {
         rest.reverse();
         *waiting = rest;
     }
+}
+
+/// What the last look at the contract has seen.
+#[derive(Debug, Default)]
+struct Seen {
+    landed: Option<RoundId>,
+    halted: BTreeSet<u8>,
 }
 
 /// How many reports may wait for a chain that does not answer.

@@ -5,42 +5,42 @@
     reason = "a test fails by panicking"
 )]
 
+mod ground;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use alloy_provider::{Provider as _, ProviderBuilder};
+use alloy_rpc_types_eth::TransactionRequest;
+use alloy_sol_types::{SolCall as _, sol};
 use futures_util::stream;
 use peaberry_chain::contract::Abi;
-use peaberry_chain::dev::{DevChain, DevOptions};
+use peaberry_chain::dev::{DevChain, DevOptions, DevServer};
 use peaberry_chain::evm::{EvmClient, EvmRpc};
 use peaberry_chain::outbox::{ChainRules, OutboxConfig, OutboxHandle};
+use peaberry_chain::primitives::aliases::U80;
 use peaberry_chain::primitives::{B256, Bytes, U256, keccak256};
 use peaberry_chain::wallet::EvmKey;
 use peaberry_chain::{Amount, BlockAt, CallRequest, ChainClient, EvmAddress, Finality, Intent};
-use peaberry_core::{Handle, MemoryNetwork, MemoryStorage, Node, NodeThread, PeerId, SystemClock};
+use peaberry_core::{Handle, MemoryNetwork, MemoryStorage, Node, NodeThread, SystemClock};
 use peaberry_oracle::{
-    AttestedReport, Attestor, Config, ConfigForm, ContractTerms, EcdsaKey, EcdsaQuorum, Feed,
-    FrostGroup, Gathered, GroupShare, Keyring, Member, Oracle, OracleCommand, OracleEvent, Timing,
-    Transmitter, configure_call, latest_round, latest_round_call, rotate_call, rotation_digest,
-    slot_of, transmit_call,
+    AttestedReport, Attestor, Config, ConfigForm, ContractTerms, EcdsaAttestation, EcdsaQuorum,
+    Feed, FrostGroup, Gathered, GroupShare, Keyring, Oracle, OracleCommand, OracleEvent,
+    StoredAnswer, Timing, Transmitter, configure_call, halted, halted_call, latest_round,
+    latest_round_call, reset_by_quorum_call, reset_call, reset_digest, rotate_call,
+    rotation_digest, slot_of, stored_answer, stored_answer_call, transmit_call,
 };
 use rand_core::OsRng;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
+use self::ground::{MEMBERS, key, peer};
+
 const ARTEFACT: &[u8] = include_bytes!("../../chain/contracts/artifacts/PriceOracle.json");
 const START_S: u64 = 1_735_689_600;
 const STAGE: Duration = Duration::from_millis(1500);
 const PATIENCE: Duration = Duration::from_secs(30);
-const MEMBERS: u8 = 4;
-
-fn peer(member: u8) -> PeerId {
-    PeerId::new(u64::from(member) + 1).unwrap()
-}
-
-fn key(member: u8) -> Arc<EcdsaKey> {
-    Arc::new(EcdsaKey::from_bytes(&[member + 1; 32]).unwrap())
-}
 
 /// Who pays: the owner is number 0, the oracles the numbers behind.
 fn payer(number: u8) -> EvmKey {
@@ -49,36 +49,19 @@ fn payer(number: u8) -> EvmKey {
 
 /// Two feeds, of which one report is due and no second one.
 fn config(contract: EvmAddress) -> Arc<Config> {
-    let member = |number: u8| Member {
-        peer: peer(number),
-        signer: key(number).address(),
-        weight: 1000,
-    };
-    let feed = |name: &str| Feed {
-        name: name.into(),
-        decimals: 2,
-        min: 100,
-        max: 10_i128.pow(12),
-        deviation_bps: 100,
+    let feed = |name| Feed {
         heartbeat_ms: 10_000_000_000,
-        breaker_bps: Some(2_000),
+        ..ground::feed(name, Some(2_000))
     };
+    let form = ground::form(contract);
     let form = ConfigForm {
-        chain_id: 31_337,
-        contract,
-        generation: 1,
-        faulty: 1,
-        threshold: 2,
-        members: (0..MEMBERS).map(member).collect(),
         feeds: vec![feed("BTC/USD"), feed("ETH/USD")],
         timing: Timing {
-            round: Duration::from_millis(200),
-            grace: Duration::from_millis(20),
             progress: Duration::from_secs(2),
-            beat: Duration::from_millis(100),
             stage: STAGE,
-            ..Timing::default()
+            ..form.timing
         },
+        ..form
     };
     Arc::new(Config::new(form).unwrap())
 }
@@ -124,11 +107,31 @@ impl Town {
             code,
         })
         .await;
-        let role = keccak256("CONFIGURER_ROLE");
-        let grant = keccak256("grantRole(bytes32,address)");
-        let grant = [&grant[..4], &*role, &*owner.into_word()].concat();
-        town.call(grant.into()).await;
+        town.grant("CONFIGURER_ROLE").await;
         town
+    }
+
+    /// Gives the owner a role of the contract's.
+    async fn grant(&self, role: &str) {
+        let grant = keccak256("grantRole(bytes32,address)");
+        let grant = [&grant[..4], &*keccak256(role), &*self.owner.into_word()].concat();
+        self.call(grant.into()).await;
+    }
+
+    async fn is_halted(&self) -> bool {
+        halted(&self.ask(halted_call(0).into()).await).unwrap()
+    }
+
+    async fn stored(&self) -> Option<StoredAnswer> {
+        let request = CallRequest::new(self.contract, stored_answer_call(0));
+        let answer = self.client.call(&request, BlockAt::Latest).await.ok()?;
+        stored_answer(&answer)
+    }
+
+    /// Whether the contract refuses what anybody calls it with.
+    async fn refuses(&self, data: bytes::Bytes) -> bool {
+        let request = CallRequest::new(self.contract, data);
+        self.client.call(&request, BlockAt::Latest).await.is_err()
     }
 
     /// Has the owner call the contract.
@@ -225,6 +228,37 @@ fn start<A: Attestor>(config: &Arc<Config>, attestor: impl Fn(u8) -> A) -> Oracl
 }
 
 impl Oracles {
+    /// All see this price in the first feed.
+    fn see(&self, price: i128) {
+        for handle in self.handles.values() {
+            let values = vec![Some(price), Some(180_000)];
+            let observed_at_ms = START_S * 1000;
+            handle
+                .submit(OracleCommand::Observe {
+                    values,
+                    observed_at_ms,
+                })
+                .unwrap();
+        }
+    }
+
+    /// Lets time go on, and what is to be transmitted be, until what was told from now on, or the world, is as it should.
+    async fn until(&mut self, transmitters: &Transmitters, is_over: impl AsyncFn(&[Told]) -> bool) {
+        let begun = Instant::now();
+        let mut told = Vec::new();
+        while !is_over(&told).await {
+            assert!(begun.elapsed() < PATIENCE, "{told:?}");
+            let next = tokio::time::timeout(Duration::from_millis(50), self.told.recv()).await;
+            let Ok(Some((member, event))) = next else {
+                continue;
+            };
+            if let OracleEvent::Transmit { report, .. } = &event {
+                transmitters.transmit(member, report.clone());
+            }
+            told.push((member, event));
+        }
+    }
+
     async fn first_report(&mut self) -> AttestedReport {
         loop {
             if let (_, OracleEvent::Agreed { report, .. }) = self.told.recv().await.unwrap() {
@@ -253,6 +287,64 @@ async fn a_report_signed_by_a_quorum_lands() {
     let mut oracles = start(&config, |member| EcdsaQuorum::new(&config, key(member)));
     let report = oracles.first_report().await;
     assert_it_lands(&town, &config, &report).await;
+}
+
+sol! {
+    interface AggregatorV3Interface {
+        function decimals() external view returns (uint8);
+        function description() external view returns (string memory);
+        function latestRoundData() external view
+            returns (uint80 roundId, int256 answer, uint256 startedAt, uint256 updatedAt, uint80 answeredInRound);
+        function getRoundData(uint80 id) external view
+            returns (uint80 roundId, int256 answer, uint256 startedAt, uint256 updatedAt, uint80 answeredInRound);
+    }
+}
+
+/// Over HTTP, by alloy's provider and Chainlink's interface alone: what any consumer off chain does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_web3_client_reads_what_ours_reads() {
+    // Another crate's features may leave the choice of a provider to the program; a second choice changes nothing.
+    let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
+    let town = Town::open().await;
+    let config = config(town.contract);
+    let terms = ContractTerms::quorum(86_400);
+    town.call(configure_call(&config, &terms).unwrap().into())
+        .await;
+    let mut oracles = start(&config, |member| EcdsaQuorum::new(&config, key(member)));
+    let report = oracles.first_report().await;
+    assert_it_lands(&town, &config, &report).await;
+    let ours = town.stored().await.unwrap();
+
+    let server = DevServer::start(town.chain.clone(), 0).await.unwrap();
+    let provider = ProviderBuilder::new().connect_http(server.url().parse().unwrap());
+    let read = async |data: Vec<u8>| {
+        let call = TransactionRequest::default()
+            .to(town.contract)
+            .input(Bytes::from(data).into());
+        provider.call(call).await
+    };
+    let theirs = read(AggregatorV3Interface::latestRoundDataCall {}.abi_encode()).await;
+    let theirs =
+        AggregatorV3Interface::latestRoundDataCall::abi_decode_returns(&theirs.unwrap()).unwrap();
+    let told = (
+        theirs.roundId.to::<u32>(),
+        i128::try_from(theirs.answer).unwrap(),
+        theirs.startedAt.to::<u64>(),
+        theirs.updatedAt.to::<u64>(),
+    );
+    let ours = (ours.count, ours.value, ours.observed_at_s, ours.stored_at_s);
+    assert_eq!(told, ours);
+    assert_eq!(theirs.answeredInRound, theirs.roundId);
+    let decimals = read(AggregatorV3Interface::decimalsCall {}.abi_encode()).await;
+    let decimals = AggregatorV3Interface::decimalsCall::abi_decode_returns(&decimals.unwrap());
+    assert_eq!(decimals, Ok(2));
+    let name = read(AggregatorV3Interface::descriptionCall {}.abi_encode()).await;
+    let name = AggregatorV3Interface::descriptionCall::abi_decode_returns(&name.unwrap());
+    assert_eq!(name.unwrap(), "BTC/USD");
+    // A round that there is none of is refused, to alloy as to us.
+    let id = U80::from(9);
+    let none = read(AggregatorV3Interface::getRoundDataCall { id }.abi_encode()).await;
+    assert!(none.unwrap_err().to_string().contains("revert"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -307,6 +399,59 @@ fn sign(shares: &[GroupShare], digest: &B256) -> Vec<u8> {
     panic!("two of four sign");
 }
 
+/// What brings the oracles' reports to the contract: by member, where to put them.
+struct Transmitters {
+    senders: BTreeMap<u8, UnboundedSender<AttestedReport>>,
+    /// They end with it.
+    _outboxes: Vec<NodeThread>,
+}
+
+impl Transmitters {
+    /// Each oracle has an outbox and an account of its own.
+    fn start(town: &Town, config: &Arc<Config>, oracles: &Oracles) -> Self {
+        let mut outboxes = Vec::new();
+        let mut senders = BTreeMap::new();
+        for member in 0..MEMBERS {
+            let storage = Arc::new(MemoryStorage::new());
+            let mut node = Node::alone(storage.clone(), Arc::new(SystemClock::new()));
+            let rules = ChainRules::every(Duration::from_millis(50));
+            let outbox = OutboxConfig::new().chain(town.client.chain_id(), rules);
+            let (outbox, driver) = OutboxHandle::install(
+                &mut node,
+                0,
+                outbox,
+                storage.as_ref(),
+                [town.client.clone() as _],
+            )
+            .unwrap();
+            outboxes.push(node.spawn("outbox").unwrap());
+            tokio::spawn(driver);
+            let from = payer(member + 1).evm_address();
+            let transmitter = Transmitter::new(config.clone(), town.client.clone(), outbox, from);
+            let (sender, mut reports) = unbounded_channel();
+            senders.insert(member, sender);
+            let reports = stream::poll_fn(move |cx| reports.poll_recv(cx));
+            let handle = oracles.handles[&member].clone();
+            let clock = Arc::new(SystemClock::new());
+            tokio::spawn(transmitter.run(
+                clock,
+                Duration::from_millis(50),
+                reports,
+                handle,
+                |error| panic!("{error:?}"),
+            ));
+        }
+        Self {
+            senders,
+            _outboxes: outboxes,
+        }
+    }
+
+    fn transmit(&self, member: u8, report: AttestedReport) {
+        self.senders[&member].send(report).unwrap();
+    }
+}
+
 /// Each oracle but the silent one puts reports on chain through an outbox of its own. Answers how many transactions each
 /// has paid for in the end, by its slot, and how long it took.
 async fn transmitted(is_silent: impl Fn(u32) -> bool) -> (Vec<u64>, Duration) {
@@ -316,36 +461,7 @@ async fn transmitted(is_silent: impl Fn(u32) -> bool) -> (Vec<u64>, Duration) {
     town.call(configure_call(&config, &terms).unwrap().into())
         .await;
     let mut oracles = start(&config, |member| EcdsaQuorum::new(&config, key(member)));
-    let mut outboxes = Vec::new();
-    let mut senders = BTreeMap::new();
-    for member in 0..MEMBERS {
-        let storage = Arc::new(MemoryStorage::new());
-        let mut node = Node::alone(storage.clone(), Arc::new(SystemClock::new()));
-        let rules = ChainRules::every(Duration::from_millis(50));
-        let outbox = OutboxConfig::new().chain(town.client.chain_id(), rules);
-        let (outbox, driver) = OutboxHandle::install(
-            &mut node,
-            0,
-            outbox,
-            storage.as_ref(),
-            [town.client.clone() as _],
-        )
-        .unwrap();
-        outboxes.push(node.spawn("outbox").unwrap());
-        tokio::spawn(driver);
-        let from = payer(member + 1).evm_address();
-        let transmitter = Transmitter::new(config.clone(), town.client.clone(), outbox, from);
-        let (sender, mut reports) = unbounded_channel();
-        senders.insert(member, sender);
-        let reports = stream::poll_fn(move |cx| reports.poll_recv(cx));
-        let handle = oracles.handles[&member].clone();
-        let clock = Arc::new(SystemClock::new());
-        tokio::spawn(
-            transmitter.run(clock, Duration::from_millis(50), reports, handle, |error| {
-                panic!("{error:?}")
-            }),
-        );
-    }
+    let transmitters = Transmitters::start(&town, &config, &oracles);
     let mut agreed = None;
     let mut landed = None;
     let mut round = None;
@@ -358,7 +474,7 @@ async fn transmitted(is_silent: impl Fn(u32) -> bool) -> (Vec<u64>, Duration) {
                 agreed.get_or_insert_with(Instant::now);
             }
             Ok(Some((member, OracleEvent::Transmit { slot, report }))) if !is_silent(slot) => {
-                senders[&member].send(report).unwrap();
+                transmitters.transmit(member, report);
             }
             _ => {}
         }
@@ -386,4 +502,96 @@ async fn a_silent_transmitter_costs_one_slot() {
     let (paid, landed) = transmitted(|slot| slot == 0).await;
     assert_eq!(paid, [0, 1, 0, 0]);
     assert!(landed >= STAGE - STAGE / 10, "one stage later: {landed:?}");
+}
+
+/// The market jumps. The oracles' own breakers trip, and their operators believe it; the contract's breaker halts the feed,
+/// which costs one transaction and not one of each oracle; a quorum resets it, and the answer lands. At the next jump the
+/// resetter does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_jump_lands_when_operators_have_believed_it_here_and_on_chain() {
+    let town = Town::open().await;
+    town.grant("RESETTER_ROLE").await;
+    let config = config(town.contract);
+    let form = ConfigForm {
+        feeds: config.feeds()[..1].to_vec(),
+        ..config.form().clone()
+    };
+    let config = Arc::new(Config::new(form).unwrap());
+    let terms = ContractTerms::quorum(86_400);
+    town.call(configure_call(&config, &terms).unwrap().into())
+        .await;
+    let mut oracles = start(&config, |member| EcdsaQuorum::new(&config, key(member)));
+    let transmitters = Transmitters::start(&town, &config, &oracles);
+    oracles
+        .until(&transmitters, async |_| town.stored().await.is_some())
+        .await;
+    let first = town.stored().await.unwrap();
+    assert_eq!(first.count, 1);
+    assert!((2_100_000..=2_100_003).contains(&first.value));
+    assert!(town.refuses(reset_call(0)).await, "nothing is halted");
+
+    jump(&town, &mut oracles, &transmitters, 3_000_000).await;
+    assert_eq!(town.stored().await, Some(first), "it keeps its last answer");
+    let by_quorum = |count, members: &[u8]| {
+        let digest = reset_digest(&config, 0, count);
+        let signatures = members.iter().map(|it| (*it, key(*it).sign(&digest)));
+        let signatures = signatures.collect();
+        let attestation = EcdsaAttestation { signatures }.to_bytes();
+        reset_by_quorum_call(0, &attestation).unwrap()
+    };
+    assert!(town.refuses(by_quorum(1, &[0, 1])).await, "f+1 are too few");
+    town.call(by_quorum(1, &[0, 1, 3]).into()).await;
+    oracles
+        .until(&transmitters, async |_| {
+            town.stored().await.is_some_and(|it| it.value == 3_000_000)
+        })
+        .await;
+
+    jump(&town, &mut oracles, &transmitters, 4_500_000).await;
+    assert!(
+        town.refuses(by_quorum(1, &[0, 1, 3])).await,
+        "what was signed for one halt resets no other"
+    );
+    town.call(reset_call(0).into()).await;
+    oracles
+        .until(&transmitters, async |_| {
+            town.stored().await.is_some_and(|it| it.value == 4_500_000)
+        })
+        .await;
+    assert!(!town.is_halted().await);
+}
+
+/// All see the new price, two operators believe it, and the report halts the feed: for the price of one transaction,
+/// although everybody's turn to transmit comes.
+async fn jump(town: &Town, oracles: &mut Oracles, transmitters: &Transmitters, price: i128) {
+    let paid = async || town.paid().await.into_iter().sum::<u64>();
+    let before = paid().await;
+    oracles.see(price);
+    let trips = |told: &[Told]| {
+        let trips = told.iter().map(|(_, event)| event);
+        trips
+            .filter(|event| matches!(event, OracleEvent::Tripped { .. }))
+            .count()
+    };
+    oracles
+        .until(transmitters, async |told| {
+            trips(told) == usize::from(MEMBERS)
+        })
+        .await;
+    for member in [1, 2] {
+        let reset = OracleCommand::Reset { feed: 0 };
+        oracles.handles[&member].submit(reset).unwrap();
+    }
+    // The last one in the order is the last who might pay.
+    let last_slot = u32::from(MEMBERS) - 1;
+    oracles
+        .until(transmitters, async |told| {
+            told.iter().any(|(_, event)| {
+                matches!(event, OracleEvent::Transmit { slot, report }
+                    if *slot == last_slot && report.report.answers[0].value == price)
+            })
+        })
+        .await;
+    assert!(town.is_halted().await);
+    assert_eq!(paid().await, before + 1);
 }

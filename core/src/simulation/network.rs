@@ -30,6 +30,53 @@ pub struct NetworkProfile {
     pub duplicate_per_million: u32,
     /// How many messages may be on one way from a machine to another; `send` refuses more.
     pub in_flight_max: u32,
+    /// Where the machines stand, if not all in one place: what is drawn from the delays above is the way within a centre,
+    /// and the way to another one takes its distance longer.
+    pub centres: Centres,
+}
+
+/// Data centres, and how far a message has to go from one to another. The machines stand in them by turns, in the order in
+/// which they were added: the first one in the first centre.
+///
+/// ```
+/// use std::time::Duration;
+/// use peaberry_core::simulation::Centres;
+///
+/// let ms = Duration::from_millis;
+/// let centres = Centres::new(vec![vec![ms(0), ms(30)], vec![ms(30), ms(0)]]);
+/// assert_eq!(centres.distance(0, 1), ms(30));
+/// assert_eq!(centres.distance(0, 2), ms(0), "the third machine stands beside the first");
+/// assert_eq!(Centres::default().distance(0, 1), ms(0), "one place");
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Centres {
+    distances: Vec<Vec<Duration>>,
+}
+
+impl Centres {
+    /// `distances[from][to]` is the least time of one way between two centres.
+    ///
+    /// # Panics
+    ///
+    /// If not every centre has a distance to every one.
+    #[must_use]
+    pub fn new(distances: Vec<Vec<Duration>>) -> Self {
+        let count = distances.len();
+        assert!(
+            distances.iter().all(|row| row.len() == count),
+            "{count} centres have {count} distances each"
+        );
+        Self { distances }
+    }
+
+    /// How far the machine that was added as number `to`, from zero, is from the one that was added as number `from`.
+    #[must_use]
+    pub fn distance(&self, from: usize, to: usize) -> Duration {
+        let count = self.distances.len().max(1);
+        let row = self.distances.get(from % count);
+        let distance = row.and_then(|row| row.get(to % count));
+        distance.copied().unwrap_or_default()
+    }
 }
 
 impl Default for NetworkProfile {
@@ -43,6 +90,7 @@ impl Default for NetworkProfile {
             loss_per_million: 0,
             duplicate_per_million: 0,
             in_flight_max: 1 << 14,
+            centres: Centres::default(),
         }
     }
 }
@@ -209,6 +257,8 @@ impl Substrate {
             payload: outgoing.payload.clone(),
         });
         let fate = self.network.fate(leaves);
+        let distance = nanos(self.network.profile.centres.distance(from, to));
+        let arrives = leaves + distance;
         let cause = if self.network.is_cut(from, to) {
             Some(DropCause::Cut)
         } else {
@@ -225,9 +275,9 @@ impl Substrate {
             payload: outgoing.payload,
         };
         if let Some(delay) = fate.copy {
-            self.dispatch(leaves + delay, from, to, message, envelope.clone());
+            self.dispatch(arrives + delay, from, to, message, envelope.clone());
         }
-        self.dispatch(leaves + fate.delay, from, to, message, envelope);
+        self.dispatch(arrives + fate.delay, from, to, message, envelope);
         Ok(())
     }
 

@@ -2,8 +2,9 @@
 //!
 //! Four or seven oracles observe two prices that wander. Up to f of them lie, equivocate, withhold, replay, forge and
 //! grind, each seed in its own way. Every answer that an honest oracle or the contract takes must lie within the range
-//! that the honest observed in its round, nobody honest may ever be blamed, and when the trouble ends an answer must
-//! follow within a bounded number of epochs, although the liars go on.
+//! that the honest observed in its round, at most one answer for each round and feed is stored, and nobody honest may ever
+//! be blamed. When the trouble ends, in half of the worlds without a restart, the first answer must be of one of the next
+//! 2f+1 epochs, although the liars go on. In the end, what was signed twice must be found in the honest ones' stores.
 
 mod cheap_key;
 mod contract;
@@ -13,6 +14,7 @@ mod market;
 mod oracles;
 mod reached;
 mod scheme;
+mod witness;
 
 use std::time::Duration;
 
@@ -38,6 +40,8 @@ pub const TARGET: Target = Target {
         Mutant::compiled("waits_for_a_heavier_set"),
         Mutant::compiled("frost_nonce_used_again"),
         Mutant::compiled("frost_bad_share_accepted"),
+        Mutant::compiled("evidence_not_kept"),
+        Mutant::compiled("contract_takes_a_round_twice"),
     ],
 };
 
@@ -83,5 +87,6 @@ pub fn run(seed: u64) -> Run {
         oracles.look_at_the_market(&world);
         world.run_for(Duration::from_millis(100));
     }
+    oracles.look_into_the_stores(&mut world);
     oracles.conclude(&world)
 }

@@ -6,7 +6,7 @@ use peaberry_chain::EvmAddress;
 use peaberry_chain::primitives::B256;
 use peaberry_core::mutant::is_planted;
 
-use super::{AttestError, Attestor, Gathered};
+use super::{AttestError, Attestor, Gathered, Misfit};
 use crate::config::Config;
 use crate::signature::{Keyring, SIGNATURE_BYTES, Signature};
 
@@ -85,6 +85,31 @@ impl EcdsaQuorum {
 }
 
 impl Attestor for EcdsaQuorum {
+    fn fits(&self, config: &Config, member: u8) -> Result<(), Misfit> {
+        let signers = config.members().iter().map(|it| it.signer);
+        if !signers.eq(self.signers.iter().copied()) {
+            let members = config.members().len();
+            return Err(Misfit::Members { members });
+        }
+        let threshold = config.threshold();
+        if self.threshold != threshold {
+            let own = self.threshold;
+            return Err(Misfit::Threshold { own, threshold });
+        }
+        let own = self.keyring.address();
+        match config.member(member).map(|it| it.signer) {
+            Some(signer) if signer != own => Err(Misfit::Key {
+                member,
+                own,
+                signer,
+            }),
+            Some(_) => Ok(()),
+            None => Err(Misfit::Members {
+                members: config.members().len(),
+            }),
+        }
+    }
+
     fn contribute(&mut self, digest: &B256, request: Option<&[u8]>) -> Result<Bytes, AttestError> {
         match request {
             None => Ok(Bytes::copy_from_slice(&self.keyring.sign(digest).0)),

@@ -17,7 +17,8 @@ use rand_core::{CryptoRng, CryptoRngCore, OsRng, RngCore};
 use self::gathering::Gathering;
 pub use self::share::{GroupShare, GroupShareError};
 use self::wire::{Commitment, Part, Request, identifier};
-use super::{AttestError, Attestor, Gathered};
+use super::{AttestError, Attestor, Gathered, Misfit};
+use crate::config::Config;
 
 /// R as x and y, then z.
 const ATTESTATION_BYTES: usize = 96;
@@ -174,6 +175,21 @@ impl FrostGroup {
 }
 
 impl Attestor for FrostGroup {
+    fn fits(&self, config: &Config, member: u8) -> Result<(), Misfit> {
+        let (own, threshold) = (self.share.threshold(), config.threshold());
+        if own != threshold {
+            return Err(Misfit::Threshold { own, threshold });
+        }
+        let members = config.members().len();
+        if !self.share.members().eq((0..=u8::MAX).take(members)) {
+            return Err(Misfit::Members { members });
+        }
+        match self.share.member() {
+            own if own != member => Err(Misfit::Member { own, member }),
+            _ => Ok(()),
+        }
+    }
+
     fn contribute(&mut self, digest: &B256, request: Option<&[u8]>) -> Result<Bytes, AttestError> {
         match request {
             None => self.commit(digest),

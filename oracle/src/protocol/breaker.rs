@@ -88,13 +88,14 @@ impl Breaker {
         }
     }
 
-    /// Closes every feed that the operators of `quorum` others have reset, and answers which.
+    /// Closes every feed that the operators of `quorum` others have reset, and answers which. Their words count if they are
+    /// about a jump from the same answer, or from a later one that did not come here.
     pub(super) fn close_by_quorum(&mut self, quorum: usize) -> Vec<u8> {
         let heard = &self.heard;
         let is_reset = |feed: u8, since: RoundId| {
             let voters: BTreeSet<_> = heard
                 .range((feed, 0)..=(feed, u8::MAX))
-                .filter(|(_, vote)| **vote == since)
+                .filter(|(_, vote)| **vote >= since)
                 .map(|((_, member), _)| member)
                 .collect();
             voters.len() >= quorum
@@ -117,5 +118,27 @@ impl Breaker {
     pub(super) fn forget(&mut self, feed: u8) -> bool {
         self.heard.retain(|(of, _), _| *of != feed);
         self.own.remove(&feed).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round(number: u32) -> RoundId {
+        RoundId::new(1, number).unwrap()
+    }
+
+    /// Who has missed the last answer before the jump is not left behind; what was said of an earlier jump resets nothing.
+    #[test]
+    fn words_about_this_jump_or_a_later_one_count_and_about_an_earlier_one_do_not() {
+        for (earlier, is_closed) in [(4, false), (5, true), (6, true)] {
+            let mut breaker = Breaker::restored(1, &[(0, round(5))], Vec::new());
+            breaker.hear(1, &[(0, round(6))]);
+            assert_eq!(breaker.close_by_quorum(2), [], "one is not enough");
+            breaker.hear(2, &[(0, round(earlier))]);
+            assert_eq!(!breaker.close_by_quorum(2).is_empty(), is_closed);
+            assert_eq!(breaker.is_tripped(0), !is_closed);
+        }
     }
 }

@@ -29,6 +29,11 @@ pub enum OracleCommand {
     },
     /// The contract has stored the report of this round: nobody need transmit it, nor an earlier one, any more.
     Landed(RoundId),
+    /// The contract had halted this feed by its own breaker, and takes answers again: one is due at once.
+    Resumed {
+        /// The number of the feed.
+        feed: u8,
+    },
     /// The operator has looked at the jump that tripped this feed's circuit breaker, and believes it.
     Reset {
         /// The number of the feed.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use peaberry_chain::primitives::B256;
 use peaberry_core::Instant;
 
-use super::{Followed, Fx, Misbehaviour, Oracle, OracleEvent, Values};
+use super::{Evidence, Followed, Fx, Misbehaviour, Oracle, OracleEvent, Values};
 use crate::aggregate::{aggregate, observations_hash, verify_set};
 use crate::attest::{AttestError, Attestor};
 use crate::message::Body;
@@ -117,41 +117,49 @@ impl<A: Attestor> Oracle<A> {
 
     fn attest(&mut self, leader: u8, round: RoundId, digest: B256, fx: Fx<'_, '_>) {
         self.promises.put_attested(fx.batch(), round, digest);
-        if let Ok(part) = self.attestor.contribute(&digest, None) {
-            self.send(
-                leader,
-                Body::Part {
-                    round,
-                    digest,
-                    part,
-                },
-                fx,
-            );
-        }
+        self.contribute(leader, round, digest, None, fx);
     }
 
-    /// A proposal came again: the part may have been lost. Another one for the same round is not followed.
+    /// A proposal came again: the part may have been lost. Another one for the same round is not followed; who has signed
+    /// one word in the first and another in this one is held to both.
     fn follow_again(&mut self, from: u8, observations: &[SignedObservation], fx: Fx<'_, '_>) {
         let Some(followed) = &self.followed else {
             return;
         };
         let (round, digest) = (followed.round, followed.digest);
         if observations_hash(observations) != followed.set {
-            return self.blame(from, Misbehaviour::TwoProposals(round), fx);
+            self.blame(from, Misbehaviour::TwoProposals(round), fx);
+            for (offender, evidence) in self.contradictions(followed, observations) {
+                self.keep_evidence(offender, evidence, fx);
+            }
+        } else if self.promises.attested == Some((round, digest)) {
+            self.contribute(from, round, digest, None, fx);
         }
-        if self.promises.attested == Some((round, digest))
-            && let Ok(part) = self.attestor.contribute(&digest, None)
-        {
-            self.send(
-                from,
-                Body::Part {
-                    round,
-                    digest,
-                    part,
-                },
-                fx,
-            );
-        }
+    }
+
+    /// Who has signed two words for the round of `followed`, up to the first word that nobody has signed: a leader who
+    /// forges costs us no more checks.
+    fn contradictions(
+        &self,
+        followed: &Followed,
+        observations: &[SignedObservation],
+    ) -> Vec<(u8, Evidence)> {
+        let pairs = observations.iter().filter_map(|other| {
+            let known = followed
+                .observations
+                .iter()
+                .find(|it| it.member == other.member)?;
+            let is_other =
+                other.observation.round == followed.round && other.observation != known.observation;
+            is_other.then_some((known, other))
+        });
+        pairs
+            .take_while(|(_, other)| other.verify(&self.config, self.keyring.as_ref()).is_ok())
+            .map(|(known, other)| {
+                let evidence = Evidence::Observations(known.clone(), other.clone());
+                (other.member, evidence)
+            })
+            .collect()
     }
 
     /// The leader needs a further step of ours.
@@ -163,22 +171,34 @@ impl<A: Attestor> Oracle<A> {
         request: &Bytes,
         fx: Fx<'_, '_>,
     ) {
-        if !self.is_led_by(from, round, fx) || self.promises.attested != Some((round, digest)) {
-            return;
+        if self.is_led_by(from, round, fx) && self.promises.attested == Some((round, digest)) {
+            self.contribute(from, round, digest, Some(request), fx);
         }
-        match self.attestor.contribute(&digest, Some(request)) {
-            Ok(part) => self.send(
-                from,
-                Body::Part {
+    }
+
+    /// Gives the leader our part: the first, or the one that was asked for.
+    fn contribute(
+        &mut self,
+        leader: u8,
+        round: RoundId,
+        digest: B256,
+        request: Option<&Bytes>,
+        fx: Fx<'_, '_>,
+    ) {
+        let request = request.map(AsRef::as_ref);
+        match self.attestor.contribute(&digest, request) {
+            Ok(part) => {
+                let part = Body::Part {
                     round,
                     digest,
                     part,
-                },
-                fx,
-            ),
+                };
+                self.send(leader, part, fx);
+            }
             // The network repeats requests, and we forget nonces when we restart.
             Err(AttestError::NonceGone) => {}
-            Err(error) => self.blame(from, Misbehaviour::Part(error), fx),
+            Err(error) if request.is_some() => self.blame(leader, Misbehaviour::Part(error), fx),
+            Err(_) => {}
         }
     }
 

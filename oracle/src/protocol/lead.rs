@@ -14,6 +14,11 @@ pub(super) struct Lead {
     pub(super) next_due: Instant,
     /// When the next round begins whatever became of this one.
     pub(super) patience_due: Instant,
+    /// The newest round that was asked for in this epoch.
+    pub(super) asked: Option<RoundId>,
+    /// What each member has signed for it, kept until the next question: whoever signs something else, at whatever stage
+    /// of the round, contradicts himself.
+    pub(super) heard: BTreeMap<u8, SignedObservation>,
     pub(super) stage: Stage,
 }
 
@@ -31,7 +36,6 @@ pub(super) enum Stage {
 #[derive(Debug)]
 pub(super) struct Collecting {
     pub(super) round: RoundId,
-    pub(super) set: BTreeMap<u8, SignedObservation>,
     /// Set once 2f+1 have answered.
     pub(super) grace_due: Option<Instant>,
 }
@@ -48,6 +52,8 @@ impl Lead {
         Self {
             next_due: now,
             patience_due: now,
+            asked: None,
+            heard: BTreeMap::new(),
             stage: Stage::Idle,
         }
     }

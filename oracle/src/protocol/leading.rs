@@ -1,7 +1,5 @@
 //! What an oracle does while it leads.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use peaberry_chain::primitives::B256;
 use peaberry_core::Instant;
@@ -54,9 +52,10 @@ impl<A: Attestor> Oracle<A> {
         lead.next_due = now + timing.round;
         // A round that is slow to come together is still better than one begun again and again.
         lead.patience_due = now + timing.round.max(timing.progress / 2);
+        lead.asked = Some(round);
+        lead.heard.clear();
         lead.stage = Stage::Collecting(Collecting {
             round,
-            set: BTreeMap::new(),
             grace_due: None,
         });
         // None is asked for twice, whatever crashes: two proposals for one round are held against their leader.
@@ -77,17 +76,13 @@ impl<A: Attestor> Oracle<A> {
         if signed.member != from {
             return self.blame(from, Misbehaviour::NotItsAuthor(signed.member), fx);
         }
-        let quorum = self.config.quorum();
-        let Some(Stage::Collecting(collecting)) = self.lead.as_mut().map(|lead| &mut lead.stage)
-        else {
+        let round = signed.observation.round;
+        let lead = self.lead.as_ref().filter(|it| it.asked == Some(round));
+        let Some(known) = lead.map(|lead| lead.heard.get(&from).cloned()) else {
             return;
         };
-        if signed.observation.round != collecting.round {
-            return;
-        }
-        if collecting
-            .set
-            .get(&from)
+        if known
+            .as_ref()
             .is_some_and(|known| known.observation == signed.observation)
         {
             return;
@@ -95,15 +90,25 @@ impl<A: Attestor> Oracle<A> {
         if let Err(error) = signed.verify(&self.config, self.keyring.as_ref()) {
             return self.blame(from, Misbehaviour::Observation(error), fx);
         }
-        if let Some(known) = collecting.set.get(&from) {
-            let evidence = Evidence::Observations(known.clone(), signed);
-            return self.keep_evidence(from, evidence, fx);
+        match known {
+            Some(known) => self.keep_evidence(from, Evidence::Observations(known, signed), fx),
+            None => self.count(now, from, signed, fx),
         }
-        collecting.set.insert(from, signed);
-        if collecting.set.len() == quorum {
+    }
+
+    /// Takes a member's word for the round that was asked for; it counts if there is no proposal yet.
+    fn count(&mut self, now: Instant, from: u8, signed: SignedObservation, fx: Fx<'_, '_>) {
+        let Some(lead) = &mut self.lead else {
+            return;
+        };
+        lead.heard.insert(from, signed);
+        let Stage::Collecting(collecting) = &mut lead.stage else {
+            return;
+        };
+        if lead.heard.len() == self.config.quorum() {
             collecting.grace_due = Some(now + self.config.timing().grace);
         }
-        if collecting.set.len() == self.config.members().len() {
+        if lead.heard.len() == self.config.members().len() {
             self.propose(now, fx);
         }
     }
@@ -118,8 +123,8 @@ impl<A: Attestor> Oracle<A> {
             return;
         };
         if is_planted("waits_for_a_heavier_set") && !self.config.weights_are_equal() {
-            let weights = collecting
-                .set
+            let weights = lead
+                .heard
                 .keys()
                 .filter_map(|it| Some(self.config.member(*it)?.weight));
             if !is_acceptable(weights, self.config.faulty()) {
@@ -129,7 +134,7 @@ impl<A: Attestor> Oracle<A> {
             }
         }
         let round = collecting.round;
-        let observations: Vec<_> = std::mem::take(&mut collecting.set).into_values().collect();
+        let observations: Vec<_> = lead.heard.values().cloned().collect();
         let report = aggregate(&self.config, round, &observations);
         let digest = report.digest(&self.config);
         lead.stage = Stage::Attesting(Attesting { report, digest });

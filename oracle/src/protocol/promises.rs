@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use peaberry_chain::primitives::B256;
+use peaberry_core::mutant::is_planted;
 use peaberry_core::wire::{self, Reader};
 use peaberry_core::{Batch, Storage, StorageError, Subspace};
 
 use super::breaker::Breaker;
 use super::evidence::{EVIDENCE_PER_MEMBER_MAX, Evidence};
+use crate::attest::{AttestError, Misfit};
 use crate::config::{Config, FEEDS_MAX};
 use crate::observation::SignedObservation;
 use crate::report::AttestedReport;
@@ -82,6 +84,22 @@ pub enum OpenError {
     /// The key is none of the configuration's.
     #[error("no member signs as {0}: check the key file and the configuration")]
     NotAMember(peaberry_chain::EvmAddress),
+    /// The attestor cannot sign or check this configuration's reports.
+    #[error("the attestor does not fit the configuration")]
+    Misfit(#[from] Misfit),
+    /// The store holds a report that a quorum has signed under this very configuration, and the attestor does not know
+    /// that quorum: the share is of another group.
+    #[error(
+        "the attestor does not know who signed round {round} under this configuration: restore the share of the group \
+         that did, or install the new group by a new generation"
+    )]
+    OtherQuorum {
+        /// The newest round in the store.
+        round: RoundId,
+        /// What is wrong with its attestation.
+        #[source]
+        source: AttestError,
+    },
 }
 
 impl Promises {
@@ -238,12 +256,15 @@ impl Promises {
         name.push(offender);
         name.extend_from_slice(&evidence.round().sequence().to_be_bytes());
         name.push(evidence.kind());
-        self.space.put(batch, &name, &evidence.to_bytes());
+        if !is_planted("evidence_not_kept") {
+            self.space.put(batch, &name, &evidence.to_bytes());
+        }
         true
     }
 }
 
-/// The evidence that is kept in an oracle's part of `storage`, in the order of its offenders.
+/// The evidence that is kept in an oracle's part of `storage`, in the order of its offenders: up to 16 pieces for each.
+/// The part is `Subspace::of(oracle_channel(group))`.
 ///
 /// # Errors
 ///

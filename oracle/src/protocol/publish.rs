@@ -68,33 +68,25 @@ impl<A: Attestor> Oracle<A> {
         fx: Fx<'_, '_>,
     ) {
         let round = attested.report.round;
-        let is_news = self.last_round() < Some(round);
-        if let Some(known) = self.recent.of(round) {
-            if known.report != attested.report {
-                let known = known.clone();
-                self.judge(from, known, attested, fx);
-            }
-            return;
-        }
-        if !is_news && !is_planted("stale_round_accepted") {
+        let known = self.recent.of(round);
+        let is_needless = match known {
+            Some(known) => known.report == attested.report,
+            None => self.last_round() >= Some(round) && !is_planted("stale_round_accepted"),
+        };
+        if is_needless {
             return;
         }
         let digest = attested.report.digest(&self.config);
-        match self.attestor.verify(&digest, &attested.attestation) {
-            Ok(()) => self.accept(now, from, attested, fx),
-            Err(error) => self.blame(from, Misbehaviour::Attestation(error), fx),
+        if let Err(error) = self.attestor.verify(&digest, &attested.attestation) {
+            return self.blame(from, Misbehaviour::Attestation(error), fx);
         }
-    }
-
-    /// Two reports of one round: if a quorum has signed both, their leader proposed two sets.
-    fn judge(&mut self, from: u8, known: AttestedReport, other: AttestedReport, fx: Fx<'_, '_>) {
-        let digest = other.report.digest(&self.config);
-        match self.attestor.verify(&digest, &other.attestation) {
-            Ok(()) => {
-                let offender = leader_of(&self.config, known.report.round.epoch());
-                self.keep_evidence(offender, Evidence::Reports(known, other), fx);
+        match known.cloned() {
+            None => self.accept(now, from, attested, fx),
+            // A quorum has signed two reports of one round: their leader proposed two sets.
+            Some(known) => {
+                let offender = leader_of(&self.config, round.epoch());
+                self.keep_evidence(offender, Evidence::Reports(known, attested), fx);
             }
-            Err(error) => self.blame(from, Misbehaviour::Attestation(error), fx),
         }
     }
 

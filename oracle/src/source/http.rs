@@ -10,7 +10,7 @@ use reqwest::{Client, Response, Url, redirect};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::json::text_at;
-use super::private_address::is_private_address;
+use super::names::{Names, SystemNames};
 use super::{Quote, Source, SourceError};
 use crate::fixed_point::parse_price;
 
@@ -95,12 +95,38 @@ pub enum HttpSourceError {
 /// TLS is rustls with Mozilla's roots, no proxy is used, and redirects are followed by hand: the address that has been
 /// found public is the one that is connected to, so that a name that resolves otherwise the second time gains nothing.
 /// A redirect from HTTPS to HTTP is not followed.
+///
+/// # Example
+///
+/// ```
+/// use std::io::{Read as _, Write as _};
+/// use std::sync::Arc;
+/// use peaberry_core::SystemClock;
+/// use peaberry_oracle::source::{HttpJsonSource, HttpSourceForm, Source};
+///
+/// # let market = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+/// # let address = market.local_addr().unwrap();
+/// # std::thread::spawn(move || {
+/// #     let (mut stream, _) = market.accept().unwrap();
+/// #     stream.read(&mut [0; 1024]).unwrap();
+/// #     let body = r#"{"result":{"XXBTZUSD":{"c":["21712.51","0.01"]}}}"#;
+/// #     write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+/// # });
+/// // Answers {"result":{"XXBTZUSD":{"c":["21712.51","0.01"]}}}.
+/// let url = format!("http://{address}/0/public/Ticker?pair=XBTUSD");
+/// let form = HttpSourceForm::new("kraken", "USD", url, "/result/XXBTZUSD/c/0");
+/// let source = HttpJsonSource::new(form, Arc::new(SystemClock::new())).unwrap();
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+/// let quote = runtime.block_on(source.quote(2)).unwrap();
+/// assert_eq!(quote.value, 2_171_251);
+/// ```
 pub struct HttpJsonSource {
     form: HttpSourceForm,
     url: Url,
     tls: ClientConfig,
     client: Client,
     clock: Arc<dyn Clock>,
+    names: Arc<dyn Names>,
 }
 
 impl fmt::Debug for HttpJsonSource {
@@ -139,6 +165,7 @@ impl HttpJsonSource {
             tls,
             client,
             clock,
+            names: Arc::new(SystemNames),
         })
     }
 
@@ -165,13 +192,29 @@ impl HttpJsonSource {
         let host = url
             .host_str()
             .ok_or(SourceError::Redirect("it names no host"))?;
-        let addresses = resolve(url, host).await?;
-        if !self.form.private_redirects && addresses.iter().any(|it| is_private_address(it.ip())) {
+        let addresses = self.addresses(url, host).await?;
+        // One private address among public ones is enough: which one is connected to is not ours to choose.
+        let is_private = addresses.iter().any(|it| self.names.is_private(it.ip()));
+        if is_private && !self.form.private_redirects {
             return Err(SourceError::PrivateAddress {
                 host: host.to_owned(),
             });
         }
         client(&self.tls, Some((host, &addresses))).map_err(unreachable)
+    }
+
+    async fn addresses(&self, url: &Url, host: &str) -> Result<Vec<SocketAddr>, SourceError> {
+        let port = url.port_or_known_default().unwrap_or(443);
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        if let Ok(address) = bare.parse::<IpAddr>() {
+            return Ok(vec![SocketAddr::new(address, port)]);
+        }
+        let found = self.names.addresses(host, port).await;
+        let found = found.map_err(|error| SourceError::Unreachable(error.to_string()))?;
+        if found.is_empty() {
+            return Err(SourceError::Unreachable(format!("{host} has no address")));
+        }
+        Ok(found)
     }
 
     async fn body(&self, mut response: Response) -> Result<Vec<u8>, SourceError> {
@@ -264,22 +307,6 @@ fn next(from: &Url, response: &Response) -> Result<Url, SourceError> {
     Ok(to)
 }
 
-async fn resolve(url: &Url, host: &str) -> Result<Vec<SocketAddr>, SourceError> {
-    let port = url.port_or_known_default().unwrap_or(443);
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    if let Ok(address) = bare.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(address, port)]);
-    }
-    let found = tokio::net::lookup_host((host, port)).await;
-    let found: Vec<_> = found
-        .map_err(|error| SourceError::Unreachable(error.to_string()))?
-        .collect();
-    if found.is_empty() {
-        return Err(SourceError::Unreachable(format!("{host} has no address")));
-    }
-    Ok(found)
-}
-
 /// The URL may hold a key: it is left out.
 fn unreachable(error: reqwest::Error) -> SourceError {
     let error = error.without_url();
@@ -288,4 +315,91 @@ fn unreachable(error: reqwest::Error) -> SourceError {
     SourceError::Unreachable(
         cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}")),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use peaberry_core::SystemClock;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A world in which 127.0.0.2 is on the internet and 127.0.0.1 is not.
+    struct World(Vec<SocketAddr>);
+
+    #[async_trait]
+    impl Names for World {
+        async fn addresses(&self, _host: &str, _port: u16) -> io::Result<Vec<SocketAddr>> {
+            Ok(self.0.clone())
+        }
+
+        fn is_private(&self, address: IpAddr) -> bool {
+            address == IpAddr::from([127, 0, 0, 1])
+        }
+    }
+
+    /// Answers every request with a redirect, or with a price.
+    async fn serve(host: [u8; 4], location: Option<String>) -> SocketAddr {
+        let listener = TcpListener::bind(SocketAddr::from((host, 0)))
+            .await
+            .unwrap();
+        let address = listener.local_addr().unwrap();
+        let answer = location.map_or_else(
+            || "HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n7".to_owned(),
+            |to| format!("HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n"),
+        );
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                // A client that hangs up is no failure of the server's.
+                let _ = stream.read(&mut [0; 2048]).await;
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        address
+    }
+
+    async fn ask(first: SocketAddr, names: Vec<SocketAddr>) -> Result<i128, SourceError> {
+        let form = HttpSourceForm::new("market", "USD", format!("http://{first}/"), "");
+        let mut source = HttpJsonSource::new(form, Arc::new(SystemClock::new())).unwrap();
+        source.names = Arc::new(World(names));
+        source.quote(0).await.map(|quote| quote.value)
+    }
+
+    /// Each step of a chain is looked at, not the first alone.
+    #[tokio::test]
+    async fn a_chain_is_followed_up_to_its_first_private_step() {
+        let url = |address: SocketAddr| Some(format!("http://{address}/"));
+        let outside = serve([127, 0, 0, 2], None).await;
+        let inside = serve([127, 0, 0, 1], None).await;
+        for (end, is_followed) in [(outside, true), (inside, false)] {
+            let second = serve([127, 0, 0, 2], url(end)).await;
+            let first = serve([127, 0, 0, 2], url(second)).await;
+            match ask(first, Vec::new()).await {
+                Ok(value) => assert!(is_followed && value == 7),
+                Err(SourceError::PrivateAddress { host }) => {
+                    assert!(!is_followed && host == "127.0.0.1");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_with_one_private_address_among_public_ones_is_private() {
+        let outside = serve([127, 0, 0, 2], None).await;
+        let inside = SocketAddr::from(([127, 0, 0, 1], outside.port()));
+        let name = format!("http://market.example:{}/", outside.port());
+        let first = serve([127, 0, 0, 2], Some(name)).await;
+        assert_eq!(ask(first, vec![outside]).await.unwrap(), 7);
+        for addresses in [vec![outside, inside], vec![inside, outside]] {
+            let answer = ask(first, addresses).await;
+            assert!(
+                matches!(answer, Err(SourceError::PrivateAddress { .. })),
+                "{answer:?}"
+            );
+        }
+    }
 }

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -298,6 +299,46 @@ fn reject_outliers(policy: &PanelPolicy, entries: &mut [Entry<'_>]) {
     }
 }
 
+/// Why sources and a policy make no panel.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PanelFormError {
+    /// Two sources of one name: which of them was rejected could not be told, and one may have been taken twice.
+    #[error("two sources are called {0}: each needs a name of its own")]
+    RepeatedName(String),
+    /// There could never be a value, or a value of nothing.
+    #[error("{sources_min} of {sources} sources must count: choose 1 to {sources}")]
+    SourcesMin {
+        /// How many must count.
+        sources_min: usize,
+        /// How many there are.
+        sources: usize,
+    },
+    /// Every source beside the median would be an outlier.
+    #[error(
+        "an outlier from 0 median deviations on would be nearly every source: 3 to 5 are usual"
+    )]
+    OutlierMads,
+}
+
+fn check(sources: &[Arc<dyn Source>], policy: &PanelPolicy) -> Result<(), PanelFormError> {
+    let mut names = BTreeSet::new();
+    if let Some(twice) = sources.iter().find(|it| !names.insert(it.name())) {
+        return Err(PanelFormError::RepeatedName(twice.name().to_owned()));
+    }
+    let (sources_min, sources) = (policy.sources_min, sources.len());
+    if sources_min == 0 || sources_min > sources {
+        return Err(PanelFormError::SourcesMin {
+            sources_min,
+            sources,
+        });
+    }
+    if policy.outlier_mads == 0 {
+        return Err(PanelFormError::OutlierMads);
+    }
+    Ok(())
+}
+
 /// Several sources of one feed, asked together.
 pub struct Panel {
     sources: Vec<Arc<dyn Source>>,
@@ -319,21 +360,25 @@ impl fmt::Debug for Panel {
 
 impl Panel {
     /// Asks `sources` for values of so many decimals, and waits for none of them longer than `within`.
-    #[must_use]
+    ///
+    /// # Errors
+    ///
+    /// [`PanelFormError`] says what cannot be.
     pub fn new(
         sources: Vec<Arc<dyn Source>>,
         policy: PanelPolicy,
         decimals: u8,
         within: Duration,
         clock: Arc<dyn Clock>,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, PanelFormError> {
+        check(&sources, &policy)?;
+        Ok(Self {
             sources,
             policy,
             decimals,
             within,
             clock,
-        }
+        })
     }
 
     /// Asks all at once, and judges what they say. Needs the runtime that the sources need, and none of its own.
@@ -361,10 +406,13 @@ impl Panel {
 
 #[cfg(test)]
 mod tests {
+    use async_trait::async_trait;
+    use peaberry_core::SystemClock;
     use proptest::prelude::*;
 
     use super::*;
     use crate::VALUE_MAX;
+    use crate::source::FixedSource;
 
     const NOW: u64 = 10_000_000;
 
@@ -487,6 +535,79 @@ mod tests {
             ("c", "USDC", says(11_000)),
         ];
         assert_eq!(judge(&off_guard, NOW, dragged).value, Ok(11_000));
+    }
+
+    /// A source that never answers.
+    struct Hanging;
+
+    #[async_trait]
+    impl Source for Hanging {
+        fn name(&self) -> &str {
+            "hanging"
+        }
+
+        fn unit(&self) -> &str {
+            "USD"
+        }
+
+        async fn quote(&self, _decimals: u8) -> Result<Quote, SourceError> {
+            std::future::pending().await
+        }
+    }
+
+    fn fixed(name: &str, price: &str) -> Arc<dyn Source> {
+        let now_ms = SystemClock::new().timestamp().as_unix_nanos() / 1_000_000;
+        Arc::new(FixedSource::new(name, "USD", price, now_ms))
+    }
+
+    fn panel(sources: Vec<Arc<dyn Source>>, policy: PanelPolicy) -> Result<Panel, PanelFormError> {
+        let within = Duration::from_millis(50);
+        Panel::new(sources, policy, 2, within, Arc::new(SystemClock::new()))
+    }
+
+    #[tokio::test]
+    async fn a_source_that_hangs_is_not_waited_for_and_the_others_count() {
+        let sources = vec![
+            fixed("a", "100.00"),
+            Arc::new(Hanging),
+            fixed("b", "100.02"),
+        ];
+        let summary = panel(sources, policy()).unwrap().read().await;
+        assert_eq!(summary.value, Ok(10_001));
+        assert_eq!(rejected(&summary), [false, true, false]);
+        assert!(matches!(
+            summary.verdicts[1].rejection,
+            Some(Rejection::Failed(SourceError::TimedOut { .. }))
+        ));
+    }
+
+    #[test]
+    fn what_makes_no_panel_is_refused_with_the_reason() {
+        let two = || vec![fixed("a", "1"), fixed("b", "1")];
+        let refused = |sources, change: &dyn Fn(&mut PanelPolicy)| {
+            let mut policy = policy();
+            change(&mut policy);
+            panel(sources, policy).err()
+        };
+        assert_eq!(refused(two(), &|_| {}), None);
+        let twins = vec![fixed("a", "1"), fixed("b", "1"), fixed("a", "2")];
+        assert_eq!(
+            refused(twins, &|_| {}),
+            Some(PanelFormError::RepeatedName("a".into()))
+        );
+        for sources_min in [0, 3] {
+            assert_eq!(
+                refused(two(), &|it| it.sources_min = sources_min),
+                Some(PanelFormError::SourcesMin {
+                    sources_min,
+                    sources: 2
+                })
+            );
+        }
+        assert_eq!(
+            refused(two(), &|it| it.outlier_mads = 0),
+            Some(PanelFormError::OutlierMads)
+        );
     }
 
     proptest! {

@@ -1,20 +1,42 @@
-//! What the contract accepts, written down apart from the crate.
+//! What the contract `PriceOracle` does with a report, written down apart from the crate and from the contract.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use peaberry_core::mutant::is_planted;
 use peaberry_oracle::{
-    AttestedReport, Attestor, Config, EcdsaAttestation, FrostGroup, Keyring, RoundId,
+    Answer, AttestedReport, Attestor, Config, EcdsaAttestation, FrostGroup, Keyring, RoundId,
 };
 
-/// Stores a report if it is of its configuration, of a later round than every one before, and signed by f+1.
+/// Every feed takes an answer of a later round than its last one, within its bounds and its breaker, of a report that f+1
+/// have signed.
 pub(super) struct Contract {
-    pub(super) config: Arc<Config>,
+    config: Arc<Config>,
     keyring: Arc<dyn Keyring>,
     /// Who knows the group's key, where the members are one.
     pub(super) group: Option<FrostGroup>,
-    pub(super) last: Option<RoundId>,
+    feeds: Vec<Stored>,
     pub(super) stored: u64,
+}
+
+/// What the contract holds of a feed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Stored {
+    value: Option<i128>,
+    /// Of this configuration.
+    round: Option<RoundId>,
+    is_halted: bool,
+    /// It was reset: the next answer may be anything.
+    is_disarmed: bool,
+}
+
+/// What a report has changed.
+#[derive(Debug, Default)]
+pub(super) struct Changed {
+    /// The answers that were stored.
+    pub(super) taken: Vec<Answer>,
+    /// The feeds that are halted now and were not before.
+    pub(super) halted: Vec<u8>,
 }
 
 impl Contract {
@@ -24,22 +46,43 @@ impl Contract {
         group: Option<FrostGroup>,
     ) -> Self {
         Self {
+            feeds: vec![Stored::default(); config.feeds().len()],
             config,
             keyring,
             group,
-            last: None,
             stored: 0,
         }
     }
 
-    /// Whether the report is stored now.
-    pub(super) fn transmit(&mut self, attested: &AttestedReport) -> Result<(), &'static str> {
+    pub(super) const fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// The next generation: rounds begin anew, answers and halts stay.
+    pub(super) fn configure(&mut self, next: Arc<Config>) {
+        self.config = next;
+        for feed in &mut self.feeds {
+            feed.round = None;
+        }
+    }
+
+    pub(super) fn is_halted(&self, feed: u8) -> bool {
+        let feed = self.feeds.get(usize::from(feed));
+        feed.is_some_and(|it| it.is_halted)
+    }
+
+    /// Lets a halted feed take answers again.
+    pub(super) fn reset(&mut self, feed: u8) {
+        if let Some(feed) = self.feeds.get_mut(usize::from(feed)) {
+            feed.is_disarmed |= std::mem::take(&mut feed.is_halted);
+        }
+    }
+
+    /// Takes what can be taken of a report; one of which nothing can be is refused.
+    pub(super) fn transmit(&mut self, attested: &AttestedReport) -> Result<Changed, &'static str> {
         let report = &attested.report;
         if report.config != self.config.digest() {
             return Err("another configuration");
-        }
-        if self.last >= Some(report.round) {
-            return Err("an old round");
         }
         let is_signed = match &self.group {
             Some(group) => {
@@ -51,9 +94,47 @@ impl Contract {
         if !is_signed {
             return Err("too few signers");
         }
-        self.last = Some(report.round);
-        self.stored += 1;
-        Ok(())
+        let mut changed = Changed::default();
+        for answer in &report.answers {
+            self.take(report.round, *answer, &mut changed);
+        }
+        if changed.taken.is_empty() && changed.halted.is_empty() {
+            return Err("an old round");
+        }
+        self.stored += u64::from(!changed.taken.is_empty());
+        Ok(changed)
+    }
+
+    fn take(&mut self, round: RoundId, answer: Answer, changed: &mut Changed) {
+        let number = usize::from(answer.feed);
+        let (Some(feed), Some(stored)) =
+            (self.config.feeds().get(number), self.feeds.get_mut(number))
+        else {
+            return;
+        };
+        let is_later = stored.round < Some(round)
+            || (stored.round == Some(round) && is_planted("contract_takes_a_round_twice"));
+        if !is_later || stored.is_halted || !(feed.min..=feed.max).contains(&answer.value) {
+            return;
+        }
+        let limit = feed.breaker_bps.filter(|_| !stored.is_disarmed);
+        let is_jump = |last: i128, bps: u32| {
+            last.abs_diff(answer.value) * 10_000 > last.unsigned_abs() * u128::from(bps)
+        };
+        if let (Some(last), Some(bps)) = (stored.value, limit)
+            && is_jump(last, bps)
+        {
+            stored.is_halted = true;
+            changed.halted.push(answer.feed);
+            return;
+        }
+        *stored = Stored {
+            value: Some(answer.value),
+            round: Some(round),
+            is_halted: false,
+            is_disarmed: false,
+        };
+        changed.taken.push(answer);
     }
 
     /// How many members have signed, whatever the set of signers says.

@@ -17,6 +17,14 @@ use crate::simulation::Reached;
 /// A round under a configuration.
 type Round = (B256, RoundId);
 
+/// What has happened since the trouble ended.
+struct Calm {
+    /// The newest epoch that an honest oracle was in when it ended.
+    epoch: u32,
+    /// By oracle, the first round of that epoch or a later one that it has agreed on since.
+    first: BTreeMap<PeerId, RoundId>,
+}
+
 pub(super) struct History {
     pub(super) violations: Vec<String>,
     pub(super) reached: Reached,
@@ -34,12 +42,19 @@ pub(super) struct History {
     /// By oracle, the newest round it has agreed on, over all its lives.
     pub(super) newest: BTreeMap<PeerId, RoundId>,
     pub(super) epochs: BTreeMap<PeerId, u32>,
+    calm: Option<Calm>,
     /// Who waits for an operator to look at a jump.
     pub(super) tripped: BTreeSet<(PeerId, u8)>,
     /// The weights that the newest set would give, with the set.
     pub(super) opinion: Option<Vec<SignedObservation>>,
     /// What there is to transmit.
     pub(super) outbox: Vec<(PeerId, u32, AttestedReport)>,
+    /// What was stored on chain, counted apart from the contract: once for each round and feed.
+    stored: BTreeMap<(Round, u8), i128>,
+    /// By oracle, what its mail must have proven in its present life: offender and round.
+    expected: BTreeMap<PeerId, BTreeSet<(u8, RoundId)>>,
+    /// By oracle, what it has said that it keeps, over all its lives.
+    kept: BTreeMap<PeerId, Vec<(u8, Evidence)>>,
     /// By commitment, what the honest have used their nonces for.
     nonces: BTreeMap<B256, B256>,
     pub(super) operations: u64,
@@ -60,11 +75,15 @@ impl History {
             configs: BTreeMap::new(),
             liars,
             nonces: BTreeMap::new(),
+            stored: BTreeMap::new(),
+            expected: BTreeMap::new(),
+            kept: BTreeMap::new(),
             observed: BTreeMap::new(),
             sets: BTreeMap::new(),
             agreed: BTreeMap::new(),
             newest: BTreeMap::new(),
             epochs: BTreeMap::new(),
+            calm: None,
             tripped: BTreeSet::new(),
             opinion: None,
             outbox: Vec::new(),
@@ -85,6 +104,20 @@ impl History {
 
     pub(super) fn is_liar(&self, peer: PeerId) -> bool {
         self.liars.contains(&peer)
+    }
+
+    /// From now on nothing but liars stands in the way of an answer.
+    pub(super) fn begin_calm(&mut self, epoch: u32) {
+        let first = BTreeMap::new();
+        self.calm = Some(Calm { epoch, first });
+    }
+
+    /// By oracle, the first round that it has agreed on in the calm.
+    pub(super) fn first_in_calm(&self) -> BTreeMap<PeerId, RoundId> {
+        self.calm
+            .as_ref()
+            .map(|calm| calm.first.clone())
+            .unwrap_or_default()
     }
 
     /// An honest oracle's observation, as it was told or as it was sent.
@@ -128,7 +161,13 @@ impl History {
                     ResetBy::Quorum => reached::RESET_BY_QUORUM,
                 });
             }
-            OracleEvent::Evidence { offender, evidence } => self.judge(peer, offender, &evidence),
+            OracleEvent::Evidence { offender, evidence } => {
+                self.judge(peer, offender, &evidence);
+                self.kept
+                    .entry(peer)
+                    .or_default()
+                    .push((offender, evidence));
+            }
             OracleEvent::Misbehaviour { peer: named, what } if self.is_liar(named) => {
                 let _ = what;
                 self.reached.mark(reached::LIAR_NAMED);
@@ -160,6 +199,11 @@ impl History {
             ));
         }
         self.newest.insert(peer, report.round);
+        if let Some(calm) = &mut self.calm
+            && report.round.epoch() >= calm.epoch
+        {
+            calm.first.entry(peer).or_insert(report.round);
+        }
         for answer in &report.answers {
             match answer.aggregation {
                 Aggregation::WeightedMedian => self.reached.mark(reached::WEIGHTED),
@@ -222,6 +266,55 @@ impl History {
         self.violations.extend(complaints);
     }
 
+    /// Two words of `offender` for one round have reached `peer`, who had asked for the round.
+    pub(super) fn expect_evidence(&mut self, peer: PeerId, offender: u8, round: RoundId) {
+        self.reached.mark(reached::EQUIVOCATION_ARRIVED);
+        self.expected
+            .entry(peer)
+            .or_default()
+            .insert((offender, round));
+    }
+
+    /// A new life: what the last one had in memory is gone.
+    pub(super) fn begin_life(&mut self, peer: PeerId) {
+        self.expected.remove(&peer);
+    }
+
+    /// What an honest oracle's store holds in the end must prove something, be all that it has said it keeps, and all that
+    /// its mail must have proven, up to the 16 pieces that are kept of each member.
+    pub(super) fn look_into_the_store(&mut self, peer: PeerId, store: &[(u8, Evidence)]) {
+        const PIECES_MAX: usize = 16;
+        let mut counts: BTreeMap<u8, usize> = BTreeMap::new();
+        for (offender, evidence) in store {
+            *counts.entry(*offender).or_default() += 1;
+            self.judge(peer, *offender, evidence);
+            self.reached.mark(reached::EVIDENCE_READ_BACK);
+        }
+        if counts.values().any(|count| *count > PIECES_MAX) {
+            self.complain(format!("{peer} keeps more evidence than it has room for"));
+        }
+        for kept in self.kept.remove(&peer).unwrap_or_default() {
+            if !store.contains(&kept) {
+                let (offender, round) = (kept.0, kept.1.round());
+                self.complain(format!(
+                    "{peer} has lost its evidence against {offender} for round {round}"
+                ));
+            }
+        }
+        for (offender, round) in self.expected.remove(&peer).unwrap_or_default() {
+            let is_kept = store.iter().any(|(of, evidence)| {
+                *of == offender
+                    && evidence.round() == round
+                    && matches!(evidence, Evidence::Observations(..))
+            });
+            if !is_kept && counts.get(&offender) != Some(&PIECES_MAX) {
+                self.complain(format!(
+                    "{peer} keeps nothing against {offender}, who signed twice for round {round}"
+                ));
+            }
+        }
+    }
+
     fn judge(&mut self, peer: PeerId, offender: u8, evidence: &Evidence) {
         self.reached.mark(match evidence {
             Evidence::Observations(..) => reached::EVIDENCE_OBSERVATIONS,
@@ -261,22 +354,41 @@ impl History {
         }
     }
 
-    /// Somebody transmits: answers whether the contract stored it.
+    /// Somebody transmits: answers whether the contract stored an answer of it.
     pub(super) fn transmit(&mut self, slot: u32, attested: &AttestedReport) -> bool {
-        if let Err(reason) = self.contract.transmit(attested) {
-            if reason == "an old round" {
-                self.reached.mark(reached::REFUSED_ON_CHAIN);
+        let changed = match self.contract.transmit(attested) {
+            Ok(changed) => changed,
+            Err(reason) => {
+                if reason == "an old round" {
+                    self.reached.mark(reached::REFUSED_ON_CHAIN);
+                }
+                return false;
             }
+        };
+        if !changed.halted.is_empty() {
+            self.reached.mark(reached::HALTED_ON_CHAIN);
+        }
+        if changed.taken.is_empty() {
             return false;
         }
         if slot > 0 {
             self.reached.mark(reached::LATE_SLOT);
         }
         let report = &attested.report;
+        for answer in &changed.taken {
+            let place = ((report.config, report.round), answer.feed);
+            if self.stored.insert(place, answer.value).is_some() {
+                let complaint = format!(
+                    "two answers for feed {} of round {} are stored",
+                    answer.feed, report.round
+                );
+                self.complain(complaint);
+            }
+        }
         self.check_range(report, "stored");
         if let Some(set) = self.sets.get(&report.observations) {
             self.reached.mark(reached::RECHECKED);
-            let again = aggregate(&self.contract.config, report.round, set);
+            let again = aggregate(self.contract.config(), report.round, set);
             if again != *report {
                 let round = report.round;
                 self.complain(format!(
@@ -285,5 +397,16 @@ impl History {
             }
         }
         true
+    }
+
+    /// The operators let a halted feed of the contract go on. Answers which feeds those are.
+    pub(super) fn reset_on_chain(&mut self) -> Vec<u8> {
+        let feeds = (0..=u8::MAX).take(self.contract.config().feeds().len());
+        let halted: Vec<u8> = feeds.filter(|it| self.contract.is_halted(*it)).collect();
+        for feed in &halted {
+            self.contract.reset(*feed);
+            self.reached.mark(reached::RESET_ON_CHAIN);
+        }
+        halted
     }
 }

@@ -7,13 +7,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use peaberry_chain::EvmAddress;
 use peaberry_core::simulation::{Boot, BootError, World};
-use peaberry_core::{
-    Handle, Mailbox, MemoryStorage, Node, Outgoing, PeerId, Peers, ProtocolId, Transport,
-    TransportError,
-};
+use peaberry_core::{Handle, MemoryStorage, Node, Outgoing, PeerId, Subspace, Tapped, Transport};
 use peaberry_oracle::{
-    Body, Config, ConfigForm, EcdsaKey, Feed, Keyring, Member, Message, Oracle, OracleCommand,
-    Timing, WEIGHT_MAX, WEIGHT_MIN, agreed_weights, leader_of,
+    Body, Config, ConfigForm, EcdsaKey, Feed, Keyring, Member, Message, OpenError, Oracle,
+    OracleCommand, OracleEvent, Timing, WEIGHT_MAX, WEIGHT_MIN, agreed_weights, kept_evidence,
+    leader_of,
 };
 
 use super::cheap_key::CheapKey;
@@ -22,12 +20,13 @@ use super::liar::{Liar, Tactics};
 use super::market::Market;
 use super::reached;
 use super::scheme::{Scheme, WorldAttestor};
+use super::witness::Witness;
 use crate::simulation::Run;
 
-/// How many epochs may pass in the calm before everybody has an answer: the liars lead 2f in a row at most, and it takes
-/// a few to find together.
+/// How many epochs behind the newest of the trouble the first answer of the calm may be: that one may be spent, the liars
+/// lead 2f in a row at most, and the next leader is honest.
 const fn epochs_max(faulty: usize) -> u32 {
-    2 * faulty as u32 + 4
+    2 * faulty as u32 + 1
 }
 
 /// What 2023-03-11 00:00 UTC is in milliseconds: where the calendar of the worlds begins.
@@ -47,15 +46,15 @@ pub(super) struct Oracles {
     peers: Vec<PeerId>,
     lie: Lie,
     rotates: bool,
+    on_files: bool,
     /// Who is still to be started with the newest configuration.
     to_update: Vec<PeerId>,
-    /// In the calm: the epoch and the rounds that were newest when it began.
+    /// In the calm: what was newest when it began.
     calm: Option<Calm>,
 }
 
 struct Calm {
     epoch: u32,
-    newest: BTreeMap<PeerId, peaberry_oracle::RoundId>,
     stored: u64,
 }
 
@@ -141,6 +140,7 @@ impl Oracles {
                 .choice(&[Lie::None, Lie::Wild, Lie::Edge])
                 .expect("three"),
             rotates: !is_split && rng.u8(..3) == 0,
+            on_files,
             to_update: Vec::new(),
             calm: None,
             peers: peers.clone(),
@@ -194,8 +194,10 @@ impl Oracles {
                 let is_damage = matches!(
                     error.downcast_ref(),
                     Some(
-                        peaberry_oracle::OpenError::Damaged { .. }
-                            | peaberry_oracle::OpenError::NotAMember(_)
+                        OpenError::Damaged { .. }
+                            | OpenError::NotAMember(_)
+                            | OpenError::Misfit(_)
+                            | OpenError::OtherQuorum { .. }
                     )
                 );
                 let damage = is_damage.then(|| format!("{peer} does not open its store: {error}"));
@@ -213,6 +215,9 @@ impl Oracles {
         }
         if self.rng.u8(..10) == 0 {
             self.reset_some();
+        }
+        if self.rng.u8(..15) == 0 {
+            self.reset_on_chain();
         }
         if self.rotates && self.rng.u8(..25) == 0 {
             self.rotate();
@@ -294,6 +299,16 @@ impl Oracles {
         }
     }
 
+    /// The operators of the contract believe what halted it, and the transmitters notice.
+    fn reset_on_chain(&self) {
+        let resumed = self.history.lock().reset_on_chain();
+        for feed in resumed {
+            for handle in self.handles.lock().values() {
+                let _ = handle.submit(OracleCommand::Resumed { feed });
+            }
+        }
+    }
+
     /// The next generation gets the weights that the oracles would give, or, so that they differ more, others.
     fn rotate(&mut self) {
         let mut history = self.history.lock();
@@ -311,7 +326,7 @@ impl Oracles {
                 .expect("weights within their bounds"),
         );
         history.know(next.clone());
-        history.contract.config = next.clone();
+        history.contract.configure(next.clone());
         history.opinion = None;
         history.reached.mark(reached::ROTATED);
         self.config = next;
@@ -324,12 +339,23 @@ impl Oracles {
         world.restart(peer);
     }
 
-    /// All is well but for the liars: operators have done their work.
+    /// All is well but for the liars: operators have done their work. In half of the worlds nobody is restarted but for a
+    /// new configuration: what the trouble has left in memory must not stand in the way.
     pub(super) fn end_trouble(&mut self, world: &mut World) {
+        let all_restart = self.rng.bool();
+        self.history.lock().reached.mark(if all_restart {
+            reached::ALL_RESTARTED
+        } else {
+            reached::CALM_WITHOUT_RESTART
+        });
         for peer in self.peers.clone() {
-            self.update(world, peer);
+            let is_new = |known: &Arc<Config>| *known == self.config;
+            if all_restart || !self.configs.lock().get(&peer).is_some_and(is_new) {
+                self.update(world, peer);
+            }
         }
         world.run_for(Duration::from_millis(20));
+        self.reset_on_chain();
         let handles = self.handles.lock();
         let mut history = self.history.lock();
         for (peer, feed) in history.tripped.clone() {
@@ -338,9 +364,10 @@ impl Oracles {
             }
         }
         history.tripped.clear();
+        let epoch = history.epochs.values().copied().max().unwrap_or(0);
+        history.begin_calm(epoch);
         self.calm = Some(Calm {
-            epoch: history.epochs.values().copied().max().unwrap_or(0),
-            newest: history.newest.clone(),
+            epoch,
             stored: history.contract.stored,
         });
     }
@@ -361,14 +388,30 @@ impl Oracles {
         let Some(calm) = &self.calm else {
             return false;
         };
-        history.contract.stored > calm.stored
-            && honest.iter().all(|peer| {
-                let begun = history
-                    .newest
-                    .get(peer)
-                    .filter(|it| it.epoch() >= calm.epoch);
-                begun > calm.newest.get(peer)
-            })
+        let first = history.first_in_calm();
+        history.contract.stored > calm.stored && honest.iter().all(|peer| first.contains_key(peer))
+    }
+
+    /// Power fails everywhere, and what the honest have kept of the liars' work is read from their stores.
+    pub(super) fn look_into_the_stores(&self, world: &mut World) {
+        // What was noticed last has been committed.
+        world.run_for(Duration::from_millis(300));
+        let space = Subspace::of(peaberry_oracle::oracle_channel(0));
+        for peer in self.honest() {
+            world.crash(peer);
+            let kept = if self.on_files {
+                crate::simulation::disk_on(world.files(peer), peer)
+                    .map_err(OpenError::from)
+                    .and_then(|storage| kept_evidence(&space, &storage))
+            } else {
+                kept_evidence(&space, world.storage(peer).as_ref())
+            };
+            let mut history = self.history.lock();
+            match kept {
+                Ok(kept) => history.look_into_the_store(peer, &kept),
+                Err(error) => history.complain(format!("{peer} cannot read its evidence: {error}")),
+            }
+        }
     }
 
     pub(super) fn conclude(self, world: &World) -> Run {
@@ -376,14 +419,16 @@ impl Oracles {
         let honest = self.honest();
         let mut history = self.history.lock();
         let calm = self.calm.as_ref().map_or(0, |calm| calm.epoch);
-        let newest = honest
-            .iter()
-            .filter_map(|peer| history.epochs.get(peer))
-            .max();
-        let passed = newest.map_or(0, |newest| newest.saturating_sub(calm));
         if !is_served {
-            history.complain(format!("no answer for all in the calm, in {passed} epochs"));
-        } else if passed > epochs_max(self.config.faulty()) {
+            let epochs = honest.iter().filter_map(|peer| history.epochs.get(peer));
+            let epochs = epochs.copied().max();
+            history.complain(format!(
+                "no answer for all in the calm, from epoch {calm} to {epochs:?}"
+            ));
+        }
+        let slowest = history.first_in_calm().values().map(|it| it.epoch()).max();
+        let passed = slowest.map_or(0, |slowest| slowest.saturating_sub(calm));
+        if passed > epochs_max(self.config.faulty()) {
             history.complain(format!("it took {passed} epochs of calm to answer"));
         }
         Run {
@@ -503,22 +548,43 @@ fn boot_oracle(
     history: &Arc<Mutex<History>>,
     handles: &Arc<Mutex<Handles>>,
 ) -> Result<Node, BootError> {
+    history.lock().begin_life(boot.peer());
     let storage = if on_files {
         crate::simulation::disk_of(boot)?
     } else {
         boot.storage()
     };
-    let oracle = Oracle::open(who.config, who.key, who.attestor, 0, storage.as_ref())?;
-    let transport = Arc::new(Witnessed {
-        inner: boot.transport(),
-        history: history.clone(),
-    });
+    let (config, key, peer) = (who.config, who.key, boot.peer());
+    let oracle = Oracle::open(
+        config.clone(),
+        key.clone(),
+        who.attestor,
+        0,
+        storage.as_ref(),
+    )?;
+    let witness = Witness::new(oracle, config, key, peer, history.clone());
+    let transport = Arc::new(watched(boot.transport(), history));
     let node = Node::new(transport, storage, boot.clock());
     let mut node = crate::simulation::commit_either_way(boot, node);
-    let (peer, history) = (boot.peer(), history.clone());
-    let handle = oracle.add_to(&mut node, move |event| history.lock().hear(peer, event))?;
+    let handle = node.add(
+        peaberry_oracle::oracle_channel(0),
+        witness,
+        told_to(history, peer),
+    )?;
     handles.lock().insert(peer, handle);
     Ok(node)
+}
+
+/// Where a machine's events go.
+fn told_to(
+    history: &Arc<Mutex<History>>,
+    peer: PeerId,
+) -> impl FnMut(&mut Vec<OracleEvent>) + Send + use<> {
+    let history = history.clone();
+    move |events| {
+        let mut history = history.lock();
+        events.drain(..).for_each(|event| history.hear(peer, event));
+    }
 }
 
 /// A liar forgets everything when it restarts: it keeps no promise.
@@ -540,15 +606,11 @@ fn boot_liar(
     let rng = fastrand::Rng::with_seed(boot.seed());
     let liar = Liar::new(inner, config, key, tactics, rng);
     let mut node = boot.node();
-    let (peer, history) = (boot.peer(), history.clone());
+    let peer = boot.peer();
     let handle = node.add(
         peaberry_oracle::oracle_channel(0),
         liar,
-        move |events: &mut Vec<_>| {
-            events
-                .drain(..)
-                .for_each(|event| history.lock().hear(peer, event));
-        },
+        told_to(history, peer),
     )?;
     handles.lock().insert(peer, handle);
     Ok(node)
@@ -556,35 +618,20 @@ fn boot_liar(
 
 /// Takes down what an honest oracle signs as it leaves: what was sent counts, even if its sender fell before it could say
 /// so.
-struct Witnessed {
+fn watched(
     inner: Arc<dyn Transport>,
-    history: Arc<Mutex<History>>,
-}
-
-impl Transport for Witnessed {
-    fn local(&self) -> PeerId {
-        self.inner.local()
-    }
-
-    fn bind(
-        &self,
-        protocol: ProtocolId,
-        accept: Peers,
-        mailbox: Arc<Mailbox>,
-    ) -> Result<(), TransportError> {
-        self.inner.bind(protocol, accept, mailbox)
-    }
-
-    fn send(&self, batch: &mut Vec<Outgoing>) {
+    history: &Arc<Mutex<History>>,
+) -> Tapped<impl Fn(&mut Vec<Outgoing>) + Send + Sync + use<>> {
+    let (peer, history) = (inner.local(), history.clone());
+    Tapped::new(inner, move |batch: &mut Vec<Outgoing>| {
         for outgoing in batch.iter() {
             // The third kind of message is an observation; no other needs to be read.
             if outgoing.payload.get(1) == Some(&3)
                 && let Ok(message) = Message::from_bytes(&outgoing.payload)
                 && let Body::Observation(signed) = message.body
             {
-                self.history.lock().observe(self.local(), &signed);
+                history.lock().observe(peer, &signed);
             }
         }
-        self.inner.send(batch);
-    }
+    })
 }

@@ -20,6 +20,12 @@ pub(super) const REFUSED_ON_CHAIN: &str = "replay_refused_on_chain";
 pub(super) const RECHECKED: &str = "stored_answer_computed_again";
 pub(super) const ECDSA: &str = "world_with_ecdsa";
 pub(super) const FROST: &str = "world_with_frost";
+pub(super) const ALL_RESTARTED: &str = "calm_after_a_restart_of_all";
+pub(super) const CALM_WITHOUT_RESTART: &str = "calm_without_restarts";
+pub(super) const EQUIVOCATION_ARRIVED: &str = "equivocation_reached_its_leader";
+pub(super) const EVIDENCE_READ_BACK: &str = "evidence_read_back_from_a_store";
+pub(super) const HALTED_ON_CHAIN: &str = "feed_halted_on_chain";
+pub(super) const RESET_ON_CHAIN: &str = "feed_reset_on_chain";
 pub(super) const SEVEN: &str = "world_of_seven";
 
 pub(super) fn none() -> Reached {
@@ -42,6 +48,12 @@ pub(super) fn none() -> Reached {
         RECHECKED,
         ECDSA,
         FROST,
+        ALL_RESTARTED,
+        CALM_WITHOUT_RESTART,
+        EQUIVOCATION_ARRIVED,
+        EVIDENCE_READ_BACK,
+        HALTED_ON_CHAIN,
+        RESET_ON_CHAIN,
         SEVEN,
     ])
 }

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use peaberry_chain::primitives::B256;
 use peaberry_core::PeerId;
 use peaberry_oracle::{
-    AttestError, Attestor, Config, EcdsaQuorum, FrostGroup, Gathered, GroupShare, Keyring,
+    AttestError, Attestor, Config, EcdsaQuorum, FrostGroup, Gathered, GroupShare, Keyring, Misfit,
 };
 use rand_core::{CryptoRng, Error, RngCore};
 
@@ -107,6 +107,13 @@ impl Watched {
 }
 
 impl Attestor for WorldAttestor {
+    fn fits(&self, config: &Config, member: u8) -> Result<(), Misfit> {
+        match self {
+            Self::Quorum(quorum) => quorum.fits(config, member),
+            Self::Group(group) => group.inner.fits(config, member),
+        }
+    }
+
     fn contribute(&mut self, digest: &B256, request: Option<&[u8]>) -> Result<Bytes, AttestError> {
         match self {
             Self::Quorum(quorum) => quorum.contribute(digest, request),
