@@ -29,6 +29,8 @@ use super::passing::Passing;
 use super::{peer, reached};
 use crate::simulation::{Reached, Run};
 
+type Clocks = (Arc<dyn Clock>, Arc<Mutex<Hlc>>);
+
 /// What the machines' lives share with the harness.
 #[derive(Default)]
 struct Lives {
@@ -37,7 +39,7 @@ struct Lives {
     /// What each member is booted with: the newest membership that its operator has given it.
     memberships: BTreeMap<PeerId, Membership>,
     /// What each machine's calendar shows, and the clock that its writes are stamped by, in its present life.
-    clocks: BTreeMap<PeerId, (Arc<dyn Clock>, Arc<Mutex<Hlc>>)>,
+    clocks: BTreeMap<PeerId, Clocks>,
     /// Members whose store was exchanged for an older one: nobody vouches for them any more.
     restored: BTreeSet<PeerId>,
 }
