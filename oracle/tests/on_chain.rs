@@ -304,7 +304,7 @@ sol! {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_web3_client_reads_what_ours_reads() {
     // Another crate's features may leave the choice of a provider to the program; a second choice changes nothing.
-    let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let town = Town::open().await;
     let config = config(town.contract);
     let terms = ContractTerms::quorum(86_400);
