@@ -33,6 +33,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 /// A cursor and what its text was when it was put.
 struct Put {
+    /// Where it was put.
+    replica: usize,
     cursor: Cursor,
     side: CursorSide,
     at: usize,
@@ -50,8 +52,9 @@ impl Put {
     }
 
     /// Beside its character wherever that is; where it is gone, behind all that was in front of it and is still there,
-    /// and in front of all that was behind; at the start or end if it keeps to that.
-    fn check(&self, located: Option<usize>, text: &[char]) {
+    /// and in front of all that was behind; at the start or end if it keeps to that. To another replica some of these may
+    /// have come only after the character had gone, and then it cannot know on which side they lay.
+    fn check(&self, replica: usize, located: Option<usize>, text: &[char]) {
         let places: BTreeMap<char, usize> = text.iter().copied().zip(0..).collect();
         let Some(beside) = self.beside() else {
             let end = match self.side {
@@ -70,7 +73,13 @@ impl Put {
             assert_eq!(located, place + usize::from(self.side == CursorSide::Left));
             return;
         }
-        for (at, char) in self.text.iter().enumerate() {
+        assert!(located <= text.len());
+        let seen = if replica == self.replica {
+            &self.text[..]
+        } else {
+            &[]
+        };
+        for (at, char) in seen.iter().enumerate() {
             if let Some(place) = places.get(char) {
                 assert_eq!(
                     at < self.at,
@@ -118,6 +127,7 @@ fn run(steps: &[Step], letters: usize) {
                 let cursor = text.cursor(place, side).unwrap();
                 assert_eq!(text.locate(cursor), Some(place));
                 puts.push(Put {
+                    replica: *at,
                     cursor,
                     side,
                     at: place,
@@ -125,10 +135,10 @@ fn run(steps: &[Step], letters: usize) {
                 });
             }
         }
-        for text in &texts {
+        for (replica, text) in texts.iter().enumerate() {
             let shown: Vec<char> = text.to_string().chars().collect();
             puts.iter()
-                .for_each(|put| put.check(text.locate(put.cursor), &shown));
+                .for_each(|put| put.check(replica, text.locate(put.cursor), &shown));
         }
     }
 }
