@@ -75,9 +75,13 @@ impl HttpEndpoint {
     /// [`ChainError::InvalidUrl`]: not such a URL.
     pub fn new(url: &str, options: HttpOptions) -> Result<Self, ChainError> {
         #[cfg(feature = "https")]
-        return Self::with_roots(url, options, &crate::TlsRoots::mozilla());
+        {
+            Self::with_roots(url, options, &crate::TlsRoots::mozilla())
+        }
         #[cfg(not(feature = "https"))]
-        Self::over(url, options, connector(&options))
+        {
+            Self::over(url, options, connector(&options))
+        }
     }
 
     /// The same, believing only servers whose certificates come from `roots`.

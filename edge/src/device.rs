@@ -41,7 +41,9 @@ pub struct Device<A = Name> {
     clock: BootClock,
     wall: WallClock,
     status: Status,
-    profile: Option<Box<Profile>>,
+    profile: Box<Profile>,
+    /// Whether the next health report says what it is.
+    tells_profile: bool,
     firmware: Text,
     lanes: Box<[Lane]>,
     rules: Rules<A>,
@@ -57,7 +59,7 @@ pub struct Device<A = Name> {
     late_readings: u64,
 }
 
-/// What a device is; forgotten once it is told.
+/// What a device is.
 #[derive(Debug)]
 struct Profile {
     location: Text,
@@ -321,6 +323,11 @@ impl<A: Clone> Device<A> {
         }
     }
 
+    /// Has the next health report say again where it stands and what it can do: somebody new may listen.
+    pub const fn tell_profile(&mut self) {
+        self.tells_profile = true;
+    }
+
     /// Tells its health now, and again after its period.
     pub fn heartbeat(&mut self, at_ms: u64, around: Surroundings, out: &mut Outlet<A>) {
         self.heartbeat_due_ms = at_ms.saturating_add(self.heartbeat_ms);
@@ -330,10 +337,10 @@ impl<A: Clone> Device<A> {
 
     fn health(&mut self, at_ms: u64, around: Surroundings) -> Health {
         let failed = self.lanes.iter().filter(|lane| lane.is_failed()).count();
-        let offset = self.wall.offset();
-        let told = self.profile.take();
+        let offset = self.wall.offset_at(at_ms);
+        let told = std::mem::take(&mut self.tells_profile).then_some(&self.profile);
         let (location, capabilities) = told.map_or_else(Default::default, |profile| {
-            (profile.location, profile.capabilities)
+            (profile.location.clone(), profile.capabilities.clone())
         });
         Health {
             status: self.status(),

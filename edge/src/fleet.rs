@@ -89,6 +89,8 @@ struct Hosted<A> {
     device: Device<A>,
     /// For when the wheel has it.
     wake_ms: Option<u64>,
+    /// What its twin has said last that it knows.
+    said: Option<[u8; 16]>,
 }
 
 /// How a [`Fleet`] stands.

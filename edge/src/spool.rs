@@ -211,6 +211,12 @@ impl Spool {
         }
     }
 
+    /// Whether any record of a stream waits.
+    pub(crate) fn holds(&self, stream: Stream) -> bool {
+        let mut lanes = self.lanes.iter();
+        lanes.any(|lane| lane.stream == stream && lane.count() > 0)
+    }
+
     /// Stages a record made `at_ms` milliseconds after the device's start. Its identity may be used outside once the batch is
     /// committed.
     ///

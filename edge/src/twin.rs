@@ -254,6 +254,11 @@ impl Twin {
         self.document.get().vector().to_bytes().into()
     }
 
+    /// Names what this side knows: two that know the same have the same.
+    pub(crate) fn digest(&self) -> [u8; 16] {
+        self.document.get().vector().digest()
+    }
+
     /// Takes a message of the other side. If the twin changed, its new state is in `batch`.
     ///
     /// # Errors

@@ -108,7 +108,8 @@ pub enum FleetEvent<A> {
         /// What, in ascending order of keys.
         delta: Vec<(Name, TwinValue)>,
     },
-    /// A command of the application's own.
+    /// A command of the application's own. It is handed over once, and acknowledged to the broker then: it is not durable
+    /// here, and lost with the power if the application has not made it so.
     Custom {
         /// For which device.
         device: DeviceId,

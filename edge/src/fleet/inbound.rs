@@ -31,6 +31,8 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         for is_up in report.links {
             events.push(FleetEvent::Link { is_up });
             if is_up {
+                let devices = self.hosted.iter_mut();
+                devices.for_each(|hosted| hosted.device.tell_profile());
                 self.say_hello(now, events)?;
             } else {
                 self.losses += 1;
@@ -82,6 +84,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             Action::Ping => {
                 let at_ms = hosted.device.at_ms(now);
                 let around = surroundings(self.courier.spool(at), self.losses);
+                hosted.device.tell_profile();
                 hosted.device.heartbeat(at_ms, around, &mut self.outlet);
                 self.empty_outlet(at, now, events)
             }

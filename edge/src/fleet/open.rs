@@ -53,8 +53,12 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             if let Some(twin) = device.twin_mut() {
                 twin.rest();
             }
-            let wake_ms = None;
-            hosted.push(Hosted { device, wake_ms });
+            let (wake_ms, said) = (None, None);
+            hosted.push(Hosted {
+                device,
+                wake_ms,
+                said,
+            });
             spools.push(spool);
         }
         hosted.shrink_to_fit();

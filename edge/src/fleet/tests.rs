@@ -167,6 +167,41 @@ fn a_retried_order_hears_how_it_stands_whatever_the_machine_is_by_now() {
     }));
 }
 
+/// Links that come and go make no queue of the same words, and who listens anew hears what the device is.
+#[test]
+fn a_hello_that_waits_is_not_said_again_and_each_connection_hears_what_the_device_is() {
+    let mut bench = Bench::new();
+    bench.run(1);
+    let is_hello = |payload: &&Payload| matches!(payload, Payload::Twin(_));
+    assert_eq!(bench.heard().iter().filter(is_hello).count(), 1);
+    let mut profiles = 0;
+    for _ in 0..5 {
+        bench.broker.cut("gateway");
+        bench.run(1);
+        bench.broker.mend("gateway");
+        bench.run(40);
+        let told = |payload: &&Payload| matches!(payload, Payload::Health(health) if !health.capabilities.is_empty());
+        profiles += bench.heard().iter().filter(told).count();
+    }
+    assert!(profiles >= 5, "{profiles}");
+    let spool = bench.fleet.courier.spool(0).unwrap();
+    assert!(
+        spool.holds(crate::topic::Stream::Twin),
+        "nobody acknowledges"
+    );
+    assert_eq!(bench.fleet.hosted[0].said.map(|_| ()), Some(()));
+    let records = bench.fleet.status().spooled_records;
+    bench.broker.cut("gateway");
+    bench.run(0);
+    bench.broker.mend("gateway");
+    bench.run(0);
+    assert_eq!(
+        bench.fleet.status().spooled_records,
+        records,
+        "no second hello"
+    );
+}
+
 /// A service's message that sets the device's own number of events ahead is refused, and what it would have set is not.
 #[test]
 fn a_message_in_the_devices_own_name_stops_nothing() {

@@ -6,6 +6,7 @@ use crate::device::Configured;
 use crate::error::EdgeError;
 use crate::name::Name;
 use crate::payload::{Level, Notification, Payload, Text};
+use crate::topic::Stream;
 use crate::twin::{Twin, TwinValue};
 use crate::uplink::Uplink;
 
@@ -13,19 +14,28 @@ use super::turn::refused;
 use super::{Fleet, FleetEvent};
 
 impl<U: Uplink, A: Clone> Fleet<U, A> {
-    /// Each twin says what it knows.
+    /// Each twin says what it knows; but not again while it waits to be heard.
     pub(super) fn say_hello(
         &mut self,
         now: Instant,
         events: &mut Vec<FleetEvent<A>>,
     ) -> Result<(), EdgeError> {
         for at in 0..self.hosted.len() {
-            let twin = self.hosted.get(at).and_then(|it| it.device.twin());
-            if let Some(hello) = twin.map(Twin::hello) {
-                self.awake.insert(at);
-                self.rest_twins();
-                self.tell(at, now, Payload::Twin(hello), events)?;
+            let Some(hosted) = self.hosted.get_mut(at) else {
+                continue;
+            };
+            let Some(twin) = hosted.device.twin() else {
+                continue;
+            };
+            let (hello, knows) = (twin.hello(), Some(twin.digest()));
+            let said = std::mem::replace(&mut hosted.said, knows);
+            self.awake.insert(at);
+            self.rest_twins();
+            let spool = self.courier.spool(at);
+            if said == knows && spool.is_some_and(|spool| spool.holds(Stream::Twin)) {
+                continue;
             }
+            self.tell(at, now, Payload::Twin(hello), events)?;
         }
         Ok(())
     }

@@ -165,8 +165,23 @@ impl MqttUplink {
     /// Connects, and connects again whenever the connection is lost.
     #[must_use]
     pub fn spawn(runtime: &Handle, settings: MqttSettings) -> Self {
+        Self::spawn_all(runtime, settings, None)
+    }
+
+    /// As [`spawn`](Self::spawn), and asks `will` for a last will before each attempt to connect, in place of
+    /// [`MqttSettings::last_will`]: for wills that name their connection. It must not block.
+    #[must_use]
+    pub fn spawn_with_will(
+        runtime: &Handle,
+        settings: MqttSettings,
+        will: impl FnMut() -> Option<Message> + Send + 'static,
+    ) -> Self {
+        Self::spawn_all(runtime, settings, Some(Box::new(will)))
+    }
+
+    fn spawn_all(runtime: &Handle, settings: MqttSettings, will: Option<Will>) -> Self {
         let shared = Arc::new(Shared::new(&settings));
-        let task = runtime.spawn(run(shared.clone(), settings));
+        let task = runtime.spawn(run(shared.clone(), settings, will));
         Self { shared, task }
     }
 
@@ -189,11 +204,19 @@ impl fmt::Debug for MqttUplink {
     }
 }
 
-async fn run(shared: Arc<Shared>, settings: MqttSettings) {
+/// Makes the last will of each connection.
+type Will = Box<dyn FnMut() -> Option<Message> + Send>;
+
+async fn run(shared: Arc<Shared>, mut settings: MqttSettings, mut will: Option<Will>) {
     let mut rng = fastrand::Rng::with_seed(settings.seed);
     let mut wait = settings.backoff_min;
     let mut session = Session::Wanted;
     loop {
+        if let Some(will) = &mut will
+            && session == Session::Wanted
+        {
+            settings.last_will = will();
+        }
         let begun = Instant::now();
         let end = match settings.version {
             MqttVersion::V4 => v4::run(&shared, &settings, session).await,
