@@ -186,11 +186,13 @@ fn a_total_that_jumps_is_refused_by_name_and_an_honest_one_is_not() {
     );
 }
 
-/// Two writers under one id, which cannot be undone: it is said by name, on both sides, and not over and over.
+/// Two writers under one id, which cannot be undone: it is said by name, on both sides, and not over and over. Both write
+/// before either hears of the other's event; later there would be nothing to compare.
 #[test]
 fn two_values_for_one_dot_are_refused_by_name() {
     let (mut link, mut sides) = (Link::new(0), sides(Tolerance::USUAL));
     let mut honest = writer(0xD);
+    run(&mut link, &mut sides[..2], MINUTE);
     tag(&mut sides[0], &mut honest, 1);
     tag(&mut sides[1], &mut writer(0xD), 2);
     tag(&mut sides[1], &mut writer(0xE), 3);
