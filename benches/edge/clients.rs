@@ -64,7 +64,7 @@ pub(crate) async fn run(task: Task) -> Result<(), Failure> {
                     .publish(topic, QoS::AtLeastOnce, false, vec![7; 60])
                     .await?;
                 sent += 1;
-                if (round as usize + at) % HEARTBEAT as usize == 0 {
+                if (round as usize + at).is_multiple_of(HEARTBEAT as usize) {
                     let topic = format!("raw/{at}/health");
                     client
                         .publish(topic, QoS::AtLeastOnce, false, vec![7; 40])

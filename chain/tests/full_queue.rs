@@ -1,8 +1,4 @@
 //! Drivers whose node has more commands waiting than it takes: they sleep until there is room, and no answer is lost.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test's helpers fail as loudly as the test"
-)]
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -176,7 +176,7 @@ fn a_device_whose_connection_is_cut_is_silent_and_loses_nothing() {
     let heard = site.heard();
     assert!(!heard.contains_key(&name("m-1")), "{heard:?}");
     assert!(heard[&name("m-0")] >= 6 && heard[&name("m-2")] >= 6);
-    let spooled = site.fleet.spool(&name("m-1")).unwrap().records as usize;
+    let spooled = usize::try_from(site.fleet.spool(&name("m-1")).unwrap().records).unwrap();
     let unsent = spooled - before[&name("m-1")];
     assert!(unsent >= 6, "{unsent} wait");
     site.broker.mend("line-1");

@@ -95,7 +95,7 @@ fn nine_tenths_of_the_bytes_are_saved_and_no_sample_is_off_by_more_than_the_dead
     let worst = all.samples.iter().filter_map(off).fold(0.0, f64::max);
     // Behind the last that was told nothing is known yet, for as long as the filter may be silent.
     let unknown = all.samples.iter().filter(|it| off(it).is_none()).count();
-    assert!(unknown <= SILENCE as usize, "{unknown}");
+    assert!(unknown <= usize::try_from(SILENCE).unwrap(), "{unknown}");
     #[expect(clippy::cast_precision_loss, reason = "a day's bytes are few")]
     let saved = 1.0 - significant.bytes as f64 / all.bytes as f64;
     println!(

@@ -1,5 +1,6 @@
 //! Three Solana nodes of which two must agree: one that lies, hangs or throws transactions away changes nothing.
 #![expect(
+    clippy::indexing_slicing,
     clippy::unwrap_used,
     reason = "a test's helpers fail as loudly as the test"
 )]

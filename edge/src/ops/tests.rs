@@ -302,7 +302,7 @@ fn a_season_with_trend_is_forecast_exactly_once_it_is_learned() {
     let season = [3.0, -1.0, 4.0, -6.0];
     let mut last = 0.0_f64;
     for index in 0..400 {
-        let value = 10.0 + 0.25 * f64::from(index) + season[index as usize % 4];
+        let value = 10.0 + 0.25 * f64::from(index) + season[usize::try_from(index % 4).unwrap()];
         if let Some(forecast) = model.push(Sample::new(0, value)) {
             last = forecast.residual;
         }
