@@ -2,8 +2,6 @@
 //!
 //! A program with one test: live bytes are counted for all threads together.
 
-#![expect(clippy::print_stdout, reason = "the figures are of interest")]
-
 use std::alloc::System;
 
 use crdts::{CmRDT as _, Orswot};

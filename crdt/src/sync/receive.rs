@@ -118,8 +118,8 @@ impl<R: Replicated> AntiEntropy<R> {
                     return Err(malformed(DecodeError::Malformed("refusal")));
                 };
                 let reason = Refusal::of_number(number);
-                let reason =
-                    reason.ok_or(malformed(DecodeError::Malformed("reason of a refusal")))?;
+                let reason = reason
+                    .ok_or_else(|| malformed(DecodeError::Malformed("reason of a refusal")))?;
                 if peer.is_sent && peer.sent == [a, b, c, d] {
                     peer.is_refused(now, self.config.retry_max);
                     let member = from;

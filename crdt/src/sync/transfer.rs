@@ -149,7 +149,8 @@ impl<'a> Piece<'a> {
 }
 
 fn length(input: &mut Decoder<'_>) -> Result<usize, DecodeError> {
-    usize::try_from(input.varint()?).map_err(|_| DecodeError::Malformed("length of a delta"))
+    let length = usize::try_from(input.varint()?).ok();
+    length.ok_or(DecodeError::Malformed("length of a delta"))
 }
 
 /// Any bytes at all as a piece and as news of one, for fuzzing: what decodes has one form.

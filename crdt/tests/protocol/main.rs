@@ -1,10 +1,6 @@
 //! Durable replicas on nodes: what survives, what is refused, and who takes part.
 #![cfg(feature = "protocol")]
-#![expect(
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    reason = "helpers of tests fail by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 mod durability;
 mod machines;

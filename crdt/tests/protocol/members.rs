@@ -55,7 +55,7 @@ fn a_membership_spreads_is_kept_and_evicts() {
     // Made a member again, it starts empty on its old store, and gets everything.
     let again = without.with(member(3));
     town[0].handle.reconfigure(again.clone()).unwrap();
-    let storage = town.pop().unwrap().storage.clone();
+    let storage = town.pop().unwrap().storage;
     town.push(boot(&network, storage, options(3, again, 3)).unwrap());
     assert_eq!(tags(&town[2]), [0; 0]);
     run(&mut town, 10 * SECOND);
