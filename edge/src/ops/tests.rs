@@ -302,7 +302,7 @@ fn a_season_with_trend_is_forecast_exactly_once_it_is_learned() {
     let season = [3.0, -1.0, 4.0, -6.0];
     let mut last = 0.0_f64;
     for index in 0..400 {
-        let value = 10.0 + 0.25 * f64::from(index) + season[usize::try_from(index % 4).unwrap()];
+        let value = 10.0 + 0.25 * f64::from(index) + season[index as usize % 4];
         if let Some(forecast) = model.push(Sample::new(0, value)) {
             last = forecast.residual;
         }
@@ -371,7 +371,7 @@ fn the_first_step_off_a_flat_line_counts_in_the_least_deviation() {
 #[test]
 fn a_season_keeps_its_phase_over_a_hole() {
     let season = [3.0, -1.0, 4.0, -6.0];
-    let value = |index: u64| 10.0 + season[index as usize % 4];
+    let value = |index: u64| 10.0 + season[usize::try_from(index % 4).unwrap()];
     let plain = HoltWinters::<4>::new(0.5, 0.3, 0.3).unwrap();
     for (mut model, is_kept) in [(plain, false), (plain.every(1_000).unwrap(), true)] {
         // Jitter, and one reading that came twice.
