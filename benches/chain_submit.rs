@@ -2,8 +2,8 @@
 //!
 //! Units: calls and transactions a second of wall time, and milliseconds from handing a transaction over to knowing its
 //! block, because waiting for a node is the point. The node is one development chain in this process, behind HTTP on
-//! loopback, with a thread of its own; it makes a block of each transaction as it comes. Both sides talk to it, one after
-//! the other. The peer is alloy as its users have it, over reqwest: `eth_call` and raw submission without fillers; its
+//! loopback, with a thread of its own; every 10 ms it makes a block of what waits. Both sides talk to it, one after the
+//! other. The peer is alloy as its users have it, over reqwest: `eth_call` and raw submission without fillers; its
 //! recommended fillers with a receipt awaited for each transaction; and, by hand, nonces counted here, so many
 //! transactions under way, and receipts asked for every 20 ms.
 
@@ -17,22 +17,25 @@ mod bare;
 #[path = "chain/ours.rs"]
 mod ours;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant as Stopwatch};
 
 use peaberry_benches::versus::{Better, Comparison, Effort, Measure, interleave, report, write};
 use peaberry_chain::EvmAddress;
-use peaberry_chain::dev::{DevChain, DevOptions, DevServer};
+use peaberry_chain::dev::{DevChain, DevOptions, DevServer, Mining};
 use peaberry_chain::wallet::EvmKey;
+use peaberry_core::SystemClock;
 use tokio::runtime::{Builder, Runtime};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 const PIPELINE: usize = 32;
+const BLOCK_TIME: Duration = Duration::from_millis(10);
 
 const CALL: &str = "eth_call of an account without code over HTTP on loopback, and the node's answer; ours through MultiChain, with a bound on time and size";
 const RAW: &str = "signing a transfer with a nonce counted here, eth_sendRawTransaction over HTTP, and the node's execution and block";
-const RECEIPT: &str = "signing, sending and learning the block of one transfer; ours through the outbox, which looks every 20 ms, its journal synced to disk before each broadcast; alloy polls every 250 ms";
+const RECEIPT: &str = "signing, sending and learning the block of one transfer, where a block is made every 10 ms; ours through the outbox, which looks every 10 ms, its journal synced to disk before each broadcast; alloy polls every 250 ms";
 const FILLED: &str = "transfers signed, sent and receipted; ours through the outbox, 32 under way, its journal synced to disk before each broadcast, nonces and fees included; alloy's recommended fillers, one after the other";
 const BY_HAND: &str = "transfers signed, sent and receipted, 32 under way, receipts asked for every 20 ms; ours through the outbox, its journal synced to disk before each broadcast, finality followed as well; alloy with nonces and fees set by hand, and no memory";
 
@@ -40,7 +43,7 @@ fn main() -> Result<(), Failure> {
     let effort = Effort::from_environment();
     let (servers, clients) = (runtime("node")?, runtime("client")?);
     let chain = DevChain::new(ground());
-    let server = servers.block_on(DevServer::start(chain.clone(), 0))?;
+    let server = servers.block_on(serve(&chain))?;
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let ours = clients.block_on(ours::Ours::connect(&server.url(), &chain, folder.path()))?;
     let bare = bare::Bare::connect(&server.url(), &chain)?;
@@ -100,6 +103,12 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
+async fn serve(chain: &DevChain) -> std::io::Result<DevServer> {
+    let server = DevServer::start(chain.clone(), 0).await?;
+    let clock = Arc::new(SystemClock::new());
+    Ok(server.with_interval(chain.clone(), clock, BLOCK_TIME))
+}
+
 /// The measure, printed.
 fn told(words: &str, unit: &str, peer: &str, includes: &str, comparison: &Comparison) -> Measure {
     let measure = Measure::new(words, unit, peer, includes, comparison);
@@ -126,6 +135,7 @@ fn key(number: u8) -> EvmKey {
 fn ground() -> DevOptions {
     let options = DevOptions {
         finalized_depth: 64,
+        mining: Mining::OnDemand,
         ..DevOptions::default()
     };
     let accounts = KEYS.iter().map(|number| key(*number).evm_address());

@@ -105,9 +105,10 @@ async fn main() -> Result<()> {
 
     // One fact is proved by two hashes.
     let proof = vec![leaves[0], right];
-    let proves = |value: &str| SupplyChain::verifyOriginCall {
+    let proves = |value: &str| SupplyChain::verifyFactCall {
         lotId: lot,
-        leaf: leaf("variety", value),
+        key: "variety".into(),
+        value: value.into(),
         proof: proof.clone(),
     };
     let is_true = story.ask(proves("74158")).await?;

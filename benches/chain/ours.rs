@@ -18,7 +18,7 @@ use peaberry_core::{
     DiskOptions, DiskStorage, MemoryNetwork, Node, NodeThread, PeerId, SystemClock,
 };
 
-use super::{Failure, PIPELINE, key, shop};
+use super::{BLOCK_TIME, Failure, PIPELINE, key, shop};
 
 pub(crate) struct Ours {
     chain: ChainId,
@@ -47,6 +47,7 @@ impl Ours {
         let mut node = Node::new(transport, storage.clone(), Arc::new(SystemClock::new()));
         let rules = ChainRules {
             in_flight_max: PIPELINE,
+            look_every: BLOCK_TIME,
             ..ChainRules::every(Duration::from_millis(80))
         };
         let config = OutboxConfig::new().chain(network.chain, rules);

@@ -3,8 +3,8 @@
 //   node build.mjs            writes artifacts/NAME.json
 //   node build.mjs --check    compares them with what the sources give, and fails if they differ
 //
-// Beside the contracts: consumers/*.sol, which use them, comparison/*.sol, which stand on OpenZeppelin, and mutants/*.json, which are the contracts with a
-// bug planted, for the tests to find.
+// Beside the contracts: consumers/*.sol, which use them, hostile/*.sol, which they must withstand, comparison/*.sol,
+// which stand on OpenZeppelin, and mutants/*.json, which are the contracts with a bug planted, for the tests to find.
 
 import { mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -38,8 +38,10 @@ function findImport(path) {
   }
 }
 
-function compile(sources) {
-  const outputSelection = { "*": { "*": ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"] } };
+// Code is made of what is asked for alone.
+function compile(sources, paths) {
+  const parts = { "*": ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"] };
+  const outputSelection = Object.fromEntries(paths.map((path) => [path, parts]));
   const input = { language: "Solidity", sources, settings: { ...settings, outputSelection } };
   const output = JSON.parse(solc.compile(JSON.stringify(input), { import: findImport }));
   const complaints = output.errors ?? [];
@@ -55,10 +57,10 @@ function isLibrary(source, name) {
 }
 
 // One artefact for each contract that can be deployed and is named as its file. Libraries are part of their users' code.
-function artefacts(sources) {
-  const contracts = compile(sources);
+function artefacts(sources, paths = Object.keys(sources)) {
+  const contracts = compile(sources, paths);
   const made = new Map();
-  for (const path of Object.keys(sources)) {
+  for (const path of paths) {
     const name = path.split("/").at(-1).replace(".sol", "");
     const contract = contracts[path]?.[name];
     if (!contract || contract.evm.bytecode.object === "" || isLibrary(sources[path].content, name)) continue;
@@ -115,6 +117,15 @@ const mutants = [
   { name: "PriceOracleTakesAnyPrice", of: "PriceOracle", from: "gt(value, and(record, 0xffffffffffffffffffffffffff))", to: "0" },
   { name: "PriceOracleNeverHalts", of: "PriceOracle", from: "latest[feed] = before | HALTED;", to: "" },
   { name: "PriceOracleTakesAnyScalar", of: "Schnorr", from: "eq(recovered, nonce)", to: "gt(nonce, 0)" },
+  { name: "CoffeeTokenPaysItself", of: "CoffeeToken", from: "if (from == to) revert PaidToPayer(from);", to: "" },
+  { name: "CoffeeTokenForgetsTheContract", of: "Eip712", from: "nameHash, versionHash, block.chainid, address(this)", to: "nameHash, versionHash, block.chainid, address(0)" },
+  { name: "CoffeeTokenCarriesPointsOver", of: "CoffeeToken", from: "if (pointsAfter > type(uint128).max)", to: "if (pointsAfter > type(uint256).max)" },
+  { name: "SupplyChainHashesFactsOnce", of: "SupplyChain", from: "keccak256(bytes.concat(keccak256(abi.encode(key, value))))", to: "keccak256(abi.encode(key, value))" },
+  { name: "SupplyChainWantsNoProof", of: "SupplyChain", from: "root != 0 && node == root", to: "root != 0 && (node == root || proof.length == 0)" },
+  { name: "SupplyChainProvesLotsThatAreNotThere", of: "SupplyChain", from: "root != 0 && node == root", to: "node == root" },
+  { name: "PaymentProcessorMayBeReentered", of: "PaymentProcessor", from: "if (isEntered) revert Reentered();", to: "" },
+  { name: "PaymentProcessorBelievesTheToken", of: "PaymentProcessor", from: "if (received != amount)", to: "if (received > amount)" },
+  { name: "PaymentProcessorTakesNoForYes", of: "PaymentProcessor", from: "answer.length >= 32 && abi.decode(answer, (uint256)) == 1", to: "true" },
   { name: "PaymentProcessorRefundsTwice", of: "PaymentProcessor", from: "made.refunded += amount;", to: "" },
 ];
 
@@ -127,7 +138,7 @@ function mutantArtefacts() {
     if (parts.length !== 2) throw new Error(`${name}: its place is not there once`);
     sources[path].content = parts.join(to);
     const contract = ["CoffeeToken", "SupplyChain", "PaymentProcessor", "PriceOracle"].find((known) => name.startsWith(known));
-    const text = artefacts(sources).get(contract);
+    const text = artefacts(sources, [`src/${contract}.sol`]).get(contract);
     const { source, compiler, bytecode } = JSON.parse(text);
     const artefact = { contractName: name, source, replaces: { in: path, from, to }, compiler, bytecode };
     made.set(name, `${JSON.stringify(artefact, null, 2)}\n`);
@@ -138,6 +149,7 @@ function mutantArtefacts() {
 const folders = [
   ["artifacts", () => artefacts(sourcesIn("src"))],
   ["consumers", () => artefacts(sourcesIn("consumers"))],
+  ["hostile", () => artefacts(sourcesIn("hostile"))],
   ["comparison", () => artefacts(sourcesIn("comparison"))],
   ["mutants", mutantArtefacts],
 ];

@@ -34,6 +34,12 @@ pub enum ChainError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// Not certificates of authorities. Nothing was sent.
+    #[error("the authorities of TLS cannot be used: {reason}")]
+    InvalidRoots {
+        /// What is wrong with them.
+        reason: String,
+    },
     /// Not a transaction's id. Nothing was sent.
     #[error("{text:?} is no transaction id: expected 32 bytes of hex or 64 of base 58")]
     InvalidTxId {

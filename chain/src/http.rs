@@ -2,18 +2,19 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use hyper::rt::Timer as _;
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use parking_lot::Mutex;
-use peaberry_core::{Clock, Instant, SystemClock};
+use peaberry_core::{Clock, Instant, Sleep, SystemClock, Timestamp};
 
 use crate::{ChainError, RpcTransport, TransportFailure};
 
@@ -73,6 +74,36 @@ impl HttpEndpoint {
     ///
     /// [`ChainError::InvalidUrl`]: not such a URL.
     pub fn new(url: &str, options: HttpOptions) -> Result<Self, ChainError> {
+        #[cfg(feature = "https")]
+        {
+            Self::with_roots(url, options, &crate::TlsRoots::mozilla())
+        }
+        #[cfg(not(feature = "https"))]
+        {
+            Self::over(url, options, connector(&options))
+        }
+    }
+
+    /// The same, believing only servers whose certificates come from `roots`.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    #[cfg(feature = "https")]
+    pub fn with_roots(
+        url: &str,
+        options: HttpOptions,
+        roots: &crate::TlsRoots,
+    ) -> Result<Self, ChainError> {
+        let connector = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_tls_config(roots.config())
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(connector(&options));
+        Self::over(url, options, connector)
+    }
+
+    fn over(url: &str, options: HttpOptions, connector: Connector) -> Result<Self, ChainError> {
         let invalid = |reason| ChainError::InvalidUrl { reason };
         let (url, headers) = split_credentials(url)?;
         let uri: Uri = url
@@ -94,7 +125,7 @@ impl HttpEndpoint {
         let inner = Inner {
             uri,
             headers,
-            client: builder.build(connector(&options)),
+            client: builder.build(connector),
             options,
             clock: Arc::new(SystemClock::new()),
             not_before: Mutex::new(Instant::default()),
@@ -171,8 +202,8 @@ impl HttpEndpoint {
         let after = headers
             .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok())
-            .and_then(|text| text.trim().parse().ok())
-            .map_or(RETRY_AFTER_DEFAULT, Duration::from_secs)
+            .and_then(|text| read_retry_after(text.trim(), self.inner.clock.timestamp()))
+            .unwrap_or(RETRY_AFTER_DEFAULT)
             .min(RETRY_AFTER_MAX);
         let mut not_before = self.inner.not_before.lock();
         *not_before = (*not_before).max(self.inner.clock.now() + after);
@@ -187,6 +218,53 @@ impl RpcTransport for HttpEndpoint {
         request: alloy_primitives::Bytes,
     ) -> Result<alloy_primitives::Bytes, TransportFailure> {
         self.post(request.0).await.map(Into::into)
+    }
+}
+
+/// Seconds, or the time at which to come again (RFC 9110, section 10.2.3). A time that has passed is no wait at all.
+fn read_retry_after(text: &str, now: Timestamp) -> Option<Duration> {
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = httpdate::parse_http_date(text).ok()?;
+    let at = at.duration_since(UNIX_EPOCH).ok()?;
+    Some(at.saturating_sub(Duration::from_nanos(now.as_unix_nanos())))
+}
+
+/// The machine's clock, with the timers of the tokio runtime that the endpoint needs anyway: a timer for each question costs
+/// no other thread's waking.
+#[derive(Debug)]
+pub(crate) struct RuntimeClock(SystemClock);
+
+/// How long a sleep trusts a timer that does not count the time while the machine is suspended.
+const SLEEP_STEP_MAX: Duration = Duration::from_secs(1);
+
+impl RuntimeClock {
+    pub(crate) fn new() -> Self {
+        Self(SystemClock::new())
+    }
+}
+
+impl Clock for RuntimeClock {
+    fn now(&self) -> Instant {
+        self.0.now()
+    }
+
+    fn timestamp(&self) -> Timestamp {
+        self.0.timestamp()
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> Sleep {
+        let clock = self.0.clone();
+        Sleep::new(async move {
+            loop {
+                let left = deadline.since(clock.now());
+                if left.is_zero() {
+                    return;
+                }
+                TokioTimer::new().sleep(left.min(SLEEP_STEP_MAX)).await;
+            }
+        })
     }
 }
 
@@ -213,21 +291,11 @@ pub(crate) fn split_credentials(url: &str) -> Result<(String, HeaderMap), ChainE
     Ok((format!("{scheme}://{host}{path}"), headers))
 }
 
-fn connector(options: &HttpOptions) -> Connector {
+fn connector(options: &HttpOptions) -> HttpConnector {
     let mut http = HttpConnector::new();
     http.set_connect_timeout(Some(options.connect_within));
     http.set_nodelay(true);
-    #[cfg(feature = "https")]
-    {
-        http.enforce_http(false);
-        hyper_rustls::HttpsConnectorBuilder::new()
-            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())
-            .expect("ring speaks the default versions of TLS")
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(http)
-    }
-    #[cfg(not(feature = "https"))]
+    http.enforce_http(!cfg!(feature = "https"));
     http
 }
 
@@ -241,5 +309,28 @@ impl fmt::Debug for HttpEndpoint {
             "HttpEndpoint({}://{host})",
             uri.scheme_str().unwrap_or_default()
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_read_in_seconds_and_as_a_date() {
+        // RFC 9110's own example is of this second.
+        let at_s = 784_111_777;
+        let now = Timestamp::from_unix_nanos((at_s - 30) * 1_000_000_000);
+        for (text, seconds) in [
+            ("7", Some(7)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(30)),
+            ("Sun, 06 Nov 1994 08:48:37 GMT", Some(0)),
+            ("Sun, 06 Nov 1899 08:49:37 GMT", None),
+            ("-1", None),
+            ("soon", None),
+        ] {
+            let read = read_retry_after(text, now);
+            assert_eq!(read, seconds.map(Duration::from_secs), "{text}");
+        }
     }
 }

@@ -28,6 +28,8 @@ mod signer;
 #[cfg(feature = "solana")]
 pub mod solana;
 mod status;
+#[cfg(feature = "https")]
+mod tls;
 mod transaction_id;
 #[cfg(any(feature = "http", feature = "solana"))]
 mod transport;
@@ -52,6 +54,8 @@ pub use log::{Log, LogFilter, LogRange};
 pub use multi::{Holding, MultiChain};
 pub use signer::{Payload, Signature, Signer};
 pub use status::TransactionStatus;
+#[cfg(feature = "https")]
+pub use tls::TlsRoots;
 pub use transaction_id::TxId;
 #[cfg(any(feature = "http", feature = "solana"))]
 pub use transport::{RpcTransport, TransportFailure};

@@ -33,7 +33,7 @@ pub use record::{
     RecordError,
 };
 pub use request::{
-    AccountView, Ask, Found, Performer, Request, Sight, SolanaSight, SolanaView, Wanted,
+    AccountView, Ask, Found, Performer, Place, Request, Sight, SolanaSight, SolanaView, Wanted,
 };
 
 /// Reads any bytes as an entry of the journal, for fuzzing.

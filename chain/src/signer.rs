@@ -16,6 +16,12 @@ pub trait Signer: Send + Sync {
     /// The account whose key this is.
     fn address(&self) -> Address;
 
+    /// Whether the key itself lies here, in memory that only this process writes. What comes from anywhere else is held
+    /// against the address before it is used, which takes longer than signing. `false` unless said otherwise.
+    fn is_local(&self) -> bool {
+        false
+    }
+
     /// Signs `payload`.
     ///
     /// # Errors

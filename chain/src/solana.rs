@@ -12,6 +12,7 @@ mod message;
 mod network;
 mod plan;
 mod program_address;
+mod quorum;
 mod refusal;
 mod rpc;
 pub mod system;
@@ -23,6 +24,7 @@ pub use instruction::{AccountMeta, Instruction};
 pub use message::Message;
 pub use network::{PriorityFee, SolanaNetwork};
 pub use program_address::find_program_address;
+pub use quorum::SolanaQuorum;
 pub use rpc::{
     ANSWER_BYTES_MAX, Account, Blockhash, Commitment, Height, SignatureStatus, Simulation,
     SolanaRpc,

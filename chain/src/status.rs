@@ -39,7 +39,8 @@ pub enum TransactionStatus {
         depth: u64,
         /// Whether that block is final.
         is_final: bool,
-        /// Why, where the node could say.
+        /// Why, where the node says. Those of EVM chains do not: ask
+        /// [`explain_revert`](crate::evm::EvmClient::explain_revert), which tries the call again.
         reason: Option<Revert>,
     },
 }

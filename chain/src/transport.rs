@@ -39,6 +39,16 @@ pub enum TransportFailure {
     /// The answer is larger than the limit, in bytes. The node got the request.
     #[error("the answer is over the limit of {0} bytes")]
     TooLarge(usize),
+    /// Of several nodes too few agree. For a transaction: too few say that they have taken it.
+    #[error("only {agreed} of {asked} nodes agree, {wanted} are wanted")]
+    NoQuorum {
+        /// The size of the largest group of equal answers.
+        agreed: usize,
+        /// How many were asked.
+        asked: usize,
+        /// How many equal answers it takes.
+        wanted: usize,
+    },
     /// The node wants to be left alone for so long. It did not look at the request.
     #[error("the node limits our rate: wait {} ms", .0.as_millis())]
     RateLimited(Duration),
@@ -67,7 +77,19 @@ impl TransportFailure {
                     sent,
                 };
             }
-            Self::Broken(_) | Self::Status { .. } => sent,
+            Self::NoQuorum {
+                agreed,
+                asked,
+                wanted,
+            } if sent == Sent::No => {
+                return ChainError::NoQuorum {
+                    doing,
+                    agreed,
+                    asked,
+                    wanted,
+                };
+            }
+            Self::Broken(_) | Self::Status { .. } | Self::NoQuorum { .. } => sent,
         };
         ChainError::Connection {
             doing,

@@ -268,4 +268,21 @@ mod tests {
             }
         }
     }
+
+    #[cfg(feature = "solana")]
+    #[test]
+    fn a_solana_key_is_never_printed() {
+        let wallet = Wallet::from_phrase(ABANDON, "").unwrap();
+        let key = wallet.solana_key(0).unwrap();
+        let secret = key.reveal();
+        let secrets = [
+            hex::encode(&secret[..8]),
+            format!("{:?}", &secret[..4]),
+            bs58::encode(&secret[..]).into_string(),
+        ];
+        let printed = format!("{key:?}{key:#?}");
+        for secret in secrets {
+            assert!(!printed.contains(&secret), "{printed}");
+        }
+    }
 }

@@ -13,11 +13,13 @@
     reason = "a test's helpers fail as loudly as the test"
 )]
 
+mod dice;
 #[allow(dead_code, reason = "other tests ask other things of a node")]
 mod node;
 
 use std::collections::BTreeSet;
 
+use dice::Dice;
 use node::{Called, Node};
 use peaberry_chain::bindings::{CoffeeToken, SolCall, creation};
 use peaberry_chain::dev::DevOptions;
@@ -31,22 +33,6 @@ const AT_ONCE: u64 = 6;
 const BLOCK_TIME_S: u64 = 12;
 const GWEI: u128 = 1_000_000_000;
 const ACCOUNTS: usize = 4;
-
-/// A seeded stream of numbers (SplitMix64).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % sides
-    }
-
-    fn account(&mut self) -> usize {
-        usize::try_from(self.roll(ACCOUNTS as u64)).unwrap()
-    }
-}
 
 struct Player {
     keys: Vec<EvmKey>,
@@ -84,7 +70,7 @@ impl Player {
 
     /// A transaction that nobody expects anything of: some pay, some deploy, some fail in every way.
     fn next(&mut self, who: usize) -> Transaction {
-        let other = self.dice.account();
+        let other = self.dice.place(ACCOUNTS);
         let other = self.address(other);
         let amount = U256::from(self.dice.roll(1000));
         let order = B256::from(U256::from(self.dice.roll(8)));
@@ -208,7 +194,7 @@ impl Pair {
         player.ranks.clear();
         let mut transactions = Vec::new();
         for _ in 0..=player.dice.roll(AT_ONCE) {
-            let who = player.dice.account();
+            let who = player.dice.place(ACCOUNTS);
             transactions.push((who, player.next(who)));
         }
         // Whoever comes too early waits in the gap queue.

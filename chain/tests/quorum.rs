@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use peaberry_chain::bindings::{CoffeeToken, SolCall, SolError, creation};
 use peaberry_chain::dev::{DevChain, DevOptions, Undone};
 use peaberry_chain::evm::{
     Dissent, EvmClient, EvmRpc, FeeHistory, QuorumRpc, Receipt, SeenTransaction,
@@ -17,7 +18,7 @@ use peaberry_chain::primitives::{B256, Bytes, U256};
 use peaberry_chain::wallet::EvmKey;
 use peaberry_chain::{
     Amount, Asset, Block, BlockAt, CallRequest, ChainClient, ChainError, ChainId, EvmAddress,
-    Finality, Intent, Log, LogFilter, LogRange, Sent,
+    Finality, Intent, Log, LogFilter, LogRange, Revert, Sent,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,8 @@ enum Kind {
     Silent,
     /// Takes no transactions, and gives no logs.
     Stingy,
+    /// Says of whatever can be refused for good that it is.
+    Naysayer,
 }
 
 /// A node of the chain.
@@ -44,7 +47,7 @@ impl Member {
         lie: impl FnOnce(T) -> T,
     ) -> Result<T, ChainError> {
         match self.kind {
-            Kind::Honest | Kind::Stingy => truth.await,
+            Kind::Honest | Kind::Stingy | Kind::Naysayer => truth.await,
             Kind::Liar => truth.await.map(lie),
             Kind::Silent => Err(ChainError::TimedOut {
                 doing: "a question",
@@ -78,13 +81,24 @@ impl EvmRpc for Member {
     }
 
     async fn call(&self, request: &CallRequest, at: BlockAt) -> Result<Bytes, ChainError> {
-        self.answer(self.chain.call(request, at), |_| Bytes::from_static(b"lie"))
-            .await
+        let lie = Bytes::from_static(b"lie");
+        match self.kind {
+            // Also where the contract refuses.
+            Kind::Liar => Ok(lie),
+            Kind::Naysayer => Err(reverted()),
+            _ => self.answer(self.chain.call(request, at), |_| lie).await,
+        }
     }
 
     async fn estimate_gas(&self, request: &CallRequest, at: BlockAt) -> Result<u64, ChainError> {
-        self.answer(self.chain.estimate_gas(request, at), |_| u64::MAX)
-            .await
+        match self.kind {
+            Kind::Liar => Ok(u64::MAX),
+            Kind::Naysayer => Err(reverted()),
+            _ => {
+                self.answer(self.chain.estimate_gas(request, at), |gas| gas)
+                    .await
+            }
+        }
     }
 
     async fn fee_history(&self, blocks: u16, percentiles: &[u8]) -> Result<FeeHistory, ChainError> {
@@ -106,12 +120,21 @@ impl EvmRpc for Member {
             Kind::Stingy => Err(ChainError::FeeTooLow {
                 message: "underpriced".into(),
             }),
+            Kind::Naysayer => Err(ChainError::InvalidTransaction {
+                message: "no such thing".into(),
+            }),
             _ => self.answer(self.chain.broadcast(raw), |hash| hash).await,
         }
     }
 
     async fn transaction(&self, hash: B256) -> Result<Option<SeenTransaction>, ChainError> {
-        self.answer(self.chain.transaction(hash), |_| None).await
+        let lie = |seen: Option<SeenTransaction>| {
+            seen.map(|seen| SeenTransaction {
+                nonce: seen.nonce + 1,
+                ..seen
+            })
+        };
+        self.answer(self.chain.transaction(hash), lie).await
     }
 
     async fn receipt(&self, hash: B256) -> Result<Option<Receipt>, ChainError> {
@@ -125,6 +148,11 @@ impl EvmRpc for Member {
     }
 
     async fn block(&self, at: BlockAt) -> Result<Option<Block>, ChainError> {
+        if self.kind == Kind::Naysayer && at == BlockAt::Final {
+            return Err(ChainError::NotFound {
+                what: "a final block".into(),
+            });
+        }
         let lie = |block: Option<Block>| {
             block.map(|block| Block {
                 hash: B256::repeat_byte(0x66),
@@ -148,12 +176,17 @@ impl EvmRpc for Member {
     }
 }
 
-/// A chain with a payment of 5 wei in its newest block, and nodes of these kinds.
+fn reverted() -> ChainError {
+    ChainError::Reverted(Revert::Message("a lie".into()))
+}
+
+/// A chain with a payment of 5 wei and a contract that has logged something, and nodes of these kinds.
 struct Ground {
     chain: DevChain,
     rpc: Arc<QuorumRpc>,
     key: EvmKey,
     paid: B256,
+    token: EvmAddress,
     named: Arc<Mutex<Vec<Dissent>>>,
 }
 
@@ -171,6 +204,8 @@ impl Ground {
         let direct = chain.client().await.unwrap();
         let direct = direct.with_signer(Arc::new(key.clone())).unwrap();
         let paid = direct.submit(&payment(&key)).await.unwrap();
+        let token = key.evm_address().create(1);
+        direct.submit(&deployment(&key)).await.unwrap();
         let nodes = kinds.iter().enumerate().map(|(index, kind)| {
             let member = Member {
                 chain: chain.clone(),
@@ -193,6 +228,7 @@ impl Ground {
             rpc: Arc::new(rpc),
             key,
             paid,
+            token,
             named,
         }
     }
@@ -206,23 +242,53 @@ impl Ground {
             truth.balance(SHOP)
         );
         let account = self.key.evm_address();
-        assert_eq!(rpc.nonce(account, BlockAt::Latest).await.unwrap(), 1);
+        assert_eq!(rpc.nonce(account, BlockAt::Latest).await.unwrap(), 2);
         assert!(rpc.code(SHOP, BlockAt::Latest).await.unwrap().is_empty());
         let receipt = rpc.receipt(self.paid).await.unwrap().unwrap();
         assert!(receipt.is_success);
         let head = rpc.block(BlockAt::Latest).await.unwrap();
         assert_eq!(head, Some(truth.head()));
-        let number = BlockAt::Number(1);
+        let number = BlockAt::Number(2);
         assert_eq!(rpc.block(number).await.unwrap(), Some(truth.head()));
-        let logs = rpc
-            .logs(&LogFilter::default(), &LogRange::Numbers(0..=1))
-            .await;
-        assert!(logs.unwrap().is_empty());
+        let seen = rpc.transaction(self.paid).await.unwrap().unwrap();
+        assert_eq!((seen.from, seen.nonce), (account, 0));
+        let (all, range) = (LogFilter::default(), LogRange::Numbers(0..=2));
+        let logs = rpc.logs(&all, &range).await.unwrap();
+        assert_eq!(logs, truth.logs(&all, &range).await.unwrap());
+        assert_eq!(logs.len(), 1, "a role was granted");
+        let name = CallRequest::new(self.token, CoffeeToken::nameCall {}.abi_encode());
+        let name = rpc.call(&name, BlockAt::Latest).await.unwrap();
+        assert_eq!(
+            CoffeeToken::nameCall::abi_decode_returns(&name).unwrap(),
+            "Coffee"
+        );
+        // What is refused is refused by enough of them.
+        let refused = self.spending();
+        for error in [
+            rpc.call(&refused, BlockAt::Latest).await.unwrap_err(),
+            rpc.estimate_gas(&refused, BlockAt::Latest)
+                .await
+                .unwrap_err(),
+        ] {
+            let ChainError::Reverted(Revert::Custom { selector, .. }) = error else {
+                panic!("{error:?}");
+            };
+            assert_eq!(selector, CoffeeToken::InsufficientBalance::SELECTOR);
+        }
         let fees = rpc.fee_history(1, &[50]).await.unwrap();
         assert!(fees.next_base_fee() < U256::from(10_u64.pow(12)));
         let transfer = CallRequest::new(SHOP, []).from(account);
         let gas = rpc.estimate_gas(&transfer, BlockAt::Latest).await;
         assert_eq!(gas.unwrap(), 21_000);
+    }
+
+    /// A call that the contract refuses: nobody has any of it.
+    fn spending(&self) -> CallRequest {
+        let call = CoffeeToken::transferCall {
+            to: SHOP,
+            value: U256::ONE,
+        };
+        CallRequest::new(self.token, call.abi_encode()).from(self.key.evm_address())
     }
 
     fn names(&self) -> Vec<String> {
@@ -244,6 +310,21 @@ fn payment(key: &EvmKey) -> Intent {
         to: SHOP.into(),
         asset: Asset::Native,
         amount: Amount::wei(5),
+    }
+}
+
+fn deployment(key: &EvmKey) -> Intent {
+    let constructor = CoffeeToken::constructorCall {
+        name_: "Coffee".into(),
+        symbol_: "CFE".into(),
+        cap_: U256::from(1_000),
+        pointsPerToken_: U256::ZERO,
+        admin: key.evm_address(),
+    };
+    Intent::Deploy {
+        from: key.evm_address().into(),
+        value: Amount::wei(0),
+        code: creation(&CoffeeToken::BYTECODE, &constructor),
     }
 }
 
@@ -315,7 +396,7 @@ async fn a_liar_names_no_nonce_while_another_node_is_silent() {
     let ground = Ground::with(&[Honest, Liar, Silent], 2).await;
     let account = ground.key.evm_address();
     let nonce = ground.rpc.nonce(account, BlockAt::Pending).await;
-    assert_eq!(nonce.unwrap(), 1);
+    assert_eq!(nonce.unwrap(), 2);
 }
 
 /// That one node has taken a transaction is no more than its word: what the others say is told, and that it may be out.
@@ -333,6 +414,74 @@ async fn one_nodes_word_does_not_make_a_transaction_taken() {
     // Nor does one node that finds a range too wide keep the others from answering.
     let ground = Ground::with(&[Stingy, Honest, Honest], 2).await;
     ground.reads_truly().await;
+}
+
+/// A refusal for good is an answer as any other: one node's is no more than its word.
+#[tokio::test]
+async fn one_nodes_refusal_is_no_verdict() {
+    use Kind::{Honest, Naysayer, Silent, Stingy};
+    for kinds in [
+        [Naysayer, Silent, Silent],
+        [Silent, Naysayer, Silent],
+        [Silent, Silent, Naysayer],
+    ] {
+        let ground = Ground::with(&kinds, 2).await;
+        let transfer = CallRequest::new(SHOP, []).from(ground.key.evm_address());
+        // By its hash: which block is the newest, one node alone does not say either.
+        let at = BlockAt::Hash(ground.chain.head().hash);
+        for error in [
+            ground.rpc.call(&transfer, at).await.unwrap_err(),
+            ground.rpc.estimate_gas(&transfer, at).await.unwrap_err(),
+            ground.rpc.block(BlockAt::Final).await.unwrap_err(),
+        ] {
+            let is_so = matches!(error, ChainError::NoQuorum { wanted: 2, .. });
+            assert!(is_so, "{kinds:?}: {error:?}");
+        }
+        let error = ground.rpc.broadcast(&[1, 2, 3]).await.unwrap_err();
+        assert!(error.may_have_been_sent(), "{kinds:?}: {error:?}");
+    }
+    for kinds in [
+        [Naysayer, Stingy, Stingy],
+        [Stingy, Naysayer, Stingy],
+        [Stingy, Stingy, Naysayer],
+    ] {
+        let ground = Ground::with(&kinds, 2).await;
+        let error = ground.rpc.broadcast(&[1, 2, 3]).await.unwrap_err();
+        assert!(
+            matches!(error, ChainError::FeeTooLow { .. }),
+            "{kinds:?}: {error:?}"
+        );
+    }
+    let ground = Ground::with(&[Honest, Naysayer, Honest], 2).await;
+    ground.reads_truly().await;
+    assert_eq!(ground.names(), ["Naysayer 1"]);
+}
+
+/// What enough nodes refuse for good is refused, also where one says that it has it or gives an answer.
+#[tokio::test]
+async fn a_refusal_by_enough_nodes_is_an_answer() {
+    use Kind::{Honest, Liar, Naysayer, Silent};
+    for kinds in [
+        [Liar, Naysayer, Naysayer],
+        [Naysayer, Liar, Naysayer],
+        [Naysayer, Silent, Naysayer],
+    ] {
+        let ground = Ground::with(&kinds, 2).await;
+        let error = ground.rpc.broadcast(&[1, 2, 3]).await.unwrap_err();
+        assert!(
+            matches!(error, ChainError::InvalidTransaction { .. }),
+            "{kinds:?}: {error:?}"
+        );
+    }
+    // Two honest nodes that refuse a call, beside one that makes up an answer: this is how it is told.
+    let ground = Ground::with(&[Liar, Honest, Honest], 2).await;
+    let at = BlockAt::Hash(ground.chain.head().hash);
+    let refused = ground.rpc.call(&ground.spending(), at).await;
+    assert!(
+        matches!(refused, Err(ChainError::Reverted(_))),
+        "{refused:?}"
+    );
+    assert_eq!(ground.names(), ["Liar 0"]);
 }
 
 /// A payment through a quorum reaches the chain, and is final there, whoever else lies or is silent.

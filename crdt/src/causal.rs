@@ -196,20 +196,23 @@ impl<S: DotStore> Causal<S> {
                 from,
             });
         }
-        if let Some(dot) = self.conflict(delta) {
-            return Err(ApplyError::Conflict {
-                replica: dot.replica(),
-                counter: dot.counter(),
-            });
-        }
-        if *limits != Limits::NONE {
-            self.store.admit(&delta.store, &self.context, limits)?;
-        }
+        self.admit(&delta.store, limits)?;
         let Some(alive) = &delta.alive else {
             return Ok(self.merge(&delta.to, &delta.store, &delta.log, None));
         };
         let is_alive = |dot| alive.contains(dot) || delta.store.contains_dot(dot);
         Ok(self.merge(&delta.to, &delta.store, &delta.log, Some(&is_alive)))
+    }
+
+    /// Joins a whole state, as [`join`](Lattice::join), unless it holds another value for an event whose value is held
+    /// here, or new values beyond `limits`. For what comes from others. Costs a walk over the other state.
+    ///
+    /// # Errors
+    ///
+    /// [`ApplyError`] but for a gap; the state did not change.
+    pub fn try_join(&mut self, other: &Self, limits: &Limits) -> Result<Changed, ApplyError> {
+        self.admit(&other.store, limits)?;
+        Ok(self.join(other))
     }
 
     /// Drops from the removal log what every replica knows: `stable` is the [`meet`](VersionVector::meet) of all
@@ -286,16 +289,24 @@ impl<S: DotStore> Causal<S> {
         })
     }
 
-    fn conflict(&self, delta: &Delta<S>) -> Option<Dot> {
+    /// Whether what another has may be joined: no second value for an event, and within `limits` what is new.
+    fn admit(&self, store: &S, limits: &Limits) -> Result<(), ApplyError> {
         let mut conflict = None;
-        delta
-            .store
-            .for_each_after(&VersionVector::new(), &mut |dot| {
-                if self.store.contains_dot(dot) && !self.store.same_at(&delta.store, dot) {
-                    conflict = Some(dot);
-                }
+        store.for_each_after(&VersionVector::new(), &mut |dot| {
+            if self.store.contains_dot(dot) && !self.store.same_at(store, dot) {
+                conflict = Some(dot);
+            }
+        });
+        if let Some(dot) = conflict {
+            return Err(ApplyError::Conflict {
+                replica: dot.replica(),
+                counter: dot.counter(),
             });
-        conflict
+        }
+        if *limits != Limits::NONE {
+            self.store.admit(store, &self.context, limits)?;
+        }
+        Ok(())
     }
 
     fn alive_up_to(&self, known: &VersionVector) -> IntervalVersionVector {
@@ -364,7 +375,9 @@ impl<S: DotStore> Lattice for Causal<S> {
         }
     }
 
-    /// Joins a whole state. States with equal vectors are equal, and cost only the comparison of the vectors.
+    /// Joins a whole state. States with equal vectors are equal, and cost only the comparison of the vectors. It does not
+    /// look whether the two hold different values for one event, as when two writers have used one id: the value held
+    /// here stays then. For a state that comes from others there is [`try_join`](Self::try_join).
     fn join(&mut self, other: &Self) -> Changed {
         if other.log.floor().partial_le(&self.context) {
             return self.merge(&other.context, &other.store, &other.log, None);

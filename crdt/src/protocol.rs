@@ -49,8 +49,8 @@ use std::vec::Vec;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use peaberry_core::{
-    AddError, Channel, Effects, Envelope, Input, Instant, Node, PeerId, Protocol, ProtocolId,
-    Storage, Turn,
+    AddError, Channel, Clock, Effects, Envelope, Input, Instant, Node, PeerId, Protocol,
+    ProtocolId, Storage, Turn,
 };
 
 pub use self::handle::{Changes, Mutation, MutationError, ReplicaHandle};
@@ -61,9 +61,9 @@ pub use self::options::{Continuity, ReplicaOptions};
 
 use self::handle::{Command, Done, Finish, Signals};
 use self::image::Image;
-use crate::sync::{AntiEntropy, Member, Membership, SyncError, SyncEvent};
+use crate::sync::{AntiEntropy, Member, Membership, Refusal, SyncError, SyncEvent};
 use crate::wire::Message;
-use crate::{Limits, ReplicaId, Replicated, VersionVector, Writer};
+use crate::{Limits, ReplicaId, Replicated, Tolerance, VersionVector, Writer};
 
 /// The protocol of replicas; the group is the document.
 pub const CRDT: ProtocolId = ProtocolId(30);
@@ -76,6 +76,14 @@ pub enum ReplicaEvent {
     Changed,
     /// A peer's frame was refused; the exchange goes on. [`SyncError::Unreadable`] is not told: links damage frames.
     Refused(SyncError),
+    /// A peer does not take what this replica has sent it, so what is written here does not reach it: a clock is wrong, or
+    /// two replicas have used one id. It is asked again after a while.
+    RefusedBy {
+        /// Who refuses.
+        member: Member,
+        /// Why.
+        reason: Refusal,
+    },
     /// There are other members from now on.
     Membership(Membership),
     /// This member is not among them any more, and writes no longer. Once it is made a member again, open it anew:
@@ -94,7 +102,9 @@ pub struct Replica<D: Replicated> {
     writer: Writer,
     sync: AntiEntropy<D>,
     image: Image,
-    limits: Limits,
+    tolerance: Tolerance,
+    /// Whose calendar peers' stamps are held against: the node's, once there is one.
+    calendar: Option<Arc<dyn Clock>>,
     reservation: u64,
     /// The reservation that a commit is on its way for.
     reserving: Option<(Turn, u64)>,
@@ -148,7 +158,8 @@ where
             doc: Arc::new(Mutex::new(doc)),
             signals: Arc::default(),
             image,
-            limits: options.limits,
+            tolerance: options.tolerance,
+            calendar: None,
             reservation: options.reservation.max(2),
             reserving: None,
             waiting: VecDeque::new(),
@@ -173,12 +184,13 @@ where
     ///
     /// As [`Node::add`].
     pub fn add_to(
-        self,
+        mut self,
         node: &mut Node,
         mut tell: impl FnMut(ReplicaEvent) + Send + 'static,
     ) -> Result<ReplicaHandle<D>, AddError> {
         let (doc, signals) = (self.doc.clone(), self.signals.clone());
         let replica = self.replica();
+        self.calendar = Some(node.clock().clone());
         let commands = node.add(self.channel, self, move |events: &mut Vec<ReplicaEvent>| {
             events.drain(..).for_each(&mut tell);
         })?;
@@ -188,7 +200,7 @@ where
     fn command(&mut self, now: Instant, command: Command<D>, fx: &mut Effects<'_, ReplicaEvent>) {
         match command {
             Command::Mutate(mutate) => self.waiting.push_back(mutate),
-            Command::Limits(limits) => self.limits = limits,
+            Command::Tolerate(tolerance) => self.tolerance = tolerance,
             Command::Membership(membership) => {
                 if let Some(event) = self.sync.reconfigure(time_of(now), membership) {
                     self.tell(event, fx);
@@ -203,23 +215,44 @@ where
     }
 
     fn tell(&mut self, event: SyncEvent, fx: &mut Effects<'_, ReplicaEvent>) {
-        self.must_write = true;
-        fx.emit_after_commit(match event {
+        let event = match event {
             SyncEvent::Reconfigured(membership) => ReplicaEvent::Membership(membership),
             SyncEvent::Evicted(membership) => ReplicaEvent::Evicted {
                 epoch: membership.epoch(),
             },
-        });
+            SyncEvent::RefusedBy { member, reason } => {
+                fx.emit(ReplicaEvent::RefusedBy { member, reason });
+                return;
+            }
+        };
+        self.must_write = true;
+        fx.emit_after_commit(event);
+    }
+
+    /// What a peer's delta may bring now. It decides what is let in, and nothing of what is made of it.
+    fn limits(&self) -> Limits {
+        match &self.calendar {
+            Some(calendar) => {
+                let wall_ms = calendar.timestamp().as_unix_nanos() / 1_000_000;
+                self.tolerance.at(wall_ms)
+            }
+            None => Tolerance {
+                drift_ms_max: u64::MAX,
+                ..self.tolerance
+            }
+            .at(0),
+        }
     }
 
     fn message(&mut self, now: Instant, message: &Envelope, fx: &mut Effects<'_, ReplicaEvent>) {
         let from = member_of(message.from);
+        let limits = self.limits();
         let received = self.sync.handle(
             time_of(now),
             from,
             &message.payload,
             &mut *self.doc.lock(),
-            &self.limits,
+            &limits,
         );
         match received {
             Ok(handled) => {
@@ -279,6 +312,8 @@ where
         } else if let Some((_, reserving)) = self.reserving {
             reserved = reserving;
         }
+        // A counter's totals rise without dots being minted. They must not be taken for all that was reserved.
+        reserved = reserved.max(minted.saturating_add(1));
         if self.is_closed {
             reserved = minted;
         }

@@ -1,13 +1,12 @@
 //! Registers: all concurrent values, or the last by hybrid time.
 
-use alloc::string::String;
-use alloc::vec::Vec;
 use core::fmt::Debug;
 
-use crate::wire::{DecodeError, Decoder, Element, Encoder, StoreCodec};
+use crate::store::renamed_store;
+use crate::wire::Element;
 use crate::{
-    ApplyError, Dot, DotFun, DotStore, Edit, FarFutureStamp, Interval, Limits, Mint, Stamp,
-    VersionVector, WriteError, dot_store,
+    ApplyError, Dot, DotFun, Edit, FarFutureStamp, Limits, Mint, Stamp, VersionVector, WriteError,
+    dot_store,
 };
 
 /// A register that keeps every value no other write has seen.
@@ -104,72 +103,43 @@ dot_store!(
     "MvRegister", MvRegister<V> { store: DotFun<V> }
 );
 
-impl<V: Clone + Debug + Eq> DotStore for LwwRegister<V> {
-    fn is_empty(&self) -> bool {
-        self.store.is_empty()
-    }
-
-    fn contains_dot(&self, dot: Dot) -> bool {
-        self.store.contains_dot(dot)
-    }
-
-    fn for_each_after(&self, known: &VersionVector, visit: &mut dyn FnMut(Dot)) {
-        self.store.for_each_after(known, visit);
-    }
-
-    fn same_at(&self, other: &Self, dot: Dot) -> bool {
-        self.store.same_at(&other.store, dot)
-    }
-
-    fn copy_dot(&self, dot: Dot, into: &mut Self) {
-        if crate::mutant::is_planted("lww_tie_by_arrival")
-            && let Some((stamp, _)) = self.store.get(dot)
-            && into.store.iter().any(|(_, (held, _))| held == stamp)
-        {
-            return;
-        }
-        self.store.copy_dot(dot, &mut into.store);
-    }
-
-    fn remove(&mut self, interval: Interval) -> bool {
-        self.store.remove(interval)
-    }
-
-    fn admit(
-        &self,
-        delta: &Self,
-        known: &VersionVector,
-        limits: &Limits,
-    ) -> Result<(), ApplyError> {
-        let latest = limits.wall_ms.saturating_add(limits.drift_ms_max);
-        for (dot, (stamp, _)) in delta.store.iter() {
-            if stamp.wall_ms > latest && !known.covers(dot) {
-                return Err(ApplyError::FarFuture(FarFutureStamp {
-                    replica: dot.replica(),
-                    stamp_ms: stamp.wall_ms,
-                    wall_ms: limits.wall_ms,
-                    drift_ms_max: limits.drift_ms_max,
-                }));
+renamed_store!(
+    [V: Clone + Debug + Eq]
+    [V: Clone + Debug + Eq + Element]
+    LwwRegister<V> {
+        fn copy_dot(&self, dot: Dot, into: &mut Self) {
+            if crate::mutant::is_planted("lww_tie_by_arrival")
+                && let Some((stamp, _)) = self.store.get(dot)
+                && into.store.iter().any(|(_, (held, _))| held == stamp)
+            {
+                return;
             }
+            self.store.copy_dot(dot, &mut into.store);
         }
-        Ok(())
-    }
-}
 
-impl<V: Clone + Debug + Eq + Element> StoreCodec for LwwRegister<V> {
-    fn describe(out: &mut String) {
+        fn admit(
+            &self,
+            delta: &Self,
+            known: &VersionVector,
+            limits: &Limits,
+        ) -> Result<(), ApplyError> {
+            let latest = limits.wall_ms.saturating_add(limits.drift_ms_max);
+            for (dot, (stamp, _)) in delta.store.iter() {
+                if stamp.wall_ms > latest && !known.covers(dot) {
+                    return Err(ApplyError::FarFuture(FarFutureStamp {
+                        replica: dot.replica(),
+                        stamp_ms: stamp.wall_ms,
+                        wall_ms: limits.wall_ms,
+                        drift_ms_max: limits.drift_ms_max,
+                    }));
+                }
+            }
+            Ok(())
+        }
+    }
+    describe(out) {
         out.push_str("LwwRegister<");
         V::describe(out);
         out.push('>');
     }
-
-    fn encode_column(stores: &[&Self], out: &mut Encoder<'_>) {
-        let stores: Vec<_> = stores.iter().map(|register| &register.store).collect();
-        DotFun::encode_column(&stores, out);
-    }
-
-    fn decode_column(count: usize, input: &mut Decoder<'_>) -> Result<Vec<Self>, DecodeError> {
-        let stores = DotFun::decode_column(count, input)?;
-        Ok(stores.into_iter().map(|store| Self { store }).collect())
-    }
-}
+);

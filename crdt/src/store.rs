@@ -170,3 +170,59 @@ macro_rules! dot_store {
         }
     };
 }
+
+/// Makes a store of a type that is another store by a new name, in its field `store`. What it does in its own way, and how
+/// it is called in bytes, is said here; the rest is the other store's.
+macro_rules! renamed_store {
+    (
+        [$($generics:tt)*] [$($codec:tt)*] $name:ty { $($own:tt)* }
+        describe($out:ident) $describe:block
+    ) => {
+        impl<$($generics)*> $crate::DotStore for $name {
+            fn is_empty(&self) -> bool {
+                self.store.is_empty()
+            }
+
+            fn contains_dot(&self, dot: $crate::Dot) -> bool {
+                self.store.contains_dot(dot)
+            }
+
+            fn for_each_after(
+                &self,
+                known: &$crate::VersionVector,
+                visit: &mut dyn FnMut($crate::Dot),
+            ) {
+                self.store.for_each_after(known, visit);
+            }
+
+            fn same_at(&self, other: &Self, dot: $crate::Dot) -> bool {
+                self.store.same_at(&other.store, dot)
+            }
+
+            fn remove(&mut self, interval: $crate::Interval) -> bool {
+                self.store.remove(interval)
+            }
+
+            $($own)*
+        }
+
+        impl<$($codec)*> $crate::wire::StoreCodec for $name {
+            fn describe($out: &mut alloc::string::String) $describe
+
+            fn encode_column(stores: &[&Self], out: &mut $crate::wire::Encoder<'_>) {
+                let stores: alloc::vec::Vec<_> = stores.iter().map(|named| &named.store).collect();
+                $crate::wire::StoreCodec::encode_column(&stores, out);
+            }
+
+            fn decode_column(
+                count: usize,
+                input: &mut $crate::wire::Decoder<'_>,
+            ) -> Result<alloc::vec::Vec<Self>, $crate::wire::DecodeError> {
+                let stores: alloc::vec::Vec<_> =
+                    $crate::wire::StoreCodec::decode_column(count, input)?;
+                Ok(stores.into_iter().map(|store| Self { store }).collect())
+            }
+        }
+    };
+}
+pub(crate) use renamed_store;

@@ -13,6 +13,9 @@
 //! | `Vector` | what I know | a `Delta` of what I lack; your `Vector` if I asked for it or know more |
 //! | `Delta` | events that I believe you lack; more than a few only after your `Vector` | an `Ack`, and soon a `Digest` to every other peer |
 //! | `Ack` | what I know of the replicas in your delta | the next `Delta`, if you still lack something |
+//! | `Piece` | some bytes of a delta that is too long for one frame and cannot be split | a `PieceAck`; the last piece by an `Ack` |
+//! | `PieceAck` | how much of that has arrived | the next `Piece` |
+//! | `Refusal` | that I do not take what you sent, and why | nothing: what was refused is sent again after [`retry_max`](SyncConfig::retry_max), then after twice as long each time, up to an hour |
 //!
 //! # Why it is safe
 //!
@@ -27,10 +30,17 @@
 //!   equal states: that is a law of [`Replicated`](crate::Replicated).
 //! - **A part of a delta is a causally closed prefix**, and the next is sent when the one before is acknowledged: at any
 //!   moment a replica's state is that of the events in its vector.
+//! - **What cannot be divided is applied when all of it is there.** A delta beyond the log's cut travels as pieces of its
+//!   bytes, of one delta at a time at each receiver, each as long as a part; until the last has come nothing is changed, and
+//!   all of it is checked as if it had come at once. A lost piece is sent again, a lost session does not begin anew what
+//!   is laid together, and pieces that do not make up what they say are dropped by name.
 //! - **History is forgotten** only below [`stable`](AntiEntropy::stable), which every *configured* member has
 //!   acknowledged, reachable or not. Who is gone for good is taken out of the configuration by raising its epoch, never
 //!   by a clock. What such a replica sends later is refused by name; it may come back as a new member with an empty
 //!   state.
+//! - **What passes its limits stays out.** A delta with a stamp from the far future, a total that jumps, or another value
+//!   for a known event is refused by name and changes nothing; its sender is told, so that it does not send it over and
+//!   over. The exchange with all others goes on.
 //!
 //! Members are trusted to tell the truth: one that forges another's events is not defended against.
 //!
@@ -40,7 +50,8 @@
 //! once, and reaches those whom only others reach in a few times [`retry_min`](SyncConfig::retry_min) for each hop.
 //!
 //! Two replicas at rest exchange 21 bytes each way at every [`idle`](SyncConfig::idle) interval. For each peer there is
-//! one delta on the way, its later parts in memory for at most [`TRANSFERS_MAX`] peers at a time. A difference in one
+//! one delta on the way, its later parts and pieces in memory for at most [`TRANSFERS_MAX`] peers at a time; and one that
+//! comes in pieces is held, as far as it has come. A difference in one
 //! replica's events costs one whole vector in each direction: about three bytes for each replica that ever wrote.
 
 mod anti_entropy;
@@ -50,10 +61,13 @@ mod membership;
 mod outcome;
 mod peer;
 mod receive;
+mod transfer;
 
 pub use anti_entropy::{AntiEntropy, TRANSFERS_MAX};
 pub use config::SyncConfig;
 #[doc(hidden)]
 pub use frame::decode_any_hello;
 pub use membership::{Member, Membership};
-pub use outcome::{Handled, SyncError, SyncEvent, Transmit};
+pub use outcome::{Handled, Refusal, SyncError, SyncEvent, Transmit};
+#[doc(hidden)]
+pub use transfer::decode_any_piece;

@@ -68,6 +68,7 @@ pub use container::decompress_any;
 #[cfg(feature = "compress")]
 pub use container::{CONTAINER_MAGIC, compress, decompress};
 pub use decoder::Decoder;
+pub(crate) use decoder::over;
 pub use element::Element;
 pub use encoder::Encoder;
 pub(crate) use encoder::{unzigzag, zigzag};

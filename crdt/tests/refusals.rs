@@ -4,8 +4,8 @@
 
 use peaberry_crdt::wire::{Budget, DecodeError, IdTable, Message as _};
 use peaberry_crdt::{
-    AddWinsSet, ApplyError, Causal, Changed, Delta, Lattice, LwwRegister, MvRegister, ReplicaId,
-    Stamp, VersionVector, WriteError, Writer,
+    AddWinsSet, ApplyError, Causal, Changed, Delta, Lattice, Limits, LwwRegister, MvRegister,
+    ReplicaId, Stamp, VersionVector, WriteError, Writer,
 };
 
 type Set = Causal<AddWinsSet<u32>>;
@@ -37,6 +37,17 @@ fn two_values_for_one_event_are_refused_by_name() {
         })
     );
     assert_eq!(first, before);
+    // A state as a whole is looked at only if one asks for it.
+    let conflict = ApplyError::Conflict {
+        replica: replica(9),
+        counter: 1,
+    };
+    assert_eq!(first.try_join(&second, &Limits::NONE), Err(conflict));
+    assert_eq!(first, before);
+    assert_eq!(
+        first.clone().try_join(&before, &Limits::NONE),
+        Ok(Changed::No)
+    );
 }
 
 #[test]

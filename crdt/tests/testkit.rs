@@ -1,6 +1,9 @@
 //! The shipped types keep the laws of the public testkit, and a type that breaks one is caught.
 #![cfg(feature = "testkit")]
 
+#[path = "testkit/lawless.rs"]
+mod lawless;
+
 use peaberry_crdt::document::{Document, Kind, Leaf, Node};
 use peaberry_crdt::testkit::{Dice, check_convergence, check_laws};
 use peaberry_crdt::{
@@ -29,6 +32,16 @@ dot_store!(Shop {
     queues: ObservedRemoveMap<u64, List<u64>>,
 });
 
+/// A shop with nothing but that field.
+macro_rules! within {
+    ($field:ident) => {
+        |$field| Shop {
+            $field,
+            ..Shop::default()
+        }
+    };
+}
+
 fn edit(shop: &mut Causal<Shop>, writer: &mut Writer, dice: &mut Dice) {
     let (what, number) = (dice.below(18), dice.below(4));
     let stamp = Stamp {
@@ -36,68 +49,43 @@ fn edit(shop: &mut Causal<Shop>, writer: &mut Writer, dice: &mut Dice) {
         logical: 0,
     };
     let written = shop.write(writer, |shop, mint| {
-        let of_tags = |tags| Shop {
-            tags,
-            ..Shop::default()
-        };
-        let of_banned = |banned| Shop {
-            banned,
-            ..Shop::default()
-        };
-        let of_name = |name| Shop {
-            name,
-            ..Shop::default()
-        };
-        let of_price = |price| Shop {
-            price,
-            ..Shop::default()
-        };
-        let of_flag = |is_open| Shop {
-            is_open,
-            ..Shop::default()
-        };
-        let of_stock = |stock| Shop {
-            stock,
-            ..Shop::default()
-        };
-        let of_queues = |queues| Shop {
-            queues,
-            ..Shop::default()
-        };
         Ok(match what {
-            0..3 => shop.tags.add(mint, number).within(of_tags),
-            3 => shop.tags.remove(&number).within(of_tags),
-            4 => shop.tags.clear().within(of_tags),
-            5 => shop.banned.add(mint, number).within(of_banned),
-            6 => shop.banned.remove(mint, number).within(of_banned),
-            7 => shop.name.write(mint, number).within(of_name),
-            8 => shop.is_open.enable(mint).within(of_flag),
-            9 => shop.is_open.disable().within(of_flag),
-            10 => shop.stock.remove(&number).within(of_stock),
+            0..3 => shop.tags.add(mint, number).within(within!(tags)),
+            3 => shop.tags.remove(&number).within(within!(tags)),
+            4 => shop.tags.clear().within(within!(tags)),
+            5 => shop.banned.add(mint, number).within(within!(banned)),
+            6 => shop.banned.remove(mint, number).within(within!(banned)),
+            7 => shop.name.write(mint, number).within(within!(name)),
+            8 => shop.is_open.enable(mint).within(within!(is_open)),
+            9 => shop.is_open.disable().within(within!(is_open)),
+            10 => shop.stock.remove(&number).within(within!(stock)),
             11 => shop
                 .stock
                 .update(number, |count| Ok(count.reset(mint)))?
-                .within(of_stock),
+                .within(within!(stock)),
             14..16 => shop
                 .queues
                 .update(number % 2, |queue| {
                     let index = dice.index(queue.len() + 1);
                     queue.insert(mint, index, number)
                 })?
-                .within(of_queues),
+                .within(within!(queues)),
             16 => shop
                 .queues
                 .update(number % 2, |queue| {
                     let index = dice.index(queue.len());
                     queue.remove(index)
                 })?
-                .within(of_queues),
-            17 => shop.queues.remove(&(number % 2)).within(of_queues),
-            12 => shop.price.write(mint, stamp, number)?.within(of_price),
+                .within(within!(queues)),
+            17 => shop.queues.remove(&(number % 2)).within(within!(queues)),
+            12 => shop
+                .price
+                .write(mint, stamp, number)?
+                .within(within!(price)),
             _ => shop
                 .stock
                 .update(number, |count| count.add(mint, 3))?
-                .within(of_stock),
+                .within(within!(stock)),
         })
     });
     // A stamp that is not the highest is refused, and that is all.

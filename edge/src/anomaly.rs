@@ -236,6 +236,33 @@ const fn float(ms: u64) -> f64 {
 mod tests {
     use super::*;
 
+    /// No look-ahead: whatever is still to come, what was said of the samples before is the same.
+    #[test]
+    fn what_comes_later_changes_nothing_that_was_said() {
+        let settings = AnomalySettings {
+            threshold: 0.0,
+            ..AnomalySettings::default()
+        };
+        let judge = |samples: &[Sample]| -> Vec<_> {
+            let mut detector = AnomalyDetector::new(settings).unwrap();
+            samples.iter().map(|it| detector.push(*it)).collect()
+        };
+        let mut random = fastrand::Rng::with_seed(5);
+        let samples: Vec<_> = (1..4000)
+            .map(|at| {
+                Sample::new(
+                    at * 300_000,
+                    random.f64() * if at > 3000 { 40.0 } else { 1.0 },
+                )
+            })
+            .collect();
+        let whole = judge(&samples);
+        assert!(whole.iter().any(Option::is_some));
+        for length in [1, 500, 2_999, 3_001, 3_500] {
+            assert_eq!(judge(&samples[..length]), whole[..length], "{length}");
+        }
+    }
+
     #[test]
     fn what_is_no_number_or_comes_late_changes_nothing() {
         let settings = AnomalySettings {

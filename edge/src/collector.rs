@@ -34,6 +34,7 @@ pub use self::intake::{Intake, IntakeReport};
 
 use crate::coverage::{Arrival, Coverage};
 use crate::error::EdgeError;
+use crate::identity::BootEpoch;
 use crate::name::{DeviceId, SiteId};
 use crate::payload::{Delivery, Record, SinkAck, Wire};
 use crate::topic::{Lane, Stream, Topic};
@@ -45,7 +46,9 @@ pub const COLLECTOR: ProtocolId = ProtocolId(61);
 /// The bounds of a [`Collector`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CollectorSettings {
-    /// So many devices are known; records of further ones are refused.
+    /// So many devices are known; records of further ones are refused by name. Whoever may write to the topics of a site may
+    /// make up names until no place is left: have the broker let each client write to its own device's topics only.
+    /// [`Collector::forget`] gives places back.
     pub devices_max: usize,
     /// So many records may wait in the inbox; more are deferred.
     pub inbox_max: u64,
@@ -72,6 +75,15 @@ pub enum Received {
     New(u64),
     /// Seen before. It is acknowledged again.
     Repeated,
+    /// Of an earlier start than the last one that is known: come late, and seen before, or given up by its device. It is
+    /// acknowledged again. If a device has much of it, its disk was replaced or restored from a backup, and it counts starts
+    /// anew: it hears of the later start by this acknowledgement, and goes on above it
+    /// [when it is started again](EdgeError::LaterStart). Or a stranger has spoken in its name:
+    /// [forget](Collector::forget) it.
+    OfEarlierStart {
+        /// The last start that is known.
+        known: BootEpoch,
+    },
     /// Not taken, for want of room: its device will send it again.
     Deferred,
 }
@@ -137,7 +149,9 @@ impl Collector {
     ///
     /// [`EdgeError::Topic`], [`EdgeError::Name`], [`EdgeError::Malformed`], [`EdgeError::TooLong`] or
     /// [`EdgeError::Version`] for what is no delivery, or is of another site; [`EdgeError::WrongDevice`] where topic and record
-    /// name different devices. Nothing changed: tell somebody, acknowledge the message to the broker, and go on.
+    /// name different devices; [`EdgeError::Malformed`] also for a position too [far ahead](crate::BOOT_JUMP_MAX) of
+    /// all that was heard of its device, and [`EdgeError::TooLong`] for a device more than
+    /// [may be known](CollectorSettings::devices_max). Nothing changed: tell somebody, acknowledge the message to the broker, and go on.
     /// [`EdgeError::Storage`] or [`EdgeError::Stored`] if the store cannot be read.
     pub fn receive(
         &mut self,
@@ -147,19 +161,27 @@ impl Collector {
         let Delivery { record, after } = self.decode(message)?;
         let stream = record.payload.stream();
         let key = (record.id.device.clone(), stream);
-        if !self.devices.contains(&key.0) && self.devices.len() >= self.settings.devices_max {
-            return Ok(Received::Deferred);
-        }
+        self.check_known(&key.0)?;
         let mut coverage = match self.touched.get(&key) {
             Some(coverage) => coverage.clone(),
             None => self.read(storage, &key)?,
         };
-        let arrival = coverage.take(after, record.id.position());
+        let at = record.id.position();
+        if !coverage.is_in_reach(at) {
+            let reason = format!("position {at} is too far ahead of all that was heard before");
+            return Err(EdgeError::malformed("record", reason));
+        }
+        let earlier = coverage.through().map(|known| known.boot);
+        let earlier = earlier.filter(|known| at.boot < *known);
+        let arrival = coverage.take(after, at);
         let is_full = self.staged_end - self.first >= self.settings.inbox_max;
         let received = match arrival {
             Arrival::Deferred => return Ok(Received::Deferred),
             Arrival::New if is_full => return Ok(Received::Deferred),
-            Arrival::Repeated => Received::Repeated,
+            Arrival::Repeated => match earlier {
+                Some(known) => Received::OfEarlierStart { known },
+                None => Received::Repeated,
+            },
             Arrival::New => {
                 let index = self.staged_end;
                 self.batch
@@ -174,6 +196,33 @@ impl Collector {
         self.devices.insert(key.0.clone());
         self.touched.insert(key, coverage);
         Ok(received)
+    }
+
+    fn check_known(&self, device: &DeviceId) -> Result<(), EdgeError> {
+        let length_max = self.settings.devices_max as u64;
+        let length = self.devices.len() as u64 + 1;
+        if length <= length_max || self.devices.contains(device) {
+            return Ok(());
+        }
+        Err(EdgeError::TooLong {
+            what: "devices known to the collector (forget one): a count",
+            length,
+            length_max,
+        })
+    }
+
+    /// Forgets what was seen of a device, in `batch`, which the caller commits before it calls anything else here: a device that
+    /// is gone for good, a made-up name that takes a place, or one whose positions a stranger has spoilt. Its records in the
+    /// inbox stay. If it is heard of again, whatever its spool still holds is new, and so may what the inbox has had before be.
+    /// Answers whether it was known.
+    pub fn forget(&mut self, batch: &mut Batch, device: &DeviceId) -> bool {
+        for stream in Stream::ALL {
+            let key = (device.clone(), stream);
+            self.space.delete(batch, &name_of(&key));
+            self.touched.remove(&key);
+            self.due.remove(&key);
+        }
+        self.devices.remove(device)
     }
 
     fn decode(&self, message: &Message) -> Result<Delivery, EdgeError> {

@@ -1,4 +1,6 @@
-//! Carries what spools hold to an uplink, and what comes back to the spools. A [`Fleet`](crate::fleet::Fleet) stands on one.
+//! Carries what spools hold to their uplinks, and what comes back to the spools. A [`Fleet`](crate::fleet::Fleet) stands on one.
+
+mod lines;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -7,6 +9,7 @@ use std::task::{Context, Poll};
 
 use peaberry_core::{Batch, Durability, Instant, Operation, Storage, StorageError};
 
+use self::lines::Lines;
 use crate::error::EdgeError;
 use crate::identity::RecordId;
 use crate::name::{DeviceId, SiteId};
@@ -14,29 +17,31 @@ use crate::payload::{Payload, SinkAck, Wire};
 use crate::spool::Spool;
 use crate::time::BootClock;
 use crate::topic::{Lane, Topic};
-use crate::uplink::{AckToken, Message, Uplink, UplinkEvent};
+use crate::uplink::{AckToken, Message, SubmitError, Uplink, UplinkEvent};
 
-/// The spools of one or many devices, the store they share and the uplink they share: a gateway, or a device of its own.
+/// The spools of one or many devices, the store they share, and their uplinks: one that all share (a gateway), one for each,
+/// or a few.
 ///
 /// Whoever hosts it calls [`turn`](Self::turn) when it is woken and at its [deadline](Self::deadline). All records appended
 /// before a turn become durable with one sync, then leave.
 pub struct Courier<U> {
-    uplink: U,
+    lines: Lines<U>,
     spools: Vec<Spool>,
     clocks: Vec<BootClock>,
     devices: BTreeMap<DeviceId, usize>,
     batch: Batch,
     events: Vec<UplinkEvent>,
     /// What is dealt with once the next commit succeeds.
-    heard: Vec<AckToken>,
+    heard: Vec<(usize, AckToken)>,
+    /// Spools of which the broker has acknowledged something.
+    accepted: Vec<usize>,
     /// Spools with something staged.
     staged: BTreeSet<usize>,
-    /// Spools that may have something to send.
-    ready: BTreeSet<usize>,
     /// Spools by when they want to be tended.
     deadlines: BTreeSet<(Instant, usize)>,
     due: Vec<Option<Instant>>,
-    is_up: bool,
+    /// Records that the uplink would not take for their length, to be reported.
+    too_long: Vec<(usize, Arc<str>)>,
 }
 
 /// A message for a device that is no acknowledgement of its spool.
@@ -48,7 +53,7 @@ pub struct Inbound {
     pub lane: Lane,
     /// Its bytes: a stranger's.
     pub message: Message,
-    /// For [`Courier::acknowledge`], once what it asks for is durable.
+    /// For [`Courier::acknowledge`], with the device, once what it asks for is durable.
     pub token: Option<AckToken>,
 }
 
@@ -68,8 +73,8 @@ pub struct CourierReport {
     pub sent: u64,
     /// Records that the broker has acknowledged.
     pub accepted: u64,
-    /// Whether the uplink went up or down, each time that it did.
-    pub links: Vec<bool>,
+    /// Which uplink went up (`true`) or down, each time that one did.
+    pub links: Vec<(usize, bool)>,
 }
 
 /// What became of a commit.
@@ -92,9 +97,6 @@ impl Committed {
     }
 }
 
-/// How often the uplink is asked in one turn.
-const POLLS_MAX: u32 = 16;
-
 /// A batch of more is not kept for the next: ten thousand devices may all have something to say, once.
 const BATCH_BYTES_KEPT: usize = 16 << 10;
 
@@ -102,14 +104,36 @@ const BATCH_BYTES_KEPT: usize = 16 << 10;
 const EVENTS_KEPT: usize = 256;
 
 impl<U: Uplink> Courier<U> {
-    /// A courier for `spools`, which have been opened with `batch` at the time `now`: makes their boot epochs durable. All are
-    /// of `site`. With more than one the uplink subscribes to all of the site's devices.
+    /// A courier for `spools`, which have been opened with `batch` at the time `now`, by one uplink: see
+    /// [`over`](Self::over).
     ///
     /// # Errors
     ///
     /// [`EdgeError::Storage`] if the store failed: open them again.
     pub fn new(
-        mut uplink: U,
+        uplink: U,
+        site: &SiteId,
+        spools: Vec<Spool>,
+        batch: &Batch,
+        now: Instant,
+        storage: &dyn Storage,
+    ) -> Result<Self, EdgeError> {
+        Self::over(vec![uplink], site, spools, batch, now, storage)
+    }
+
+    /// A courier for `spools`, which have been opened with `batch` at the time `now`: makes their boot epochs durable. All are
+    /// of `site`. The spool at index `i` goes by the uplink at index `i` modulo their number: as many uplinks as spools are
+    /// one for each. An uplink of one device subscribes to what is for it, one of several to what is for any of the site.
+    ///
+    /// # Errors
+    ///
+    /// [`EdgeError::Storage`] if the store failed: open them again.
+    ///
+    /// # Panics
+    ///
+    /// If there is no uplink.
+    pub fn over(
+        uplinks: Vec<U>,
         site: &SiteId,
         mut spools: Vec<Spool>,
         batch: &Batch,
@@ -123,9 +147,19 @@ impl<U: Uplink> Courier<U> {
             spool.set_tag(u32::try_from(at).unwrap_or(u32::MAX));
             devices.insert(spool.device().clone(), at);
         }
-        match spools.as_slice() {
-            [one] => uplink.subscribe(&Topic::down_filter(site, one.device())),
-            _ => uplink.subscribe(&Topic::site_down_filter(site)),
+        let mut lines = Lines::new(uplinks, spools.len());
+        for line in 0..lines.count() {
+            let mut carried = lines.devices_of(line);
+            let filter = match (carried.next(), carried.next()) {
+                (None, _) => continue,
+                (Some(one), None) => spools
+                    .get(one)
+                    .map(|spool| Topic::down_filter(site, spool.device())),
+                _ => Some(Topic::site_down_filter(site)),
+            };
+            if let (Some(uplink), Some(filter)) = (lines.uplink_mut(line), filter) {
+                uplink.subscribe(&filter);
+            }
         }
         Ok(Self {
             clocks: spools
@@ -133,16 +167,16 @@ impl<U: Uplink> Courier<U> {
                 .map(|spool| BootClock::new(spool.boot(), now))
                 .collect(),
             due: vec![None; spools.len()],
-            uplink,
+            lines,
             devices,
             spools,
             batch: Batch::new(),
             events: Vec::new(),
             heard: Vec::new(),
+            accepted: Vec::new(),
             staged: BTreeSet::new(),
-            ready: BTreeSet::new(),
             deadlines: BTreeSet::new(),
-            is_up: false,
+            too_long: Vec::new(),
         })
     }
 
@@ -186,15 +220,42 @@ impl<U: Uplink> Courier<U> {
         self.devices.get(device).copied()
     }
 
-    /// Whether the uplink is up.
+    /// Whether every uplink is up.
     #[must_use]
-    pub const fn is_up(&self) -> bool {
-        self.is_up
+    pub fn is_up(&self) -> bool {
+        self.lines.up() == self.lines.count()
     }
 
-    /// Says that a message from [`CourierReport::inbound`] was dealt with.
-    pub fn acknowledge(&mut self, token: AckToken) {
-        self.uplink.acknowledge(token);
+    /// The uplinks, in the order in which they were given.
+    pub fn uplinks(&self) -> impl ExactSizeIterator<Item = &U> {
+        self.lines.all()
+    }
+
+    /// How many uplinks are up.
+    pub(crate) const fn uplinks_up(&self) -> usize {
+        self.lines.up()
+    }
+
+    /// How often any uplink was lost.
+    pub(crate) fn losses(&self) -> u64 {
+        self.lines.losses()
+    }
+
+    /// How often the uplink of a device was lost.
+    pub(crate) fn losses_of(&self, device: usize) -> u64 {
+        self.lines.losses_of(device)
+    }
+
+    /// The devices that go by an uplink.
+    pub(crate) fn devices_of(&self, uplink: usize) -> impl Iterator<Item = usize> + use<U> {
+        self.lines.devices_of(uplink)
+    }
+
+    /// Says that a message from [`CourierReport::inbound`], for this device, was dealt with.
+    pub fn acknowledge(&mut self, device: usize, token: AckToken) {
+        if let Some(uplink) = self.lines.uplink_mut(self.lines.line_of(device)) {
+            uplink.acknowledge(token);
+        }
     }
 
     /// When [`turn`](Self::turn) wants to be called, if nothing happens before.
@@ -203,8 +264,8 @@ impl<U: Uplink> Courier<U> {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
-    /// Takes what the uplink says, commits what is staged, and sends what is durable. `Pending`: the uplink had nothing to
-    /// say; the waker of `cx` is woken when it does.
+    /// Takes what the uplinks say, commits what is staged, and sends what is durable. `Pending`: no uplink had anything
+    /// to say; the waker of `cx` is woken when one does.
     ///
     /// # Errors
     ///
@@ -225,7 +286,7 @@ impl<U: Uplink> Courier<U> {
         Ok(polled.map(|()| report))
     }
 
-    /// Takes what the uplink says, until it has nothing more to say: only then will it wake us.
+    /// Takes what those uplinks say that have something to say.
     pub(crate) fn hear(
         &mut self,
         cx: &mut Context<'_>,
@@ -233,37 +294,51 @@ impl<U: Uplink> Courier<U> {
         storage: &dyn Storage,
         report: &mut CourierReport,
     ) -> Result<Poll<()>, EdgeError> {
+        report.refused_records.append(&mut self.too_long);
         let mut events = std::mem::take(&mut self.events);
-        let mut polls = 0;
-        while self.uplink.poll_events(cx, &mut events).is_ready() {
-            polls += 1;
-            if polls == POLLS_MAX {
-                cx.waker().wake_by_ref();
-                break;
+        let mut polled = Poll::Pending;
+        for line in self.lines.woken(cx) {
+            if self.lines.poll(line, cx, &mut events) {
+                polled = Poll::Ready(());
             }
-        }
-        for event in events.drain(..) {
-            self.take(event, now, storage, report)?;
+            for event in events.drain(..) {
+                self.take(line, event, now, storage, report)?;
+            }
         }
         if events.capacity() <= EVENTS_KEPT {
             self.events = events;
         }
-        Ok(if polls > 0 {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        })
+        self.let_go(now, storage)?;
+        Ok(polled)
+    }
+
+    /// Spools forget what the broker has: once for all that it has acknowledged since the last time.
+    fn let_go(&mut self, now: Instant, storage: &dyn Storage) -> Result<(), EdgeError> {
+        let mut accepted = std::mem::take(&mut self.accepted);
+        accepted.sort_unstable();
+        accepted.dedup();
+        for device in accepted.drain(..) {
+            if let Some(spool) = self.spools.get_mut(device) {
+                spool.let_go(now, storage, &mut self.batch)?;
+            }
+            self.touched(device);
+        }
+        self.accepted = accepted;
+        Ok(())
     }
 
     /// Acknowledges to the broker what was heard and is dealt with: once all of it is durable.
     pub(crate) fn acknowledge_heard(&mut self) {
-        for token in self.heard.drain(..) {
-            self.uplink.acknowledge(token);
+        for (line, token) in self.heard.drain(..) {
+            if let Some(uplink) = self.lines.uplink_mut(line) {
+                uplink.acknowledge(token);
+            }
         }
     }
 
     fn take(
         &mut self,
+        line: usize,
         event: UplinkEvent,
         now: Instant,
         storage: &dyn Storage,
@@ -271,23 +346,31 @@ impl<U: Uplink> Courier<U> {
     ) -> Result<(), EdgeError> {
         match event {
             UplinkEvent::Up { is_resumed } => {
-                self.set_link(true, report);
-                for spool in &mut self.spools {
-                    spool.up(now, is_resumed);
+                self.lines.set_up(line, true);
+                report.links.push((line, true));
+                for device in self.lines.devices_of(line) {
+                    if let Some(spool) = self.spools.get_mut(device) {
+                        spool.up(now, is_resumed);
+                    }
+                    self.lines.ready(device);
+                    self.schedule(device);
                 }
-                self.ready.extend(0..self.spools.len());
-                (0..self.spools.len()).for_each(|device| self.schedule(device));
             }
             UplinkEvent::Down { .. } => {
-                self.set_link(false, report);
-                self.spools.iter_mut().for_each(Spool::down);
+                self.lines.set_up(line, false);
+                report.links.push((line, false));
+                for device in self.lines.devices_of(line) {
+                    if let Some(spool) = self.spools.get_mut(device) {
+                        spool.down();
+                    }
+                }
             }
             UplinkEvent::Accepted(seq) => {
                 report.accepted += 1;
                 let device = Spool::tag_of(seq) as usize;
                 if let Some(spool) = self.spools.get_mut(device) {
-                    spool.accepted(now, seq, storage, &mut self.batch)?;
-                    self.touched(device);
+                    spool.note_accepted(seq);
+                    self.accepted.push(device);
                 }
             }
             UplinkEvent::Refused { seq, reason } => {
@@ -299,7 +382,7 @@ impl<U: Uplink> Courier<U> {
                 }
             }
             UplinkEvent::Inbound { message, token } => {
-                self.inbound(message, token, now, storage, report)?;
+                self.inbound(line, message, token, now, storage, report)?;
             }
         }
         Ok(())
@@ -307,6 +390,7 @@ impl<U: Uplink> Courier<U> {
 
     fn inbound(
         &mut self,
+        line: usize,
         message: Message,
         token: Option<AckToken>,
         now: Instant,
@@ -316,14 +400,16 @@ impl<U: Uplink> Courier<U> {
         let topic = match Topic::parse(&message.topic) {
             Ok(topic) => topic,
             Err(error) => {
-                self.heard.extend(token);
+                self.heard.extend(token.map(|token| (line, token)));
                 report.refused.push((message, error));
                 return Ok(());
             }
         };
-        let Some(&device) = self.devices.get(&topic.device) else {
-            // Another gateway's.
-            self.heard.extend(token);
+        let device = self.devices.get(&topic.device).copied();
+        let device = device.filter(|device| self.lines.line_of(*device) == line);
+        let Some(device) = device else {
+            // Another gateway's, or another uplink of ours has it too.
+            self.heard.extend(token.map(|token| (line, token)));
             return Ok(());
         };
         if topic.lane != Lane::Acks {
@@ -336,28 +422,22 @@ impl<U: Uplink> Courier<U> {
             });
             return Ok(());
         }
-        self.heard.extend(token);
+        self.heard.extend(token.map(|token| (line, token)));
         let Some(spool) = self.spools.get_mut(device) else {
             return Ok(());
         };
         let outcome = SinkAck::decode(&message.payload)
             .and_then(|ack| spool.acknowledged(now, &ack, storage, &mut self.batch));
+        // Also where it was refused: that the device must start anew is staged.
+        self.touched(device);
         match outcome {
             Err(error @ (EdgeError::Storage { .. } | EdgeError::Stored { .. })) => Err(error),
             Err(error) => {
                 report.refused.push((message, error));
                 Ok(())
             }
-            Ok(()) => {
-                self.touched(device);
-                Ok(())
-            }
+            Ok(()) => Ok(()),
         }
-    }
-
-    fn set_link(&mut self, is_up: bool, report: &mut CourierReport) {
-        self.is_up = is_up;
-        report.links.push(is_up);
     }
 
     fn touched(&mut self, device: usize) {
@@ -366,7 +446,7 @@ impl<U: Uplink> Courier<U> {
                 self.staged.insert(device);
             }
             if spool.wants_to_send() {
-                self.ready.insert(device);
+                self.lines.ready(device);
             }
         }
         self.schedule(device);
@@ -504,36 +584,75 @@ impl<U: Uplink> Courier<U> {
         Ok(())
     }
 
-    /// One record of each spool in turn, so that none waits for another's backlog. Answers how many were handed over.
+    /// By each uplink one record of each of its spools in turn, so that none waits for another's backlog. Answers how many
+    /// were handed over.
     pub(crate) fn send(&mut self, now: Instant, storage: &dyn Storage) -> Result<u64, EdgeError> {
         let mut sent = 0;
-        while !self.ready.is_empty() && self.uplink.room() > 0 {
-            for device in std::mem::take(&mut self.ready) {
-                let Some(spool) = self.spools.get_mut(device) else {
-                    continue;
-                };
-                if self.uplink.room() == 0 {
-                    self.ready.insert(device);
-                    continue;
-                }
-                let Some(outgoing) = spool.next(now, storage)? else {
-                    continue;
-                };
-                if self.uplink.submit(outgoing.seq, outgoing.message).is_err() {
-                    spool.returned(outgoing.seq);
-                } else {
-                    sent += 1;
-                    self.ready.insert(device);
-                }
-                self.schedule(device);
+        for line in self.lines.take_busy() {
+            sent += self.send_by(line, now, storage)?;
+        }
+        Ok(sent)
+    }
+
+    fn send_by(
+        &mut self,
+        at: usize,
+        now: Instant,
+        storage: &dyn Storage,
+    ) -> Result<u64, EdgeError> {
+        let mut sent = 0;
+        while let Some(line) = self.lines.get_mut(at)
+            && !line.ready.is_empty()
+        {
+            if line.uplink.room() == 0 {
+                self.lines.stay_busy(at);
+                break;
+            }
+            for device in std::mem::take(&mut line.ready) {
+                sent += u64::from(self.send_one(at, device, now, storage)?);
             }
         }
         Ok(sent)
     }
 
-    /// The uplink, to look at it.
-    pub(crate) const fn uplink(&self) -> &U {
-        &self.uplink
+    /// Sends a record of a device, if there is one and its uplink has room.
+    fn send_one(
+        &mut self,
+        at: usize,
+        device: usize,
+        now: Instant,
+        storage: &dyn Storage,
+    ) -> Result<bool, EdgeError> {
+        let (Some(line), Some(spool)) = (self.lines.get_mut(at), self.spools.get_mut(device))
+        else {
+            return Ok(false);
+        };
+        if line.uplink.room() == 0 {
+            line.ready.insert(device);
+            return Ok(false);
+        }
+        let Some(outgoing) = spool.next(now, storage)? else {
+            return Ok(false);
+        };
+        let submitted = line.uplink.submit(outgoing.seq, outgoing.message);
+        let is_sent = submitted.is_ok();
+        match submitted {
+            Ok(()) => {
+                line.ready.insert(device);
+            }
+            Err(error @ SubmitError::TooLong { .. }) => {
+                // What is behind it must not wait for it.
+                line.ready.insert(device);
+                spool.too_long(outgoing.seq, storage, &mut self.batch)?;
+                self.too_long.push((device, error.to_string().into()));
+                if spool.is_staged() {
+                    self.staged.insert(device);
+                }
+            }
+            Err(_) => spool.returned(outgoing.seq),
+        }
+        self.schedule(device);
+        Ok(is_sent)
     }
 }
 
@@ -558,11 +677,12 @@ const fn not_committed(source: StorageError) -> EdgeError {
     }
 }
 
-impl<U> fmt::Debug for Courier<U> {
+impl<U: Uplink> fmt::Debug for Courier<U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Courier")
             .field("devices", &self.spools.len())
-            .field("is_up", &self.is_up)
+            .field("uplinks", &self.lines.count())
+            .field("uplinks_up", &self.lines.up())
             .finish_non_exhaustive()
     }
 }

@@ -2,7 +2,7 @@
 
 use peaberry_core::wire::{self, Reader, WireError};
 
-use crate::identity::{BootEpoch, Position};
+use crate::identity::{BOOT_JUMP_MAX, BootEpoch, Position, SEQUENCE_JUMP_MAX};
 
 /// How many runs apart from the beginning are remembered. A device that sends what is new before its backlog needs one; each
 /// reconnection amid that may add one.
@@ -40,6 +40,20 @@ impl Coverage {
     /// Nothing is missing up to here.
     pub(crate) const fn through(&self) -> Option<Position> {
         self.through
+    }
+
+    /// Whether a record at `at` may follow on what has been heard: see [`BOOT_JUMP_MAX`] and [`SEQUENCE_JUMP_MAX`]. One that
+    /// is too far ahead would make all later ones look repeated.
+    pub(crate) fn is_in_reach(&self, at: Position) -> bool {
+        let last = self.islands.last().map(|island| island.last);
+        let known = self.through.max(last);
+        let boot = known.map_or(0, |known| known.boot.get());
+        let sequence = match known {
+            Some(known) if known.boot == at.boot => known.sequence,
+            _ => 0,
+        };
+        at.boot.get() <= boot.saturating_add(BOOT_JUMP_MAX)
+            && at.sequence <= sequence.saturating_add(SEQUENCE_JUMP_MAX)
     }
 
     /// The record at `at` arrived; its device held the one at `after` right before it.

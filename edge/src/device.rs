@@ -12,6 +12,7 @@
 mod builder;
 mod configure;
 mod lane;
+mod latches;
 
 use std::time::Duration;
 
@@ -19,8 +20,8 @@ use peaberry_core::Instant;
 
 pub use self::builder::DeviceBuilder;
 pub use self::configure::{CONFIG_PREFIX, Configured};
-use self::lane::Lane;
 pub use self::lane::{HISTORY, Metric};
+use self::lane::{Lane, Outcome};
 
 use crate::identity::BootEpoch;
 use crate::name::{DeviceId, Name};
@@ -40,7 +41,9 @@ pub struct Device<A = Name> {
     clock: BootClock,
     wall: WallClock,
     status: Status,
-    profile: Option<Box<Profile>>,
+    profile: Box<Profile>,
+    /// Whether the next health report says what it is.
+    tells_profile: bool,
     firmware: Text,
     lanes: Box<[Lane]>,
     rules: Rules<A>,
@@ -56,7 +59,7 @@ pub struct Device<A = Name> {
     late_readings: u64,
 }
 
-/// What a device is; forgotten once it is told.
+/// What a device is.
 #[derive(Debug)]
 struct Profile {
     location: Text,
@@ -70,6 +73,8 @@ pub struct Outlet<A> {
     pub payloads: Vec<Payload>,
     /// To be done here, at once.
     pub acts: Vec<Act<A>>,
+    /// Whether other latched rules are raised than before: [save them](Device::save_latches), with what is recorded.
+    pub has_latched: bool,
 }
 
 impl<A> Default for Outlet<A> {
@@ -77,6 +82,7 @@ impl<A> Default for Outlet<A> {
         Self {
             payloads: Vec::new(),
             acts: Vec::new(),
+            has_latched: false,
         }
     }
 }
@@ -269,11 +275,30 @@ impl<A: Clone> Device<A> {
             return;
         };
         let metric = lane.metric().clone();
-        let taken = lane.take(sample, &mut out.payloads);
-        // Rules know by themselves which samples they have judged.
-        let judged = taken.map_or(sample, |taken| taken.smoothed);
+        let is_smoothed = lane.is_smoothed();
+        let outcome = lane.take(sample, &mut out.payloads);
+        self.readings += u64::from(!matches!(outcome, Outcome::PassedOver));
+        let (judged, waiting) = match outcome {
+            Outcome::Taken { smoothed, waiting } => (Some(smoothed), waiting),
+            // Rules know by themselves which samples they have judged.
+            Outcome::PassedOver if !is_smoothed => (Some(sample), 0),
+            Outcome::PassedOver | Outcome::Swallowed => (None, 0),
+        };
+        if let Some(judged) = judged {
+            self.judge(&metric, judged, out);
+        }
+        if waiting > 0 {
+            self.waiting_since_ms.get_or_insert(sample.at_ms);
+            if self.waiting() >= self.batch_readings_max {
+                self.flush(out);
+            }
+        }
+    }
+
+    fn judge(&mut self, metric: &Name, judged: Sample, out: &mut Outlet<A>) {
         let boot = self.clock.boot();
-        for fired in self.rules.judge(&metric, boot, judged) {
+        for fired in self.rules.judge(metric, boot, judged) {
+            out.has_latched |= fired.is_latched;
             if let Some(action) = fired.action {
                 out.acts.push(Act {
                     alert: fired.alert.clone(),
@@ -282,15 +307,6 @@ impl<A: Clone> Device<A> {
                 });
             }
             out.payloads.push(Payload::Alert(fired.alert));
-        }
-        if let Some(taken) = taken {
-            self.readings += 1;
-            if taken.waiting > 0 {
-                self.waiting_since_ms.get_or_insert(sample.at_ms);
-                if self.waiting() >= self.batch_readings_max {
-                    self.flush(out);
-                }
-            }
         }
     }
 
@@ -307,6 +323,11 @@ impl<A: Clone> Device<A> {
         }
     }
 
+    /// Has the next health report say again where it stands and what it can do: somebody new may listen.
+    pub const fn tell_profile(&mut self) {
+        self.tells_profile = true;
+    }
+
     /// Tells its health now, and again after its period.
     pub fn heartbeat(&mut self, at_ms: u64, around: Surroundings, out: &mut Outlet<A>) {
         self.heartbeat_due_ms = at_ms.saturating_add(self.heartbeat_ms);
@@ -316,10 +337,10 @@ impl<A: Clone> Device<A> {
 
     fn health(&mut self, at_ms: u64, around: Surroundings) -> Health {
         let failed = self.lanes.iter().filter(|lane| lane.is_failed()).count();
-        let offset = self.wall.offset();
-        let told = self.profile.take();
+        let offset = self.wall.offset_at(at_ms);
+        let told = std::mem::take(&mut self.tells_profile).then_some(&self.profile);
         let (location, capabilities) = told.map_or_else(Default::default, |profile| {
-            (profile.location, profile.capabilities)
+            (profile.location.clone(), profile.capabilities.clone())
         });
         Health {
             status: self.status(),
@@ -341,6 +362,7 @@ impl<A: Clone> Device<A> {
     /// Somebody has seen a latched rule's alert; see [`Rules::acknowledge`].
     pub fn acknowledge(&mut self, rule: &Name, out: &mut Outlet<A>) -> Acknowledged {
         let acknowledged = self.rules.acknowledge(rule);
+        out.has_latched |= acknowledged != Acknowledged::NotRaised;
         if let Acknowledged::Cleared(alert) = &acknowledged {
             out.payloads.push(Payload::Alert(alert.clone()));
         }

@@ -2,7 +2,9 @@
 
 use peaberry_core::StorageError;
 use peaberry_core::wire::WireError;
-use peaberry_crdt::ApplyError;
+use peaberry_crdt::{ApplyError, WriteError};
+
+use crate::identity::{BootEpoch, Position};
 
 /// Why the edge could not do as told. Unless a variant says otherwise, nothing changed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -60,6 +62,33 @@ pub enum EdgeError {
         /// The device it reached.
         device: String,
     },
+    /// An acknowledgement names a record that its device has not made: a stranger's, or meant for another device of this name.
+    /// It was not followed.
+    #[error("{stream} is acknowledged up to {through}, but {device} has made no more than {last}")]
+    NeverMade {
+        /// The device it names.
+        device: String,
+        /// The stream it is about.
+        stream: &'static str,
+        /// The position it names.
+        through: Position,
+        /// The last that was made.
+        last: Position,
+    },
+    /// A sink knows a later start of this device than this one: its disk was replaced or restored from a backup. Nothing was
+    /// cut, and what is made in this start may be taken for repeated. That the next start is later than `known` is staged:
+    /// start the device again.
+    #[error(
+        "a sink knows start {known} of {device}, this is {own}: its disk was replaced or restored; start it again"
+    )]
+    LaterStart {
+        /// Which device.
+        device: String,
+        /// The start that the sink knows.
+        known: BootEpoch,
+        /// This start.
+        own: BootEpoch,
+    },
     /// A setting is outside its range.
     #[error("{setting} of {value} is refused: {reason}")]
     Setting {
@@ -76,6 +105,14 @@ pub enum EdgeError {
         /// What it claims, and who claims it.
         #[source]
         source: ApplyError,
+    },
+    /// A twin cannot be written: all events of this side are used up, or what is stored was not written by it. Give this side a
+    /// new name or id.
+    #[error("the twin cannot be written")]
+    TwinWrite {
+        /// Why.
+        #[source]
+        source: WriteError,
     },
     /// The spool is full, and nothing gives way to the record: it is not kept. That is told in a gap record.
     #[error("the spool of {bytes_max} bytes is full: a record of stream {stream} was rejected")]

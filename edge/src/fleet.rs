@@ -1,9 +1,9 @@
-//! One driver for any number of devices: one timer wheel, one commit, one uplink; no task, channel or sleep for each.
+//! One driver for any number of devices: one timer wheel, one commit; no task, channel or sleep for each.
 //!
-//! A [`Fleet`] hosts [`Device`]s with their [spools](crate::spool) on one store and one [`Uplink`]. Whoever hosts it calls
-//! [`turn`](Fleet::turn) when it is woken and at its [deadline](Fleet::deadline), and carries out the
-//! [events](FleetEvent); [`FleetThread`] does that on a thread of its own. Devices that are to have a connection each are
-//! fleets of one.
+//! A [`Fleet`] hosts [`Device`]s with their [spools](crate::spool) on one store. All go by one [`Uplink`], or by
+//! [several](Fleet::open_over): a few that they share, or one for each. Whoever hosts it calls [`turn`](Fleet::turn) when it is
+//! woken and at its [deadline](Fleet::deadline), and carries out the [events](FleetEvent); [`FleetThread`] does that on a
+//! thread of its own.
 //!
 //! # One turn
 //!
@@ -50,11 +50,11 @@ use crate::wheel::Wheel;
 /// The protocol under whose channels fleets keep their orders and twins; the group is the device's number in its store.
 pub const FLEET: ProtocolId = ProtocolId(62);
 
-/// The devices of one store and one uplink. See [the module](self).
+/// The devices of one store. See [the module](self).
 ///
 /// `A` is what rules have done at once.
 pub struct Fleet<U, A = Name> {
-    /// The spools of the devices, under their indices, and the uplink.
+    /// The spools of the devices, under their indices, and their uplinks.
     courier: Courier<U>,
     site: SiteId,
     storage: Arc<dyn Storage>,
@@ -66,7 +66,7 @@ pub struct Fleet<U, A = Name> {
     /// What waits for the commit.
     held: Vec<FleetEvent<A>>,
     /// Messages that are dealt with once it has succeeded.
-    tokens: Vec<AckToken>,
+    tokens: Vec<(usize, AckToken)>,
     /// Ends of orders whose records are in this commit.
     telling: Vec<(usize, Name)>,
     /// Ends whose records are durable.
@@ -82,13 +82,14 @@ pub struct Fleet<U, A = Name> {
     is_full: bool,
     /// And what orders or twins had to write waits for some.
     is_stuck: bool,
-    losses: u64,
 }
 
 struct Hosted<A> {
     device: Device<A>,
     /// For when the wheel has it.
     wake_ms: Option<u64>,
+    /// What its twin has said last that it knows.
+    said: Option<[u8; 16]>,
 }
 
 /// How a [`Fleet`] stands.
@@ -103,11 +104,13 @@ pub struct FleetStatus {
     pub spooled_records: u64,
     /// Records given up in this start.
     pub dropped_records: u64,
-    /// Records handed to the uplink in this start, repetitions too.
+    /// Records handed to uplinks in this start, repetitions too.
     pub sent_records: u64,
-    /// Whether the uplink is up.
+    /// Whether every uplink is up.
     pub is_up: bool,
-    /// How often it was lost.
+    /// How many are.
+    pub uplinks_up: usize,
+    /// How often any was lost.
     pub losses: u64,
 }
 
@@ -136,7 +139,8 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
     pub fn status(&self) -> FleetStatus {
         let mut status = FleetStatus {
             is_up: self.courier.is_up(),
-            losses: self.losses,
+            uplinks_up: self.courier.uplinks_up(),
+            losses: self.courier.losses(),
             ..FleetStatus::default()
         };
         for (at, Hosted { device, .. }) in self.hosted.iter().enumerate() {
@@ -163,14 +167,13 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         devices.into_iter().chain(self.courier.deadline()).min()
     }
 
-    /// The uplink, to look at it.
-    #[must_use]
-    pub const fn uplink(&self) -> &U {
-        self.courier.uplink()
+    /// The uplinks, to look at them, in the order in which they were given.
+    pub fn uplinks(&self) -> impl ExactSizeIterator<Item = &U> {
+        self.courier.uplinks()
     }
 }
 
-impl<U, A> fmt::Debug for Fleet<U, A> {
+impl<U: Uplink, A> fmt::Debug for Fleet<U, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fleet")
             .field("site", &self.site)

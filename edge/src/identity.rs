@@ -13,7 +13,10 @@ use crate::name::DeviceId;
 /// Counts a device's starts, from 1. No two starts share one, also after a crash: [`BootEpoch::begin`] makes it durable
 /// before it is used.
 ///
-/// A device restored from a backup must be given a new [`DeviceId`], or its epochs repeat.
+/// A device whose disk was replaced, or restored from a backup, begins again with epochs that are known. It learns that from
+/// its sink, which acknowledges a later start than this one; its spool then [refuses](EdgeError::LaterStart) that by name, and
+/// the next start is later than all that the sink has seen. What is made before that start may be taken for repeated: start the
+/// device again, or give it a new [`DeviceId`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "json", derive(serde::Serialize, serde::Deserialize))]
 pub struct BootEpoch(NonZeroU64);
@@ -84,7 +87,21 @@ impl BootEpoch {
         space.put(batch, BOOT_KEY, &bytes);
         Ok(next)
     }
+
+    /// Has the next start be later than this one, once `batch` is durable.
+    pub(crate) fn skip(self, space: &Subspace, batch: &mut Batch) {
+        let mut bytes = Vec::new();
+        wire::put_varint(&mut bytes, self.get());
+        space.put(batch, BOOT_KEY, &bytes);
+    }
 }
+
+/// How far the epoch of a start may lead the last one known, of a device that is heard of or an acknowledgement that it hears:
+/// there must always be a later one. More is a stranger's doing.
+pub const BOOT_JUMP_MAX: u64 = 1 << 32;
+
+/// How far a record's sequence may lead the last one known of its start.
+pub const SEQUENCE_JUMP_MAX: u64 = 1 << 40;
 
 const BOOT_KEY: &[u8] = b"boot";
 const TAKE: &str = "take the next boot epoch";

@@ -140,6 +140,8 @@ pub struct Fired<'a, A> {
     pub alert: Alert,
     /// What to do now; only when raised.
     pub action: Option<&'a A>,
+    /// Whether it stays raised until somebody acknowledges it.
+    pub is_latched: bool,
 }
 
 /// What became of an acknowledgement.
@@ -238,6 +240,13 @@ impl<A> Rules<A> {
             .map(|standing| &standing.rule.name)
     }
 
+    /// The latched rules that are raised, each with whether somebody has acknowledged it: what must survive a restart.
+    pub(crate) fn latched(&self) -> impl Iterator<Item = (&Name, bool)> + '_ {
+        let latched = self.rules.iter().filter(|it| it.rule.is_latched);
+        let raised = latched.filter(|standing| standing.is_raised());
+        raised.map(|it| (&it.rule.name, it.phase == Phase::Acknowledged))
+    }
+
     /// Marks a latched rule as raised without firing it: after a restart, for each that was raised when the device went
     /// down. Returns whether there is such a rule.
     pub fn restore_raised(&mut self, rule: &Name) -> bool {
@@ -303,6 +312,7 @@ impl<A> Standing<A> {
         Some(Fired {
             alert: self.alert(sample.value),
             action: self.rule.action.as_ref().filter(|_| is_raised),
+            is_latched: self.rule.is_latched,
         })
     }
 

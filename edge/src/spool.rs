@@ -81,7 +81,7 @@ use bytes::Bytes;
 use peaberry_core::{Batch, Channel, ProtocolId, Storage, Subspace};
 
 pub use self::entry::RECORD_OVERHEAD;
-pub use self::send::{BACKLOG_SHARE, Outgoing};
+pub use self::send::{BACKLOG_SHARE, Outgoing, TOO_LONG_MAX};
 pub use self::settings::{AckLevel, DropPolicy, SpoolSettings, StreamSettings};
 
 use self::gaps::Gaps;
@@ -125,6 +125,8 @@ pub struct Spool {
     site: SiteId,
     device: DeviceId,
     boot: BootEpoch,
+    /// A later start that the sink knows, and the next one will not repeat.
+    skipped: Option<BootEpoch>,
     next_sequence: u64,
     /// The most important first.
     lanes: Vec<Lane>,
@@ -159,6 +161,7 @@ impl Spool {
             site,
             device,
             boot: BootEpoch::FIRST,
+            skipped: None,
             next_sequence: 1,
             lanes: Vec::new(),
             gaps,
@@ -184,6 +187,11 @@ impl Spool {
         self.boot
     }
 
+    /// Whose keys its are: the group is the device's number in its store.
+    pub(crate) const fn owner(&self) -> Channel {
+        self.owner
+    }
+
     /// Whose records these are.
     #[must_use]
     pub const fn device(&self) -> &DeviceId {
@@ -203,12 +211,18 @@ impl Spool {
         }
     }
 
+    /// Whether any record of a stream waits.
+    pub(crate) fn holds(&self, stream: Stream) -> bool {
+        let mut lanes = self.lanes.iter();
+        lanes.any(|lane| lane.stream == stream && lane.count() > 0)
+    }
+
     /// Stages a record made `at_ms` milliseconds after the device's start. Its identity may be used outside once the batch is
     /// committed.
     ///
     /// # Errors
     ///
-    /// [`EdgeError::TooLong`] for a record over [`RECORD_BYTES_MAX`]; nothing changed. [`EdgeError::SpoolFull`] if nothing
+    /// [`EdgeError::TooLong`] for a record over [`SpoolSettings::record_bytes_max`]; nothing changed. [`EdgeError::SpoolFull`] if nothing
     /// gives way to it: the record is not kept, and that is staged as a gap. [`EdgeError::Storage`] or
     /// [`EdgeError::Stored`] if the spool cannot be read.
     pub fn append(
@@ -226,11 +240,12 @@ impl Spool {
         };
         let record = Record { id, at_ms, payload };
         let bytes = record.encode();
-        if bytes.len() > RECORD_BYTES_MAX {
+        let bytes_max = self.settings.record_bytes_max.min(RECORD_BYTES_MAX);
+        if bytes.len() > bytes_max {
             return Err(EdgeError::TooLong {
                 what: "record bytes",
                 length: bytes.len() as u64,
-                length_max: RECORD_BYTES_MAX as u64,
+                length_max: bytes_max as u64,
             });
         }
         self.gaps.save(batch);
@@ -284,6 +299,8 @@ impl Spool {
     /// The store had no room for the batch: nothing staged was kept. The records of the batch are lost; a gap will say so.
     /// Answers how many they are.
     pub fn aborted(&mut self) -> u64 {
+        // It may have been staged only now: the sink will say it again.
+        self.skipped = None;
         self.is_staged = false;
         self.must_sync = false;
         for lane in &mut self.lanes {

@@ -85,6 +85,13 @@ struct Held {
     at_ms: u64,
 }
 
+impl Held {
+    /// How far the clock may be off by now beyond what it was.
+    const fn drift_ms(&self, since_boot_ms: u64) -> u64 {
+        since_boot_ms.saturating_sub(self.at_ms) / (1_000_000 / DRIFT_PPM)
+    }
+}
+
 /// Wall time less the time since the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "json", derive(serde::Serialize, serde::Deserialize))]
@@ -127,10 +134,21 @@ impl WallClock {
         }
     }
 
-    /// What is known.
+    /// What was learned, and how sure it was then.
     #[must_use]
     pub fn offset(&self) -> Option<WallOffset> {
         self.held.map(|held| held.offset)
+    }
+
+    /// What is known `since_boot_ms` after the start: what was learned, less sure by what a crystal may have drifted since.
+    #[must_use]
+    pub fn offset_at(&self, since_boot_ms: u64) -> Option<WallOffset> {
+        let held = self.held?;
+        let drift_ms = held.drift_ms(since_boot_ms);
+        Some(WallOffset {
+            uncertainty_ms: held.offset.uncertainty_ms.saturating_add(drift_ms),
+            ..held.offset
+        })
     }
 
     /// Takes a server's answer `wall`, which arrived `since_boot_ms` after the start and took `round_trip` from question to
@@ -155,7 +173,7 @@ impl WallClock {
             self.hold(sample, since_boot_ms);
             return Learned::First;
         };
-        let drift_ms = since_boot_ms.saturating_sub(held.at_ms) / (1_000_000 / DRIFT_PPM);
+        let drift_ms = held.drift_ms(since_boot_ms);
         let worn_ms = held.offset.uncertainty_ms.saturating_add(drift_ms);
         if agree(sample, held.offset, drift_ms) {
             self.jump = None;
@@ -246,5 +264,8 @@ mod tests {
         let better = clock.observe(2_000, wall(YEAR_MS + 1_100), Duration::from_millis(10));
         assert_eq!(better, Learned::Better);
         assert_eq!(clock.offset().unwrap().uncertainty_ms, 5);
+        // A day later it may be 8.64 s off.
+        let later = clock.offset_at(2_000 + 86_400_000).unwrap();
+        assert_eq!(later.uncertainty_ms, 5 + 8_640);
     }
 }

@@ -16,13 +16,22 @@
 //! # Time
 //!
 //! A stamp further ahead of the receiver's wall clock than [`DRIFT_MS_MAX`] is refused, or it would win until clocks catch
-//! up. A device that has not learned the time cannot judge and takes its service's word; the service can, and does.
+//! up. A device that has not learned the time takes anything up to [`WALL_MS_MAX`], and dates anew what turns out to lie in
+//! the future [once it knows the time](Twin::learn_time); until then a service, which can judge, refuses it.
+//!
+//! # Strangers
+//!
+//! Whoever may write to a device's topics may desire. What nobody may is refused by the name of the writer: to report, to
+//! unsay what the device reported, or to name an event of the receiver's own that it never made. A broker's access rules
+//! decide who writes; ids are not secrets.
 //!
 //! # What survives
 //!
 //! Every change is in the turn's batch before its delta leaves. After a crash the twin is as the last commit left it, and
 //! no event is ever named twice: what was lost with the power had not left.
 
+mod admission;
+mod date;
 mod rest;
 mod value;
 
@@ -30,10 +39,12 @@ use bytes::Bytes;
 use peaberry_core::{Batch, Storage, Subspace};
 use peaberry_crdt::wire::{Budget, Message};
 use peaberry_crdt::{
-    ApplyError, Causal, Changed, Delta, Hlc, Lattice, Limits, LwwRegister, ObservedRemoveMap,
-    ReplicaId, VersionVector, Writer,
+    ApplyError, Causal, Changed, Delta, Hlc, Lattice, LwwRegister, ObservedRemoveMap, ReplicaId,
+    VersionVector, WriteError, Writer,
 };
 
+use self::admission::check_count;
+pub use self::date::WALL_MS_MAX;
 use self::rest::Resting;
 pub use self::value::TwinValue;
 use self::value::{Section, TwinKey};
@@ -152,7 +163,8 @@ impl Twin {
     ///
     /// # Errors
     ///
-    /// [`EdgeError::TooLong`] if it would be one entry too many; nothing changed.
+    /// [`EdgeError::TooLong`] if it would be one entry too many, [`EdgeError::TwinWrite`] if all of this side's events are
+    /// used up; nothing changed.
     pub fn desire(
         &mut self,
         key: Name,
@@ -183,19 +195,21 @@ impl Twin {
 
     /// Desires nothing of an entry any more. Returns the message for the other side, `None` if nothing was desired.
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// Never: to remove what is held is an event.
-    pub fn forget(&mut self, key: &Name, batch: &mut Batch) -> Option<Bytes> {
+    /// [`EdgeError::TwinWrite`] if all of this side's events are used up; nothing changed.
+    pub fn forget(&mut self, key: &Name, batch: &mut Batch) -> Result<Option<Bytes>, EdgeError> {
         let key = TwinKey::new(Section::Desired, key.clone());
-        self.document.get().value().get(&key)?;
+        if self.document.get().value().get(&key).is_none() {
+            return Ok(None);
+        }
         let delta = self
             .document
             .get_mut()
             .write(&mut self.writer, |entries, _| Ok(entries.remove(&key)))
-            .expect("a removal of what is held is an event");
+            .map_err(not_written)?;
         self.save(batch);
-        Some(delta.to_bytes().into())
+        Ok(Some(delta.to_bytes().into()))
     }
 
     /// What is desired of an entry.
@@ -240,12 +254,18 @@ impl Twin {
         self.document.get().vector().to_bytes().into()
     }
 
+    /// Names what this side knows: two that know the same have the same.
+    pub(crate) fn digest(&self) -> [u8; 16] {
+        self.document.get().vector().digest()
+    }
+
     /// Takes a message of the other side. If the twin changed, its new state is in `batch`.
     ///
     /// # Errors
     ///
-    /// [`EdgeError::Malformed`] or [`EdgeError::TooLong`] for what is no such message, writes what only the device may, or
-    /// makes the twin too large, in entries, writers or bytes; [`EdgeError::Twin`] for a stamp from the far future, or an event with two meanings. Nothing changed.
+    /// [`EdgeError::Malformed`] or [`EdgeError::TooLong`] for what is no such message, writes or unsays what only the device
+    /// may, names an event of this side's own that it never made, or makes the twin too large, in entries, writers or bytes;
+    /// [`EdgeError::Twin`] for a stamp from the far future, or an event with two meanings. Nothing changed.
     pub fn receive(
         &mut self,
         message: &[u8],
@@ -253,20 +273,17 @@ impl Twin {
         batch: &mut Batch,
     ) -> Result<Received, EdgeError> {
         if let Ok(vector) = VersionVector::from_bytes(message, BUDGET) {
+            self.check_own(vector.get(self.writer.replica()))?;
             return Ok(self.answer(&vector));
         }
         let delta = Delta::<Entries>::from_bytes(message, BUDGET)
             .map_err(|error| EdgeError::malformed(WHAT, error.to_string()))?;
         self.check(&delta)?;
-        let limits = Limits {
-            wall_ms: wall_ms.unwrap_or(u64::MAX),
-            drift_ms_max: DRIFT_MS_MAX,
-            ..Limits::NONE
-        };
         let mut document = self.document.get().clone();
-        match document.apply_within(&delta, &limits) {
+        match document.apply_within(&delta, &date::limits(wall_ms)) {
             Ok(Changed::No) => Ok(Received::default()),
             Ok(Changed::Yes) => {
+                self.check_reports(&document)?;
                 let budget = match self.side {
                     Side::Device => &BY_OTHERS,
                     Side::Service(_) => &BUDGET,
@@ -306,25 +323,6 @@ impl Twin {
         }
     }
 
-    /// Whether the delta keeps to who may write what, and how much.
-    fn check(&self, delta: &Delta<Entries>) -> Result<(), EdgeError> {
-        let device = device_replica();
-        for (key, register) in delta.store().iter() {
-            let foreign = register.stamps().find(|(dot, _)| dot.replica() != device);
-            if let (Section::Reported, Some((dot, _))) = (key.section, foreign) {
-                let writer = dot.replica();
-                let reason = format!("{writer} reports {}, which only the device may", key.name);
-                return Err(EdgeError::malformed(WHAT, reason));
-            }
-        }
-        let held = self.document.get().value();
-        let added = delta
-            .store()
-            .iter()
-            .filter(|(key, _)| held.get(key).is_none());
-        check_count(held.iter().len() + added.count())
-    }
-
     fn write(
         &mut self,
         section: Section,
@@ -336,16 +334,14 @@ impl Twin {
         let key = TwinKey::new(section, key);
         let held = self.document.get().value();
         check_count(held.iter().len() + usize::from(held.get(&key).is_none()))?;
-        let stamp = self.clock.now(wall_ms.unwrap_or(0));
+        let stamp = self.clock.now(date::own(wall_ms));
         let delta = self
             .document
             .get_mut()
             .write(&mut self.writer, |entries, mint| {
                 entries.update(key, |register| register.write(mint, stamp, value))
             })
-            .expect(
-                "the clock is ahead of every stamp, and the writer goes on with its own events",
-            );
+            .map_err(not_written)?;
         self.save(batch);
         Ok(delta.to_bytes().into())
     }
@@ -399,15 +395,8 @@ fn observe(clock: &mut Hlc, register: &LwwRegister<TwinValue>) {
     }
 }
 
-fn check_count(count: usize) -> Result<(), EdgeError> {
-    if count <= TWIN_ENTRIES_MAX {
-        return Ok(());
-    }
-    Err(EdgeError::TooLong {
-        what: "twin entries",
-        length: count as u64,
-        length_max: TWIN_ENTRIES_MAX as u64,
-    })
+fn not_written(source: WriteError) -> EdgeError {
+    EdgeError::TwinWrite { source }
 }
 
 /// Feeds any bytes at all to a twin that holds something, on either side, and panics if one that it took cannot be read back.
@@ -432,6 +421,19 @@ pub fn receive_any_twin_bytes(bytes: &[u8]) {
             twin.rest();
             assert_eq!(again.expect("it was read above"), *twin.document.get());
         }
+        // Whatever it has heard, it goes on writing, and what it wrote is taken by another copy that heard the same.
+        let key = Name::new("boiler").expect("a name");
+        for wall_ms in [None, Some(1_000)] {
+            let written = twin.desire(key.clone(), TwinValue::from(1.0), wall_ms, &mut batch);
+            assert!(
+                matches!(written, Ok(_) | Err(EdgeError::TooLong { .. })),
+                "{written:?}"
+            );
+        }
+        let forgotten = twin.forget(&key, &mut batch);
+        assert!(forgotten.is_ok(), "{forgotten:?}");
+        let dated = twin.learn_time(1_000, &mut batch);
+        assert!(dated.is_ok(), "{dated:?}");
     }
 }
 

@@ -15,10 +15,10 @@ use std::time::Duration;
 use peaberry_core::{Batch, Channel, Clock, MemoryStorage, SystemClock};
 use peaberry_edge::collector::{COLLECTOR, Collector, CollectorSettings};
 use peaberry_edge::courier::Courier;
-use peaberry_edge::payload::{MESSAGE_BYTES_MAX, Payload, Wire};
+use peaberry_edge::payload::{Exchange, MESSAGE_BYTES_MAX, Payload, Record, Wire};
 use peaberry_edge::spool::{SPOOL, Spool, SpoolSettings};
 use peaberry_edge::uplink::{HttpSettings, HttpUplink, Uplink};
-use peaberry_edge::{Name, RecordId};
+use peaberry_edge::{BootEpoch, EdgeError, Name, RecordId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -267,4 +267,42 @@ async fn what_cannot_be_reached_says_why() {
             "{refused}"
         );
     }
+}
+
+#[test]
+fn a_body_that_makes_no_sense_is_refused_and_the_next_is_taken() {
+    let mut site = Site::new();
+    let refused = site.collector.exchange(&site.archive, b"welcome");
+    assert!(matches!(refused, Err(EdgeError::Malformed { .. })));
+    let long = vec![0; MESSAGE_BYTES_MAX + 1];
+    let refused = site.collector.exchange(&site.archive, &long);
+    assert!(matches!(refused, Err(EdgeError::TooLong { .. })));
+
+    // One of a body may make no sense, too: the others are taken.
+    let id = RecordId {
+        device: name("m"),
+        boot: BootEpoch::FIRST,
+        sequence: 1,
+    };
+    let payload = Payload::Twin(b"delta".as_slice().into());
+    let record = Record {
+        id,
+        at_ms: 0,
+        payload,
+    };
+    let good = ("peaberry/1/berlin/m/up/twin".into(), record.encode().into());
+    let bad = (
+        "peaberry/1/berlin/m/up/twin".into(),
+        b"tea".as_slice().into(),
+    );
+    let messages = vec![bad, good];
+    let body = Exchange { messages }.encode();
+    let exchanged = site.collector.exchange(&site.archive, &body).unwrap();
+    assert_eq!((exchanged.report.refused, exchanged.report.new), (1, 1));
+    assert_eq!(
+        exchanged.answer.messages.len(),
+        1,
+        "what is durable is acknowledged"
+    );
+    assert_eq!(site.collector.inbox(), 0..1);
 }

@@ -269,7 +269,7 @@ impl Gateway {
                     machine.hear(&event, device);
                 }
             }
-            FleetEvent::Link { is_up: false } => notes.losses += 1,
+            FleetEvent::Link { is_up: false, .. } => notes.losses += 1,
             FleetEvent::Refused { error, .. } => notes.violations.push(error.to_string()),
             FleetEvent::Lost { records } => notes
                 .violations

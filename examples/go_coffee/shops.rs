@@ -149,7 +149,7 @@ impl Shop {
     }
 }
 
-/// Sells a bag for each order, a third of them while no shop hears of another, and restarts one in the middle.
+/// Sells a bag for each order, most of them while no shop hears of another, and restarts one in the middle.
 pub(crate) async fn sell(
     folder: &Path,
     orders: usize,
@@ -175,6 +175,10 @@ pub(crate) async fn sell(
     for shop in &shops {
         shop.sell(share).await?;
     }
+    let sold = i128::try_from(share * shops.len())?;
+    let together = (sold, i128::from(stock) - sold);
+    agree(&shops, together, violations).await;
+
     let peers: Vec<_> = (1..=SHOPS).filter_map(PeerId::new).collect();
     for &peer in &peers {
         street.network.cut(peer);
@@ -185,13 +189,10 @@ pub(crate) async fn sell(
     let restarted = street.rng.u64(1..=SHOPS);
     shops.retain(|shop| shop.number != restarted);
     shops.push(street.open(restarted)?);
-    let sold_during_partition = i128::try_from(share * shops.len())?;
     let rest = orders - 2 * share * shops.len();
-    shops
-        .last()
-        .ok_or("it was opened just now")?
-        .sell(rest)
-        .await?;
+    let last = shops.last().ok_or("it was opened just now")?;
+    last.sell(rest).await?;
+    let sold_during_partition = check_apart(&shops, together.0, violations);
     for peer in peers {
         street.network.mend(peer);
     }
@@ -201,7 +202,29 @@ pub(crate) async fn sell(
         i128::from(stock) - i128::try_from(orders)?,
     );
     let began = tokio::time::Instant::now();
-    for shop in &shops {
+    agree(&shops, expected, violations).await;
+    let converged_ms = u64::try_from(began.elapsed().as_millis())?;
+    let ledgers: Vec<Ledger> = shops
+        .iter()
+        .map(|shop| shop.ledger.read(Ledger::clone))
+        .collect();
+    let first = ledgers.first().ok_or("there are shops")?;
+    if ledgers.iter().any(|ledger| ledger != first) {
+        violations.push("the shops' books differ after the partition".into());
+    }
+    Ok(ShopsReport {
+        delivered: first.value().stock.value(),
+        sold: first.value().total(),
+        left: first.value().left(),
+        sold_during_partition,
+        restarted,
+        converged_ms,
+    })
+}
+
+/// Waits until every shop's books say so.
+async fn agree(shops: &[Shop], expected: (i128, i128), violations: &mut Vec<String>) {
+    for shop in shops {
         let mut changes = shop.ledger.changes();
         let agree = async {
             while shop.totals() != expected {
@@ -216,12 +239,21 @@ pub(crate) async fn sell(
             ));
         }
     }
-    Ok(ShopsReport {
-        delivered: i128::from(stock),
-        sold: expected.0,
-        left: expected.1,
-        sold_during_partition,
-        restarted,
-        converged_ms: u64::try_from(began.elapsed().as_millis())?,
-    })
+}
+
+/// What all of them have sold since they last heard of each other: each knows of its own sales only, so no two books are
+/// the same.
+fn check_apart(shops: &[Shop], together: i128, violations: &mut Vec<String>) -> i128 {
+    let books: Vec<Books> = shops
+        .iter()
+        .map(|shop| shop.ledger.read(|ledger| ledger.value().clone()))
+        .collect();
+    for (at, mine) in books.iter().enumerate() {
+        // Where there were too few orders for each to sell something, there is nothing to tell apart.
+        let has_sold = mine.total() > together;
+        if has_sold && books.iter().skip(at + 1).any(|theirs| theirs == mine) {
+            violations.push("two shops have the same books through a partition".into());
+        }
+    }
+    books.iter().map(|books| books.total() - together).sum()
 }

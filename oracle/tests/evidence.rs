@@ -98,8 +98,8 @@ impl Alone {
 
     /// All but this one wish for the epoch.
     fn enter(&mut self, new_epoch: u32) {
-        let own = self.member;
-        for from in (0..MEMBERS).filter(|it| *it != own) {
+        let member = self.member;
+        for from in (0..MEMBERS).filter(|it| *it != member) {
             self.hear(
                 from,
                 Body::Beat {

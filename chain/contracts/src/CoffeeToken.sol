@@ -54,6 +54,7 @@ contract CoffeeToken is Roles, Eip712 {
     error TooManyPoints(address account);
     error ZeroAddress();
     error ZeroAmount();
+    error PaidToPayer(address account);
     error AlreadyPaid(address from, address to, bytes32 orderId);
 
     /// `admin` grants roles, that of minting among them.
@@ -168,6 +169,8 @@ contract CoffeeToken is Roles, Eip712 {
     function pay(address from, address to, uint256 amount, bytes32 orderId) private {
         // A payment of nothing needs no allowance: anyone could use up an order's number with it.
         if (amount == 0) revert ZeroAmount();
+        // It would earn points for nothing.
+        if (from == to) revert PaidToPayer(from);
         bytes32 key = paymentKey(from, to, orderId);
         if (paid[key]) revert AlreadyPaid(from, to, orderId);
         paid[key] = true;
@@ -177,7 +180,6 @@ contract CoffeeToken is Roles, Eip712 {
         uint256 pointsAfter = (payer >> 128) + points;
         if (pointsAfter > type(uint128).max) revert TooManyPoints(from);
         unchecked {
-            // In one write, and before `to` is read: it may be `from`.
             accounts[from] = payer + (points << 128);
             accounts[to] += amount;
         }

@@ -108,9 +108,31 @@ contract SupplyChain is Roles {
         emit LotClosed(lotId, msg.sender, document, held.trail);
     }
 
-    /// Whether `leaf` is one of those the lot was registered with. `proof` holds the siblings from the leaf upwards;
-    /// each pair is hashed with the smaller first.
+    /// Whether the fact that `key` is `value` is one of those the lot was registered with. `proof` holds the siblings of
+    /// its leaf from there upwards; each pair is hashed with the smaller first. The leaf is made here, so nothing but a
+    /// fact can be proved.
+    function verifyFact(bytes32 lotId, string calldata key, string calldata value, bytes32[] calldata proof)
+        external
+        view
+        returns (bool)
+    {
+        return leadsToRoot(lotId, originLeaf(key, value), proof);
+    }
+
+    /// Whether `leaf` lies in the tree that the lot was registered with. That holds of its inner nodes and of its root,
+    /// too: it says something about the origin only to a caller who has made the leaf from a fact, as `originLeaf` does.
+    /// Whoever is given a leaf by others asks `verifyFact`.
     function verifyOrigin(bytes32 lotId, bytes32 leaf, bytes32[] calldata proof) external view returns (bool) {
+        return leadsToRoot(lotId, leaf, proof);
+    }
+
+    /// The leaf of a fact about the origin. Hashed twice: an inner node is the hash of 64 bytes, a leaf that of 32, so
+    /// no fact has an inner node for its leaf.
+    function originLeaf(string calldata key, string calldata value) public pure returns (bytes32) {
+        return keccak256(bytes.concat(keccak256(abi.encode(key, value))));
+    }
+
+    function leadsToRoot(bytes32 lotId, bytes32 leaf, bytes32[] calldata proof) private view returns (bool) {
         bytes32 root = lots[lotId].originRoot;
         bytes32 node = leaf;
         for (uint256 i = 0; i < proof.length; ++i) {
@@ -120,11 +142,6 @@ contract SupplyChain is Roles {
                 : keccak256(abi.encodePacked(sibling, node));
         }
         return root != 0 && node == root;
-    }
-
-    /// The leaf of a fact about the origin. Hashed twice, so that no inner node can be passed off as a leaf.
-    function originLeaf(string calldata key, string calldata value) external pure returns (bytes32) {
-        return keccak256(bytes.concat(keccak256(abi.encode(key, value))));
     }
 
     function custodyOf(bytes32 lotId, State expected) private view returns (Lot storage held) {

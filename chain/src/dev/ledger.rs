@@ -9,6 +9,7 @@ mod estimate;
 mod fees;
 mod logs;
 mod making;
+mod snapshots;
 mod tracing;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ use super::sealed::{Included, Sealed};
 use super::state::{BlockHashes, State, View};
 use super::{DevOptions, Mining, Rejection, Undone};
 use crate::evm::NodeError;
+use snapshots::Snapshots;
 
 /// Where a transaction stands.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +48,7 @@ pub(super) struct Ledger {
     forks: u64,
     // The time of the next block, where somebody has said it.
     next_timestamp_s: Option<u64>,
+    snapshots: Snapshots,
     // Who wants to be told that there are new blocks; a signal that lies there already says it, too.
     #[cfg(feature = "dev-ws")]
     watchers: Vec<futures_channel::mpsc::Sender<()>>,
@@ -112,6 +115,7 @@ impl Ledger {
             pool: Pool::default(),
             forks: 0,
             next_timestamp_s: None,
+            snapshots: Snapshots::default(),
             #[cfg(feature = "dev-ws")]
             watchers: Vec::new(),
             options,

@@ -19,7 +19,7 @@ const TRANSACTIONS_MAX: usize = 5120;
 // Of one account behind a gap.
 const QUEUED_MAX: usize = 64;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Pool {
     waiting: BTreeMap<Address, BTreeMap<u64, Waiting>>,
     places: BTreeMap<B256, (Address, u64)>,

@@ -19,6 +19,7 @@ use super::json::{
 use super::refusal::{Asked, NodeError};
 use super::{EvmRpc, FeeHistory, Receipt, SeenTransaction};
 use crate::deadline::within;
+use crate::http::RuntimeClock;
 use crate::{
     Block, BlockAt, CallRequest, ChainError, ChainId, HttpEndpoint, HttpOptions, Log, LogFilter,
     LogRange, RpcTransport, Sent, TransportFailure, TxId,
@@ -54,7 +55,8 @@ impl JsonRpc {
     /// The node at `endpoint`.
     #[must_use]
     pub fn endpoint(endpoint: HttpEndpoint) -> Self {
-        Self::new(RpcClient::new(HttpTransport::new(endpoint), true))
+        let client = RpcClient::new(HttpTransport::new(endpoint), true);
+        Self::new(client).with_clock(Arc::new(RuntimeClock::new()))
     }
 
     /// The node behind `transport`: one in the process, or one reached in a way of your own.

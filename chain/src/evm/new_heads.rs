@@ -96,7 +96,25 @@ impl NewHeads {
         options: NewHeadsOptions,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ChainError> {
-        let target = Target::new(url)?;
+        Ok(Self::listen(Target::new(url)?, options, clock))
+    }
+
+    /// The same as [`new`](Self::new), believing only servers whose certificates come from `roots`.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    #[cfg(feature = "https")]
+    pub fn with_roots(
+        url: &str,
+        options: NewHeadsOptions,
+        roots: &crate::TlsRoots,
+    ) -> Result<Self, ChainError> {
+        let target = Target::new(url)?.with_roots(roots);
+        Ok(Self::listen(target, options, Arc::new(SystemClock::new())))
+    }
+
+    fn listen(target: Target, options: NewHeadsOptions, clock: Arc<dyn Clock>) -> Self {
         let listener = Listener {
             target: target.clone(),
             options,
@@ -108,10 +126,10 @@ impl NewHeads {
             let news = listener.next().await;
             Some((news, listener))
         });
-        Ok(Self {
+        Self {
             target,
             stream: stream.boxed(),
-        })
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Reads that carry value: several nodes asked, and believed where enough of them agree.
 
 use std::fmt;
+use std::mem;
 use std::sync::Arc;
 
 use alloy_primitives::{Address, B256, Bytes, U256};
@@ -8,10 +9,14 @@ use async_trait::async_trait;
 use futures_util::future::{BoxFuture, join_all};
 
 use super::{EvmRpc, FeeHistory, Receipt, SeenTransaction};
-use crate::{Block, BlockAt, CallRequest, ChainError, ChainId, Log, LogFilter, LogRange, TxId};
+use crate::{
+    Block, BlockAt, CallRequest, ChainError, ChainId, Log, LogFilter, LogRange, Revert, TxId,
+};
 
 /// Several nodes of one chain as one: an answer counts when `m` of them give it.
 ///
+/// - A refusal is an answer, too: that a call is undone, an account cannot pay or a transaction is not valid is so when
+///   `m` nodes say so. Only where a node could not be asked, it has no vote.
 /// - The newest block is the newest that `m` nodes have, and whatever is asked about the newest or the final state is
 ///   asked about that very block, by its hash: honest nodes then answer alike, however far ahead some are.
 /// - Who says otherwise than the quorum is named to [`with_report`](Self::with_report). A node that knows nothing, or
@@ -71,52 +76,67 @@ impl QuorumRpc {
         join_all(self.nodes.iter().map(|(_, node)| ask(&**node))).await
     }
 
-    /// The answer that enough nodes give to a question that has one answer.
+    /// The answer or the refusal that enough nodes give to a question that has one answer.
     fn agree<T: PartialEq + Clone>(
         &self,
         doing: &'static str,
         answers: Vec<Result<T, ChainError>>,
         is_ignorance: impl Fn(&T) -> bool,
     ) -> Result<T, ChainError> {
-        let mut best: Option<(usize, &T)> = None;
-        for answer in answers.iter().flatten() {
-            let same = |other: &&Result<T, ChainError>| other.as_ref().ok() == Some(answer);
-            let count = answers.iter().filter(same).count();
-            if best.is_none_or(|(most, _)| count > most) {
-                best = Some((count, answer));
+        let is_vote = |answer: &&Result<T, ChainError>| match answer {
+            Ok(_) => true,
+            Err(error) => !error.is_retryable(),
+        };
+        let (agreed, most) = largest_group(answers.iter().filter(is_vote), |one, other| {
+            match (one, other) {
+                (Ok(one), Ok(other)) => one == other,
+                (Err(one), Err(other)) => is_same_refusal(one, other),
+                _ => false,
             }
-        }
-        let agreed = best.map_or(0, |(count, _)| count);
-        if let Some((_, answer)) = best.filter(|_| agreed >= self.wanted) {
-            let answer = answer.clone();
-            if !is_ignorance(&answer) {
-                for ((name, _), other) in self.nodes.iter().zip(&answers) {
-                    if let Ok(other) = other
-                        && *other != answer
-                        && !is_ignorance(other)
-                    {
-                        (self.report)(&Dissent {
-                            node: name.clone(),
-                            doing,
-                        });
-                    }
+        });
+        let Some(answer) = most.filter(|_| agreed >= self.wanted).cloned() else {
+            return Err(self.no_quorum(doing, agreed));
+        };
+        // Whoever lacks a block or a transaction may be behind.
+        let knows = |answer: &Result<T, ChainError>| match answer {
+            Ok(answer) => !is_ignorance(answer),
+            Err(error) => !error.is_retryable() && !is_ignorant(error),
+        };
+        if knows(&answer) {
+            for ((name, _), other) in self.nodes.iter().zip(&answers) {
+                let is_same = match (&answer, other) {
+                    (Ok(answer), Ok(other)) => answer == other,
+                    (Err(answer), Err(other)) => is_same_refusal(answer, other),
+                    _ => false,
+                };
+                if !is_same && knows(other) {
+                    (self.report)(&Dissent {
+                        node: name.clone(),
+                        doing,
+                    });
                 }
             }
-            return Ok(answer);
         }
-        // Where all fail alike, that is the answer.
-        if agreed == 0
-            && let Some(error) = answers.iter().find_map(|answer| answer.as_ref().err())
-            && !error.is_retryable()
-        {
-            return Err(error.clone());
-        }
-        Err(ChainError::NoQuorum {
+        answer
+    }
+
+    const fn no_quorum(&self, doing: &'static str, agreed: usize) -> ChainError {
+        ChainError::NoQuorum {
             doing,
             agreed,
             asked: self.nodes.len(),
             wanted: self.wanted,
-        })
+        }
+    }
+
+    /// The refusal that enough nodes give alike.
+    fn refusal<'a>(
+        &self,
+        errors: impl Iterator<Item = &'a ChainError> + Clone,
+    ) -> Option<ChainError> {
+        let refusals = errors.filter(|error| !error.is_retryable());
+        let (agreed, most) = largest_group(refusals, is_same_refusal);
+        most.filter(|_| agreed >= self.wanted).cloned()
     }
 
     /// The newest block that enough nodes have, or the newest that enough find final.
@@ -130,16 +150,9 @@ impl QuorumRpc {
             .collect();
         numbers.sort_unstable_by(|one, other| other.cmp(one));
         let Some(&number) = numbers.get(self.wanted - 1) else {
-            let missing = heads.into_iter().find_map(Result::err);
-            return Err(match missing {
-                Some(error @ ChainError::NotFound { .. }) => error,
-                _ => ChainError::NoQuorum {
-                    doing: DOING,
-                    agreed: numbers.len(),
-                    asked: self.nodes.len(),
-                    wanted: self.wanted,
-                },
-            });
+            // A chain that has just begun has no final block; that, too, takes more than one node's word.
+            let refusal = self.refusal(heads.iter().filter_map(|head| head.as_ref().err()));
+            return Err(refusal.unwrap_or_else(|| self.no_quorum(DOING, numbers.len())));
         };
         let answers = self
             .ask_all(|node| node.block(BlockAt::Number(number)))
@@ -175,27 +188,77 @@ impl QuorumRpc {
         found.sort_by_key(key);
         let agreed = found.len();
         if agreed < self.wanted {
-            // A revert is what a majority says, not a failure to answer.
-            return match errors.into_iter().find(|error| !error.is_retryable()) {
-                Some(error) if agreed == 0 => Err(error),
-                _ => Err(ChainError::NoQuorum {
-                    doing,
-                    agreed,
-                    asked,
-                    wanted: self.wanted,
-                }),
-            };
+            let refusal = self.refusal(errors.iter());
+            return Err(refusal.unwrap_or_else(|| self.no_quorum(doing, agreed)));
         }
         // So many may lie: one more than that is under no value of theirs alone.
         let liars_max = asked - self.wanted;
         let credible = found.get(agreed.saturating_sub(liars_max + 1)).cloned();
-        credible.ok_or(ChainError::NoQuorum {
-            doing,
-            agreed,
-            asked,
-            wanted: self.wanted,
-        })
+        credible.ok_or_else(|| self.no_quorum(doing, agreed))
     }
+
+    /// What is to be said of a transaction that too few nodes have taken.
+    fn refused_by(&self, errors: &[ChainError], taken: usize) -> ChainError {
+        let refusal = self.refusal(errors.iter());
+        let may_be_out = errors.iter().find(|error| error.may_have_been_sent());
+        match (refusal, may_be_out) {
+            (Some(refusal @ ChainError::InvalidTransaction { .. }), _) => refusal,
+            // What may have been sent weighs more than any refusal of now.
+            (_, Some(lost)) => lost.clone(),
+            (Some(refusal), None) => refusal,
+            (None, None) => {
+                let again = errors.iter().find(|error| error.is_retryable()).cloned();
+                again.unwrap_or_else(|| self.no_quorum("eth_sendRawTransaction", taken))
+            }
+        }
+    }
+}
+
+/// The largest group of those that are the same as the first of them, and that first.
+fn largest_group<'a, T>(
+    votes: impl Iterator<Item = &'a T> + Clone,
+    is_same: impl Fn(&T, &T) -> bool,
+) -> (usize, Option<&'a T>) {
+    let mut largest = (0, None);
+    for vote in votes.clone() {
+        let count = votes.clone().filter(|other| is_same(vote, other)).count();
+        if count > largest.0 {
+            largest = (count, Some(vote));
+        }
+    }
+    largest
+}
+
+/// Whether two nodes refuse alike: for one reason, in whatever words. Of a call that is undone the reason is the
+/// contract's, and must be the same.
+fn is_same_refusal(one: &ChainError, other: &ChainError) -> bool {
+    match (one, other) {
+        (
+            ChainError::Reverted(Revert::Unexplained(_)),
+            ChainError::Reverted(Revert::Unexplained(_)),
+        ) => true,
+        (ChainError::Reverted(one), ChainError::Reverted(other)) => one == other,
+        (ChainError::Refused { code: one, .. }, ChainError::Refused { code: other, .. }) => {
+            one == other
+        }
+        // Both want a higher fee.
+        (
+            ChainError::FeeTooLow { .. } | ChainError::ReplacementUnderpriced,
+            ChainError::FeeTooLow { .. } | ChainError::ReplacementUnderpriced,
+        ) => true,
+        (one, other) => mem::discriminant(one) == mem::discriminant(other),
+    }
+}
+
+const fn is_ignorant(error: &ChainError) -> bool {
+    // That a method is not there, or an answer too large, accuses nobody either.
+    matches!(
+        error,
+        ChainError::NotFound { .. }
+            | ChainError::Refused { .. }
+            | ChainError::RangeTooWide { .. }
+            | ChainError::TooLarge { .. }
+    )
 }
 
 #[async_trait]
@@ -264,35 +327,18 @@ impl EvmRpc for QuorumRpc {
         if let Some(hash) = taken.first().filter(|_| taken.len() + used >= wanted) {
             return Ok(*hash);
         }
-        let mut worst: Option<ChainError> = None;
-        for answer in answers {
-            match answer {
-                Ok(_) => {}
-                // What may have been sent weighs more than any refusal.
-                Err(error)
-                    if worst
-                        .as_ref()
-                        .is_none_or(|known| !known.may_have_been_sent()) =>
-                {
-                    worst = Some(error);
-                }
-                Err(_) => {}
-            }
-        }
-        let error = worst.unwrap_or(ChainError::NoQuorum {
-            doing: "eth_sendRawTransaction",
-            agreed: taken.len(),
-            asked: self.nodes.len(),
-            wanted,
-        });
+        let errors: Vec<ChainError> = answers.into_iter().filter_map(Result::err).collect();
+        let error = self.refused_by(&errors, taken.len());
+        let is_void = matches!(error, ChainError::InvalidTransaction { .. });
         Err(match taken.first() {
-            Some(hash) => ChainError::TakenByFew {
+            // What enough nodes find no transaction of their chain is none, whoever says that he has it.
+            Some(hash) if !is_void => ChainError::TakenByFew {
                 taken: taken.len(),
                 wanted,
                 transaction: TxId::Evm(*hash),
                 source: Arc::new(error),
             },
-            None => error,
+            _ => error,
         })
     }
 
@@ -323,9 +369,9 @@ impl EvmRpc for QuorumRpc {
             Err(error @ ChainError::RangeTooWide { .. }) => Some(error.clone()),
             _ => None,
         });
-        // What enough nodes give counts, whatever one of them finds too much.
+        // What enough nodes give counts, whatever one of them finds too much. To ask for less harms nobody.
         match (self.agree("eth_getLogs", answers, |_| false), too_wide) {
-            (Err(_), Some(too_wide)) => Err(too_wide),
+            (Err(ChainError::NoQuorum { .. }), Some(too_wide)) => Err(too_wide),
             (agreed, _) => agreed,
         }
     }

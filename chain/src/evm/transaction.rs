@@ -82,7 +82,8 @@ impl SignedTransaction {
 }
 
 impl Transaction {
-    /// Has `signer` sign it, and checks that it was that account's key which signed.
+    /// Has `signer` sign it, and checks that it was that account's key which signed, unless the key is
+    /// [local](Signer::is_local).
     ///
     /// # Errors
     ///
@@ -160,6 +161,9 @@ async fn ask(
     let Signature::Evm(signature) = signer.sign(payload).await? else {
         return Err(refused("it gave a signature of another family"));
     };
+    if signer.is_local() {
+        return Ok(signature);
+    }
     let digest = keccak256(&unsigned);
     match signature.recover_address_from_prehash(&digest) {
         Ok(signed_by) if signed_by == from => Ok(signature.normalize_s().unwrap_or(signature)),

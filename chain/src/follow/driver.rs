@@ -114,15 +114,16 @@ impl Future for FollowDriver {
                 let result = Box::new(result);
                 self.undelivered = Some(FollowCommand::Answer { number, result });
             }
+            if self.undelivered.is_some() && self.commands.poll_room(cx).is_pending() {
+                return Poll::Pending;
+            }
             if let Some(command) = self.undelivered.take() {
                 match self.commands.submit(command) {
                     Ok(()) => {}
                     Err(Busy::Closed(_)) => return Poll::Ready(()),
                     Err(Busy::Full(command)) => {
-                        // The node takes turns all the while: there is room again soon.
                         self.undelivered = Some(command);
-                        cx.waker().wake_by_ref();
-                        return Poll::Pending;
+                        continue;
                     }
                 }
             }

@@ -91,6 +91,7 @@ impl Follow {
             alarm: None,
             next_change: storage.log_bounds(log)?.end + 1,
             acknowledged: number_at(&space, storage, CURSOR)?
+                .filter(|_| !mutant::is_planted("follow_cursor_ignored"))
                 .max(number_at(&space, storage, ACKNOWLEDGED)?)
                 .unwrap_or(0),
             replay: Vec::new(),
@@ -264,6 +265,10 @@ impl Follow {
             }
         }
         let has_more = path.blocks.len() > 1;
+        let is_on_path =
+            |wanted: &Block| path.blocks.iter().any(|(one, _)| one.hash == wanted.hash);
+        let final_ahead = path.final_block.filter(is_on_path);
+        let mut has_grown = false;
         for (block, logs) in path.blocks {
             if by_number && self.tip().is_some_and(|tip| block.number <= tip.number) {
                 continue;
@@ -272,11 +277,15 @@ impl Follow {
                 break;
             }
             self.add(block, logs, fx);
+            has_grown = true;
         }
-        if let Some(block) = path.final_block {
+        // Where the ring has no room up to the final block, all that it holds leads there.
+        let is_below = |tip: &Block| final_ahead.is_some_and(|block| block.number > tip.number);
+        let tip = self.tip().filter(is_below);
+        if let Some(block) = tip.or(path.final_block) {
             self.finalize(block, fx);
         }
-        if has_more {
+        if has_more && (has_grown || tip.is_some()) {
             self.walk_at = now;
         }
     }

@@ -57,9 +57,13 @@ fn block(fork: u8, number: u64) -> Block {
 
 impl Rig {
     fn new() -> Self {
+        Self::with(config())
+    }
+
+    fn with(config: FollowConfig) -> Self {
         let storage = MemoryStorage::new();
         let mut rig = Self {
-            follow: Follow::open(channel(), config(), &storage).unwrap(),
+            follow: Follow::open(channel(), config, &storage).unwrap(),
             storage,
             now: Instant::default(),
             walks: Vec::new(),
@@ -144,6 +148,36 @@ fn an_acknowledgement_that_comes_late_does_not_set_the_applications_cursor_back(
     rig.acknowledge(6);
     rig.restart();
     assert_eq!(rig.changes.first().unwrap().number, 7);
+}
+
+/// A ring without room up to the final block is made empty by it, and until there is one it asks no faster than ever.
+#[test]
+fn a_full_ring_waits_for_finality_and_goes_on() {
+    let mut rig = Rig::with(FollowConfig {
+        ring_max: 4,
+        ..config()
+    });
+    let path = |ancestor: Option<u64>, last: u64, final_number: u64| {
+        let blocks = (ancestor.unwrap_or(0) + 1..=last).map(|at| (block(0, at), Vec::new()));
+        Ok(Step::Path(Path {
+            final_block: (final_number > 0).then(|| block(0, final_number)),
+            ancestor: ancestor.map(|at| (at, hash(0, at))),
+            blocks: blocks.collect(),
+        }))
+    };
+    rig.walk(path(None, 9, 0));
+    assert_eq!(rig.follow.tip(), Some(block(0, 4)));
+    rig.walk(path(Some(4), 9, 0));
+    assert!(rig.walks.is_empty(), "nothing has come of it: it waits");
+    rig.walk(path(Some(4), 9, 7));
+    assert_eq!(rig.walks.len(), 1, "there is room, and more to come");
+    rig.walk(path(Some(4), 9, 7));
+    assert_eq!(rig.follow.tip(), Some(block(0, 7)));
+    let finals = rig.changes.iter().filter_map(|change| match change.kind {
+        super::ChangeKind::Finalized { block } => Some(block.number),
+        _ => None,
+    });
+    assert_eq!(finals.collect::<Vec<_>>(), [4, 7]);
 }
 
 fn too_large() -> ChainError {

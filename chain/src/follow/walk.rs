@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use alloy_primitives::B256;
+use peaberry_core::mutant;
 
 use crate::{Block, BlockAt, ChainClient, ChainError, Finality, Log, LogFilter, LogRange, Sent};
 
@@ -163,19 +164,16 @@ async fn go_on(
             break (block.number, block.hash);
         }
         if block.number <= first.0 {
-            return broken(client, first, final_number).await;
+            return broken(client, first, final_block).await;
         }
         path.push(block);
         // Often the parent is in the ring, and need not be asked for.
         if known(block.number - 1, block.parent) {
             break (block.number - 1, block.parent);
         }
-        let Some(parent) = client.block(BlockAt::Hash(block.parent)).await? else {
+        let Some(parent) = parent_of(client, block).await? else {
             return Ok(Step::Nothing);
         };
-        if parent.number + 1 != block.number {
-            return Err(malformed("a parent whose number is not one less"));
-        }
         block = parent;
     };
     // A node that is behind, on our own fork: that its chain is shorter does not mean that ours is gone.
@@ -233,12 +231,22 @@ async fn range(
     }))
 }
 
+/// What the chain has where the first known block is. From the final block back by hash, where that is not too far: what is
+/// found by number may come from a node on a fork that the others have left.
 async fn broken(
     client: &dyn ChainClient,
     first: (u64, B256),
-    final_number: u64,
+    final_block: Option<Block>,
 ) -> Result<Step, ChainError> {
-    let found = client.block(BlockAt::Number(first.0)).await?;
+    let by_number = mutant::is_planted("follow_breaks_by_number");
+    let from = final_block.filter(|block| {
+        let distance = block.number.checked_sub(first.0);
+        distance.is_some_and(|distance| distance <= WALK_MAX) && !by_number
+    });
+    let found = match from {
+        Some(block) => ancestor(client, block, first.0).await?,
+        None => client.block(BlockAt::Number(first.0)).await?,
+    };
     let found = found.map(|block| block.hash);
     if found == Some(first.1) {
         return Ok(Step::Nothing);
@@ -246,8 +254,31 @@ async fn broken(
     Ok(Step::Broken {
         number: first.0,
         found,
-        final_number,
+        final_number: final_block.map_or(0, |block| block.number),
     })
+}
+
+/// The block of this number on the branch of `block`; `None` if the nodes have not all of it.
+async fn ancestor(
+    client: &dyn ChainClient,
+    mut block: Block,
+    number: u64,
+) -> Result<Option<Block>, ChainError> {
+    while block.number > number {
+        let Some(parent) = parent_of(client, block).await? else {
+            return Ok(None);
+        };
+        block = parent;
+    }
+    Ok(Some(block))
+}
+
+async fn parent_of(client: &dyn ChainClient, block: Block) -> Result<Option<Block>, ChainError> {
+    let parent = client.block(BlockAt::Hash(block.parent)).await?;
+    if parent.is_some_and(|parent| parent.number + 1 != block.number) {
+        return Err(malformed("a parent whose number is not one less"));
+    }
+    Ok(parent)
 }
 
 async fn logs_of(

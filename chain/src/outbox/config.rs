@@ -14,8 +14,9 @@ pub struct OutboxConfig {
     /// Intents that are not over yet, over all accounts; more are refused as
     /// [`Refusal::Full`](super::Refusal::Full). 65,536 by default.
     pub open_max: usize,
-    /// Ended intents whose keys are remembered, oldest forgotten first: as long as a key is, handing it over again is
-    /// answered and not carried out twice. 65,536 by default.
+    /// Ended intents whose outcomes are remembered, oldest forgotten first. Handing one of these over again is answered
+    /// by its outcome; one that is forgotten is refused as [`Refusal::Forgotten`](super::Refusal::Forgotten), because
+    /// that its key was used is remembered for ever, at the cost of one key of 16 bytes in the store. 65,536 by default.
     pub ended_kept: usize,
     pub(super) chains: BTreeMap<ChainId, ChainRules>,
 }

@@ -183,6 +183,15 @@ pub enum Refusal {
         /// The key.
         key: IdempotencyKey,
     },
+    /// The key named an intent that is over, long ago. It is not carried out again, and what became of it is not kept:
+    /// see [`OutboxConfig::ended_kept`](super::OutboxConfig::ended_kept).
+    #[error(
+        "the key {key:?} named an intent that is over: look on the chain what became of it; a new intent needs a new key"
+    )]
+    Forgotten {
+        /// The key.
+        key: IdempotencyKey,
+    },
     /// It does not fit the chain: an address of another family, other decimals, too much data, a chain without client.
     #[error("the intent cannot be carried out")]
     Invalid(#[source] Arc<ChainError>),

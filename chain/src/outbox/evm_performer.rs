@@ -1,13 +1,18 @@
 //! Acting on EVM chains.
 
+use std::collections::BTreeMap;
+
 use alloy_primitives::{Address as EvmAddress, B256};
 use async_trait::async_trait;
-use futures_util::future::{try_join_all, try_join3};
+use futures_util::future::{try_join_all, try_join3, try_join4};
 
 use super::record::EntryId;
-use super::request::{AccountView, Ask, Found, Performer, Sight, Wanted};
-use crate::evm::{EvmClient, SignedTransaction};
-use crate::{BlockAt, ChainClient, ChainError, ChainFamily, ChainId, Finality};
+use super::request::{AccountView, Ask, Found, Performer, Place, Sight, Wanted};
+use crate::evm::{EvmClient, EvmRpc, SignedTransaction};
+use crate::{Block, BlockAt, ChainClient, ChainError, ChainFamily, ChainId, Finality};
+
+/// So far below the final block its branch is followed.
+const BRANCH_MAX: u64 = 64;
 
 #[async_trait]
 impl Performer for EvmClient {
@@ -42,7 +47,8 @@ impl Performer for EvmClient {
     }
 }
 
-/// Finality is asked for first: what is read after it is at least as new.
+/// In two rounds of questions: where the chain and the account stand, and what that means for what is on its way. The second
+/// is at least as new as the final block.
 async fn look(
     client: &EvmClient,
     account: EvmAddress,
@@ -50,37 +56,28 @@ async fn look(
     blocks: &[(u64, B256)],
 ) -> Result<AccountView, ChainError> {
     let rpc = client.rpc();
-    let final_block = match client.head(Finality::Final).await {
-        Ok(block) => Some(block),
-        Err(ChainError::NotFound { .. }) => None,
-        Err(error) => return Err(error),
-    };
-    let (latest, latest_nonce, pending_nonce) = try_join3(
+    let (final_block, latest, latest_nonce, pending_nonce) = try_join4(
+        final_head(client),
         client.head(Finality::Latest),
         rpc.nonce(account, BlockAt::Latest),
         rpc.nonce(account, BlockAt::Pending),
     )
     .await?;
-    let canonical = blocks.iter().map(async |(number, hash)| {
-        let block = rpc.block(BlockAt::Number(*number)).await?;
-        Ok::<bool, ChainError>(block.is_some_and(|block| block.hash == *hash))
-    });
-    let canonical = try_join_all(canonical).await?;
     let sights = wanted.iter().map(async |one| {
         let sight = sight(client, one, latest_nonce).await?;
         Ok::<(EntryId, Sight), ChainError>((one.entry, sight))
     });
-    let sights = try_join_all(sights).await?;
+    let is_due = |block: &Block| blocks.iter().any(|(number, _)| *number <= block.number);
+    let (places, sights, final_nonce) = try_join3(
+        places(client, final_block, blocks),
+        try_join_all(sights),
+        nonce_at(client, account, final_block.filter(is_due)),
+    )
+    .await?;
     let is_missing = sights.iter().any(|(_, sight)| *sight == Sight::Missing);
-    let is_wanted = |at: u64| is_missing || blocks.iter().any(|(number, _)| *number <= at);
-    let final_nonce = match final_block.filter(|block| is_wanted(block.number)) {
-        Some(block) => match rpc.nonce(account, BlockAt::Hash(block.hash)).await {
-            Ok(nonce) => Some(nonce),
-            // A node that has no state of that block: everything else still counts.
-            Err(ChainError::NotFound { .. }) => None,
-            Err(error) => return Err(error),
-        },
-        None => None,
+    let final_nonce = match final_nonce {
+        None if is_missing => nonce_at(client, account, final_block).await?,
+        known => known,
     };
     Ok(AccountView {
         final_number: final_block.map(|block| block.number),
@@ -88,9 +85,93 @@ async fn look(
         latest_nonce,
         pending_nonce,
         final_nonce,
-        canonical,
+        places,
         sights,
     })
+}
+
+async fn final_head(client: &EvmClient) -> Result<Option<Block>, ChainError> {
+    match client.head(Finality::Final).await {
+        Ok(block) => Ok(Some(block)),
+        Err(ChainError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The account's nonce at the end of a block; `None` from a node that has no state of it: everything else still counts.
+async fn nonce_at(
+    client: &EvmClient,
+    account: EvmAddress,
+    block: Option<Block>,
+) -> Result<Option<u64>, ChainError> {
+    let Some(block) = block else {
+        return Ok(None);
+    };
+    let nonce = client.rpc().nonce(account, BlockAt::Hash(block.hash));
+    match nonce.await {
+        Ok(nonce) => Ok(Some(nonce)),
+        Err(ChainError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn places(
+    client: &EvmClient,
+    final_block: Option<Block>,
+    blocks: &[(u64, B256)],
+) -> Result<Vec<Place>, ChainError> {
+    let rpc = client.rpc();
+    let branch = match final_block {
+        Some(block) => branch_of(&**rpc, block, blocks).await?,
+        None => BTreeMap::new(),
+    };
+    let places = blocks.iter().map(async |(number, hash)| {
+        let is_there = match branch.get(number) {
+            Some(own) if own == hash => return Ok(Place::Final),
+            Some(_) => false,
+            None => {
+                let block = rpc.block(BlockAt::Number(*number)).await?;
+                block.is_some_and(|block| block.hash == *hash)
+            }
+        };
+        Ok(if is_there {
+            Place::Canonical
+        } else {
+            Place::Gone
+        })
+    });
+    try_join_all(places).await
+}
+
+/// Numbers and hashes of the final block's branch, as far down as there are blocks to place, and not too far: what is found
+/// by number may come from a node on a fork that the others have left.
+async fn branch_of(
+    rpc: &dyn EvmRpc,
+    final_block: Block,
+    blocks: &[(u64, B256)],
+) -> Result<BTreeMap<u64, B256>, ChainError> {
+    let mut branch = BTreeMap::new();
+    let near = blocks.iter().map(|(number, _)| *number).filter(|number| {
+        let distance = final_block.number.checked_sub(*number);
+        distance.is_some_and(|distance| distance <= BRANCH_MAX)
+    });
+    let Some(lowest) = near.min() else {
+        return Ok(branch);
+    };
+    branch.insert(final_block.number, final_block.hash);
+    let mut block = final_block;
+    while block.number > lowest {
+        branch.insert(block.number - 1, block.parent);
+        if block.number - 1 == lowest {
+            break;
+        }
+        match rpc.block(BlockAt::Hash(block.parent)).await? {
+            Some(parent) if parent.number + 1 == block.number => block = parent,
+            // A node that has less: what lies below is looked for by number.
+            _ => break,
+        }
+    }
+    Ok(branch)
 }
 
 async fn sight(

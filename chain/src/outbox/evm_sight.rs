@@ -6,7 +6,7 @@ use super::event::{Deferral, Stage};
 use super::lane::{LaneKey, View};
 use super::protocol::{Fx, Outbox};
 use super::record::{EntryId, Inclusion, Outcome};
-use super::request::{AccountView, Sight};
+use super::request::{AccountView, Place, Sight};
 use crate::TxId;
 
 /// How often in a row a nonce must be seen used for good by something else: one look may have met a node that lags.
@@ -40,15 +40,20 @@ impl Outbox {
             0
         };
         let blocks = std::mem::take(&mut lane.blocks_asked);
-        for (block, is_canonical) in blocks.into_iter().zip(&seen.canonical) {
-            let is_final = seen.final_number.is_some_and(|at| block.0 <= at);
-            match (is_canonical, is_final) {
-                (true, true) if self.is_settled(key, block, seen) => {
-                    self.settle_block(key, block, fx);
+        for (block, place) in blocks.into_iter().zip(&seen.places) {
+            let is_final = match place {
+                Place::Final => self.is_counted(key, block, seen),
+                Place::Canonical => {
+                    seen.final_number.is_some_and(|at| block.0 <= at)
+                        && self.is_settled(key, block, seen)
                 }
-                (true, true) => {}
-                (true, false) => {}
-                (false, _) => self.lose_block(key, block, fx),
+                Place::Gone => {
+                    self.lose_block(key, block, fx);
+                    false
+                }
+            };
+            if is_final {
+                self.settle_block(key, block, fx);
             }
         }
         if forgets {
@@ -75,24 +80,33 @@ impl Outbox {
         }
     }
 
-    /// Whether a block that is said to be on the chain, and below the final one, is taken for final now. One answer may come
-    /// from a node on a fork that the others have left: it is believed when it comes again and again, and when the account's
-    /// nonce at the final block, which is asked for by that block's hash, counts what is in this one.
+    /// Whether the account's nonce at the final block, which is asked for by that block's hash, counts what is in this one.
+    fn is_counted(
+        &self,
+        key: LaneKey,
+        block: (u64, alloy_primitives::B256),
+        seen: &AccountView,
+    ) -> bool {
+        let lane = self.lanes.get(&key);
+        let ids = lane.and_then(|lane| lane.included.get(&block));
+        let nonces = ids.into_iter().flatten();
+        let nonces = nonces.filter_map(|id| self.open.get(id)?.record.nonce);
+        let newest = nonces.max().zip(seen.final_nonce);
+        newest.is_some_and(|(own, at)| at > own)
+    }
+
+    /// Whether a block that lies too far below the final one to be followed from there is taken for final now. One answer may
+    /// come from a node on a fork that the others have left: it is believed when it comes again and again.
     fn is_settled(
         &mut self,
         key: LaneKey,
         block: (u64, alloy_primitives::B256),
         seen: &AccountView,
     ) -> bool {
+        let is_counted = self.is_counted(key, block, seen);
         let Some(lane) = self.lanes.get_mut(&key) else {
             return false;
         };
-        let ids = lane.included.get(&block).into_iter().flatten();
-        let nonces = ids.filter_map(|id| self.open.get(id)?.record.nonce);
-        let is_counted = nonces
-            .max()
-            .zip(seen.final_nonce)
-            .is_some_and(|(own, at)| at > own);
         let looks = lane.settling.entry(block).or_default();
         *looks = if is_counted { *looks + 1 } else { 0 };
         if *looks < LOOKS_UNTIL_SETTLED {

@@ -324,6 +324,9 @@ impl OutboxDriver {
     /// Hands answers to the node, those first that have waited. Ready when it has stopped.
     fn deliver(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
+            if self.undelivered.is_some() && self.commands.poll_room(cx).is_pending() {
+                return Poll::Pending;
+            }
             let command = match self.undelivered.take() {
                 Some(command) => command,
                 None => match self.working.poll_next_unpin(cx) {
@@ -337,12 +340,7 @@ impl OutboxDriver {
             match self.commands.submit(command) {
                 Ok(()) => {}
                 Err(Busy::Closed(_)) => return Poll::Ready(()),
-                Err(Busy::Full(command)) => {
-                    // The node takes turns all the while: there is room again soon.
-                    self.undelivered = Some(command);
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
+                Err(Busy::Full(command)) => self.undelivered = Some(command),
             }
         }
     }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use peaberry_core::Instant;
+use peaberry_core::{Instant, mutant};
 
 use super::config::OutboxConfig;
 use super::event::{OutboxEvent, Refusal, Stage, Submission, Taken, Update};
+use super::journal::tombstone_of;
 use super::protocol::{Ended, Fx, Outbox};
 use super::record::{
     CallOff, DATA_BYTES_MAX, EntryId, IdempotencyKey, Inclusion, Outcome, Purpose, Record,
@@ -25,6 +26,11 @@ impl Outbox {
         let digest = digest_of(submission.chain, &submission.intent);
         if let Some(&entry) = self.keys.get(&submission.key) {
             return self.known(entry, digest, submission.key);
+        }
+        if self.tombstones.contains(&tombstone_of(&submission.key)) {
+            return Err(Refusal::Forgotten {
+                key: submission.key,
+            });
         }
         check(&submission, &self.config).map_err(|error| Refusal::Invalid(Arc::new(error)))?;
         if self.open.len() >= self.config.open_max {
@@ -148,7 +154,8 @@ impl Outbox {
         }));
     }
 
-    /// Forgets the keys of those that ended first; never of one that has ended in this turn, of which nobody knows yet.
+    /// Forgets those that ended first, but for that their keys were used; never one that has ended in this turn, of which
+    /// nobody knows yet.
     pub(super) fn forget_the_oldest(&mut self, fx: Fx<'_, '_>) {
         while self.ended.len() > self.config.ended_kept {
             let oldest = self.ends.first_key_value();
@@ -164,6 +171,11 @@ impl Outbox {
             self.journal.forget(fx.batch(), id);
             if let Some(key) = ended.key {
                 self.keys.remove(&key);
+                if !mutant::is_planted("outbox_reuses_forgotten_keys") {
+                    let tombstone = tombstone_of(&key);
+                    self.journal.bury(fx.batch(), &tombstone);
+                    self.tombstones.insert(tombstone);
+                }
             }
             if let Outcome::Final(Inclusion {
                 transaction: TxId::Solana(signature),

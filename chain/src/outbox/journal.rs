@@ -1,14 +1,14 @@
 //! Where entries lie in the store.
 //!
 //! `e` and an entry's number: its record. `f`, a chain's name, a zero and an address: the account's floor, below which
-//! every nonce is used for good. `n`: the next entry's number.
+//! every nonce is used for good. `n`: the next entry's number. `k` and a tombstone: a key whose entry is forgotten.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use peaberry_core::{Batch, Storage, StorageError, Subspace};
 
 use super::lane::LaneKey;
-use super::record::{EntryId, Record, RecordError};
+use super::record::{EntryId, IdempotencyKey, Record, RecordError};
 use crate::{Address, ChainId, SolanaAddress};
 
 const NEXT: &[u8] = b"n";
@@ -42,6 +42,16 @@ pub enum OpenError {
     Add(#[from] peaberry_core::AddError),
 }
 
+/// What is kept of a key for ever: so much of its hash that no two keys have the same.
+pub(super) type Tombstone = [u8; 16];
+
+pub(super) fn tombstone_of(key: &IdempotencyKey) -> Tombstone {
+    let hash = alloy_primitives::keccak256(key.as_bytes());
+    let mut tombstone = Tombstone::default();
+    tombstone.copy_from_slice(hash.split_at(16).0);
+    tombstone
+}
+
 #[derive(Debug)]
 pub(super) struct Journal {
     space: Subspace,
@@ -62,6 +72,24 @@ impl Journal {
 
     pub(super) fn forget(&self, batch: &mut Batch, entry: EntryId) {
         self.space.delete(batch, &entry_key(entry));
+    }
+
+    /// Remembers for ever that this key was used.
+    pub(super) fn bury(&self, batch: &mut Batch, tombstone: &Tombstone) {
+        self.space
+            .put(batch, &[b"k".as_slice(), tombstone].concat(), &[]);
+    }
+
+    /// The keys that were used, and are forgotten but for that.
+    pub(super) fn tombstones(
+        &self,
+        storage: &dyn Storage,
+    ) -> Result<BTreeSet<Tombstone>, StorageError> {
+        let mut tombstones = BTreeSet::new();
+        for entry in self.space.within(b"k").entries(storage) {
+            tombstones.extend(entry?.0.first_chunk::<16>().copied());
+        }
+        Ok(tombstones)
     }
 
     pub(super) fn put_floor(

@@ -9,7 +9,7 @@ use peaberry_core::{
 
 use super::config::{ChainRules, OutboxConfig};
 use super::event::{Deferral, OutboxCommand, OutboxEvent, Stage, Update};
-use super::journal::{Journal, OpenError};
+use super::journal::{Journal, OpenError, Tombstone};
 use super::lane::{Entry, Lane, LaneKey};
 use super::record::{EntryId, IdempotencyKey, Outcome, Record};
 use super::request::{Ask, Request};
@@ -45,6 +45,8 @@ pub struct Outbox {
     /// The first end of this turn: nobody has been told of it yet.
     pub(super) first_end_of_turn: u64,
     pub(super) keys: BTreeMap<IdempotencyKey, EntryId>,
+    /// Keys of entries that are forgotten: they are never used again.
+    pub(super) tombstones: BTreeSet<Tombstone>,
     /// Solana's signatures that are taken: two equal intents dated by one block would be one transaction.
     pub(super) signatures: BTreeMap<[u8; 64], EntryId>,
     pub(super) prices: BTreeMap<ChainId, Price>,
@@ -104,6 +106,7 @@ impl Outbox {
         let mut records = Vec::new();
         let next_entry = journal.load(storage, |id, record| records.push((id, record)))?;
         let floors = journal.floors(storage)?;
+        let tombstones = journal.tombstones(storage)?;
         let mut outbox = Self {
             config,
             journal,
@@ -115,6 +118,7 @@ impl Outbox {
             next_end: 1,
             first_end_of_turn: 1,
             keys: BTreeMap::new(),
+            tombstones,
             signatures: BTreeMap::new(),
             prices: BTreeMap::new(),
             asked: BTreeMap::new(),

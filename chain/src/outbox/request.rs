@@ -108,7 +108,7 @@ pub enum Found {
     Solana(SolanaView),
 }
 
-/// How an EVM account stands. Read in the order of the fields.
+/// How an EVM account stands. Places, sights and the final nonce are read after all the others.
 #[derive(Clone, Debug)]
 pub struct AccountView {
     /// The number of the newest final block; `None` while there is none.
@@ -122,10 +122,22 @@ pub struct AccountView {
     /// The account's nonce at the end of the final block, read by that block's hash; asked for only if something is missing
     /// below the latest nonce, or a block asked about is not above the final one. `None` where the node has no state of it.
     pub final_nonce: Option<u64>,
-    /// Whether the chain has the blocks asked about, in their order.
-    pub canonical: Vec<bool>,
+    /// Where the blocks asked about lie, in their order.
+    pub places: Vec<Place>,
     /// What was seen of each entry asked about.
     pub sights: Vec<(EntryId, Sight)>,
+}
+
+/// Where a block lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "the outbox must look at each")]
+pub enum Place {
+    /// On the final block's own branch: parent by parent, each found by its hash, the final block leads to it.
+    Final,
+    /// A node has it at its number.
+    Canonical,
+    /// The chain has another there, or none.
+    Gone,
 }
 
 /// What was seen of an entry.

@@ -123,7 +123,8 @@ impl SolanaRpc {
     #[cfg(feature = "http")]
     pub fn http(url: &str) -> Result<Self, ChainError> {
         let endpoint = crate::HttpEndpoint::new(url, crate::HttpOptions::default())?;
-        Ok(Self::new(Arc::new(endpoint)))
+        let clock = Arc::new(crate::http::RuntimeClock::new());
+        Ok(Self::new(Arc::new(endpoint)).with_clock(clock))
     }
 
     /// Answers have this long; 10 s by default.

@@ -113,6 +113,9 @@ async fn ask(
     let Signature::Solana(signature) = signer.sign(payload).await? else {
         return Err(refused("it gave a signature of another family"));
     };
+    if signer.is_local() {
+        return Ok(signature);
+    }
     let key = VerifyingKey::from_bytes(&address.0)
         .map_err(|_not_a_point| refused("its address is no public key"))?;
     let is_valid = key

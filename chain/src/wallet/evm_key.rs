@@ -52,6 +52,10 @@ impl Signer for EvmKey {
         self.address.into()
     }
 
+    fn is_local(&self) -> bool {
+        true
+    }
+
     async fn sign(&self, payload: Payload<'_>) -> Result<Signature, ChainError> {
         let refused = |reason: &str| ChainError::Signer {
             address: self.address.into(),

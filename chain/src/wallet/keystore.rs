@@ -1,4 +1,4 @@
-//! Keys in files: Web3 Secret Storage, version 3, with scrypt.
+//! Keys in files: Web3 Secret Storage, version 3. Written with scrypt; read also with PBKDF2.
 
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
@@ -21,6 +21,8 @@ const LOG_N_MAX: u8 = 20;
 const BLOCKS_MAX: u32 = 8;
 const LANES_MAX: u32 = 16;
 const MEMORY_BYTES_MAX: u64 = 1 << 30;
+// Forty times what such files have, and some seconds.
+const ROUNDS_MAX: u32 = 10_000_000;
 
 /// How hard a password is to guess.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,12 +34,12 @@ pub enum Stretching {
 }
 
 impl Stretching {
-    const fn scrypt(self) -> KdfParams {
+    const fn scrypt(self) -> Scrypt {
         let n = match self {
             Self::Standard => 1 << 18,
             Self::Light => 1 << 12,
         };
-        KdfParams {
+        Scrypt {
             dklen: 32,
             n,
             r: 8,
@@ -75,11 +77,26 @@ struct CipherParams {
 }
 
 #[derive(Deserialize, Serialize)]
-struct KdfParams {
+#[serde(untagged)]
+enum KdfParams {
+    Scrypt(Scrypt),
+    Pbkdf2(Pbkdf2),
+}
+
+#[derive(Deserialize, Serialize)]
+struct Scrypt {
     dklen: usize,
     n: u64,
     r: u32,
     p: u32,
+    salt: String,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Pbkdf2 {
+    dklen: usize,
+    c: u32,
+    prf: String,
     salt: String,
 }
 
@@ -103,8 +120,8 @@ impl EvmKey {
     ///
     /// # Errors
     ///
-    /// [`ChainError::Wallet`]: not a key file of version 3 with scrypt, costs beyond 1 GiB, or a wrong password, which
-    /// cannot be told from a damaged file.
+    /// [`ChainError::Wallet`]: not a key file of version 3 with scrypt or PBKDF2, costs beyond 1 GiB or ten million
+    /// rounds, a wrong password, which cannot be told from a damaged file, or a key of another address than the file's.
     pub fn from_keystore(json: &[u8], password: &str) -> Result<Self, ChainError> {
         if json.len() > KEYSTORE_BYTES_MAX {
             return Err(damaged("it is over 16 KiB"));
@@ -115,7 +132,21 @@ impl EvmKey {
             return Err(damaged("its version is not 3"));
         }
         let secret = open(&file.crypto, password)?;
-        Self::from_bytes(&secret)
+        let key = Self::from_bytes(&secret)?;
+        // The code is over the ciphertext alone: whoever can write the file can put another account's name on it.
+        if let Some(address) = file
+            .address
+            .as_deref()
+            .filter(|address| !address.is_empty())
+        {
+            let mut named = [0; 20];
+            hex::decode_to_slice(address, &mut named)
+                .map_err(|_not_20_bytes| damaged("its address is not 20 bytes of hex"))?;
+            if named != key.evm_address() {
+                return Err(damaged("its key is not that of its address"));
+            }
+        }
+        Ok(key)
     }
 
     /// Writes a key file that only the owner may read (where the system knows such things). An existing file is left
@@ -164,11 +195,11 @@ impl EvmKey {
     ) -> Result<String, ChainError> {
         let (salt, rest) = random.split_at(32);
         let (iv, id) = rest.split_at(16);
-        let params = KdfParams {
+        let params = Scrypt {
             salt: hex::encode(salt),
             ..stretching.scrypt()
         };
-        let stretched = stretch(&params, salt, password)?;
+        let stretched = params.stretch(password)?;
         let mut secret = self.reveal();
         encrypt(&stretched, iv, &mut *secret)?;
         let file = KeyFile {
@@ -181,7 +212,7 @@ impl EvmKey {
                 ciphertext: hex::encode(secret.as_slice()),
                 kdf: "scrypt".into(),
                 mac: hex::encode(mac(&stretched, &*secret)),
-                kdfparams: params,
+                kdfparams: KdfParams::Scrypt(params),
             },
             id: uuid(id),
             version: 3,
@@ -191,15 +222,18 @@ impl EvmKey {
 }
 
 fn open(crypto: &Crypto, password: &str) -> Result<Zeroizing<[u8; 32]>, ChainError> {
-    if crypto.cipher != "aes-128-ctr" || crypto.kdf != "scrypt" {
-        return Err(damaged("it is not of aes-128-ctr and scrypt"));
+    if crypto.cipher != "aes-128-ctr" {
+        return Err(damaged("it is not of aes-128-ctr"));
     }
-    let salt = unhex(&crypto.kdfparams.salt)?;
     let iv = unhex(&crypto.cipherparams.iv)?;
     let mut secret = Zeroizing::new([0; 32]);
     hex::decode_to_slice(&crypto.ciphertext, &mut *secret)
         .map_err(|_not_32_bytes| damaged("its ciphertext is not 32 bytes of hex"))?;
-    let stretched = stretch(&crypto.kdfparams, &salt, password)?;
+    let stretched = match (crypto.kdf.as_str(), &crypto.kdfparams) {
+        ("scrypt", KdfParams::Scrypt(params)) => params.stretch(password)?,
+        ("pbkdf2", KdfParams::Pbkdf2(params)) => params.stretch(password)?,
+        _ => return Err(damaged("it is not of scrypt or PBKDF2 and its parameters")),
+    };
     let expected = unhex(&crypto.mac)?;
     // The code is checked before anything is decrypted.
     if !bool::from(mac(&stretched, &*secret).ct_eq(expected.as_slice())) {
@@ -209,37 +243,52 @@ fn open(crypto: &Crypto, password: &str) -> Result<Zeroizing<[u8; 32]>, ChainErr
     Ok(secret)
 }
 
-fn stretch(
-    params: &KdfParams,
-    salt: &[u8],
-    password: &str,
-) -> Result<Zeroizing<[u8; 32]>, ChainError> {
-    let log_n = params
-        .n
-        .checked_ilog2()
-        .and_then(|log| u8::try_from(log).ok())
-        .unwrap_or_default();
-    let memory = params
-        .n
-        .saturating_mul(u64::from(params.r))
-        .saturating_mul(128);
-    let is_affordable = params.n.is_power_of_two()
-        && (1..=LOG_N_MAX).contains(&log_n)
-        && (1..=BLOCKS_MAX).contains(&params.r)
-        && (1..=LANES_MAX).contains(&params.p)
-        && memory <= MEMORY_BYTES_MAX
-        && params.dklen == 32;
-    if !is_affordable {
-        return Err(damaged(
-            "its scrypt parameters are none, or cost more than 1 GiB",
-        ));
+impl Scrypt {
+    fn stretch(&self, password: &str) -> Result<Zeroizing<[u8; 32]>, ChainError> {
+        let log_n = self
+            .n
+            .checked_ilog2()
+            .and_then(|log| u8::try_from(log).ok())
+            .unwrap_or_default();
+        let memory = self.n.saturating_mul(u64::from(self.r)).saturating_mul(128);
+        let is_affordable = self.n.is_power_of_two()
+            && (1..=LOG_N_MAX).contains(&log_n)
+            && (1..=BLOCKS_MAX).contains(&self.r)
+            && (1..=LANES_MAX).contains(&self.p)
+            && memory <= MEMORY_BYTES_MAX
+            && self.dklen == 32;
+        if !is_affordable {
+            return Err(damaged(
+                "its scrypt parameters are none, or cost more than 1 GiB",
+            ));
+        }
+        let salt = unhex(&self.salt)?;
+        let scrypt = scrypt::Params::new(log_n, self.r, self.p)
+            .map_err(|error| invalid("key file", &error))?;
+        let mut stretched = Zeroizing::new([0; 32]);
+        scrypt::scrypt(password.as_bytes(), &salt, &scrypt, &mut *stretched)
+            .map_err(|error| invalid("key file", &error))?;
+        Ok(stretched)
     }
-    let scrypt = scrypt::Params::new(log_n, params.r, params.p)
-        .map_err(|error| invalid("key file", &error))?;
-    let mut stretched = Zeroizing::new([0; 32]);
-    scrypt::scrypt(password.as_bytes(), salt, &scrypt, &mut *stretched)
-        .map_err(|error| invalid("key file", &error))?;
-    Ok(stretched)
+}
+
+impl Pbkdf2 {
+    fn stretch(&self, password: &str) -> Result<Zeroizing<[u8; 32]>, ChainError> {
+        if self.prf != "hmac-sha256" || self.dklen != 32 || !(1..=ROUNDS_MAX).contains(&self.c) {
+            return Err(damaged(
+                "its PBKDF2 parameters are none, or more than ten million rounds",
+            ));
+        }
+        let salt = unhex(&self.salt)?;
+        let mut stretched = Zeroizing::new([0; 32]);
+        pbkdf2::pbkdf2_hmac::<pbkdf2::sha2::Sha256>(
+            password.as_bytes(),
+            &salt,
+            self.c,
+            &mut *stretched,
+        );
+        Ok(stretched)
+    }
 }
 
 /// Counter mode: the same both ways.
@@ -282,7 +331,22 @@ fn damaged(reason: &str) -> ChainError {
 mod tests {
     use super::*;
 
-    // The scrypt vector of the Web3 Secret Storage definition.
+    // The vectors of the Web3 Secret Storage definition.
+    const PUBLISHED_PBKDF2: &str = r#"{
+        "crypto": {
+            "cipher": "aes-128-ctr",
+            "cipherparams": {"iv": "6087dab2f9fdbbfaddc31a909735c1e6"},
+            "ciphertext": "5318b4d5bcd28de64ee5559e671353e16f075ecae9f99c7a79a38af5f869aa46",
+            "kdf": "pbkdf2",
+            "kdfparams": {
+                "c": 262144, "dklen": 32, "prf": "hmac-sha256",
+                "salt": "ae3cd4e7013836a3df6bd7241b12db061dbe2c6785853cce422d148a624ce0bd"
+            },
+            "mac": "517ead924a9d0dc3124507e3393d175ce3ff7c1e96529c6c555ce9e51205e9b2"
+        },
+        "id": "3198bc9c-6672-5ab3-d995-4942343ae5b6",
+        "version": 3
+    }"#;
     const PUBLISHED: &str = r#"{
         "crypto": {
             "cipher": "aes-128-ctr",
@@ -300,12 +364,53 @@ mod tests {
     }"#;
 
     #[test]
-    fn the_published_file_opens() {
-        let key = EvmKey::from_keystore(PUBLISHED.as_bytes(), "testpassword").unwrap();
-        assert_eq!(
-            hex::encode(key.reveal().as_slice()),
-            "7a28b5ba57c53603b0b07b56bba752f7784bf506fa95edc395f5cf6c7514fe9d"
-        );
+    fn the_published_files_open() {
+        for file in [PUBLISHED, PUBLISHED_PBKDF2] {
+            let key = EvmKey::from_keystore(file.as_bytes(), "testpassword").unwrap();
+            assert_eq!(
+                hex::encode(key.reveal().as_slice()),
+                "7a28b5ba57c53603b0b07b56bba752f7784bf506fa95edc395f5cf6c7514fe9d"
+            );
+        }
+    }
+
+    #[test]
+    fn a_file_of_pbkdf2_cannot_ask_for_all_our_time() {
+        for (from, to) in [
+            ("262144", "10000001"),
+            ("262144", "4294967296"),
+            ("262144", "0"),
+            ("hmac-sha256", "hmac-sha512"),
+            ("\"dklen\": 32", "\"dklen\": 16"),
+            ("\"pbkdf2\"", "\"scrypt\""),
+        ] {
+            let json = PUBLISHED_PBKDF2.replace(from, to);
+            assert_ne!(json, PUBLISHED_PBKDF2);
+            assert!(
+                EvmKey::from_keystore(json.as_bytes(), "testpassword").is_err(),
+                "{to}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_file_that_bears_another_address_is_refused() {
+        let key = EvmKey::from_bytes(&[7; 32]).unwrap();
+        let json = key.to_keystore("pw", Stretching::Light).unwrap();
+        let own = hex::encode(key.evm_address());
+        for other in [hex::encode([9; 20]), "no address".to_owned()] {
+            let json = json.replace(&own, &other);
+            let refused = EvmKey::from_keystore(json.as_bytes(), "pw").unwrap_err();
+            assert!(refused.to_string().contains("address"), "{refused}");
+        }
+        // With the prefix, and in capitals, as some wallets write it; or empty, as others do.
+        for same in [format!("0x{own}"), own.to_uppercase(), String::new()] {
+            let json = json.replace(&own, &same);
+            assert!(
+                EvmKey::from_keystore(json.as_bytes(), "pw").is_ok(),
+                "{same}"
+            );
+        }
     }
 
     #[test]

@@ -42,6 +42,10 @@ impl Signer for SolanaKey {
         self.solana_address().into()
     }
 
+    fn is_local(&self) -> bool {
+        true
+    }
+
     async fn sign(&self, payload: Payload<'_>) -> Result<Signature, ChainError> {
         match payload {
             Payload::SolanaMessage(message) => {

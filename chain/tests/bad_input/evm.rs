@@ -6,12 +6,12 @@ use peaberry_chain::dev::{DevChain, DevOptions, Mining};
 use peaberry_chain::evm::{EvmClient, JsonRpc};
 use peaberry_chain::wallet::EvmKey;
 use peaberry_chain::{
-    Amount, Asset, BlockAt, ChainClient, ChainError, EvmAddress, Finality, Intent, LogFilter,
-    LogRange, TransactionStatus, TxId,
+    Amount, Asset, BlockAt, ChainClient, ChainError, EvmAddress, Intent, LogFilter, LogRange,
+    TransactionStatus, TxId,
 };
 
 use super::server::{ANSWER_WITHIN, Server, Spoiled};
-use super::{WAYS, expect_typed, expect_typed_questions};
+use super::{WAYS, expect_patience, expect_typed, expect_typed_questions};
 
 struct World {
     chain: DevChain,
@@ -104,24 +104,11 @@ async fn blocks_logs_and_receipts_that_make_no_sense_are_malformed() {
     assert!(world.chain.waiting().is_empty());
 }
 
-/// While a node wants to be left alone nothing goes to it, and the next error says how long still.
 #[tokio::test]
 async fn a_limited_rate_is_kept_without_asking_again() {
     let world = World::new().await;
-    let client = world.client().await;
-    world
-        .server
-        .spoil("eth_getBlockByNumber", Spoiled::RateLimited);
-    assert!(client.head(Finality::Latest).await.is_err());
-    world.server.relent();
-    let before = world.server.requests();
-    let error = client.submit(&world.payment()).await.unwrap_err();
-    assert!(
-        matches!(error, ChainError::RateLimited { retry_after } if retry_after.as_secs() <= 7),
-        "{error}"
-    );
-    assert!(!error.may_have_been_sent());
-    assert_eq!(world.server.requests(), before);
+    let (client, payment) = (world.client().await, world.payment());
+    expect_patience(&world.server, "eth_getBlockByNumber", &client, &payment).await;
 }
 
 /// A node that is not there got nothing.

@@ -14,7 +14,7 @@ mod evm;
 mod server;
 mod solana;
 
-use peaberry_chain::{Address, Asset, ChainClient, ChainError, TxId};
+use peaberry_chain::{Address, Asset, ChainClient, ChainError, Finality, Intent, TxId};
 use server::{Server, Spoiled};
 
 /// Each way in which a node can spoil an answer.
@@ -44,6 +44,26 @@ async fn expect_typed_questions<C: ChainClient>(
         expect_typed(way, &error, None);
         server.relent();
     }
+}
+
+/// While a node wants to be left alone nothing goes to it, and the next error says how long still.
+async fn expect_patience<C: ChainClient>(
+    server: &Server,
+    method: &'static str,
+    client: &C,
+    payment: &Intent,
+) {
+    server.spoil(method, Spoiled::RateLimited);
+    assert!(client.head(Finality::Latest).await.is_err());
+    server.relent();
+    let before = server.requests();
+    let error = client.submit(payment).await.unwrap_err();
+    assert!(
+        matches!(error, ChainError::RateLimited { retry_after } if retry_after.as_secs() <= 7),
+        "{error}"
+    );
+    assert!(!error.may_have_been_sent());
+    assert_eq!(server.requests(), before);
 }
 
 /// The error is the one for that way; `transaction` is what may have been sent.

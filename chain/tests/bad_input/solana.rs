@@ -4,13 +4,11 @@ use std::sync::Arc;
 
 use peaberry_chain::solana::{SolanaClient, SolanaNetwork, SolanaRpc};
 use peaberry_chain::wallet::SolanaKey;
-use peaberry_chain::{
-    Amount, Asset, ChainClient, ChainError, Finality, Intent, SolanaAddress, TransactionStatus,
-};
+use peaberry_chain::{Amount, Asset, ChainClient, Intent, SolanaAddress, TransactionStatus};
 use peaberry_chain_litesvm::{GENESIS_HASH, LiteSvmNode};
 
 use super::server::{ANSWER_WITHIN, Server, Spoiled};
-use super::{WAYS, expect_typed, expect_typed_questions};
+use super::{WAYS, expect_patience, expect_typed, expect_typed_questions};
 
 const SOL: u64 = 1_000_000_000;
 
@@ -90,17 +88,9 @@ async fn a_spoiled_block_hash_stops_a_submission_before_it_is_signed() {
     assert_eq!(world.node.included(), 0);
 }
 
-/// While a node wants to be left alone nothing goes to it, and the next error says how long still.
 #[tokio::test]
 async fn a_limited_rate_is_kept_without_asking_again() {
     let world = World::new().await;
-    let client = world.client().await;
-    world.server.spoil("getEpochInfo", Spoiled::RateLimited);
-    assert!(client.head(Finality::Latest).await.is_err());
-    world.server.relent();
-    let before = world.server.requests();
-    let error = client.submit(&world.payment()).await.unwrap_err();
-    assert!(matches!(error, ChainError::RateLimited { .. }), "{error}");
-    assert!(!error.may_have_been_sent());
-    assert_eq!(world.server.requests(), before);
+    let (client, payment) = (world.client().await, world.payment());
+    expect_patience(&world.server, "getEpochInfo", &client, &payment).await;
 }

@@ -1,18 +1,46 @@
-//! A chain, four accounts and dice.
+//! A chain, four accounts and dice; and what came of a call.
 
 use std::sync::Arc;
 
-use peaberry_chain::bindings::SolCall;
+use peaberry_chain::bindings::{SolCall, SolError, SolEvent};
 use peaberry_chain::dev::{DevChain, DevOptions};
-use peaberry_chain::evm::{EvmRpc, Fees, Transaction};
-use peaberry_chain::primitives::{Address, B256, Bytes, U256};
+use peaberry_chain::evm::{EvmRpc, Fees, Receipt, Transaction};
+use peaberry_chain::primitives::{Address, B256, Bytes, LogData, U256};
 use peaberry_chain::wallet::EvmKey;
-use peaberry_chain::{BlockAt, CallRequest, ChainId, Payload, Signature, Signer};
+use peaberry_chain::{
+    BlockAt, CallRequest, ChainError, ChainId, Payload, Revert, Signature, Signer,
+};
 use tokio::runtime::Runtime;
 
+use crate::dice::Dice;
 use crate::node::Node;
 
 pub(crate) const ACCOUNTS: usize = 4;
+pub(crate) const CHAIN: u64 = 31_337;
+
+/// What came of a call: the events it logged, each with its contract, or the bytes with which it was refused.
+pub(crate) type Outcome = Result<Vec<(Address, LogData)>, Bytes>;
+
+pub(crate) fn event(contract: Address, event: &impl SolEvent) -> (Address, LogData) {
+    (contract, event.encode_log_data())
+}
+
+pub(crate) fn refused<T>(error: &impl SolError) -> Result<T, Bytes> {
+    Err(error.abi_encode().into())
+}
+
+/// Holds what came of a call of `C` against what should have. A refusal that is wanted by its selector alone may say
+/// what it likes behind it.
+pub(crate) fn agree<C: SolCall>(found: &Outcome, wanted: &Outcome) -> Result<(), String> {
+    let is_alike = match (found, wanted) {
+        (Err(found), Err(wanted)) if wanted.len() == 4 => found.starts_with(wanted),
+        (found, wanted) => found == wanted,
+    };
+    if is_alike {
+        return Ok(());
+    }
+    Err(format!("{}: {found:?}, not {wanted:?}", C::SIGNATURE))
+}
 
 /// A chain that makes a block of each transaction.
 pub(crate) struct Ground {
@@ -20,7 +48,7 @@ pub(crate) struct Ground {
     runtime: Runtime,
     keys: Vec<EvmKey>,
     nonces: Vec<u64>,
-    dice: u64,
+    pub(crate) dice: Dice,
     _node: Option<Node>,
 }
 
@@ -62,21 +90,18 @@ impl Ground {
             runtime: runtime(),
             keys,
             nonces: vec![0; ACCOUNTS],
-            dice: seed,
+            dice: Dice(seed),
             _node: None,
         }
     }
 
-    /// A number below `sides` (SplitMix64).
+    /// A number below `sides`.
     pub(crate) fn roll(&mut self, sides: u64) -> u64 {
-        self.dice = self.dice.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.dice ^ (self.dice >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % sides
+        self.dice.roll(sides)
     }
 
     pub(crate) fn account(&mut self) -> usize {
-        usize::try_from(self.roll(ACCOUNTS as u64)).unwrap()
+        self.dice.place(ACCOUNTS)
     }
 
     pub(crate) fn address(&self, who: usize) -> Address {
@@ -85,32 +110,49 @@ impl Ground {
 
     /// The contract that `who` makes of `code`.
     pub(crate) fn deploy(&mut self, who: usize, code: Bytes) -> Address {
-        let address = self.address(who).create(self.nonces[who]);
-        assert!(self.transact(who, None, code), "the contract is created");
-        address
+        let receipt = self.transact(who, None, code);
+        receipt.contract.expect("the contract is created")
     }
 
-    /// Whether the call was carried out.
-    pub(crate) fn send(&mut self, who: usize, to: Address, call: &impl SolCall) -> bool {
-        self.transact(who, Some(to), call.abi_encode().into())
+    /// What comes of the call.
+    pub(crate) fn send<C: SolCall>(&mut self, who: usize, to: Address, call: &C) -> Outcome {
+        let receipt = self.transact(who, Some(to), call.abi_encode().into());
+        if receipt.is_success {
+            let logs = receipt.logs.into_iter();
+            let logs = logs.map(|log| {
+                (
+                    log.address.evm_on(ChainId::evm(CHAIN)).unwrap(),
+                    log.topics,
+                    log.data,
+                )
+            });
+            return Ok(logs
+                .map(|(contract, topics, data)| (contract, LogData::new_unchecked(topics, data)))
+                .collect());
+        }
+        // Alone in its block, and undone: at the end of that block it meets what it met.
+        let request = CallRequest::new(to, call.abi_encode()).from(self.address(who));
+        match self.now(self.rpc.call(&request, BlockAt::Latest)) {
+            Err(ChainError::Reverted(Revert::Custom { data, .. })) => Err(data),
+            other => panic!(
+                "{} fails without an error of its own: {other:?}",
+                C::SIGNATURE
+            ),
+        }
     }
 
-    /// As [`send`](Self::send), in one line for a model's verdict.
-    pub(crate) fn expect(
+    /// A step of a game's beginning, which must be carried out.
+    pub(crate) fn must<C: SolCall>(
         &mut self,
         who: usize,
         to: Address,
-        call: &impl SolCall,
-        is_allowed: bool,
+        call: &C,
     ) -> Result<(), String> {
-        let is_done = self.send(who, to, call);
-        if is_done == is_allowed {
-            return Ok(());
-        }
-        Err(format!(
-            "{who} calls {}: allowed {is_allowed}, done {is_done}",
-            signature(call)
-        ))
+        let outcome = self.send(who, to, call);
+        let refusal = outcome.err();
+        refusal.map_or(Ok(()), |why| {
+            Err(format!("{}: refused with {why}", C::SIGNATURE))
+        })
     }
 
     pub(crate) fn ask<C: SolCall>(&self, to: Address, call: &C) -> C::Return {
@@ -134,9 +176,9 @@ impl Ground {
         (27 + u8::from(signature.v()), signature.r(), signature.s())
     }
 
-    fn transact(&mut self, who: usize, to: Option<Address>, data: Bytes) -> bool {
+    fn transact(&mut self, who: usize, to: Option<Address>, data: Bytes) -> Receipt {
         let transaction = Transaction {
-            chain: ChainId::evm(31_337),
+            chain: ChainId::evm(CHAIN),
             nonce: self.nonces[who],
             gas_limit: 5_000_000,
             fees: Fees::Eip1559 {
@@ -154,7 +196,7 @@ impl Ground {
             self.rpc.broadcast(signed.raw()).await.unwrap();
             loop {
                 if let Some(receipt) = self.rpc.receipt(signed.hash()).await.unwrap() {
-                    return receipt.is_success;
+                    return receipt;
                 }
                 tokio::task::yield_now().await;
             }
@@ -182,8 +224,4 @@ fn funded(keys: &[EvmKey]) -> DevOptions {
     keys.fold(DevOptions::default(), |options, key| {
         options.fund(key.evm_address())
     })
-}
-
-fn signature<C: SolCall>(_call: &C) -> &'static str {
-    C::SIGNATURE
 }

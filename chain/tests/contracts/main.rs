@@ -1,5 +1,5 @@
-//! The contracts against models of them: random sequences of calls on a development chain, each predicted by the model,
-//! and the whole state compared afterwards.
+//! The contracts against models of them: random sequences of calls on a development chain. Of each call the model
+//! predicts the events, or the error with its arguments; what it touches is compared after it, and everything at the end.
 //!
 //! `PEABERRY_CONTRACT_SEQUENCES` says how many sequences each contract is put through; 40 by default. A failure prints
 //! its seed. Variants of the contracts with a bug planted (`contracts/mutants`) must be told apart from them.
@@ -9,11 +9,16 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::panic,
     clippy::print_stdout,
-    reason = "a test's helpers fail as loudly as the test"
+    non_snake_case,
+    reason = "a test's helpers fail as loudly as the test; fields are named as the contracts name them"
 )]
 
+#[path = "../dice/mod.rs"]
+mod dice;
 mod ground;
+mod hostile;
 #[path = "../node/mod.rs"]
 #[allow(dead_code, reason = "other tests ask other things of a node")]
 mod node;
@@ -193,6 +198,78 @@ fn a_trail_without_a_step_is_caught() {
 fn an_invoice_that_anyone_pays_is_caught() {
     expect_caught(
         include_str!("../../contracts/mutants/PaymentProcessorTakesFromAnyone.json"),
+        processor::play,
+    );
+}
+
+#[test]
+fn paying_oneself_is_caught() {
+    expect_caught(
+        include_str!("../../contracts/mutants/CoffeeTokenPaysItself.json"),
+        token::play,
+    );
+}
+
+#[test]
+fn a_token_that_takes_another_contracts_signatures_is_caught() {
+    expect_caught(
+        include_str!("../../contracts/mutants/CoffeeTokenForgetsTheContract.json"),
+        token::play,
+    );
+}
+
+#[test]
+fn points_that_run_over_their_half_are_caught() {
+    expect_caught(
+        include_str!("../../contracts/mutants/CoffeeTokenCarriesPointsOver.json"),
+        token::play,
+    );
+}
+
+#[test]
+fn facts_that_are_hashed_once_are_caught() {
+    expect_caught(
+        include_str!("../../contracts/mutants/SupplyChainHashesFactsOnce.json"),
+        supply::play,
+    );
+}
+
+#[test]
+fn an_origin_without_a_proof_is_caught() {
+    expect_caught(
+        include_str!("../../contracts/mutants/SupplyChainWantsNoProof.json"),
+        supply::play,
+    );
+}
+
+#[test]
+fn an_origin_of_no_lot_is_caught() {
+    expect_caught(
+        include_str!("../../contracts/mutants/SupplyChainProvesLotsThatAreNotThere.json"),
+        supply::play,
+    );
+}
+
+#[test]
+fn a_processor_that_a_token_enters_again_is_caught() {
+    expect_caught(
+        include_str!("../../contracts/mutants/PaymentProcessorMayBeReentered.json"),
+        processor::play,
+    );
+}
+
+#[test]
+fn a_processor_that_believes_what_a_token_says_is_caught() {
+    expect_caught(
+        include_str!("../../contracts/mutants/PaymentProcessorBelievesTheToken.json"),
+        processor::play,
+    );
+}
+
+#[test]
+fn a_processor_that_takes_no_for_yes_is_caught() {
+    expect_caught(
+        include_str!("../../contracts/mutants/PaymentProcessorTakesNoForYes.json"),
         processor::play,
     );
 }

@@ -1,217 +1,358 @@
 //! SupplyChain: custody from hand to hand, and origins that cannot be made up.
 
-use peaberry_chain::bindings::{SupplyChain as Supply, creation};
+use peaberry_chain::bindings::{SolCall, SupplyChain as Supply, creation};
 use peaberry_chain::primitives::{Address, B256, Bytes, U256, keccak256};
 
-use crate::ground::Ground;
+use crate::ground::{Ground, Outcome, agree, event, refused};
 
 const STEPS: u64 = 24;
 const LOTS: usize = 3;
 
+/// A power of two, so that the tree has no leaf without a sibling.
+const FACTS: [(&str, &str); 4] = [
+    ("farm", "El Injerto"),
+    ("variety", "Bourbon"),
+    ("altitude", "1900 m"),
+    ("process", "washed"),
+];
+
+// As the contract numbers them.
+const UNKNOWN: u8 = 0;
+const HELD: u8 = 1;
+const OFFERED: u8 = 2;
+const CLOSED: u8 = 3;
+
+/// A lot as it should be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum State {
-    #[default]
-    Unknown,
-    Held(usize),
-    /// By the first, to the second.
-    Offered(usize, usize),
-    Closed(usize),
+struct Lot {
+    producer: Address,
+    registered_at_s: u64,
+    custodian: Address,
+    hand_overs: u32,
+    state: u8,
+    offered_to: Address,
+    origin: B256,
+    trail: B256,
+}
+
+struct Game<'a> {
+    ground: &'a mut Ground,
+    contract: Address,
+    lots: [Lot; LOTS],
 }
 
 pub(crate) fn play(ground: &mut Ground, code: &Bytes) -> Result<(), String> {
-    let constructor = Supply::constructorCall {
-        admin: ground.address(0),
-    };
-    let contract = ground.deploy(0, creation(code, &constructor));
-    let role = keccak256("PRODUCER_ROLE");
+    let admin = ground.address(0);
+    let contract = ground.deploy(0, creation(code, &Supply::constructorCall { admin }));
     for producer in 0..2 {
-        let account = ground.address(producer);
-        ground.expect(0, contract, &Supply::grantRoleCall { role, account }, true)?;
+        let (role, account) = (producer_role(), ground.address(producer));
+        ground.must(0, contract, &Supply::grantRoleCall { role, account })?;
     }
-    let mut states = [State::default(); LOTS];
-    let mut hand_overs = [0; LOTS];
-    let mut trails = [B256::ZERO; LOTS];
+    let lots = [Lot::default(); LOTS];
+    let mut game = Game {
+        ground,
+        contract,
+        lots,
+    };
     for _ in 0..STEPS {
-        let place = usize::try_from(ground.roll(LOTS as u64)).unwrap();
-        let before = states[place];
-        states[place] = step(ground, contract, place, before)?;
-        trails[place] = trail(ground, place, trails[place], [before, states[place]]);
-        if let State::Offered(_, to) = before
-            && states[place] == State::Held(to)
-        {
-            hand_overs[place] += 1;
+        game.step()?;
+    }
+    for place in 0..LOTS {
+        game.verify(place)?;
+    }
+    Ok(())
+}
+
+impl Game<'_> {
+    fn step(&mut self) -> Result<(), String> {
+        let ground = &mut *self.ground;
+        let (place, who, other) = (ground.dice.place(LOTS), ground.account(), ground.account());
+        let (id, document) = (lot_id(place), keccak256(ground.roll(8).to_be_bytes()));
+        match ground.roll(6) {
+            0 => {
+                // Now and then without an origin.
+                let origin = if ground.roll(4) == 0 {
+                    B256::ZERO
+                } else {
+                    root(place)
+                };
+                self.register(who, place, origin)
+            }
+            1 => {
+                let to = match ground.roll(8) {
+                    0 => Address::ZERO,
+                    _ => ground.address(other),
+                };
+                let call = Supply::offerCall { lotId: id, to };
+                self.play(who, place, &call, |lot, by, contract, _| {
+                    held_by(lot, id, by, HELD)?;
+                    if to == Address::ZERO || to == by {
+                        return refused(&Supply::NoReceiver {});
+                    }
+                    (lot.state, lot.offered_to) = (OFFERED, to);
+                    let (lotId, from) = (id, by);
+                    Ok(vec![event(
+                        contract,
+                        &Supply::HandOverOffered { lotId, from, to },
+                    )])
+                })
+            }
+            2 => {
+                let call = Supply::withdrawOfferCall { lotId: id };
+                self.play(who, place, &call, |lot, by, contract, _| {
+                    held_by(lot, id, by, OFFERED)?;
+                    let (lotId, from, to) = (id, by, lot.offered_to);
+                    (lot.state, lot.offered_to) = (HELD, Address::ZERO);
+                    Ok(vec![event(
+                        contract,
+                        &Supply::HandOverWithdrawn { lotId, from, to },
+                    )])
+                })
+            }
+            3 if ground.roll(4) == 0 => {
+                let call = Supply::closeCall {
+                    lotId: id,
+                    document,
+                };
+                self.play(who, place, &call, |lot, by, contract, time_s| {
+                    held_by(lot, id, by, HELD)?;
+                    lot.state = CLOSED;
+                    lot.trail = trail(lot.trail, [by, Address::ZERO], time_s, document);
+                    let closed = Supply::LotClosed {
+                        lotId: id,
+                        custodian: by,
+                        document,
+                        trail: lot.trail,
+                    };
+                    Ok(vec![event(contract, &closed)])
+                })
+            }
+            _ => {
+                let call = Supply::acceptCall {
+                    lotId: id,
+                    document,
+                };
+                self.play(who, place, &call, |lot, by, contract, time_s| {
+                    if lot.state != OFFERED {
+                        return wrong_state(lot, id);
+                    }
+                    if lot.offered_to != by {
+                        let (lotId, offeredTo) = (id, lot.offered_to);
+                        return refused(&Supply::NotOffered { lotId, offeredTo });
+                    }
+                    let from = lot.custodian;
+                    (lot.state, lot.offered_to, lot.custodian) = (HELD, Address::ZERO, by);
+                    lot.hand_overs += 1;
+                    lot.trail = trail(lot.trail, [from, by], time_s, document);
+                    let handed = Supply::HandedOver {
+                        lotId: id,
+                        from,
+                        to: by,
+                        document,
+                        trail: lot.trail,
+                    };
+                    Ok(vec![event(contract, &handed)])
+                })
+            }
         }
     }
-    for place in 0..states.len() {
-        let held = ground.ask(
-            contract,
-            &Supply::lotCall {
-                lotId: lot_id(place),
-            },
-        );
-        let custodian = match states[place] {
-            State::Unknown => Address::ZERO,
-            State::Held(who) | State::Offered(who, _) | State::Closed(who) => ground.address(who),
+
+    fn register(&mut self, who: usize, place: usize, origin: B256) -> Result<(), String> {
+        let id = lot_id(place);
+        let uri = "https://example.org/lots".to_owned();
+        let call = Supply::registerLotCall {
+            lotId: id,
+            originRoot: origin,
+            uri: uri.clone(),
         };
-        if (held.custodian, held.handOvers) != (custodian, hand_overs[place]) {
-            return Err(format!(
-                "lot {place} is {:?} of {}",
-                states[place], held.custodian
-            ));
-        }
-        if held.trail != trails[place] {
-            return Err(format!("the trail of lot {place} leaves out a step"));
-        }
-        verify(ground, contract, place, states[place] != State::Unknown)?;
-    }
-    Ok(())
-}
-
-fn step(
-    ground: &mut Ground,
-    contract: Address,
-    place: usize,
-    state: State,
-) -> Result<State, String> {
-    let [who, other] = [(); 2].map(|()| ground.account());
-    let (lot, document) = (lot_id(place), document());
-    if ground.roll(8) == 0 {
-        refuse(ground, contract, who, lot)?;
-    }
-    let (next, is_allowed) = match ground.roll(6) {
-        0 => {
-            let is_allowed = who < 2 && state == State::Unknown;
-            let call = Supply::registerLotCall {
-                lotId: lot,
-                originRoot: root(place),
-                uri: String::new(),
+        self.play(who, place, &call, |lot, by, contract, time_s| {
+            if who >= 2 {
+                let (account, role) = (by, producer_role());
+                return refused(&Supply::MissingRole { account, role });
+            }
+            if lot.state != UNKNOWN {
+                return refused(&Supply::LotExists { lotId: id });
+            }
+            if origin == B256::ZERO {
+                return refused(&Supply::NoOrigin {});
+            }
+            *lot = Lot {
+                producer: by,
+                registered_at_s: time_s,
+                custodian: by,
+                state: HELD,
+                origin,
+                trail: trail(origin, [Address::ZERO, by], time_s, id),
+                ..Lot::default()
             };
-            ground.expect(who, contract, &call, is_allowed)?;
-            (State::Held(who), is_allowed)
-        }
-        1 => {
-            let is_allowed = state == State::Held(who) && other != who;
-            let call = Supply::offerCall {
-                lotId: lot,
-                to: ground.address(other),
+            let registered = Supply::LotRegistered {
+                lotId: id,
+                producer: by,
+                originRoot: origin,
+                uri,
             };
-            ground.expect(who, contract, &call, is_allowed)?;
-            (State::Offered(who, other), is_allowed)
-        }
-        2 => {
-            let is_allowed = matches!(state, State::Offered(holder, _) if holder == who);
-            ground.expect(
-                who,
-                contract,
-                &Supply::withdrawOfferCall { lotId: lot },
-                is_allowed,
-            )?;
-            (State::Held(who), is_allowed)
-        }
-        3 if ground.roll(4) == 0 => {
-            let is_allowed = state == State::Held(who);
-            ground.expect(
-                who,
-                contract,
-                &Supply::closeCall {
-                    lotId: lot,
-                    document,
-                },
-                is_allowed,
-            )?;
-            (State::Closed(who), is_allowed)
-        }
-        _ => {
-            let is_allowed = matches!(state, State::Offered(_, to) if to == who);
-            ground.expect(
-                who,
-                contract,
-                &Supply::acceptCall {
-                    lotId: lot,
-                    document,
-                },
-                is_allowed,
-            )?;
-            (State::Held(who), is_allowed)
-        }
-    };
-    Ok(if is_allowed { next } else { state })
-}
-
-/// A lot without an origin, and custody for nobody, are refused in every state.
-fn refuse(ground: &mut Ground, contract: Address, who: usize, lot: B256) -> Result<(), String> {
-    let register = Supply::registerLotCall {
-        lotId: lot,
-        originRoot: B256::ZERO,
-        uri: String::new(),
-    };
-    ground.expect(who, contract, &register, false)?;
-    for to in [Address::ZERO, ground.address(who)] {
-        ground.expect(who, contract, &Supply::offerCall { lotId: lot, to }, false)?;
+            Ok(vec![event(contract, &registered)])
+        })
     }
-    Ok(())
-}
 
-/// The trail behind a step: a hash of all hand-overs so far, each with its time and document.
-fn trail(ground: &Ground, place: usize, trail: B256, states: [State; 2]) -> B256 {
-    let (trail, from, to, document) = match states {
-        [State::Unknown, State::Held(to)] => (
-            root(place),
-            Address::ZERO,
-            ground.address(to),
-            lot_id(place),
-        ),
-        [State::Offered(from, _), State::Held(to)] if from != to => {
-            (trail, ground.address(from), ground.address(to), document())
+    /// A call, what the model makes of it, and the lot afterwards. The model is given the lot, the caller, the contract
+    /// and the time.
+    fn play<C: SolCall>(
+        &mut self,
+        who: usize,
+        place: usize,
+        call: &C,
+        model: impl FnOnce(&mut Lot, Address, Address, u64) -> Outcome,
+    ) -> Result<(), String> {
+        let found = self.ground.send(who, self.contract, call);
+        let (by, time_s) = (self.ground.address(who), self.ground.time_s());
+        let lot = &mut self.lots[place];
+        agree::<C>(&found, &model(lot, by, self.contract, time_s))?;
+        let lotId = lot_id(place);
+        let held = self.ground.ask(self.contract, &Supply::lotCall { lotId });
+        let held = Lot {
+            producer: held.producer,
+            registered_at_s: held.registeredAt,
+            custodian: held.custodian,
+            hand_overs: held.handOvers,
+            state: held.state,
+            offered_to: held.offeredTo,
+            origin: held.originRoot,
+            trail: held.trail,
+        };
+        if held != *lot {
+            return Err(format!("lot {place} is {held:?}, not {lot:?}"));
         }
-        [State::Held(from), State::Closed(_)] => {
-            (trail, ground.address(from), Address::ZERO, document())
+        Ok(())
+    }
+
+    /// The facts prove themselves, each by its own proof; nothing else does, and of a lot that is not there nothing is
+    /// true.
+    fn verify(&self, place: usize) -> Result<(), String> {
+        let is_there = self.lots[place].state != UNKNOWN;
+        let (leaves, nodes) = (leaves(place), nodes(place));
+        for at in 0..FACTS.len() {
+            let proof = vec![leaves[at ^ 1], nodes[1 - at / 2]];
+            let others = vec![leaves[at ^ 1], nodes[at / 2]];
+            let (key, value) = fact(place, at);
+            self.expect_fact(place, [key, &value], &proof, is_there)?;
+            self.expect_fact(place, [key, "made up"], &proof, false)?;
+            self.expect_fact(place, [key, &value], &others, false)?;
+            // A proof of none, of some and of too many siblings.
+            for proof in [&[][..], &proof[..1], &proof[1..], &[proof[0]; 3]] {
+                self.expect_fact(place, [key, &value], proof, false)?;
+            }
+            self.expect_leaf(place, leaves[at], &proof, is_there)?;
+            self.expect_leaf(place, keccak256(leaves[at]), &proof, false)?;
         }
-        // Nothing was handed over.
-        _ => return trail,
-    };
-    let time = B256::from(U256::from(ground.time_s()));
-    let words = [trail, from.into_word(), to.into_word(), time, document];
-    keccak256(words.concat())
-}
+        // An inner node lies in the tree, and so does its root: no fact is either of them.
+        for (node, sibling) in [(0, 1), (1, 0)] {
+            self.expect_leaf(place, nodes[node], &[nodes[sibling]], is_there)?;
+            for [key, value] in [["", ""], ["farm", ""]] {
+                self.expect_fact(place, [key, value], &[nodes[sibling]], false)?;
+            }
+        }
+        self.expect_fact(place, ["", ""], &[], false)?;
+        self.expect_leaf(place, B256::ZERO, &[], false)
+    }
 
-fn document() -> B256 {
-    keccak256("a document")
-}
+    fn expect_fact(
+        &self,
+        place: usize,
+        [key, value]: [&str; 2],
+        proof: &[B256],
+        is_true: bool,
+    ) -> Result<(), String> {
+        let call = Supply::verifyFactCall {
+            lotId: lot_id(place),
+            key: key.to_owned(),
+            value: value.to_owned(),
+            proof: proof.to_vec(),
+        };
+        if self.ground.ask(self.contract, &call) == is_true {
+            return Ok(());
+        }
+        let siblings = proof.len();
+        Err(format!(
+            "that the {key} of lot {place} is {value} is not {is_true} by {siblings} siblings"
+        ))
+    }
 
-/// Both leaves prove themselves; nothing else does, and of a lot that is not there nothing is true.
-fn verify(ground: &Ground, contract: Address, place: usize, is_there: bool) -> Result<(), String> {
-    let [first, second] = leaves(place);
-    for (leaf, sibling, is_true) in [
-        (first, second, true),
-        (second, first, true),
-        (first, first, false),
-    ] {
+    fn expect_leaf(
+        &self,
+        place: usize,
+        leaf: B256,
+        proof: &[B256],
+        is_true: bool,
+    ) -> Result<(), String> {
         let call = Supply::verifyOriginCall {
             lotId: lot_id(place),
             leaf,
-            proof: vec![sibling],
+            proof: proof.to_vec(),
         };
-        if ground.ask(contract, &call) != (is_true && is_there) {
-            return Err(format!("the origin of lot {place} proves wrongly"));
+        match self.ground.ask(self.contract, &call) == is_true {
+            true => Ok(()),
+            false => Err(format!("the origin of lot {place} proves {leaf} wrongly")),
         }
     }
+}
+
+/// That the lot is in a state, and in the hands of `by`.
+fn held_by(lot: &Lot, lotId: B256, by: Address, state: u8) -> Result<(), Bytes> {
+    if lot.state != state {
+        return wrong_state(lot, lotId);
+    }
+    if lot.custodian != by {
+        let custodian = lot.custodian;
+        return refused(&Supply::NotCustodian { lotId, custodian });
+    }
     Ok(())
+}
+
+fn wrong_state<T>(lot: &Lot, lotId: B256) -> Result<T, Bytes> {
+    let state = lot.state;
+    refused(&Supply::WrongState { lotId, state })
+}
+
+/// The trail behind a step: a hash of all hand-overs so far, each with its time and document.
+fn trail(trail: B256, [from, to]: [Address; 2], time_s: u64, document: B256) -> B256 {
+    let time = B256::from(U256::from(time_s));
+    keccak256([trail, from.into_word(), to.into_word(), time, document].concat())
+}
+
+fn producer_role() -> B256 {
+    keccak256("PRODUCER_ROLE")
 }
 
 fn lot_id(place: usize) -> B256 {
     B256::from(U256::from(place + 1))
 }
 
-fn leaves(place: usize) -> [B256; 2] {
-    ["farm", "variety"].map(|fact| {
-        keccak256(keccak256(
-            [fact.as_bytes(), lot_id(place).as_slice()].concat(),
-        ))
+fn fact(place: usize, at: usize) -> (&'static str, String) {
+    let (key, value) = FACTS[at];
+    (key, format!("{value}, lot {place}"))
+}
+
+/// The hash of the hash of a fact's ABI encoding.
+fn leaves(place: usize) -> [B256; 4] {
+    [0, 1, 2, 3].map(|at| {
+        let (key, value) = fact(place, at);
+        let key = key.to_owned();
+        let encoded = Supply::originLeafCall { key, value }.abi_encode();
+        keccak256(keccak256(&encoded[4..]))
     })
 }
 
+fn nodes(place: usize) -> [B256; 2] {
+    let [a, b, c, d] = leaves(place);
+    [pair(a, b), pair(c, d)]
+}
+
 fn root(place: usize) -> B256 {
-    let [a, b] = leaves(place);
+    let [left, right] = nodes(place);
+    pair(left, right)
+}
+
+fn pair(a: B256, b: B256) -> B256 {
     keccak256([a.min(b), a.max(b)].concat())
 }

@@ -1,103 +1,74 @@
 //! CoffeeToken: supply, allowances, orders, points, roles and signatures.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod model;
 
-use peaberry_chain::bindings::{CoffeeToken as Token, creation};
+use model::{Model, NOBODY, minter_role};
+use peaberry_chain::bindings::{CoffeeToken as Token, SolCall, SolError, creation};
 use peaberry_chain::primitives::{Address, B256, Bytes, U256, keccak256, uint};
 
-use crate::ground::{ACCOUNTS, Ground};
+use crate::ground::{ACCOUNTS, CHAIN, Ground, agree, event};
 
 const STEPS: u64 = 24;
-const CAP: u64 = 700;
 const ORDERS: u64 = 3;
+const NAME: &str = "Coffee";
 /// The order of secp256k1.
 const GROUP_ORDER: U256 =
     uint!(0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141_U256);
+const WHOLE: U256 = uint!(1_000_000_000_000_000_000_U256);
 
-/// An allowance without end: spending does not lessen it.
-const ENDLESS: u64 = u64::MAX;
-
-/// What the contract should hold; amounts are small, and a unit earns a point.
-#[derive(Default)]
-struct Model {
-    balances: [u64; ACCOUNTS],
-    points: [u64; ACCOUNTS],
-    allowances: BTreeMap<(usize, usize), u64>,
-    nonces: [u64; ACCOUNTS],
-    paid: BTreeSet<(usize, usize, u64)>,
-    minters: BTreeSet<usize>,
-}
-
-impl Model {
-    fn supply(&self) -> u64 {
-        self.balances.iter().sum()
-    }
-
-    fn spends(&mut self, owner: usize, spender: usize, amount: u64) -> bool {
-        let allowance = self.allowances.entry((owner, spender)).or_default();
-        let is_enough = *allowance >= amount;
-        if is_enough && *allowance != ENDLESS && self.balances[owner] >= amount {
-            *allowance -= amount;
-        }
-        is_enough
-    }
-
-    fn moves(&mut self, from: usize, to: usize, amount: u64) -> bool {
-        if self.balances[from] < amount {
-            return false;
-        }
-        self.balances[from] -= amount;
-        self.balances[to] += amount;
-        true
-    }
-
-    fn pays(&mut self, from: usize, to: usize, amount: u64, order: u64) -> bool {
-        let is_new = !self.paid.contains(&(from, to, order));
-        if amount == 0 || !is_new || !self.moves(from, to, amount) {
-            return false;
-        }
-        self.points[from] += amount;
-        self.paid.insert((from, to, order));
-        true
-    }
+/// The amounts that a game is played with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Amounts {
+    /// Below 120, of at most 700; a unit earns a point.
+    Small,
+    /// Around balances, halves, and all that 128 and 256 bits hold; a unit earns three points.
+    Edge,
 }
 
 struct Game<'a> {
     ground: &'a mut Ground,
     token: Address,
-    domain: B256,
+    amounts: Amounts,
     model: Model,
 }
 
 pub(crate) fn play(ground: &mut Ground, code: &Bytes) -> Result<(), String> {
-    let constructor = Token::constructorCall {
-        name_: "Coffee".into(),
-        symbol_: "CFE".into(),
-        cap_: U256::from(CAP),
-        pointsPerToken_: U256::from(10).pow(U256::from(18)),
-        admin: ground.address(0),
+    let (amounts, cap, points_per_unit) = match ground.roll(4) {
+        0 => (Amounts::Edge, U256::from(u128::MAX), U256::from(3)),
+        _ => (Amounts::Small, U256::from(700), U256::ONE),
     };
-    let token = ground.deploy(0, creation(code, &constructor));
-    let domain = ground.ask(token, &Token::DOMAIN_SEPARATORCall {});
+    let token = ground.deploy(0, token_of(ground, code, cap, points_per_unit));
+    let model = Model::new(ground, cap, points_per_unit);
     let mut game = Game {
         ground,
         token,
-        domain,
-        model: Model::default(),
+        amounts,
+        model,
     };
     game.role(0, 0, true)?;
+    if amounts == Amounts::Edge {
+        let (to, amount) = (game.ground.account(), cap - U256::from(2));
+        let call = Token::mintCall {
+            to: game.model.address(to),
+            amount,
+        };
+        game.call(0, &call, |model, _| model.mint(0, to, amount))?;
+    }
     for _ in 0..STEPS {
         game.step()?;
     }
-    game.compare()
+    game.compare_all()
 }
 
-/// An amount as the contract has it.
-fn wide(amount: u64) -> U256 {
-    match amount {
-        ENDLESS => U256::MAX,
-        amount => U256::from(amount),
-    }
+fn token_of(ground: &Ground, code: &Bytes, cap: U256, points_per_unit: U256) -> Bytes {
+    let constructor = Token::constructorCall {
+        name_: NAME.into(),
+        symbol_: "CFE".into(),
+        cap_: cap,
+        pointsPerToken_: points_per_unit * WHOLE,
+        admin: ground.address(0),
+    };
+    creation(code, &constructor)
 }
 
 fn order_id(order: u64) -> B256 {
@@ -105,264 +76,295 @@ fn order_id(order: u64) -> B256 {
 }
 
 /// A way to sign, of which only the first is right.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Signing {
     Right,
     Expired,
     OtherSigner,
-    OtherDomain,
+    OtherContract,
+    OtherChain,
+    OtherName,
+    OtherVersion,
     UpperHalf,
     Altered,
+}
+
+/// What a signature is bound to (EIP-712), computed from what is known of a contract without asking it.
+fn domain(name: &str, version: &str, chain: u64, contract: Address) -> B256 {
+    let kind = "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)";
+    let chain = B256::from(U256::from(chain));
+    let fields = [
+        keccak256(name),
+        keccak256(version),
+        chain,
+        contract.into_word(),
+    ];
+    hash(kind, &fields)
+}
+
+/// A value's hash (EIP-712): its type's hash, then its fields.
+fn hash(kind: &str, fields: &[B256]) -> B256 {
+    let words: Vec<B256> = [keccak256(kind)]
+        .into_iter()
+        .chain(fields.iter().copied())
+        .collect();
+    keccak256(words.concat())
 }
 
 impl Game<'_> {
     fn step(&mut self) -> Result<(), String> {
         let [who, from, to] = [(); 3].map(|()| self.ground.account());
-        let (amount, order) = (self.ground.roll(120), self.ground.roll(ORDERS));
-        let value = U256::from(amount);
-        let [from_address, to_address] = [from, to].map(|account| self.ground.address(account));
-        let model = &mut self.model;
+        let order = self.ground.roll(ORDERS);
+        // The zero address gets nothing, whoever sends it and however.
+        let to = if self.ground.roll(16) == 0 {
+            NOBODY
+        } else {
+            to
+        };
         match self.ground.roll(12) {
             0 => {
-                let amount = amount * 5;
-                let is_allowed = model.minters.contains(&who) && model.supply() + amount <= CAP;
-                if is_allowed {
-                    model.balances[to] += amount;
-                }
+                let left = self.model.cap - self.model.supply();
+                let amount = match self.amounts {
+                    Amounts::Small => self.amount(left) * U256::from(5),
+                    Amounts::Edge => self.amount(left),
+                };
+                let to_address = self.model.address(to);
                 let call = Token::mintCall {
                     to: to_address,
-                    amount: U256::from(amount),
+                    amount,
                 };
-                self.ground.expect(who, self.token, &call, is_allowed)
+                self.call(who, &call, |model, _| model.mint(who, to, amount))
             }
             1 => {
-                let is_allowed = model.moves(who, to, amount);
+                let value = self.amount(self.model.balances[who]);
                 let call = Token::transferCall {
-                    to: to_address,
+                    to: self.model.address(to),
                     value,
                 };
-                self.ground.expect(who, self.token, &call, is_allowed)
+                self.call(who, &call, |model, _| model.moves(who, to, value))
             }
             2 => {
-                let is_endless = amount.is_multiple_of(7);
-                let allowance = if is_endless { ENDLESS } else { amount };
-                model.allowances.insert((who, to), allowance);
+                let amount = self.amount(self.model.balances[who]);
+                let is_endless = self.ground.roll(7) == 0;
+                let value = if is_endless { U256::MAX } else { amount };
                 let call = Token::approveCall {
-                    spender: to_address,
-                    value: wide(allowance),
-                };
-                self.ground.expect(who, self.token, &call, true)
-            }
-            3 => {
-                let is_allowed = model.spends(from, who, amount) && model.moves(from, to, amount);
-                let call = Token::transferFromCall {
-                    from: from_address,
-                    to: to_address,
+                    spender: self.model.address(to),
                     value,
                 };
-                self.ground.expect(who, self.token, &call, is_allowed)
+                self.call(who, &call, |model, _| model.approves(who, to, value))
+            }
+            3 => {
+                let value = self.amount(self.model.balances[from]);
+                let call = Token::transferFromCall {
+                    from: self.model.address(from),
+                    to: self.model.address(to),
+                    value,
+                };
+                self.call(who, &call, |model, _| {
+                    model.spends(from, who, value)?;
+                    model.moves(from, to, value)
+                })
             }
             4 => {
-                let is_allowed = model.balances[who] >= amount;
-                if is_allowed {
-                    model.balances[who] -= amount;
-                }
-                self.ground.expect(
-                    who,
-                    self.token,
-                    &Token::burnCall { amount: value },
-                    is_allowed,
-                )
+                let amount = self.amount(self.model.balances[who]);
+                let call = Token::burnCall { amount };
+                self.call(who, &call, |model, _| model.burns(who, amount))
             }
-            5 => self.pay(who, who, to, amount, order),
-            6 => self.pay(who, from, to, amount, order),
-            7 => self.pay_signed(who, from, to, amount, order),
-            8 => self.permit(who, from, to, amount),
+            5 => self.pay(who, who, to, order),
+            6 => self.pay(who, from, to, order),
+            7 => self.pay_signed(who, from, to, order),
+            8 => self.permit(who, from, to),
             9 => {
-                let is_allowed = amount > 0 && model.points[who] >= amount;
-                if is_allowed {
-                    model.points[who] -= amount;
-                }
-                let call = Token::redeemPointsCall {
-                    points: value,
-                    reward: order_id(order),
-                };
-                self.ground.expect(who, self.token, &call, is_allowed)
+                let points = self.amount(self.model.points[who]);
+                let reward = order_id(order);
+                let call = Token::redeemPointsCall { points, reward };
+                self.call(who, &call, |model, _| model.redeems(who, points, reward))
             }
-            10 => self.pay_nobody(who, value, order),
-            _ => match amount % 5 {
-                0 => self.renounce(who, to),
-                _ => self.role(who, to, amount.is_multiple_of(3)),
+            _ => match self.ground.roll(5) {
+                0 => self.renounce(who, from),
+                roll => self.role(who, from, roll > 1),
             },
         }
     }
 
-    /// The zero address gets nothing, whoever sends it and however.
-    fn pay_nobody(&mut self, who: usize, value: U256, order: u64) -> Result<(), String> {
-        let to = Address::ZERO;
-        let (from, amount, spender) = (self.ground.address(who), value, to);
-        let order_id = order_id(order);
-        let (token, ground) = (self.token, &mut *self.ground);
-        ground.expect(who, token, &Token::transferCall { to, value }, false)?;
-        ground.expect(who, token, &Token::mintCall { to, amount }, false)?;
-        ground.expect(who, token, &Token::approveCall { spender, value }, false)?;
-        let pay = Token::processPaymentCall {
-            from,
-            to,
-            amount,
-            orderId: order_id,
-        };
-        ground.expect(who, token, &pay, false)
+    /// An amount, at the edge of `near` where the game is of such.
+    fn amount(&mut self, near: U256) -> U256 {
+        match (self.amounts, self.ground.roll(120)) {
+            (Amounts::Small, roll) => U256::from(roll),
+            (Amounts::Edge, roll) => match roll % 8 {
+                0 => U256::from(roll % 3),
+                1 => near.saturating_sub(U256::ONE),
+                2 => near + U256::ONE,
+                3 | 4 => near / U256::from(3),
+                5 => U256::from(u128::MAX),
+                6 if roll % 3 == 0 => U256::MAX,
+                _ => near,
+            },
+        }
+    }
+
+    /// A call, what the model makes of it at the time of its block, and what is touched by most calls afterwards.
+    fn call<C: SolCall>(
+        &mut self,
+        who: usize,
+        call: &C,
+        model: impl FnOnce(&mut Model, u64) -> model::Verdict,
+    ) -> Result<(), String> {
+        let found = self.ground.send(who, self.token, call);
+        let mut next = self.model.clone();
+        let verdict = model(&mut next, self.ground.time_s());
+        // What is refused changes nothing.
+        if verdict.is_ok() {
+            self.model = next;
+        }
+        let token = self.token;
+        let wanted = verdict.map(|logs| logs.into_iter().map(|log| (token, log)).collect());
+        agree::<C>(&found, &wanted)?;
+        self.compare_accounts()
     }
 
     /// Everyone gives up a role of their own, and nobody another's.
     fn renounce(&mut self, who: usize, account: usize) -> Result<(), String> {
-        let is_allowed = who == account;
-        if is_allowed {
-            self.model.minters.remove(&who);
-        }
         let call = Token::renounceRoleCall {
-            role: keccak256("MINTER_ROLE"),
-            account: self.ground.address(account),
+            role: minter_role(),
+            account: self.model.address(account),
         };
-        self.ground.expect(who, self.token, &call, is_allowed)
+        self.call(who, &call, |model, _| model.renounces(who, account))
     }
 
     /// Only the admin says who mints.
     fn role(&mut self, who: usize, account: usize, has: bool) -> Result<(), String> {
-        let is_allowed = who == 0;
-        if is_allowed && has {
-            self.model.minters.insert(account);
-        } else if is_allowed {
-            self.model.minters.remove(&account);
-        }
-        let (role, account) = (keccak256("MINTER_ROLE"), self.ground.address(account));
-        match has {
-            true => self.ground.expect(
-                who,
-                self.token,
-                &Token::grantRoleCall { role, account },
-                is_allowed,
-            ),
-            false => self.ground.expect(
-                who,
-                self.token,
-                &Token::revokeRoleCall { role, account },
-                is_allowed,
-            ),
+        let role = minter_role();
+        let address = self.model.address(account);
+        if has {
+            let call = Token::grantRoleCall {
+                role,
+                account: address,
+            };
+            self.call(who, &call, |model, _| model.appoints(who, account, true))
+        } else {
+            let call = Token::revokeRoleCall {
+                role,
+                account: address,
+            };
+            self.call(who, &call, |model, _| model.appoints(who, account, false))
         }
     }
 
-    fn pay(
-        &mut self,
-        who: usize,
-        from: usize,
-        to: usize,
-        amount: u64,
-        order: u64,
-    ) -> Result<(), String> {
-        let model = &mut self.model;
-        let could = amount > 0
-            && !model.paid.contains(&(from, to, order))
-            && model.balances[from] >= amount;
-        let is_agreed = who == from || (could && model.spends(from, who, amount));
-        let is_allowed = is_agreed && model.pays(from, to, amount, order);
+    fn pay(&mut self, who: usize, from: usize, to: usize, order: u64) -> Result<(), String> {
+        let amount = self.amount(self.model.balances[from]);
         let call = Token::processPaymentCall {
-            from: self.ground.address(from),
-            to: self.ground.address(to),
-            amount: U256::from(amount),
+            from: self.model.address(from),
+            to: self.model.address(to),
+            amount,
             orderId: order_id(order),
         };
-        self.ground.expect(who, self.token, &call, is_allowed)
+        self.call(who, &call, |model, _| {
+            if who != from {
+                model.spends(from, who, amount)?;
+            }
+            model.pays(from, to, amount, order_id(order))
+        })
     }
 
-    fn pay_signed(
-        &mut self,
-        who: usize,
-        from: usize,
-        to: usize,
-        amount: u64,
-        order: u64,
-    ) -> Result<(), String> {
+    fn pay_signed(&mut self, who: usize, from: usize, to: usize, order: u64) -> Result<(), String> {
         let signing = self.signing();
         let deadline = self.deadline(signing);
-        let [from_address, to_address] = [from, to].map(|account| self.ground.address(account));
-        let value = U256::from(amount);
+        let amount = self.amount(self.model.balances[from]);
+        let call = self.signed_payment([from, to], amount, order, deadline, signing);
+        let refusal = self.refusal(from, signing);
+        self.call(who, &call, |model, time_s| {
+            in_time(deadline, time_s)?;
+            refusal?;
+            model.pays(from, to, amount, order_id(order))
+        })
+    }
+
+    fn signed_payment(
+        &self,
+        [from, to]: [usize; 2],
+        amount: U256,
+        order: u64,
+        deadline: U256,
+        signing: Signing,
+    ) -> Token::processSignedPaymentCall {
+        let orderId = order_id(order);
+        let addresses = [from, to].map(|account| self.model.address(account));
         let hash = hash(
             "Payment(address from,address to,uint256 amount,bytes32 orderId,uint256 deadline)",
             &[
-                from_address.into_word(),
-                to_address.into_word(),
-                value.into(),
-                order_id(order),
+                addresses[0].into_word(),
+                addresses[1].into_word(),
+                amount.into(),
+                orderId,
                 deadline.into(),
             ],
         );
         let (v, r, s) = self.sign(from, hash, signing);
-        let is_allowed = signing == Signing::Right && self.model.pays(from, to, amount, order);
-        let call = Token::processSignedPaymentCall {
-            from: from_address,
-            to: to_address,
-            amount: value,
-            orderId: order_id(order),
+        Token::processSignedPaymentCall {
+            from: addresses[0],
+            to: addresses[1],
+            amount,
+            orderId,
             deadline,
             v,
             r: r.into(),
             s: s.into(),
-        };
-        self.ground.expect(who, self.token, &call, is_allowed)
+        }
     }
 
-    fn permit(
-        &mut self,
-        who: usize,
-        owner: usize,
-        spender: usize,
-        amount: u64,
-    ) -> Result<(), String> {
+    fn permit(&mut self, who: usize, owner: usize, spender: usize) -> Result<(), String> {
         let signing = self.signing();
         let deadline = self.deadline(signing);
-        let [owner_address, spender_address] =
-            [owner, spender].map(|account| self.ground.address(account));
-        let value = U256::from(amount);
+        let value = self.amount(self.model.balances[owner]);
+        let addresses = [owner, spender].map(|account| self.model.address(account));
         let nonce = U256::from(self.model.nonces[owner]);
         let hash = hash(
             "Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)",
             &[
-                owner_address.into_word(),
-                spender_address.into_word(),
+                addresses[0].into_word(),
+                addresses[1].into_word(),
                 value.into(),
                 nonce.into(),
                 deadline.into(),
             ],
         );
         let (v, r, s) = self.sign(owner, hash, signing);
-        let is_allowed = signing == Signing::Right;
-        if is_allowed {
-            self.model.nonces[owner] += 1;
-            self.model.allowances.insert((owner, spender), amount);
-        }
         let call = Token::permitCall {
-            owner: owner_address,
-            spender: spender_address,
+            owner: addresses[0],
+            spender: addresses[1],
             value,
             deadline,
             v,
             r: r.into(),
             s: s.into(),
         };
-        self.ground.expect(who, self.token, &call, is_allowed)?;
+        let refusal = self.refusal(owner, signing);
+        self.call(who, &call, |model, time_s| {
+            in_time(deadline, time_s)?;
+            refusal?;
+            model.nonces[owner] += 1;
+            model.approves(owner, spender, value)
+        })?;
         // A permit is good once.
-        self.ground.expect(who, self.token, &call, false)
+        if self.model.nonces[owner] > nonce.to::<u64>() {
+            let wanted = Token::WrongSignature::SELECTOR.into();
+            let found = self.ground.send(who, self.token, &call);
+            agree::<Token::permitCall>(&found, &Err(wanted))?;
+        }
+        Ok(())
     }
 
     fn signing(&mut self) -> Signing {
-        match self.ground.roll(10) {
+        match self.ground.roll(16) {
             0 => Signing::Expired,
             1 => Signing::OtherSigner,
-            2 => Signing::OtherDomain,
-            3 => Signing::UpperHalf,
-            4 => Signing::Altered,
+            2 => Signing::OtherContract,
+            3 => Signing::OtherChain,
+            4 => Signing::OtherName,
+            5 => Signing::OtherVersion,
+            6 => Signing::UpperHalf,
+            7 => Signing::Altered,
             _ => Signing::Right,
         }
     }
@@ -377,11 +379,24 @@ impl Game<'_> {
     }
 
     fn sign(&self, who: usize, hash: B256, signing: Signing) -> (u8, U256, U256) {
+        let (name, version, chain, contract) = (NAME, "1", CHAIN, self.token);
         let (signer, domain, hash) = match signing {
-            Signing::OtherSigner => ((who + 1) % ACCOUNTS, self.domain, hash),
-            Signing::OtherDomain => (who, keccak256(self.domain), hash),
-            Signing::Altered => (who, self.domain, keccak256(hash)),
-            Signing::Right | Signing::Expired | Signing::UpperHalf => (who, self.domain, hash),
+            Signing::OtherSigner => (
+                (who + 1) % ACCOUNTS,
+                domain(name, version, chain, contract),
+                hash,
+            ),
+            Signing::OtherContract => {
+                let other = self.ground.address(0).create(1_000);
+                (who, domain(name, version, chain, other), hash)
+            }
+            Signing::OtherChain => (who, domain(name, version, 1, contract), hash),
+            Signing::OtherName => (who, domain("Tea", version, chain, contract), hash),
+            Signing::OtherVersion => (who, domain(name, "2", chain, contract), hash),
+            Signing::Altered => (who, domain(name, version, chain, contract), keccak256(hash)),
+            Signing::Right | Signing::Expired | Signing::UpperHalf => {
+                (who, domain(name, version, chain, contract), hash)
+            }
         };
         let (v, r, s) = self.ground.sign(signer, domain, hash);
         match signing {
@@ -391,11 +406,21 @@ impl Game<'_> {
         }
     }
 
-    fn compare(&self) -> Result<(), String> {
-        let expect = |what: &str, found: U256, wanted: u64| match found == U256::from(wanted) {
-            true => Ok(()),
-            false => Err(format!("{what} is {found}, not {wanted}")),
+    /// How a signature for `who` is refused that is in time, if it is.
+    fn refusal(&self, who: usize, signing: Signing) -> Result<(), Bytes> {
+        let signer = match signing {
+            Signing::Right | Signing::Expired => return Ok(()),
+            Signing::OtherSigner => self.model.address((who + 1) % ACCOUNTS),
+            Signing::UpperHalf => Address::ZERO,
+            // Who signs another digest with these numbers is nobody in particular.
+            _ => return Err(Token::WrongSignature::SELECTOR.into()),
         };
+        let expected = self.model.address(who);
+        crate::ground::refused(&Token::WrongSignature { signer, expected })
+    }
+
+    /// Supply, balances and points.
+    fn compare_accounts(&self) -> Result<(), String> {
         let (ground, model) = (&self.ground, &self.model);
         expect(
             "the supply",
@@ -403,45 +428,45 @@ impl Game<'_> {
             model.supply(),
         )?;
         for who in 0..ACCOUNTS {
-            let account = ground.address(who);
-            let role = keccak256("MINTER_ROLE");
-            let is_minter = Token::hasRoleCall { role, _1: account };
+            let account = model.address(who);
+            let balance = ground.ask(self.token, &Token::balanceOfCall { account });
+            expect("a balance", balance, model.balances[who])?;
+            let points = ground.ask(self.token, &Token::getLoyaltyPointsCall { account });
+            expect("an account's points", points, model.points[who])?;
+        }
+        Ok(())
+    }
+
+    /// What accounts may do, and what they have paid.
+    fn compare_all(&self) -> Result<(), String> {
+        let (ground, model) = (&self.ground, &self.model);
+        for who in 0..ACCOUNTS {
+            let account = model.address(who);
+            let is_minter = Token::hasRoleCall {
+                role: minter_role(),
+                _1: account,
+            };
             if ground.ask(self.token, &is_minter) != model.minters.contains(&who) {
                 return Err(format!("{who} may mint, or may not"));
             }
-            expect(
-                "a balance",
-                ground.ask(self.token, &Token::balanceOfCall { account }),
-                model.balances[who],
-            )?;
-            let points = Token::getLoyaltyPointsCall { account };
-            expect(
-                "an account's points",
-                ground.ask(self.token, &points),
-                model.points[who],
-            )?;
+            let nonce = ground.ask(self.token, &Token::noncesCall { owner: account });
+            expect("a nonce", nonce, U256::from(model.nonces[who]))?;
             for other in 0..ACCOUNTS {
-                let to = ground.address(other);
+                let to = model.address(other);
                 let allowance = Token::allowanceCall {
                     owner: account,
                     spender: to,
                 };
-                let wanted = model
-                    .allowances
-                    .get(&(who, other))
-                    .copied()
-                    .unwrap_or_default();
-                if ground.ask(self.token, &allowance) != wide(wanted) {
-                    return Err(format!("{who} allows {other} otherwise than {wanted}"));
-                }
+                let allowed = ground.ask(self.token, &allowance);
+                expect("an allowance", allowed, model.allowed(who, other))?;
                 for order in 0..ORDERS {
                     let is_paid = Token::isPaidCall {
                         from: account,
                         to,
                         orderId: order_id(order),
                     };
-                    if ground.ask(self.token, &is_paid) != model.paid.contains(&(who, other, order))
-                    {
+                    let wanted = model.paid.contains(&(who, other, order_id(order)));
+                    if ground.ask(self.token, &is_paid) != wanted {
                         return Err(format!(
                             "order {order} of {who} to {other} is paid, or is not"
                         ));
@@ -453,11 +478,116 @@ impl Game<'_> {
     }
 }
 
-/// A value's hash (EIP-712): its type's hash, then its fields.
-fn hash(kind: &str, fields: &[B256]) -> B256 {
-    let words: Vec<B256> = [keccak256(kind)]
-        .into_iter()
-        .chain(fields.iter().copied())
-        .collect();
-    keccak256(words.concat())
+fn in_time(deadline: U256, time_s: u64) -> Result<(), Bytes> {
+    let now_ = U256::from(time_s);
+    if now_ > deadline {
+        return crate::ground::refused(&Token::DeadlinePassed { deadline, now_ });
+    }
+    Ok(())
+}
+
+fn expect(what: &str, found: U256, wanted: U256) -> Result<(), String> {
+    match found == wanted {
+        true => Ok(()),
+        false => Err(format!("{what} is {found}, not {wanted}")),
+    }
+}
+
+/// What is signed for one contract is refused by its twin, of the same code, name, chain, payer and payee.
+#[test]
+fn a_signature_is_good_for_one_contract() {
+    let mut ground = Ground::new(1);
+    let cap = U256::from(1_000);
+    let code = token_of(&ground, &Token::BYTECODE, cap, U256::ONE);
+    let [token, twin] = [(); 2].map(|()| ground.deploy(0, code.clone()));
+    for contract in [token, twin] {
+        let separator = ground.ask(contract, &Token::DOMAIN_SEPARATORCall {});
+        assert_eq!(separator, domain(NAME, "1", CHAIN, contract));
+        let (role, account) = (minter_role(), ground.address(0));
+        ground
+            .must(0, contract, &Token::grantRoleCall { role, account })
+            .unwrap();
+        let (to, amount) = (ground.address(1), U256::from(100));
+        ground
+            .must(0, contract, &Token::mintCall { to, amount })
+            .unwrap();
+    }
+    let mut model = Model::new(&ground, cap, U256::ONE);
+    model.balances[1] = U256::from(100);
+    let game = Game {
+        ground: &mut ground,
+        token,
+        amounts: Amounts::Small,
+        model,
+    };
+    let call = game.signed_payment([1, 2], U256::from(5), 1, U256::MAX, Signing::Right);
+    let logs = game
+        .model
+        .clone()
+        .pays(1, 2, U256::from(5), order_id(1))
+        .unwrap();
+    let found = game.ground.send(3, twin, &call);
+    let refusal = Token::WrongSignature::SELECTOR.into();
+    agree::<Token::processSignedPaymentCall>(&found, &Err(refusal)).unwrap();
+    let found = game.ground.send(3, token, &call);
+    let logs = logs.into_iter().map(|log| (token, log)).collect();
+    assert_eq!(found, Ok(logs));
+}
+
+/// Points fill their half of the slot and do not run over it; what would is refused, and the payment with it.
+#[test]
+fn points_stay_within_their_half() {
+    let mut ground = Ground::new(1);
+    let all = U256::from(u128::MAX);
+    let token = token_of(&ground, &Token::BYTECODE, all, U256::ONE);
+    let token = ground.deploy(0, token);
+    let [admin, payer, shop] = [0, 1, 2].map(|who| ground.address(who));
+    let role = minter_role();
+    let grant = Token::grantRoleCall {
+        role,
+        account: admin,
+    };
+    ground.must(0, token, &grant).unwrap();
+    let mint = Token::mintCall {
+        to: payer,
+        amount: all,
+    };
+    ground.must(0, token, &mint).unwrap();
+    let pay = |amount, order| Token::processPaymentCall {
+        from: payer,
+        to: shop,
+        amount,
+        orderId: order_id(order),
+    };
+    ground.must(1, token, &pay(all, 1)).unwrap();
+    let back = Token::transferCall {
+        to: payer,
+        value: all,
+    };
+    ground.must(2, token, &back).unwrap();
+    let points = Token::getLoyaltyPointsCall { account: payer };
+    assert_eq!(ground.ask(token, &points), all);
+    let found = ground.send(1, token, &pay(U256::ONE, 2));
+    let refusal = crate::ground::refused(&Token::TooManyPoints { account: payer });
+    assert_eq!(found, refusal);
+    assert_eq!(ground.ask(token, &points), all);
+    let balance = Token::balanceOfCall { account: payer };
+    assert_eq!(ground.ask(token, &balance), all);
+
+    // One point less, one unit more.
+    let redeem = Token::redeemPointsCall {
+        points: U256::ONE,
+        reward: order_id(1),
+    };
+    let redeemed = Token::PointsRedeemed {
+        account: payer,
+        reward: order_id(1),
+        points: U256::ONE,
+    };
+    assert_eq!(
+        ground.send(1, token, &redeem),
+        Ok(vec![event(token, &redeemed)])
+    );
+    ground.must(1, token, &pay(U256::ONE, 2)).unwrap();
+    assert_eq!(ground.ask(token, &points), all);
 }

@@ -331,3 +331,125 @@ async fn it_is_served_over_http() {
             .is_err()
     );
 }
+
+/// What would change the answer and is not here is refused, and not left out.
+#[test]
+fn what_is_not_here_is_not_left_out() {
+    let (world, ..) = played();
+    let call = json!({"from": world.address(0), "to": EvmAddress::repeat_byte(9)});
+    let with = |field: &str, value: Value| {
+        let mut call = call.clone();
+        call[field] = value;
+        call
+    };
+    let overrides = json!({(world.address(0).to_string()): {"balance": "0x0"}});
+    let block = json!({"number": "0x9"});
+    let list = json!([{"address": world.address(0), "storageKeys": []}]);
+    for method in ["eth_call", "eth_estimateGas"] {
+        for params in [
+            json!([call, "latest", overrides]),
+            json!([call, "latest", null, block]),
+            json!([with("accessList", list.clone()), "latest"]),
+            json!([
+                with("authorizationList", json!([{"nonce": "0x0"}])),
+                "latest"
+            ]),
+            json!([with("blobVersionedHashes", json!([B256::ZERO])), "latest"]),
+        ] {
+            assert_eq!(error(&world, method, &params).0, -32602, "{params}");
+        }
+        // Tools send them empty.
+        let empty = json!([with("accessList", json!([])), "latest", {}]);
+        assert!(result(&world, method, &empty).is_string());
+    }
+    let options = json!({"tracer": "callTracer", "stateOverrides": overrides});
+    let traced = error(&world, "debug_traceCall", &json!([call, "latest", options]));
+    assert_eq!(traced.0, -32602);
+}
+
+/// A block is named by its bare hash, too.
+#[test]
+fn a_block_is_named_by_its_hash_alone() {
+    let (world, ..) = played();
+    let first = result(&world, "eth_getBlockByNumber", &json!(["0x0", false]));
+    let account = world.address(0);
+    let ask = |at: &Value| result(&world, "eth_getBalance", &json!([account, at]));
+    assert_eq!(ask(&first["hash"]), ask(&json!("0x0")));
+    assert_ne!(ask(&first["hash"]), ask(&json!("latest")));
+    let (code, _) = error(&world, "eth_getBalance", &json!([account, B256::ZERO]));
+    assert_eq!(code, -32000);
+}
+
+/// A snapshot is a chain and what waits; going back forgets it and those after it.
+#[test]
+fn a_snapshot_brings_everything_back() {
+    let (world, paid, waits) = played();
+    let ask = |method: &str, params: Value| result(&world, method, &params);
+    let head = ask("eth_getBlockByNumber", json!(["latest", false]));
+    let first = ask("evm_snapshot", json!([]));
+    ask("evm_increaseTime", json!([3600]));
+    ask("evm_mine", json!([]));
+    let later = ask("eth_getBlockByNumber", json!(["latest", false]));
+    let time_s = |block: &Value| {
+        let text = block["timestamp"]
+            .as_str()
+            .unwrap()
+            .trim_start_matches("0x");
+        u64::from_str_radix(text, 16).unwrap()
+    };
+    assert_eq!(time_s(&later) - time_s(&head), 12 + 3600);
+    assert!(ask("eth_getTransactionReceipt", json!([waits])).is_object());
+    let second = ask("evm_snapshot", json!([]));
+    assert_eq!(ask("evm_revert", json!([first])), json!(true));
+    assert_eq!(ask("eth_getBlockByNumber", json!(["latest", false])), head);
+    assert!(ask("eth_getTransactionReceipt", json!([paid])).is_object());
+    assert!(ask("eth_getTransactionReceipt", json!([waits])).is_null());
+    assert_eq!(world.chain.waiting(), [waits]);
+    for gone in [first, second, json!("0x99")] {
+        assert_eq!(ask("evm_revert", json!([gone])), json!(false));
+    }
+    // Where the chain goes another way now, there is nothing to go back to.
+    let third = ask("evm_snapshot", json!([]));
+    ask("peaberry_reorg", json!([1]));
+    assert_eq!(ask("evm_revert", json!([third])), json!(false));
+}
+
+/// A page in a browser may ask.
+#[test]
+fn browsers_are_let_in() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let world = World::new();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let server = DevServer::start(world.chain.clone(), 0).await.unwrap();
+        let url = server.url();
+        let host = url.trim_start_matches("http://");
+        let body = r#"{"jsonrpc":"2.0","id":1,"method":"eth_chainId"}"#;
+        let length = body.len();
+        for (head, status) in [
+            ("OPTIONS / HTTP/1.1\r\n".to_owned(), "204"),
+            (
+                format!("POST / HTTP/1.1\r\ncontent-length: {length}\r\n"),
+                "200",
+            ),
+        ] {
+            let mut stream = tokio::net::TcpStream::connect(host).await.unwrap();
+            let body = if status == "200" { body } else { "" };
+            let request = format!("{head}host: {host}\r\nconnection: close\r\n\r\n{body}");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert!(
+                answer.starts_with(&format!("HTTP/1.1 {status}")),
+                "{answer}"
+            );
+            let is_open = answer
+                .to_lowercase()
+                .contains("access-control-allow-origin: *");
+            assert!(is_open, "{answer}");
+        }
+    });
+}

@@ -7,14 +7,14 @@ use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use parking_lot::Mutex;
 use peaberry_chain::dev::{DevChain, DevOptions, Mining};
-use peaberry_chain::evm::EvmClient;
+use peaberry_chain::evm::{EvmClient, EvmRpc as _};
 use peaberry_chain::outbox::{
     Ask, ChainRules, Found, IdempotencyKey, OutboxConfig, OutboxHandle, Outcome, Performer, Stage,
     Stages, Submission,
 };
-use peaberry_chain::primitives::Bytes;
+use peaberry_chain::primitives::{B256, Bytes};
 use peaberry_chain::wallet::EvmKey;
-use peaberry_chain::{Amount, Asset, ChainError, ChainId, EvmAddress, Intent};
+use peaberry_chain::{Amount, Asset, BlockAt, ChainError, ChainId, EvmAddress, Intent};
 use peaberry_core::{MemoryNetwork, MemoryStorage, Node, NodeThread, PeerId, SystemClock};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -117,6 +117,21 @@ impl Ground {
         self.chain.balance(to).to::<u64>() / 7
     }
 
+    /// Waits until another transaction has taken the place of those that waited before.
+    pub(crate) async fn replaced(&self, before: &[B256]) {
+        eventually("another transaction takes its place", || {
+            let waiting = self.chain.waiting();
+            waiting.len() == 1 && waiting != before
+        })
+        .await;
+    }
+
+    /// The account's nonce on the chain.
+    pub(crate) async fn nonce(&self) -> u64 {
+        let nonce = self.chain.nonce(self.account(), BlockAt::Latest).await;
+        nonce.unwrap()
+    }
+
     /// Makes blocks until all that is included is final.
     pub(crate) fn settle(&self) {
         self.chain.mine_many(10);
@@ -152,6 +167,13 @@ pub(crate) async fn until(
         "it never came to that: {seen:?}"
     );
     seen
+}
+
+/// Hands an intent over, and waits until a node has it.
+pub(crate) async fn sent(life: &Life, submission: Submission) -> Stages {
+    let mut stages = life.outbox.submit(submission).await.unwrap();
+    until(&mut stages, |stage| matches!(stage, Stage::Sent { .. })).await;
+    stages
 }
 
 pub(crate) async fn until_included(stages: &mut Stages) -> Vec<Stage> {

@@ -8,9 +8,9 @@ use peaberry_chain::dev::{Mining, Undone};
 use peaberry_chain::evm::{EvmRpc as _, Fees, SignedTransaction};
 use peaberry_chain::outbox::{Ask, Deferral, Outcome, Refusal, Stage, Submission};
 use peaberry_chain::primitives::keccak256;
-use peaberry_chain::{BlockAt, EvmAddress, TxId};
+use peaberry_chain::{EvmAddress, TxId};
 
-use crate::ground::{Fate, Gate, Ground, end, eventually, until, until_included};
+use crate::ground::{Fate, Gate, Ground, end, sent, until, until_included};
 
 fn shop() -> EvmAddress {
     EvmAddress::repeat_byte(9)
@@ -79,12 +79,7 @@ async fn a_crash_between_journal_and_broadcast_leads_to_one_transaction() {
         "the very bytes that the first process had signed"
     );
     assert_eq!(ground.payments_to(shop()), 1);
-    let nonce = ground
-        .chain
-        .nonce(ground.account(), BlockAt::Latest)
-        .await
-        .unwrap();
-    assert_eq!(nonce, 1);
+    assert_eq!(ground.nonce().await, 1);
     // Also when all is over a retry is known, and another intent of the same name is refused.
     let mut over = life.outbox.submit(payment()).await.unwrap();
     assert_eq!(over.ended().await, Some(Outcome::Final(inclusion)));
@@ -129,12 +124,7 @@ async fn concurrent_senders_share_an_account() {
         assert!(matches!(end(&ground, stages).await, Outcome::Final(_)));
     }
     assert_eq!(ground.payments_to(shop()), 40);
-    let nonce = ground
-        .chain
-        .nonce(ground.account(), BlockAt::Latest)
-        .await
-        .unwrap();
-    assert_eq!(nonce, 40);
+    assert_eq!(ground.nonce().await, 40);
 }
 
 /// What waits too long is offered for an eighth more, under the same nonce; one of the two is included.
@@ -142,18 +132,12 @@ async fn concurrent_senders_share_an_account() {
 async fn what_waits_too_long_is_offered_for_more() {
     let ground = Ground::with(Mining::OnDemand);
     let life = ground.live_well().await;
-    let payment = ground.payment("order 1", shop());
-    let mut stages = life.outbox.submit(payment).await.unwrap();
-    until(&mut stages, |stage| matches!(stage, Stage::Sent { .. })).await;
+    let mut stages = sent(&life, ground.payment("order 1", shop())).await;
     let first = ground.chain.waiting();
     (0..3).for_each(|_| {
         ground.chain.mine_empty();
     });
-    eventually("another transaction takes the first one's place", || {
-        let waiting = ground.chain.waiting();
-        waiting.len() == 1 && waiting != first
-    })
-    .await;
+    ground.replaced(&first).await;
     let second = ground.chain.waiting();
     let replacing = ground.chain.transaction(second[0]).await.unwrap();
     assert_eq!(replacing.map(|seen| seen.nonce), Some(0), "the same nonce");
@@ -177,8 +161,7 @@ async fn a_cap_defers_and_never_drops() {
     let payment = ground
         .payment("order 1", shop())
         .with_fee_cap(500_000_000 + tip_max);
-    let mut stages = life.outbox.submit(payment).await.unwrap();
-    until(&mut stages, |stage| matches!(stage, Stage::Sent { .. })).await;
+    let mut stages = sent(&life, payment).await;
     // Empty blocks make gas cheaper, by an eighth each.
     let mut seen = Vec::new();
     while !matches!(seen.last(), Some(Stage::Ended(_))) {
@@ -209,20 +192,15 @@ async fn a_gap_between_nonces_is_filled() {
         _ => Fate::Done,
     });
     let life = ground.live(gate);
-    let submit = |name| life.outbox.submit(ground.payment(name, shop()));
-    let mut first = submit("order 1").await.unwrap();
+    let payment = ground.payment("order 1", shop());
+    let mut first = life.outbox.submit(payment).await.unwrap();
     seen.kept().await;
-    let mut second = submit("order 2").await.unwrap();
-    until(&mut second, |stage| matches!(stage, Stage::Sent { .. })).await;
+    let mut second = sent(&life, ground.payment("order 2", shop())).await;
     life.outbox.cancel(first.entry()).unwrap();
     assert_eq!(first.ended().await, Some(Outcome::Cancelled));
     assert!(matches!(end(&ground, &mut second).await, Outcome::Final(_)));
     assert_eq!(ground.payments_to(shop()), 1);
-    let nonce = ground
-        .chain
-        .nonce(ground.account(), BlockAt::Latest)
-        .await
-        .unwrap();
+    let nonce = ground.nonce().await;
     assert_eq!(nonce, 2, "nothing was paid with the first nonce");
 }
 
@@ -231,16 +209,10 @@ async fn a_gap_between_nonces_is_filled() {
 async fn what_is_on_its_way_can_be_called_off() {
     let ground = Ground::with(Mining::OnDemand);
     let life = ground.live_well().await;
-    let payment = ground.payment("order 1", shop());
-    let mut stages = life.outbox.submit(payment).await.unwrap();
-    until(&mut stages, |stage| matches!(stage, Stage::Sent { .. })).await;
+    let mut stages = sent(&life, ground.payment("order 1", shop())).await;
     let first = ground.chain.waiting();
     life.outbox.cancel(stages.entry()).unwrap();
-    eventually("the payment is replaced", || {
-        let waiting = ground.chain.waiting();
-        waiting.len() == 1 && waiting != first
-    })
-    .await;
+    ground.replaced(&first).await;
     assert_eq!(end(&ground, &mut stages).await, Outcome::Cancelled);
     assert_eq!(ground.payments_to(shop()), 0);
 }

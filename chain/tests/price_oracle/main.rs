@@ -8,6 +8,9 @@
 
 mod breaker;
 mod configurations;
+#[path = "../dice/mod.rs"]
+#[allow(dead_code, reason = "other tests roll for places in lists")]
+mod dice;
 mod gas;
 mod members;
 mod model;

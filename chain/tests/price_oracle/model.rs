@@ -2,6 +2,7 @@
 
 use peaberry_chain::primitives::{B256, U256};
 
+use super::dice::Dice;
 use super::members::{Members, attestation};
 use super::{ORACLE, Report, World, answer, configuration, oracle};
 
@@ -16,18 +17,6 @@ struct Feed {
     round: (u32, u32, u32),
     is_halted: bool,
     is_disarmed: bool,
-}
-
-/// A seeded stream of numbers (SplitMix64).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % sides
-    }
 }
 
 struct Play {

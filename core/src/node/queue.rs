@@ -1,6 +1,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
 
@@ -79,6 +80,20 @@ impl<C> Handle<C> {
         self.queue.clone()
     }
 
+    /// Ready when there is room for a command, or never will be any more; until then `cx` is woken when that may have
+    /// changed. Somebody else may take the room: whoever finds the queue [full](Busy::Full) after all asks again.
+    pub fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut inner = self.queue.inner.lock();
+        if inner.closed || inner.commands.len() < COMMANDS_MAX {
+            return Poll::Ready(());
+        }
+        // A task polled again for another reason waits once.
+        if !inner.waiting.iter().any(|kept| kept.will_wake(cx.waker())) {
+            inner.waiting.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
     /// Queues `command` for the protocol's next turn.
     ///
     /// # Errors
@@ -112,6 +127,8 @@ pub(super) struct CommandQueue<C> {
 struct Commands<C> {
     commands: VecDeque<C>,
     closed: bool,
+    /// Those that wait for room.
+    waiting: Vec<Waker>,
 }
 
 impl<C> Default for Commands<C> {
@@ -119,6 +136,7 @@ impl<C> Default for Commands<C> {
         Self {
             commands: VecDeque::new(),
             closed: false,
+            waiting: Vec::new(),
         }
     }
 }
@@ -126,7 +144,12 @@ impl<C> Default for Commands<C> {
 impl<C> CommandQueue<C> {
     /// Swaps the waiting commands into `commands`, which must be empty.
     pub(super) fn drain(&self, commands: &mut VecDeque<C>) {
-        std::mem::swap(&mut self.inner.lock().commands, commands);
+        let waiting = {
+            let mut inner = self.inner.lock();
+            std::mem::swap(&mut inner.commands, commands);
+            std::mem::take(&mut inner.waiting)
+        };
+        waiting.into_iter().for_each(Waker::wake);
     }
 
     /// Refuses commands from now on and drops those that wait.
@@ -134,8 +157,10 @@ impl<C> CommandQueue<C> {
         let mut inner = self.inner.lock();
         inner.closed = true;
         let dropped = std::mem::take(&mut inner.commands);
+        let waiting = std::mem::take(&mut inner.waiting);
         drop(inner);
         drop(dropped);
+        waiting.into_iter().for_each(Waker::wake);
     }
 }
 

@@ -3,13 +3,17 @@
 //! After Balegas and others, *Extending Eventually Consistent Cloud Databases for Enforcing Numeric Invariants* (2015):
 //! the right to take is owned, and handed over before it is used.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
+use core::ops::Bound;
 
 use thiserror::Error;
 
-use crate::{Changed, GCounter, Lattice, ReplicaId, WriteError, Writer};
+use crate::{
+    Changed, CounterJump, GCounter, Lattice, ReplicaId, VersionVector, WriteError, Writer,
+};
 
-/// A counter that never falls below zero. Adding gives the adder the right to take as much; rights can be passed on.
+/// A counter that never falls below zero. It is synced like a document: of each replica its vector has all that it has
+/// granted and taken, and a delta has all of it for each replica that it speaks of. Adding gives the adder the right to take as much; rights can be passed on.
 ///
 /// A replica must not write before its own past writes are restored, or it may use a right twice: after a backup was
 /// restored, take a new id. The rights of the old one are lost then, until somebody who holds its state passes them on
@@ -36,6 +40,8 @@ pub struct BoundedCounter {
     /// Rights made by a replica (to itself) or passed on, as totals.
     granted: BTreeMap<(ReplicaId, ReplicaId), u64>,
     taken: GCounter,
+    /// Of each replica all that it has granted and taken together: it rises with every change.
+    versions: VersionVector,
 }
 
 /// A write to a [`BoundedCounter`] was refused; nothing changed.
@@ -62,7 +68,8 @@ impl BoundedCounter {
     ///
     /// # Errors
     ///
-    /// [`WriteError::CounterOverflow`]; nothing changed.
+    /// [`WriteError::CounterOverflow`] if all that the replica has granted and taken would not fit 64 bits together;
+    /// nothing changed.
     pub fn add(&mut self, writer: &Writer, amount: u64) -> Result<Self, BoundedError> {
         self.grant(writer.replica(), writer.replica(), amount)
     }
@@ -73,11 +80,11 @@ impl BoundedCounter {
     ///
     /// [`BoundedError::TooFewRights`]; nothing changed.
     pub fn take(&mut self, writer: &Writer, amount: u64) -> Result<Self, BoundedError> {
-        self.require(writer.replica(), amount)?;
-        Ok(Self {
-            granted: BTreeMap::new(),
-            taken: self.taken.add(writer, amount)?,
-        })
+        let replica = writer.replica();
+        self.require(replica, amount)?;
+        self.count_on(replica, amount)?;
+        self.taken.add(writer, amount)?;
+        Ok(self.written_by(replica))
     }
 
     /// Passes the right to take `amount` to `heir`, and returns the delta.
@@ -96,6 +103,33 @@ impl BoundedCounter {
             return Ok(Self::default());
         }
         self.grant(writer.replica(), heir, amount)
+    }
+
+    /// Joins a peer's counter unless it raises a total, of what a replica has granted another or taken, by more than
+    /// `advance_max`.
+    ///
+    /// # Errors
+    ///
+    /// [`CounterJump`]; nothing changed.
+    pub fn join_limited(&mut self, other: &Self, advance_max: u64) -> Result<Changed, CounterJump> {
+        self.check(other, advance_max)?;
+        Ok(self.join(other))
+    }
+
+    pub(super) fn check(&self, other: &Self, advance_max: u64) -> Result<(), CounterJump> {
+        self.taken.check(&other.taken, advance_max)?;
+        for (pair, given) in &other.granted {
+            let known = self.granted.get(pair).copied().unwrap_or_default();
+            if given.saturating_sub(known) > advance_max {
+                return Err(CounterJump {
+                    replica: pair.0,
+                    known,
+                    given: *given,
+                    advance_max,
+                });
+            }
+        }
+        Ok(())
     }
 
     /// How much the replica may take, as known here.
@@ -128,11 +162,24 @@ impl BoundedCounter {
         &self.taken
     }
 
-    pub(crate) const fn of_parts(
+    /// `None` if what a replica has granted and taken does not fit 64 bits together.
+    pub(crate) fn of_parts(
         granted: BTreeMap<(ReplicaId, ReplicaId), u64>,
         taken: GCounter,
-    ) -> Self {
-        Self { granted, taken }
+    ) -> Option<Self> {
+        let mut counter = Self {
+            granted,
+            taken,
+            versions: VersionVector::new(),
+        };
+        let givers = counter.granted.keys().map(|(giver, _)| *giver);
+        let takers = counter.taken.totals().iter().map(|(taker, _)| taker);
+        let replicas: BTreeSet<ReplicaId> = givers.chain(takers).collect();
+        for replica in replicas {
+            let version = counter.version_of(replica)?;
+            counter.versions.raise(replica, version);
+        }
+        Some(counter)
     }
 
     fn require(&self, replica: ReplicaId, needed: u64) -> Result<(), BoundedError> {
@@ -149,16 +196,76 @@ impl BoundedCounter {
     }
 
     fn grant(&mut self, from: ReplicaId, to: ReplicaId, amount: u64) -> Result<Self, BoundedError> {
-        let known = self.granted.get(&(from, to)).copied().unwrap_or_default();
-        let total = known
-            .checked_add(amount)
-            .ok_or(WriteError::CounterOverflow { replica: from })?;
-        let mut delta = Self::default();
-        if total > 0 {
-            delta.granted.insert((from, to), total);
+        self.count_on(from, amount)?;
+        if amount > 0 {
+            *self.granted.entry((from, to)).or_default() += amount;
         }
-        self.join(&delta);
-        Ok(delta)
+        Ok(self.written_by(from))
+    }
+
+    /// The replica's version rises; no total of it is higher, so none overflows where this does not.
+    fn count_on(&mut self, replica: ReplicaId, amount: u64) -> Result<(), WriteError> {
+        let version = self.versions.get(replica).checked_add(amount);
+        let version = version.ok_or(WriteError::CounterOverflow { replica })?;
+        self.versions.raise(replica, version);
+        Ok(())
+    }
+
+    /// All that a replica has granted and taken.
+    fn written_by(&self, replica: ReplicaId) -> Self {
+        let mut of_it = Self::default();
+        of_it.put(self, replica);
+        of_it
+    }
+
+    /// Takes in all that `other` has of a replica.
+    pub(super) fn put(&mut self, other: &Self, replica: ReplicaId) {
+        for (pair, total) in other.granted_by(replica) {
+            let known = self.granted.entry(pair).or_default();
+            *known = total.max(*known);
+        }
+        self.taken.raise(replica, other.taken.total(replica));
+        self.count(replica);
+    }
+
+    pub(super) const fn versions(&self) -> &VersionVector {
+        &self.versions
+    }
+
+    /// Whether `other` has all of a replica's totals at least as high as here.
+    pub(super) fn is_continued_by(&self, other: &Self, replica: ReplicaId) -> bool {
+        let is_reached = |(pair, total)| {
+            other
+                .granted
+                .get(&pair)
+                .is_some_and(|given| *given >= total)
+        };
+        self.taken.total(replica) <= other.taken.total(replica)
+            && self.granted_by(replica).all(is_reached)
+    }
+
+    fn granted_by(
+        &self,
+        from: ReplicaId,
+    ) -> impl Iterator<Item = ((ReplicaId, ReplicaId), u64)> + '_ {
+        let first = ReplicaId::new(1).map(|least| (from, least));
+        let start = first.map_or(Bound::Unbounded, Bound::Included);
+        self.granted
+            .range((start, Bound::Unbounded))
+            .take_while(move |((giver, _), _)| *giver == from)
+            .map(|(pair, total)| (*pair, *total))
+    }
+
+    fn version_of(&self, replica: ReplicaId) -> Option<u64> {
+        self.granted_by(replica)
+            .try_fold(self.taken.total(replica), |sum, (_, total)| {
+                sum.checked_add(total)
+            })
+    }
+
+    fn count(&mut self, replica: ReplicaId) {
+        let version = self.version_of(replica).unwrap_or(u64::MAX);
+        self.versions.raise(replica, version);
     }
 }
 
@@ -174,6 +281,11 @@ impl Lattice for BoundedCounter {
             if *known < *total {
                 *known = *total;
                 changed = Changed::Yes;
+            }
+        }
+        if changed == Changed::Yes {
+            for (replica, _) in other.versions.iter() {
+                self.count(replica);
             }
         }
         changed

@@ -21,7 +21,8 @@ pub struct CounterJump {
 
 /// A counter that only rises.
 ///
-/// A write needs its replica's past writes restored, and nothing else: whoever writes must be the only one under its id.
+/// It is synced like a document: its vector says how far each replica's total has risen, and is all of its state. A
+/// write needs its replica's past writes restored, and nothing else: whoever writes must be the only one under its id.
 /// A delta is a counter with one total in it.
 ///
 /// # Example
@@ -83,7 +84,9 @@ impl GCounter {
         Ok(self.join(other))
     }
 
-    pub(crate) const fn totals(&self) -> &VersionVector {
+    /// The total of each replica, as a vector: equal ones are equal counters.
+    #[must_use]
+    pub const fn totals(&self) -> &VersionVector {
         &self.totals
     }
 
@@ -91,7 +94,11 @@ impl GCounter {
         Self { totals }
     }
 
-    fn check(&self, other: &Self, advance_max: u64) -> Result<(), CounterJump> {
+    pub(super) fn raise(&mut self, replica: ReplicaId, total: u64) {
+        self.totals.raise(replica, total);
+    }
+
+    pub(super) fn check(&self, other: &Self, advance_max: u64) -> Result<(), CounterJump> {
         for (replica, given) in other.totals.iter() {
             let known = self.totals.get(replica);
             if given.saturating_sub(known) > advance_max {
@@ -123,6 +130,9 @@ impl Lattice for GCounter {
 
 /// A counter that rises and falls: two [`GCounter`]s.
 ///
+/// It is synced like a document. Of each replica its vector has the sum of both totals, which rises with every change: so
+/// it tells which of two copies knows more of a replica. A delta has both totals of each replica that it speaks of.
+///
 /// # Example
 ///
 /// ```
@@ -138,6 +148,8 @@ impl Lattice for GCounter {
 pub struct PnCounter {
     up: GCounter,
     down: GCounter,
+    /// Of each replica both totals together.
+    versions: VersionVector,
 }
 
 impl PnCounter {
@@ -145,14 +157,22 @@ impl PnCounter {
     ///
     /// # Errors
     ///
-    /// [`WriteError::CounterOverflow`]; nothing changed.
+    /// [`WriteError::CounterOverflow`] if what the replica has added and taken away would not fit 64 bits together;
+    /// nothing changed.
     pub fn add(&mut self, writer: &Writer, amount: i64) -> Result<Self, WriteError> {
-        let mut delta = Self::default();
+        let replica = writer.replica();
+        self.versions
+            .get(replica)
+            .checked_add(amount.unsigned_abs())
+            .ok_or(WriteError::CounterOverflow { replica })?;
         if amount < 0 {
-            delta.down = self.down.add(writer, amount.unsigned_abs())?;
+            self.down.add(writer, amount.unsigned_abs())?;
         } else {
-            delta.up = self.up.add(writer, amount.unsigned_abs())?;
+            self.up.add(writer, amount.unsigned_abs())?;
         }
+        self.count(replica);
+        let mut delta = Self::default();
+        delta.put(self, replica);
         Ok(delta)
     }
 
@@ -177,8 +197,38 @@ impl PnCounter {
         (&self.up, &self.down)
     }
 
-    pub(crate) const fn of_parts(up: GCounter, down: GCounter) -> Self {
-        Self { up, down }
+    /// `None` if what a replica has added and taken away does not fit 64 bits together.
+    pub(crate) fn of_parts(up: GCounter, down: GCounter) -> Option<Self> {
+        let mut versions = up.totals.clone();
+        for (replica, total) in down.totals.iter() {
+            versions.raise(replica, up.total(replica).checked_add(total)?);
+        }
+        Some(Self { up, down, versions })
+    }
+
+    pub(super) const fn versions(&self) -> &VersionVector {
+        &self.versions
+    }
+
+    /// Takes in all that `other` has of a replica.
+    pub(super) fn put(&mut self, other: &Self, replica: ReplicaId) {
+        self.up.raise(replica, other.up.total(replica));
+        self.down.raise(replica, other.down.total(replica));
+        self.count(replica);
+    }
+
+    /// Whether `other` has both totals of a replica at least as high as here.
+    pub(super) fn is_continued_by(&self, other: &Self, replica: ReplicaId) -> bool {
+        self.up.total(replica) <= other.up.total(replica)
+            && self.down.total(replica) <= other.down.total(replica)
+    }
+
+    fn count(&mut self, replica: ReplicaId) {
+        let both = self
+            .up
+            .total(replica)
+            .saturating_add(self.down.total(replica));
+        self.versions.raise(replica, both);
     }
 }
 
@@ -190,6 +240,9 @@ impl Lattice for PnCounter {
     fn join(&mut self, other: &Self) -> Changed {
         let up = self.up.join(&other.up);
         let down = self.down.join(&other.down);
+        for (replica, _) in other.versions.iter() {
+            self.count(replica);
+        }
         Changed::when(up == Changed::Yes || down == Changed::Yes)
     }
 

@@ -4,10 +4,10 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::wire::{DecodeError, Decoder, Element, Encoder, StoreCodec};
+use crate::store::renamed_store;
+use crate::wire::{DecodeError, Decoder, Element, Encoder};
 use crate::{
-    ApplyError, CounterJump, Dot, DotFun, DotStore, Edit, Interval, Limits, Mint, ReplicaId,
-    VersionVector, WriteError,
+    ApplyError, CounterJump, Dot, DotFun, Edit, Limits, Mint, ReplicaId, VersionVector, WriteError,
 };
 
 /// A counter that can be reset, and removed with the key of a map that holds it.
@@ -198,73 +198,42 @@ impl Total {
     }
 }
 
-impl DotStore for ResettableCounter {
-    fn is_empty(&self) -> bool {
-        self.store.is_empty()
-    }
+renamed_store!(
+    [] [] ResettableCounter {
+        fn copy_dot(&self, dot: Dot, into: &mut Self) {
+            self.store.copy_dot(dot, &mut into.store);
+        }
 
-    fn contains_dot(&self, dot: Dot) -> bool {
-        self.store.contains_dot(dot)
-    }
-
-    fn for_each_after(&self, known: &VersionVector, visit: &mut dyn FnMut(Dot)) {
-        self.store.for_each_after(known, visit);
-    }
-
-    fn same_at(&self, other: &Self, dot: Dot) -> bool {
-        self.store.same_at(&other.store, dot)
-    }
-
-    fn copy_dot(&self, dot: Dot, into: &mut Self) {
-        self.store.copy_dot(dot, &mut into.store);
-    }
-
-    fn remove(&mut self, interval: Interval) -> bool {
-        self.store.remove(interval)
-    }
-
-    /// A total may rise by `advance_max` over the one known, in either direction.
-    fn admit(
-        &self,
-        delta: &Self,
-        known: &VersionVector,
-        limits: &Limits,
-    ) -> Result<(), ApplyError> {
-        let advance_max = limits.advance_max;
-        for (dot, given) in delta.totals().filter(|(dot, _)| !known.covers(*dot)) {
-            let replica = dot.replica();
-            let held = self.total(replica).map(|(_, total)| total);
-            let (up, down) = held.map_or((0, 0), |held| (held.up, held.down));
-            for (known, given) in [(up, given.up), (down, given.down)] {
-                if given.saturating_sub(known) > advance_max {
-                    return Err(ApplyError::Jump(CounterJump {
-                        replica,
-                        known,
-                        given,
-                        advance_max,
-                    }));
+        /// A total may rise by `advance_max` over the one known, in either direction.
+        fn admit(
+            &self,
+            delta: &Self,
+            known: &VersionVector,
+            limits: &Limits,
+        ) -> Result<(), ApplyError> {
+            let advance_max = limits.advance_max;
+            for (dot, given) in delta.totals().filter(|(dot, _)| !known.covers(*dot)) {
+                let replica = dot.replica();
+                let held = self.total(replica).map(|(_, total)| total);
+                let (up, down) = held.map_or((0, 0), |held| (held.up, held.down));
+                for (known, given) in [(up, given.up), (down, given.down)] {
+                    if given.saturating_sub(known) > advance_max {
+                        return Err(ApplyError::Jump(CounterJump {
+                            replica,
+                            known,
+                            given,
+                            advance_max,
+                        }));
+                    }
                 }
             }
+            Ok(())
         }
-        Ok(())
     }
-}
-
-impl StoreCodec for ResettableCounter {
-    fn describe(out: &mut String) {
+    describe(out) {
         out.push_str("ResettableCounter");
     }
-
-    fn encode_column(stores: &[&Self], out: &mut Encoder<'_>) {
-        let stores: Vec<_> = stores.iter().map(|counter| &counter.store).collect();
-        DotFun::encode_column(&stores, out);
-    }
-
-    fn decode_column(count: usize, input: &mut Decoder<'_>) -> Result<Vec<Self>, DecodeError> {
-        let stores = DotFun::decode_column(count, input)?;
-        Ok(stores.into_iter().map(|store| Self { store }).collect())
-    }
-}
+);
 
 impl Element for Entry {
     fn describe(out: &mut String) {

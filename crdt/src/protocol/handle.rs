@@ -14,7 +14,7 @@ use peaberry_core::Handle;
 use thiserror::Error;
 
 use crate::sync::Membership;
-use crate::{Limits, ReplicaId, Writer};
+use crate::{ReplicaId, Tolerance, Writer};
 
 /// A mutation: with a document it is carried out, without one it is refused; what it returns is called when durable.
 pub(super) type Finish<D> = Box<dyn FnOnce(Option<(&mut D, &mut Writer)>) -> Done + Send>;
@@ -27,7 +27,7 @@ pub enum Command<D> {
     #[doc(hidden)]
     Mutate(Finish<D>),
     #[doc(hidden)]
-    Limits(Limits),
+    Tolerate(Tolerance),
     #[doc(hidden)]
     Membership(Membership),
     #[doc(hidden)]
@@ -38,7 +38,7 @@ impl<D> fmt::Debug for Command<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Mutate(_) => "Mutate",
-            Self::Limits(_) => "Limits",
+            Self::Tolerate(_) => "Tolerate",
             Self::Membership(_) => "Membership",
             Self::Close(_) => "Close",
         })
@@ -146,14 +146,13 @@ impl<D> ReplicaHandle<D> {
         }
     }
 
-    /// Refuses peers' values beyond `limits` from now on. To bound stamps, call it as time goes on: a replica has no
-    /// calendar.
+    /// Refuses peers' values beyond `tolerance` from now on.
     ///
     /// # Errors
     ///
     /// [`MutationError::Busy`]; nothing changed.
-    pub fn limit(&self, limits: Limits) -> Result<(), MutationError> {
-        self.submit(Command::Limits(limits))
+    pub fn tolerate(&self, tolerance: Tolerance) -> Result<(), MutationError> {
+        self.submit(Command::Tolerate(tolerance))
     }
 
     /// Configures a later membership, and tells the other members of it; one that is not later changes nothing.

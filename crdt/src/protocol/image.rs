@@ -1,13 +1,12 @@
 //! What the store holds of a replica: a checkpoint, a log of deltas, and who it is.
 
-use std::collections::BTreeMap;
 use std::vec::Vec;
 
 use peaberry_core::{Batch, Channel, LogId, Storage, StorageError, Subspace};
 use thiserror::Error;
 
 use super::{Continuity, ReplicaOptions};
-use crate::sync::{Member, Membership, SyncConfig};
+use crate::sync::{Membership, SyncConfig};
 use crate::wire::{Budget, DecodeError, Decoder, Encoder, IdTable, Message, open, seal};
 use crate::{ApplyError, Limits, ReplicaId, Replicated, VersionVector};
 
@@ -203,12 +202,7 @@ impl Identity {
         out.varint(self.joined);
         out.id(self.replica);
         out.varint(self.reserved);
-        out.varint(self.membership.epoch());
-        out.varint(self.membership.iter().len() as u64);
-        for (member, joined) in self.membership.iter() {
-            out.varint(member.get());
-            out.varint(joined);
-        }
+        self.membership.encode(&mut out);
         let mut bytes = Vec::new();
         out.finish(&mut bytes);
         seal(&mut bytes, 0);
@@ -218,23 +212,10 @@ impl Identity {
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let table = IdTable::new();
         let mut input = Decoder::new(open(bytes)?, &table, Budget::default())?;
-        let malformed = DecodeError::Malformed("identity of a replica");
         let joined = input.varint()?;
         let replica = input.id()?;
         let reserved = input.varint()?;
-        let epoch = input.varint()?;
-        let mut members = BTreeMap::new();
-        for _ in 0..input.count()? {
-            let member = Member::new(input.varint()?).ok_or(malformed)?;
-            let is_next = members
-                .last_key_value()
-                .is_none_or(|(last, _)| *last < member);
-            members.insert(member, input.varint()?);
-            if !is_next {
-                return Err(malformed);
-            }
-        }
-        let membership = Membership::from_parts(epoch, members).ok_or(malformed)?;
+        let membership = Membership::decode(&mut input)?;
         input.finish()?;
         Ok(Self {
             joined,

@@ -1,7 +1,7 @@
 //! How a replica is set up.
 
 use crate::sync::SyncConfig;
-use crate::{Limits, ReplicaId};
+use crate::{ReplicaId, Tolerance};
 
 /// Whether a replica may go on under the id of its last life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,12 +28,14 @@ pub struct ReplicaOptions {
     pub continuity: Continuity,
     /// How many dots are reserved at once. One mutation may mint a quarter of it.
     pub reservation: u64,
-    /// What is refused of peers' values; see [`ReplicaHandle::limit`](super::ReplicaHandle::limit).
-    pub limits: Limits,
+    /// How much is tolerated of peers' values. Stamps are held against the calendar of the node's clock; where that is
+    /// not to be trusted, as on a machine without a battery, tolerate any drift until it is set, and then call
+    /// [`ReplicaHandle::tolerate`](super::ReplicaHandle::tolerate).
+    pub tolerance: Tolerance,
 }
 
 impl ReplicaOptions {
-    /// Nothing vouched for, 4,096 dots reserved at once, no limits, since a protocol knows no calendar.
+    /// Nothing vouched for, 4,096 dots reserved at once, peers' clocks five minutes ahead at most.
     #[must_use]
     pub const fn new(sync: SyncConfig, fresh: ReplicaId) -> Self {
         Self {
@@ -41,7 +43,7 @@ impl ReplicaOptions {
             fresh,
             continuity: Continuity::Unproven,
             reservation: 4096,
-            limits: Limits::NONE,
+            tolerance: Tolerance::USUAL,
         }
     }
 }

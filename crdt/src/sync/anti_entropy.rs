@@ -7,12 +7,13 @@ use super::config::SyncConfig;
 use super::frame::{self, Hello, Kind, Passage, Session};
 use super::membership::{Member, Membership};
 use super::outcome::{SyncEvent, Transmit};
-use super::peer::{Owed, Peer};
+use super::peer::{Owed, Part, Peer};
+use super::transfer::{Departing, Stage};
 use crate::random::Random;
 use crate::wire::{IdTable, Message, schema};
 use crate::{Lattice, Replicated, VersionVector};
 
-/// To how many peers a delta of several parts may be on its way at once. The others wait: the parts stay in memory.
+/// To how many peers a delta of several parts or pieces may be on its way at once. The others wait: these stay in memory.
 pub const TRANSFERS_MAX: usize = 2;
 
 /// How many events a peer is sent without having told what it knows, when others may have told it of them. Asking costs
@@ -74,6 +75,8 @@ pub struct AntiEntropy<R: Replicated> {
     stable: VersionVector,
     /// The last peer that was served, so that none is passed over.
     served: Option<Member>,
+    /// The delta that comes in pieces.
+    pub(super) stage: Stage,
 }
 
 impl<R: Replicated> fmt::Debug for AntiEntropy<R> {
@@ -104,6 +107,7 @@ impl<R: Replicated> AntiEntropy<R> {
             told_frames: 0,
             stable: VersionVector::new(),
             served: None,
+            stage: Stage::default(),
             config,
         };
         side.admit_members(now);
@@ -161,8 +165,11 @@ impl<R: Replicated> AntiEntropy<R> {
         self.is_evicted = config.membership.joined(config.local) != Some(config.joined);
         if self.is_evicted {
             self.peers.clear();
+            self.stage = Stage::default();
             return;
         }
+        self.stage
+            .retain(|member| config.membership.joined(member).is_some());
         self.peers
             .retain(|member, _| config.membership.joined(*member).is_some());
         for (member, _) in config.membership.iter() {
@@ -237,25 +244,27 @@ impl<R: Replicated> AntiEntropy<R> {
         let jitter = self.random.next();
         let passage = self.passage(to);
         let peer = self.peers.get_mut(&to)?;
+        if let Some((refused, reason)) = peer.refusal.take() {
+            return Some(frame::write(passage, Kind::Refusal, |out| {
+                out.extend_from_slice(&refused);
+                out.push(reason.number());
+            }));
+        }
+        if let Some(progress) = peer.progress.take() {
+            return Some(frame::write(passage, Kind::PieceAck, |out| {
+                progress.encode(out)
+            }));
+        }
         if let Some(ack) = peer.ack.take() {
             return Some(self.write(to, Kind::Ack, &ack));
         }
-        if let Some(part) = peer.parts.front()
+        if !peer.parts.is_empty()
             && (!peer.is_sent || peer.retry_at <= now)
+            && let Some(frame) = self.write_part(to, now, wait)
         {
-            let tells = tells_ids(R::gives(part), &self.session.table);
-            let frame = frame::write(passage, Kind::Delta, |out| {
-                frame::put(part, &self.session, out);
-            });
-            peer.is_sent = true;
-            peer.retry_at = now + wait;
-            peer.attempts = peer.attempts.saturating_add(1);
-            self.told_frames += u32::from(tells);
-            if self.told_frames == TOLD_FRAMES_MAX {
-                peer.owes_hello = true;
-            }
             return Some(frame);
         }
+        let peer = self.peers.get_mut(&to)?;
         if peer.ask_at.is_some_and(|at| at <= now) {
             peer.ask_at = Some(now + wait);
             peer.attempts = peer.attempts.saturating_add(1);
@@ -271,17 +280,60 @@ impl<R: Replicated> AntiEntropy<R> {
         }))
     }
 
+    /// The first of the parts for a peer, or the next piece of it if it is too long for a frame.
+    fn write_part(&mut self, to: Member, now: Duration, wait: Duration) -> Option<Vec<u8>> {
+        let passage = self.passage(to);
+        let in_transfer = self.in_transfer(to);
+        let part_bytes = self.config.part_bytes;
+        let peer = self.peers.get_mut(&to)?;
+        let mut tells = false;
+        let mut frame = None;
+        if let Some(Part::Delta(delta)) = peer.parts.front() {
+            let written = frame::write(passage, Kind::Delta, |out| {
+                frame::put(delta, &self.session, out);
+            });
+            if written.len() <= part_bytes.saturating_add(frame::AROUND_BYTES) {
+                tells = tells_ids(R::gives(delta), &self.session.table);
+                frame = Some(written);
+            } else if in_transfer >= TRANSFERS_MAX {
+                peer.drop_parts();
+                peer.hold_until = now + wait;
+                return None;
+            } else {
+                let pieces = Departing::new(R::gives(delta).clone(), delta.to_bytes());
+                peer.parts.pop_front();
+                peer.parts.push_front(Part::Pieces(pieces));
+            }
+        }
+        if let Some(Part::Pieces(departing)) = peer.parts.front() {
+            frame = Some(frame::write(passage, Kind::Piece, |out| {
+                departing.next(part_bytes).encode(out);
+            }));
+        }
+        peer.sent = frame::checksum_of(frame.as_deref().unwrap_or_default());
+        peer.is_sent = true;
+        peer.retry_at = now + wait;
+        peer.attempts = peer.attempts.saturating_add(1);
+        self.told_frames += u32::from(tells);
+        if self.told_frames == TOLD_FRAMES_MAX {
+            peer.owes_hello = true;
+        }
+        frame
+    }
+
+    /// To how many others more than one frame of a delta is on its way.
+    fn in_transfer(&self, but: Member) -> usize {
+        let others = self.peers.iter().filter(|(member, _)| **member != but);
+        others.filter(|(_, peer)| peer.is_in_transfer()).count()
+    }
+
     /// Looks what a peer lacks, if anything has happened since.
     fn fill(&mut self, to: Member, now: Duration, state: &R) {
-        let in_transfer = self
-            .peers
-            .values()
-            .filter(|peer| peer.is_in_transfer())
-            .count();
+        let in_transfer = self.in_transfer(to);
         let Some(peer) = self.peers.get_mut(&to) else {
             return;
         };
-        if !core::mem::take(&mut peer.is_stale) {
+        if peer.hold_until > now || !core::mem::take(&mut peer.is_stale) {
             return;
         }
         peer.drop_known(R::gives);

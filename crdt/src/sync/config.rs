@@ -23,14 +23,19 @@ pub struct SyncConfig {
     pub retry_min: Duration,
     /// The longest wait for an answer.
     pub retry_max: Duration,
-    /// The length to which deltas are split, in bytes. What cannot be told apart stays together.
+    /// The length to which deltas are split, in bytes. What cannot be told apart is sent in pieces of so many bytes, and
+    /// applied when all of them are there: so no frame that carries events is longer, but for about 50 bytes.
     pub part_bytes: usize,
-    /// What a peer's frame may spend.
+    /// What a peer's frame may spend, and what a delta that comes in pieces may but for its length.
     pub budget: Budget,
+    /// How long a delta may be that comes in pieces, in bytes. They are held in memory, of one delta at a time, as they
+    /// arrive. At least what the state takes: a new member may be sent all of it.
+    pub transfer_bytes_max: usize,
 }
 
 impl SyncConfig {
-    /// Digests every second, answers awaited for 200 ms to 10 s, parts of 64 KiB, frames of at most 4 MiB.
+    /// Digests every second, answers awaited for 200 ms to 10 s, parts of 64 KiB, frames of at most 4 MiB, deltas in pieces
+    /// of at most 64 MiB.
     #[must_use]
     pub fn new(local: Member, document: u64, membership: Membership, seed: u64) -> Self {
         Self {
@@ -47,6 +52,7 @@ impl SyncConfig {
                 bytes_max: 4 << 20,
                 ..Budget::default()
             },
+            transfer_bytes_max: Budget::default().bytes_max,
         }
     }
 }

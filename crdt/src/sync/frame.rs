@@ -1,13 +1,15 @@
 //! Frames as bytes: kind, body, checksum.
 
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use super::membership::{Member, Membership};
+use super::membership::Membership;
 use crate::ReplicaId;
 use crate::wire::{Budget, DecodeError, Decoder, Encoder, IdTable, Message, VERSION};
 
 const CHECKSUM_BYTES: usize = 4;
+
+/// What a frame has around its body: kind and checksum.
+pub(super) const AROUND_BYTES: usize = 1 + CHECKSUM_BYTES;
 
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,9 +23,15 @@ pub(super) enum Kind {
     VectorReset,
     Delta,
     Ack,
+    /// Some bytes of a delta that is too long for one frame.
+    Piece,
+    /// How far such a delta has come.
+    PieceAck,
+    /// What was sent is not taken, and will not be if it is sent again.
+    Refusal,
 }
 
-const KINDS: [(u8, Kind); 7] = [
+const KINDS: [(u8, Kind); 10] = [
     (1, Kind::Hello),
     (2, Kind::Digest),
     (3, Kind::VectorAsking),
@@ -31,6 +39,9 @@ const KINDS: [(u8, Kind); 7] = [
     (5, Kind::VectorReset),
     (6, Kind::Delta),
     (7, Kind::Ack),
+    (8, Kind::Piece),
+    (9, Kind::PieceAck),
+    (10, Kind::Refusal),
 ];
 
 impl Kind {
@@ -90,6 +101,11 @@ pub(super) fn split(frame: &[u8]) -> Result<(Kind, &[u8]), DecodeError> {
     Ok((*kind, frame))
 }
 
+/// The checksum that a frame ends with: by it a refusal says what is refused.
+pub(super) fn checksum_of(frame: &[u8]) -> [u8; CHECKSUM_BYTES] {
+    frame.last_chunk().copied().unwrap_or([0; CHECKSUM_BYTES])
+}
+
 /// The body of a frame, if it was written for this passage.
 pub(super) fn open(passage: Passage, frame: &[u8]) -> Result<&[u8], DecodeError> {
     let Some((content, found)) = frame.split_last_chunk::<CHECKSUM_BYTES>() else {
@@ -140,12 +156,7 @@ impl Hello {
         body.u8(u8::from(self.is_heard));
         body.raw(&self.digest);
         body.varint(self.joined);
-        body.varint(self.membership.epoch());
-        body.varint(self.membership.iter().len() as u64);
-        for (member, joined) in self.membership.iter() {
-            body.varint(member.get());
-            body.varint(joined);
-        }
+        self.membership.encode(&mut body);
         body.varint(self.ids.len() as u64);
         for id in &self.ids {
             body.raw(&id.get().to_be_bytes());
@@ -172,7 +183,7 @@ impl Hello {
         };
         let digest = input.array()?;
         let joined = input.varint()?;
-        let membership = decode_membership(&mut input)?;
+        let membership = Membership::decode(&mut input)?;
         let ids = decode_ids(&mut input)?;
         input.finish()?;
         Ok(Self {
@@ -187,24 +198,6 @@ impl Hello {
             ids,
         })
     }
-}
-
-fn decode_membership(input: &mut Decoder<'_>) -> Result<Membership, DecodeError> {
-    let malformed = DecodeError::Malformed("membership");
-    let epoch = input.varint()?;
-    let count = input.count()?;
-    let mut members = BTreeMap::new();
-    for _ in 0..count {
-        let member = Member::new(input.varint()?).ok_or(malformed)?;
-        let is_next = members
-            .last_key_value()
-            .is_none_or(|(last, _)| *last < member);
-        members.insert(member, input.varint()?);
-        if !is_next {
-            return Err(malformed);
-        }
-    }
-    Membership::from_parts(epoch, members).ok_or(malformed)
 }
 
 fn decode_ids(input: &mut Decoder<'_>) -> Result<Vec<ReplicaId>, DecodeError> {

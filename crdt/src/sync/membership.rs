@@ -2,6 +2,8 @@ use alloc::collections::BTreeMap;
 use core::fmt;
 use core::num::NonZeroU64;
 
+use crate::wire::{DecodeError, Decoder, Encoder};
+
 /// Who takes part in a sync: a machine, whatever replica ids it writes under over time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Member(NonZeroU64);
@@ -91,8 +93,35 @@ impl Membership {
             .map(|(member, joined)| (*member, *joined))
     }
 
+    /// Its epoch, how many members there are, and each with the epoch in which it joined, in ascending order.
+    pub(crate) fn encode(&self, out: &mut Encoder<'_>) {
+        out.varint(self.epoch);
+        out.varint(self.members.len() as u64);
+        for (member, joined) in self.iter() {
+            out.varint(member.get());
+            out.varint(joined);
+        }
+    }
+
+    pub(crate) fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        let malformed = DecodeError::Malformed("membership");
+        let epoch = input.varint()?;
+        let mut members = BTreeMap::new();
+        for _ in 0..input.count()? {
+            let member = Member::new(input.varint()?).ok_or(malformed)?;
+            let is_next = members
+                .last_key_value()
+                .is_none_or(|(last, _)| *last < member);
+            members.insert(member, input.varint()?);
+            if !is_next {
+                return Err(malformed);
+            }
+        }
+        Self::from_parts(epoch, members).ok_or(malformed)
+    }
+
     /// `None` for one that no sequence of changes leads to.
-    pub(crate) fn from_parts(epoch: u64, members: BTreeMap<Member, u64>) -> Option<Self> {
+    fn from_parts(epoch: u64, members: BTreeMap<Member, u64>) -> Option<Self> {
         let is_sound = epoch > 0 && members.values().all(|joined| (1..=epoch).contains(joined));
         is_sound.then_some(Self { epoch, members })
     }

@@ -1,6 +1,7 @@
 //! What a frame has done, or why it was refused.
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use thiserror::Error;
 
@@ -37,6 +38,67 @@ pub enum SyncEvent {
     /// A higher epoch was heard in which this replica does not take part, or only from an empty state on. It sends
     /// nothing any more. To come back, be made a member again and start with an empty state and a new replica id.
     Evicted(Membership),
+    /// A member does not take what this replica has sent it. It is asked again after a while, each time after twice as
+    /// long, up to an hour; the exchange with all others goes on.
+    RefusedBy {
+        /// Who refuses.
+        member: Member,
+        /// Why.
+        reason: Refusal,
+    },
+}
+
+/// Why a peer does not take a delta.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// It was read as nonsense there, or is over the peer's budget.
+    Malformed,
+    /// The peer holds another value for one of its events: two writers used one replica id.
+    Conflict,
+    /// A stamp leads the peer's clock by more than it allows; or our clock, or its, is wrong.
+    FarFuture,
+    /// A total rises by more than the peer allows at once.
+    Jump,
+    /// An event edits beyond the text that its writer saw.
+    OutOfBounds,
+}
+
+/// By their numbers on the wire.
+const REFUSALS: [(u8, Refusal); 5] = [
+    (1, Refusal::Malformed),
+    (2, Refusal::Conflict),
+    (3, Refusal::FarFuture),
+    (4, Refusal::Jump),
+    (5, Refusal::OutOfBounds),
+];
+
+impl Refusal {
+    pub(super) fn number(self) -> u8 {
+        REFUSALS
+            .iter()
+            .find(|(_, refusal)| *refusal == self)
+            .map_or(0, |(number, _)| *number)
+    }
+
+    pub(super) fn of_number(number: u8) -> Option<Self> {
+        REFUSALS
+            .iter()
+            .find(|(known, _)| *known == number)
+            .map(|(_, refusal)| *refusal)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Malformed => "it is malformed or over the budget",
+            Self::Conflict => "one of its events has another value there",
+            Self::FarFuture => "it has a stamp from the far future",
+            Self::Jump => "a total rises too far at once",
+            Self::OutOfBounds => "an event edits beyond its text",
+        })
+    }
 }
 
 /// A frame was refused, and changed nothing.
@@ -51,8 +113,9 @@ pub enum SyncError {
         /// What is wrong.
         source: DecodeError,
     },
-    /// It arrived as it was sent, and is nonsense or over the [`budget`](super::SyncConfig::budget). It will come again and
-    /// be refused again: a budget that the state has outgrown must be raised.
+    /// It arrived as it was sent, and is nonsense, or over the [`budget`](super::SyncConfig::budget) or
+    /// [`transfer_bytes_max`](super::SyncConfig::transfer_bytes_max). A delta will come again, after a longer and longer
+    /// while, and be refused again: a bound that the state has outgrown must be raised.
     #[error("frame from member {from} is malformed or over the budget")]
     Malformed {
         /// Who sent it.
@@ -91,7 +154,8 @@ pub enum SyncError {
         /// The epoch of both.
         epoch: u64,
     },
-    /// A delta that does not go with what is held: two writers used one replica id, or a value passes its limits.
+    /// A delta that does not go with what is held: two writers used one replica id, or a value passes its limits. Its
+    /// sender is told, and sends it again after a longer and longer while.
     #[error("delta from member {from} was refused")]
     Refused {
         /// Who sent it.

@@ -3,7 +3,12 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::frame::{Hello, Session};
+use super::outcome::Refusal;
+use super::transfer::{Departing, Progress, TransferId};
 use crate::{Lattice, VersionVector};
+
+/// How long at most nothing is sent to a peer that refuses what it is sent.
+const HOLD_MAX: Duration = Duration::from_secs(3600);
 
 /// What a peer is owed beside events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,6 +22,28 @@ pub(super) enum Owed {
     VectorReset,
 }
 
+/// Some of what a peer lacks.
+#[derive(Debug)]
+pub(super) enum Part<D> {
+    /// To be sent in one frame.
+    Delta(D),
+    /// Too long for that.
+    Pieces(Departing),
+}
+
+impl<D> Part<D> {
+    /// What the peer knows afterwards.
+    pub(super) fn gives<'a>(
+        &'a self,
+        of: impl Fn(&'a D) -> &'a VersionVector,
+    ) -> &'a VersionVector {
+        match self {
+            Self::Delta(delta) => of(delta),
+            Self::Pieces(departing) => &departing.gives,
+        }
+    }
+}
+
 /// One peer, as this replica knows it in its present life.
 #[derive(Debug)]
 pub(super) struct Peer<D> {
@@ -27,8 +54,14 @@ pub(super) struct Peer<D> {
     /// What it has said it knows.
     pub(super) known: VersionVector,
     /// What is to be sent, in order; the first is on its way if `is_sent`.
-    pub(super) parts: VecDeque<D>,
+    pub(super) parts: VecDeque<Part<D>>,
     pub(super) is_sent: bool,
+    /// How the frame ended that is on its way.
+    pub(super) sent: [u8; 4],
+    /// Until when nothing is sent, since it would be refused or is too much at once.
+    pub(super) hold_until: Duration,
+    /// How often in succession it has refused what it was sent.
+    refusals: u32,
     /// When to say again what was not answered.
     pub(super) retry_at: Duration,
     pub(super) attempts: u32,
@@ -36,6 +69,12 @@ pub(super) struct Peer<D> {
     pub(super) owed: Owed,
     /// What it is told to have arrived.
     pub(super) ack: Option<VersionVector>,
+    /// What it is told of a delta that comes in pieces.
+    pub(super) progress: Option<Progress>,
+    /// The last of these that was applied.
+    pub(super) completed: Option<TransferId>,
+    /// How the frame ended that it is told to be refused, and why.
+    pub(super) refusal: Option<([u8; 4], Refusal)>,
     pub(super) digest_at: Duration,
     /// Whether something has happened since events for it were looked for.
     pub(super) is_stale: bool,
@@ -53,11 +92,17 @@ impl<D> Peer<D> {
             known: VersionVector::new(),
             parts: VecDeque::new(),
             is_sent: false,
+            sent: [0; 4],
+            hold_until: Duration::ZERO,
+            refusals: 0,
             retry_at: now,
             attempts: 0,
             owes_hello: true,
             owed: Owed::Nothing,
             ack: None,
+            progress: None,
+            completed: None,
+            refusal: None,
             digest_at: now,
             is_stale: true,
             is_told: false,
@@ -94,7 +139,11 @@ impl<D> Peer<D> {
     pub(super) fn forget(&mut self) {
         self.known = VersionVector::new();
         self.drop_parts();
+        self.release();
         self.ack = None;
+        self.progress = None;
+        self.completed = None;
+        self.refusal = None;
         self.is_stale = true;
         self.is_told = false;
         self.ask_at = None;
@@ -104,6 +153,21 @@ impl<D> Peer<D> {
         self.parts = VecDeque::new();
         self.is_sent = false;
         self.is_stale = true;
+    }
+
+    /// It will not take what it was sent. It is asked again when that may have changed: each time it refuses, after
+    /// twice as long, beginning with `wait`.
+    pub(super) fn is_refused(&mut self, now: Duration, wait: Duration) {
+        self.drop_parts();
+        let factor = 1_u32.checked_shl(self.refusals).unwrap_or(u32::MAX);
+        self.hold_until = now + wait.saturating_mul(factor).min(HOLD_MAX);
+        self.refusals = self.refusals.saturating_add(1);
+    }
+
+    /// Nothing is held back any more.
+    fn release(&mut self) {
+        self.hold_until = Duration::ZERO;
+        self.refusals = 0;
     }
 
     /// The peer knows these events.
@@ -147,37 +211,46 @@ impl<D> Peer<D> {
                 self.retry_at
             };
         }
-        let is_owed =
-            self.owes_hello || self.owed != Owed::Nothing || self.ack.is_some() || self.is_stale;
+        let is_owed = self.owes_hello
+            || self.owed != Owed::Nothing
+            || self.ack.is_some()
+            || self.progress.is_some()
+            || self.refusal.is_some();
         if is_owed || (!self.parts.is_empty() && !self.is_sent) {
             return now;
         }
+        let looks_at = if self.is_stale {
+            self.hold_until.max(now)
+        } else {
+            self.digest_at
+        };
         let asks_at = self.ask_at.unwrap_or(self.digest_at);
         let retry_at = if self.is_sent {
             self.retry_at
         } else {
             self.digest_at
         };
-        self.digest_at.min(asks_at).min(retry_at)
+        self.digest_at.min(looks_at).min(asks_at).min(retry_at)
     }
 
     /// Bytes waiting and on their way are frames of one delta; this tells how many parts of it.
     pub(super) fn is_in_transfer(&self) -> bool {
-        self.parts.len() > 1
+        self.parts.len() > 1 || matches!(self.parts.front(), Some(Part::Pieces(_)))
     }
 
     /// Drops the parts whose events the peer knows by now.
     pub(super) fn drop_known(&mut self, gives: impl Fn(&D) -> &VersionVector) {
         while let Some(first) = self.parts.front()
-            && gives(first).partial_le(&self.known)
+            && first.gives(&gives).partial_le(&self.known)
         {
             self.parts.pop_front();
             self.is_sent = false;
+            self.release();
         }
     }
 
     pub(super) fn take_parts(&mut self, parts: Vec<D>) {
-        self.parts = parts.into();
+        self.parts = parts.into_iter().map(Part::Delta).collect();
         self.is_sent = false;
     }
 }

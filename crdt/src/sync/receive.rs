@@ -5,10 +5,11 @@ use core::time::Duration;
 use super::anti_entropy::AntiEntropy;
 use super::frame::{self, Hello, Kind, Passage};
 use super::membership::Member;
-use super::outcome::{Handled, SyncError};
-use super::peer::Owed;
-use crate::wire::{Bound, DecodeError, Message, schema};
-use crate::{ApplyError, Changed, Limits, Replicated, VersionVector};
+use super::outcome::{Handled, Refusal, SyncError, SyncEvent};
+use super::peer::{Owed, Part};
+use super::transfer::{Piece, Progress, Staged};
+use crate::wire::{Bound, Budget, DecodeError, Message, over, schema};
+use crate::{ApplyError, Changed, Lattice as _, Limits, Replicated, VersionVector};
 
 /// How many refused senders wait to be told the membership at most.
 const STRANGERS_MAX: usize = 64;
@@ -32,13 +33,7 @@ impl<R: Replicated> AntiEntropy<R> {
         let unreadable = |source| SyncError::Unreadable { from, source };
         let malformed = |source| SyncError::Malformed { from, source };
         let bytes_max = self.config.budget.bytes_max;
-        if frame.len() > bytes_max {
-            return Err(malformed(DecodeError::OverBudget {
-                bound: Bound::Bytes,
-                given: frame.len() as u64,
-                max: bytes_max as u64,
-            }));
-        }
+        over(Bound::Bytes, frame.len() as u64, bytes_max as u64).map_err(malformed)?;
         let (kind, frame) = frame::split(frame).map_err(unreadable)?;
         if kind == Kind::Hello {
             let body = frame::open(Passage::OPEN, frame).map_err(unreadable)?;
@@ -98,12 +93,113 @@ impl<R: Replicated> AntiEntropy<R> {
                 peer.knows(&vector);
             }
             Kind::Delta => {
-                let delta = R::Delta::from_session_bytes(body, &session.table, budget)
-                    .map_err(malformed)?;
-                return self.join(now, from, &delta, state, limits);
+                let taken = R::Delta::from_session_bytes(body, &session.table, budget)
+                    .map_err(malformed)
+                    .and_then(|delta| self.join(now, from, &delta, state, limits));
+                return self.answer_for(from, frame, taken);
+            }
+            Kind::Piece => {
+                let taken = Piece::decode(body, budget)
+                    .map_err(malformed)
+                    .and_then(|piece| self.lay(now, from, &piece, state, limits));
+                return self.answer_for(from, frame, taken);
+            }
+            Kind::PieceAck => {
+                let progress = Progress::decode(body, budget).map_err(malformed)?;
+                if let Some(Part::Pieces(departing)) = peer.parts.front_mut()
+                    && departing.has_arrived(&progress)
+                {
+                    peer.is_sent = false;
+                    peer.attempts = 0;
+                }
+            }
+            Kind::Refusal => {
+                let &[a, b, c, d, number] = body else {
+                    return Err(malformed(DecodeError::Malformed("refusal")));
+                };
+                let reason = Refusal::of_number(number);
+                let reason = reason
+                    .ok_or_else(|| malformed(DecodeError::Malformed("reason of a refusal")))?;
+                if peer.is_sent && peer.sent == [a, b, c, d] {
+                    peer.is_refused(now, self.config.retry_max);
+                    let member = from;
+                    return Ok(Handled {
+                        changed: Changed::No,
+                        event: Some(SyncEvent::RefusedBy { member, reason }),
+                    });
+                }
             }
         }
         Ok(NOTHING_NEW)
+    }
+
+    /// Lets a peer know that the delta in its frame is not taken, so that it does not send it over and over.
+    fn answer_for(
+        &mut self,
+        from: Member,
+        frame: &[u8],
+        taken: Result<Handled, SyncError>,
+    ) -> Result<Handled, SyncError> {
+        let reason = match &taken {
+            Err(SyncError::Malformed { .. }) => Refusal::Malformed,
+            Err(SyncError::Refused { source, .. }) => match source {
+                ApplyError::FarFuture(_) => Refusal::FarFuture,
+                ApplyError::Jump(_) => Refusal::Jump,
+                ApplyError::OutOfBounds { .. } => Refusal::OutOfBounds,
+                ApplyError::Conflict { .. } | ApplyError::Gap { .. } => Refusal::Conflict,
+            },
+            _ => return taken,
+        };
+        if let Some(peer) = self.peers.get_mut(&from) {
+            peer.refusal = Some((frame::checksum_of(frame), reason));
+        }
+        taken
+    }
+
+    /// Lays a piece of a delta to the others, and joins the delta if that was the last.
+    fn lay(
+        &mut self,
+        now: Duration,
+        from: Member,
+        piece: &Piece<'_>,
+        state: &mut R,
+        limits: &Limits,
+    ) -> Result<Handled, SyncError> {
+        let malformed = |source| SyncError::Malformed { from, source };
+        let bytes_max = self.config.transfer_bytes_max;
+        over(Bound::Bytes, piece.total() as u64, bytes_max as u64).map_err(malformed)?;
+        let Some(peer) = self.peers.get_mut(&from) else {
+            return Ok(NOTHING_NEW);
+        };
+        if peer.completed == Some(piece.id()) {
+            peer.owe(Owed::Vector);
+            return Ok(NOTHING_NEW);
+        }
+        let patience = self.config.retry_max.saturating_mul(2);
+        let bytes = match self.stage.put(now, from, piece, patience) {
+            Staged::Busy => return Ok(NOTHING_NEW),
+            Staged::Some(progress) => {
+                peer.progress = Some(progress);
+                return Ok(NOTHING_NEW);
+            }
+            Staged::Mixed => return Err(malformed(DecodeError::Malformed("pieces of a delta"))),
+            Staged::All(bytes) => bytes,
+        };
+        peer.progress = None;
+        let budget = Budget {
+            bytes_max,
+            ..self.config.budget
+        };
+        let delta = R::Delta::from_bytes(&bytes, budget).map_err(malformed)?;
+        drop(bytes);
+        let handled = self.join(now, from, &delta, state, limits)?;
+        // After a gap its sender makes another.
+        if let Some(peer) = self.peers.get_mut(&from)
+            && R::gives(&delta).partial_le(state.vector())
+        {
+            peer.completed = Some(piece.id());
+        }
+        Ok(handled)
     }
 
     fn join(

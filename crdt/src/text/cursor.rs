@@ -1,6 +1,7 @@
 //! Places that stay with a character.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use super::Text;
 use super::offset::Offset;
@@ -26,6 +27,9 @@ pub enum CursorSide {
     /// To the character behind it: what is inserted at the cursor comes before.
     Right,
 }
+
+/// How many of the latest events are looked at first for who put a character.
+const EVENTS_MIN: usize = 512;
 
 impl Text {
     /// A cursor at a place, which keeps to the character on one side of it.
@@ -78,9 +82,22 @@ impl Text {
         Some(at + usize::from(is_there && cursor.side == CursorSide::Left))
     }
 
-    /// Which event put the character.
-    fn event_at(&self, mut index: usize) -> Option<Dot> {
-        let history: alloc::vec::Vec<_> = self.log.applied_from(0).collect();
+    /// Which event put the character. Of the past as much is looked at as need be, up to twice.
+    fn event_at(&self, index: usize) -> Option<Dot> {
+        let mut events = EVENTS_MIN;
+        loop {
+            let start = self.log.end().saturating_sub(events);
+            let found = self.event_since(start, index);
+            if found.is_some() || start == 0 {
+                return found;
+            }
+            events = events.saturating_mul(2);
+        }
+    }
+
+    /// Which event put the character, if it is none before `start`.
+    fn event_since(&self, start: usize, mut index: usize) -> Option<Dot> {
+        let history: Vec<_> = self.log.applied_from(start).collect();
         for edit in history.into_iter().rev() {
             if !edit.inserts {
                 if edit.at <= index {

@@ -39,7 +39,7 @@ impl Message for PnCounter {
     fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         let up = GCounter::decode(input)?;
         let down = GCounter::decode(input)?;
-        Ok(Self::of_parts(up, down))
+        Self::of_parts(up, down).ok_or(DecodeError::Malformed("totals of a counter"))
     }
 }
 
@@ -73,7 +73,7 @@ impl Message for BoundedCounter {
             }
             grants.insert(pair, total);
         }
-        Ok(Self::of_parts(grants, GCounter::decode(input)?))
+        Self::of_parts(grants, GCounter::decode(input)?).ok_or(malformed)
     }
 }
 

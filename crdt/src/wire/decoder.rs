@@ -257,7 +257,7 @@ fn spend(bound: Bound, left: &mut usize, count: usize) -> Result<(), DecodeError
     Ok(())
 }
 
-pub(super) const fn over(bound: Bound, given: u64, max: u64) -> Result<(), DecodeError> {
+pub(crate) const fn over(bound: Bound, given: u64, max: u64) -> Result<(), DecodeError> {
     if given > max {
         Err(DecodeError::OverBudget { bound, given, max })
     } else {

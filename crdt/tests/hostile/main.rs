@@ -19,7 +19,7 @@ use std::alloc::System;
 use std::sync::{Mutex, PoisonError};
 
 use peaberry_crdt::document::Document;
-use peaberry_crdt::sync::{Member, decode_any_hello};
+use peaberry_crdt::sync::{Member, decode_any_hello, decode_any_piece};
 use peaberry_crdt::wire::{Bound, Budget, DecodeError, IdTable, Message};
 use peaberry_crdt::{
     AddWinsSet, ApplyError, Causal, Delta, IntervalVersionVector, Lattice, Limits, List,
@@ -175,19 +175,24 @@ fn no_flipped_bit_is_taken() {
 }
 
 #[test]
-fn hellos_take_any_bytes() {
+fn hellos_and_pieces_take_any_bytes() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut dice = Dice(2);
-    let hellos: Vec<_> = samples::frames()
-        .into_iter()
-        .filter(|(_, frame)| frame[0] == 1)
-        .collect();
-    for _ in 0..rounds() * 20 {
-        let (one, other) = (
-            &hellos[dice.below(hellos.len())].1,
-            &hellos[dice.below(hellos.len())].1,
-        );
-        decode_any_hello(&mutated(&one[1..one.len() - 4], &other[1..], &mut dice));
+    let frames = samples::frames();
+    for kinds in [&[1][..], &[8, 9]] {
+        let frames: Vec<_> = frames
+            .iter()
+            .filter(|(_, frame)| kinds.contains(&frame[0]))
+            .collect();
+        for _ in 0..rounds() * 20 {
+            let (one, other) = (
+                &frames[dice.below(frames.len())].1,
+                &frames[dice.below(frames.len())].1,
+            );
+            let bytes = mutated(&one[1..one.len() - 4], &other[1..], &mut dice);
+            decode_any_hello(&bytes);
+            decode_any_piece(&bytes);
+        }
     }
 }
 

@@ -4,12 +4,12 @@
 //! |---|---|---|
 //! | 1. a join is commutative, associative, idempotent, monotone, with bottom as identity; equal states are equal bytes | `check_lattice`, `wire::check_round_trips` | all below; counters, intervals, contexts and vectors in `counters`; `text` |
 //! | 2. a write does what its delta does; deltas join in any order once what they need is there | `history::World::write`, `deltas::check_any_order` | all below; `counters`; `text` |
-//! | 3. `y ⊔ delta_since(x, vector(y)) = y ⊔ x`, with removals and with cut logs; equal vectors, equal states | `deltas::check_deltas`, `wire::check_parts` | all below; `text` |
-//! | 4. a delta claims what it carries, and no more | `deltas::check_claims`, `tests/refusals.rs` for bytes that lie | all below |
+//! | 3. `y ⊔ delta_since(x, vector(y)) = y ⊔ x`, with removals and with cut logs; equal vectors, equal states | `deltas::check_deltas`, `wire::check_parts` | all below; `counters::check_synced`; `text` |
+//! | 4. a delta claims what it carries, and no more | `deltas::check_claims`, `tests/refusals.rs` for bytes that lie | all below; `counters::check_synced` |
 //! | 5. a type shows what a naive reading of its events says | `history::World::check_specification`; `fugue` in `tests/text` for the order of a text | all below; `counters`; `text` |
 //! | 6. composition: nested to depth 4, a removal against a concurrent update | `nested_map`, `document`, `list` | maps of maps of maps of sets; documents of all kinds |
-//! | 7. a network that loses, repeats, reorders and damages; crashes, old backups, clocks | `tests/testkit.rs`, `tests/text`, `soak --target crdt` | a document of every kind, paths, texts |
-//! | 8. collecting commutes with everything; who was evicted brings nothing back | steps `Collect` and `SyncStale`, `deltas::check_collection`, `tests/membership.rs` | all below |
+//! | 7. a network that loses, repeats, reorders and damages; crashes, old backups, clocks | `tests/testkit.rs`, `tests/text`, `soak --target crdt` | a document of every kind, paths, texts, plain counters |
+//! | 8. collecting commutes with everything; who was evicted brings nothing back | steps `Collect` and `SyncStale`, `deltas::check_collection`, `tests/membership.rs` | all below; `counters`, which forget nothing |
 //! | 9. bytes: round trips, no prefix, no flipped bit, within a constant | `wire::check_round_trips`, `tests/wire`, `tests/hostile`, the fuzz targets | everything that has bytes |
 
 #![expect(

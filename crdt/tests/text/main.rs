@@ -7,6 +7,7 @@
     reason = "helpers of tests fail by panicking"
 )]
 
+mod cursors;
 mod fugue;
 mod traces;
 

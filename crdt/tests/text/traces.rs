@@ -109,6 +109,25 @@ fn writer(agent: usize) -> Writer {
     Writer::new(ReplicaId::new(agent as u128 + 1).unwrap(), 0, u64::MAX)
 }
 
+/// How many bytes the trace of a paper may take, in the container.
+#[cfg(feature = "compress")]
+const PAPER_BYTES_MAX: usize = 120_000;
+
+#[cfg(feature = "compress")]
+#[test]
+fn automerge_paper_takes_120_kilobytes_in_the_container() {
+    let Some(trace) = load("automerge-paper") else {
+        println!("skipped: PEABERRY_DATA names no folder with the trace");
+        return;
+    };
+    let (mut text, mut writer) = (Text::bottom(), writer(0));
+    for transaction in &trace.transactions {
+        carry_out(&mut text, &mut writer, &transaction.patches);
+    }
+    let bytes = peaberry_crdt::wire::compress(&text.to_bytes()).len();
+    assert!(bytes <= PAPER_BYTES_MAX, "{bytes} bytes");
+}
+
 fn check_end(text: &Text, end: &str) {
     assert_eq!(text.to_string(), end);
     let bytes = text.to_bytes();

@@ -78,7 +78,7 @@ fn what_was_written_is_read() {
         .map(|(_, bytes)| bytes[0])
         .collect();
     assert!(
-        kinds.is_superset(&(1..=7).collect()),
+        kinds.is_superset(&(1..=10).collect()),
         "kinds of frames: {kinds:?}"
     );
 }

@@ -386,5 +386,51 @@ pub(crate) fn frames() -> Vec<(String, Vec<u8>)> {
     }
     assert_eq!(states[0], states[1]);
     frames.extend(later);
+    frames.extend(large_frames());
+    frames
+}
+
+/// The frames of a conversation in which a delta comes in pieces, and one is refused.
+fn large_frames() -> Vec<(String, Vec<u8>)> {
+    type Price = Causal<LwwRegister<[u8; 40]>>;
+    let members = [1, 2].map(|number| Member::new(number).unwrap());
+    let mut sides = members.map(|local| {
+        let mut config = SyncConfig::new(local, 7, Membership::new(members), local.get());
+        config.part_bytes = 48;
+        AntiEntropy::<Price>::new(config, Duration::ZERO)
+    });
+    let mut states = [Price::bottom(), Price::bottom()];
+    let (mut writer, mut frames) = (writer(0xA11CE), Vec::new());
+    for second in 0..4 {
+        let now = Duration::from_secs(second);
+        if let Some(wall_ms) = [None, Some(1), Some(2_000), None][usize::try_from(second).unwrap()]
+        {
+            let stamp = Stamp {
+                wall_ms,
+                logical: 0,
+            };
+            states[0]
+                .write(&mut writer, |price, mint| price.write(mint, stamp, [7; 40]))
+                .unwrap();
+            sides[0].changed();
+        }
+        let limits = Limits {
+            drift_ms_max: 1_000,
+            ..Limits::NONE
+        };
+        for from in [0, 1, 0, 1, 0, 1, 0, 1] {
+            while let Some(sent) = sides[from].poll_transmit(now, &states[from]) {
+                let name = format!("frame in pieces at {second} s from {}", from + 1);
+                let (side, state) = (&mut sides[1 - from], &mut states[1 - from]);
+                let _ = side.handle(now, members[from], &sent.frame, state, &limits);
+                frames.push((name, sent.frame));
+            }
+        }
+    }
+    assert_eq!(
+        states[1].vector().get(replica(0xA11CE)),
+        1,
+        "one was taken, one was not"
+    );
     frames
 }

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -6,12 +7,14 @@ use peaberry_core::{Instant, Storage, StorageError};
 
 use super::{Collector, Received};
 use crate::error::EdgeError;
+use crate::name::DeviceId;
+use crate::topic::Topic;
 use crate::uplink::{AckToken, Message, Uplink, UplinkEvent};
 
 /// So many messages are committed together at most.
 const COMMIT_MAX: usize = 1_024;
 
-/// How many refusals a report names.
+/// How many refusals, and how many devices, a report names.
 const REFUSALS_MAX: usize = 16;
 
 /// A [`Collector`] on an uplink: takes what comes, commits it, and only then acknowledges it, to the broker and to the
@@ -33,11 +36,15 @@ pub struct IntakeReport {
     pub new: u64,
     /// Records seen before.
     pub repeated: u64,
+    /// Of these, how many were of an earlier start than the last one that is known; see [`Received::OfEarlierStart`].
+    pub of_earlier_starts: u64,
+    /// The first devices whose they were.
+    pub earlier_starts: BTreeSet<DeviceId>,
     /// Records that were not taken and will come again.
     pub deferred: u64,
-    /// Messages that were refused, and the first reasons with their topics.
+    /// Messages that were refused. A refusal is no answer: what a device of ours has sent stays in its spool and comes again.
     pub refused: u64,
-    /// See [`refused`](Self::refused).
+    /// The first reasons, with their topics.
     pub refusals: Vec<(Arc<str>, EdgeError)>,
     /// Whether the disk was full: nothing was taken.
     pub is_full: bool,
@@ -76,7 +83,7 @@ impl<U: Uplink> Intake<U> {
     ) -> Result<Poll<IntakeReport>, EdgeError> {
         let polled = self.uplink.poll_events(cx, &mut self.events);
         let mut report = IntakeReport::default();
-        let mut tokens = Vec::new();
+        let (mut tokens, mut durable) = (Vec::new(), 0);
         let mut events = std::mem::take(&mut self.events);
         for event in events.drain(..) {
             if let UplinkEvent::Inbound { message, token } = event {
@@ -85,11 +92,11 @@ impl<U: Uplink> Intake<U> {
                 note(received, &message, &mut report)?;
             }
             if tokens.len() >= COMMIT_MAX {
-                self.commit(storage, &mut tokens, &mut report)?;
+                self.commit(storage, &mut tokens, &mut durable, &mut report)?;
             }
         }
         self.events = events;
-        self.commit(storage, &mut tokens, &mut report)?;
+        self.commit(storage, &mut tokens, &mut durable, &mut report)?;
         self.tell(now);
         Ok(polled.map(|()| report))
     }
@@ -98,16 +105,19 @@ impl<U: Uplink> Intake<U> {
         &mut self,
         storage: &dyn Storage,
         tokens: &mut Vec<AckToken>,
+        durable: &mut u64,
         report: &mut IntakeReport,
     ) -> Result<(), EdgeError> {
         match self.collector.commit(storage) {
-            Ok(()) => {}
+            Ok(()) => *durable = report.new,
             Err(EdgeError::Storage {
                 source: StorageError::Full { .. },
                 ..
             }) => {
                 report.is_full = true;
-                report.deferred += std::mem::take(&mut report.new);
+                // What earlier commits of this turn made durable stays taken.
+                report.deferred += report.new - *durable;
+                report.new = *durable;
             }
             Err(error) => return Err(error),
         }
@@ -122,7 +132,10 @@ impl<U: Uplink> Intake<U> {
         if self.uplink.room() == 0 {
             return;
         }
-        self.waiting.extend(self.collector.acks(now));
+        // The collector keeps one for each stream, and replaces it by a later one: here they would pile up.
+        if self.waiting.is_empty() {
+            self.waiting = self.collector.acks(now);
+        }
         while self.uplink.room() > 0
             && let Some(message) = self.waiting.pop()
         {
@@ -142,6 +155,15 @@ pub(super) fn note(
     match received {
         Ok(Received::New(_)) => report.new += 1,
         Ok(Received::Repeated) => report.repeated += 1,
+        Ok(Received::OfEarlierStart { .. }) => {
+            report.repeated += 1;
+            report.of_earlier_starts += 1;
+            if let Ok(topic) = Topic::parse(&message.topic)
+                && report.earlier_starts.len() < REFUSALS_MAX
+            {
+                report.earlier_starts.insert(topic.device);
+            }
+        }
         Ok(Received::Deferred) => report.deferred += 1,
         Err(error @ (EdgeError::Storage { .. } | EdgeError::Stored { .. })) => return Err(error),
         Err(error) => {

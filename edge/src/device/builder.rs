@@ -14,6 +14,7 @@ use crate::time::{BootClock, WallClock};
 use crate::twin::{Side, Twin};
 
 use super::lane::{BATCH_READINGS_MAX, Metric};
+use super::latches;
 use super::{Device, METRICS_MAX, Profile};
 
 /// Puts a [`Device`] together. Everything is optional.
@@ -193,6 +194,7 @@ impl<A: Clone> DeviceBuilder<A> {
         for rule in self.rules {
             rules.add(rule)?;
         }
+        latches::restore(&mut rules, storage, space)?;
         let orders = match self.orders {
             Some(BuiltOrders { recipes, settings }) => {
                 let capabilities = self.capabilities.iter().cloned();
@@ -223,7 +225,8 @@ impl<A: Clone> DeviceBuilder<A> {
             clock: BootClock::new(boot, now),
             wall: WallClock::new(),
             status: Status::Online,
-            profile: Some(Box::new(profile)),
+            profile: Box::new(profile),
+            tells_profile: true,
             firmware: self.firmware,
             lanes: lanes.collect::<Result<_, EdgeError>>()?,
             rules,

@@ -217,13 +217,20 @@ struct Reading {
     due_ms: u64,
 }
 
-/// What became of a sample that was not too late.
+/// What became of a sample.
 #[derive(Clone, Copy)]
-pub(super) struct Taken {
-    /// What the rules are to judge.
-    pub(super) smoothed: Sample,
-    /// How many readings of this metric wait to be told.
-    pub(super) waiting: usize,
+pub(super) enum Outcome {
+    /// It is no number, or not later than the last one.
+    PassedOver,
+    /// The smoothing keeps it, and has nothing to say yet: nothing is judged.
+    Swallowed,
+    /// It went in.
+    Taken {
+        /// What the rules are to judge.
+        smoothed: Sample,
+        /// How many readings of this metric wait to be told.
+        waiting: usize,
+    },
 }
 
 impl Lane {
@@ -251,15 +258,18 @@ impl Lane {
         Some((reading.probe.poll(at_ms), is_late))
     }
 
-    /// Takes a sample; `None` if it is no number, not later than the last one, or swallowed by the smoothing.
-    pub(super) fn take(&mut self, sample: Sample, out: &mut Vec<Payload>) -> Option<Taken> {
+    /// Takes a sample.
+    pub(super) fn take(&mut self, sample: Sample, out: &mut Vec<Payload>) -> Outcome {
         let is_late = self.last_ms.is_some_and(|last| sample.at_ms <= last);
         if is_late || !sample.is_number() {
-            return None;
+            return Outcome::PassedOver;
         }
         self.last_ms = Some(sample.at_ms);
         let smoothed = match &mut self.smoothing {
-            Some(operator) => operator.push(sample)?,
+            Some(operator) => match operator.push(sample) {
+                Some(smoothed) => smoothed,
+                None => return Outcome::Swallowed,
+            },
             None => sample,
         };
         if let Some(history) = &mut self.history {
@@ -284,10 +294,15 @@ impl Lane {
             let pushed = self.waiting.push(told.at_ms, told.value);
             debug_assert!(pushed.is_ok(), "a batch is told before a column is full");
         }
-        Some(Taken {
+        Outcome::Taken {
             smoothed,
             waiting: self.waiting.len(),
-        })
+        }
+    }
+
+    /// Whether anything but the samples themselves is judged and told.
+    pub(super) const fn is_smoothed(&self) -> bool {
+        self.smoothing.is_some()
     }
 
     pub(super) const fn waiting(&self) -> usize {

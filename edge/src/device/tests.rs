@@ -4,6 +4,7 @@ use peaberry_core::{Channel, Instant, MemoryStorage, ProtocolId, Subspace, Times
 
 use super::*;
 use crate::coffee::{CoffeeMachine, CoffeeMetric, Fault};
+use crate::ops::Operator;
 use crate::payload::Level;
 use crate::rules::{Condition, Rule};
 use crate::sensor::SENSOR_FAILED;
@@ -216,4 +217,111 @@ fn wall_time_is_learned_and_told() {
     assert!(
         matches!(&out.payloads[0], Payload::Health(health) if health.wall_offset_ms == Some(8_000))
     );
+}
+
+/// A smoothing that has nothing to say yet must not let the raw sample through to the rules.
+#[test]
+fn rules_judge_nothing_while_the_smoothing_keeps_the_sample() {
+    struct Pairs(Option<f64>);
+
+    impl Operator for Pairs {
+        type Output = Sample;
+
+        fn push(&mut self, sample: Sample) -> Option<Sample> {
+            let Some(first) = self.0.take() else {
+                self.0 = Some(sample.value);
+                return None;
+            };
+            Some(Sample::new(
+                sample.at_ms,
+                f64::midpoint(first, sample.value),
+            ))
+        }
+    }
+
+    let fed = name("boiler.temperature");
+    let mut device = start(
+        Device::builder(name("m"))
+            .metric(Metric::fed(fed.clone()).smooth(Pairs(None)))
+            .rule(too_hot()),
+    );
+    let mut out = Outlet::default();
+    let mut feed = |at_ms, value| {
+        let at = DeviceTime {
+            boot: BootEpoch::FIRST,
+            since_boot_ms: at_ms,
+        };
+        device.feed(&fed, at, value, &mut out);
+        out.acts.len()
+    };
+    // An outlier of one sample is what it is smoothed for.
+    assert_eq!(feed(1, 150.0), 0);
+    assert_eq!(feed(1, 150.0), 0, "nor when it comes again");
+    assert_eq!(feed(2, 20.0), 0);
+    assert_eq!(feed(3, 110.0), 0);
+    assert_eq!(feed(4, 100.0), 1, "their mean is too hot");
+    assert_eq!(device.counts().0, 4);
+}
+
+/// An alarm that waits for somebody to see it waits on after a loss of power, and fires nothing again.
+#[test]
+fn latched_rules_are_raised_again_after_a_restart_and_fire_nothing() {
+    use peaberry_core::{Batch, Durability, Storage};
+
+    let (storage, fed) = (MemoryStorage::new(), name("boiler.temperature"));
+    let space = Subspace::of(Channel::new(ProtocolId(2001), 0));
+    let mut out = Outlet::default();
+    let start = |number: u64| {
+        let rule = Rule {
+            is_latched: true,
+            ..too_hot()
+        };
+        let builder = Device::builder(name("m"))
+            .metric(Metric::fed(fed.clone()))
+            .rule(rule);
+        let boot = BootEpoch::new(number).unwrap();
+        builder.start(&storage, &space, boot, Instant::default())
+    };
+    let save = |device: &Device, out: &mut Outlet<Name>| {
+        assert!(std::mem::take(&mut out.has_latched));
+        let mut batch = Batch::new();
+        device.save_latches(&space, &mut batch);
+        storage.commit(&batch, Durability::Synced).unwrap();
+    };
+    let raised = |device: &Device| device.rules.raised().count();
+    let feed = |device: &mut Device, at_ms, value, out: &mut Outlet<Name>| {
+        let boot = device.boot();
+        let since_boot_ms = at_ms;
+        device.feed(
+            &fed,
+            DeviceTime {
+                boot,
+                since_boot_ms,
+            },
+            value,
+            out,
+        );
+    };
+
+    let mut device = start(1).unwrap();
+    feed(&mut device, 1, 120.0, &mut out);
+    assert_eq!(out.acts.len(), 1);
+    save(&device, &mut out);
+
+    let mut device = start(2).unwrap();
+    assert_eq!(raised(&device), 1);
+    feed(&mut device, 1, 121.0, &mut out);
+    assert_eq!(out.acts.len(), 1, "it has been done");
+    assert_eq!(
+        device.acknowledge(&name("too.hot"), &mut out),
+        Acknowledged::StillBroken
+    );
+    save(&device, &mut out);
+
+    let mut device = start(3).unwrap();
+    assert_eq!(raised(&device), 1);
+    feed(&mut device, 1, 90.0, &mut out);
+    assert_eq!(raised(&device), 0, "somebody had seen it");
+    save(&device, &mut out);
+    assert_eq!(raised(&start(4).unwrap()), 0);
 }

@@ -108,7 +108,8 @@ pub enum FleetEvent<A> {
         /// What, in ascending order of keys.
         delta: Vec<(Name, TwinValue)>,
     },
-    /// A command of the application's own.
+    /// A command of the application's own. It is handed over once, and acknowledged to the broker then: it is not durable
+    /// here, and lost with the power if the application has not made it so.
     Custom {
         /// For which device.
         device: DeviceId,
@@ -125,8 +126,10 @@ pub enum FleetEvent<A> {
         /// Why.
         error: EdgeError,
     },
-    /// The uplink went up or down.
+    /// An uplink went up or down.
     Link {
+        /// Which, in the order in which they were given.
+        uplink: usize,
         /// Whether it is up.
         is_up: bool,
     },
@@ -239,6 +242,9 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         for at in 0..self.hosted.len() {
             let learned = self.hosted.get_mut(at);
             let learned = learned.map(|it| it.device.observe_time(now, wall, round_trip));
+            if matches!(learned, Some(Learned::First | Learned::Jumped { .. })) {
+                self.date_twin(at, now, events)?;
+            }
             if let Some(Learned::Jumped { by_ms }) = learned {
                 let text = format!("the wall clock was set by {by_ms} ms; records are dated anew");
                 let (level, text, order) = (Level::Warning, Text::new(&text), None);

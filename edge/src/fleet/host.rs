@@ -25,6 +25,10 @@ const COMMANDS_MAX: usize = 1 << 16;
 /// How long a parked thread trusts a timer that does not count suspended time.
 const PARK_STEP_MAX: Duration = Duration::from_secs(1);
 
+/// A turn comes no sooner behind the last: what uplinks say in quick succession, such as that a hundred records are accepted,
+/// is heard in one. Whatever comes after more silence is heard at once.
+const TURN_INTERVAL_MIN: Duration = Duration::from_millis(1);
+
 /// Speaks to a fleet on its thread, from any other. Cheap to clone.
 #[derive(Clone)]
 pub struct FleetHandle {
@@ -94,8 +98,10 @@ struct Unpark {
 
 impl Wake for Unpark {
     fn wake(self: Arc<Self>) {
-        self.is_woken.store(true, Ordering::SeqCst);
-        if let Some(thread) = &*self.thread.lock() {
+        // Who was woken and has not looked yet need not be woken again.
+        if !self.is_woken.swap(true, Ordering::SeqCst)
+            && let Some(thread) = &*self.thread.lock()
+        {
             thread.unpark();
         }
     }
@@ -188,10 +194,17 @@ fn run<U: Uplink, A: Clone>(
     stop: &AtomicBool,
 ) -> Ended<U, A> {
     let mut events = Vec::new();
+    let mut next_turn = clock.now();
     while !stop.load(Ordering::SeqCst) {
+        let early = next_turn.since(clock.now());
+        if !early.is_zero() {
+            std::thread::park_timeout(early);
+            continue;
+        }
         unpark.is_woken.store(false, Ordering::SeqCst);
         let mut cx = Context::from_waker(&handle.waker);
         let now = clock.now();
+        next_turn = now + TURN_INTERVAL_MIN;
         let commands = std::mem::take(&mut *handle.queue.lock());
         for command in commands {
             if let Err(error) = fleet.command(now, command, &mut events) {

@@ -1,4 +1,4 @@
-//! What a fleet hears from its uplink.
+//! What a fleet hears from its uplinks.
 
 use peaberry_core::Instant;
 
@@ -28,16 +28,20 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             let device = self.hosted.get(at).map(|it| it.device.id().clone());
             events.push(refused(device, EdgeError::malformed("record", &*reason)));
         }
-        for is_up in report.links {
-            events.push(FleetEvent::Link { is_up });
+        for (uplink, is_up) in report.links {
+            events.push(FleetEvent::Link { uplink, is_up });
             if is_up {
-                self.say_hello(now, events)?;
-            } else {
-                self.losses += 1;
+                for at in self.courier.devices_of(uplink) {
+                    if let Some(hosted) = self.hosted.get_mut(at) {
+                        hosted.device.tell_profile();
+                    }
+                }
+                self.say_hello(uplink, now, events)?;
             }
         }
         for inbound in report.inbound {
-            self.tokens.extend(inbound.token);
+            let token = inbound.token.map(|token| (inbound.device, token));
+            self.tokens.extend(token);
             self.inbound(inbound.device, inbound.lane, &inbound.message, now, events)?;
         }
         Ok(())
@@ -81,7 +85,8 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         match Command::decode(bytes)?.addressed_to(&device)? {
             Action::Ping => {
                 let at_ms = hosted.device.at_ms(now);
-                let around = surroundings(self.courier.spool(at), self.losses);
+                let around = surroundings(self.courier.spool(at), self.courier.losses_of(at));
+                hosted.device.tell_profile();
                 hosted.device.heartbeat(at_ms, around, &mut self.outlet);
                 self.empty_outlet(at, now, events)
             }

@@ -31,6 +31,46 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         settings: FleetSettings,
         now: Instant,
     ) -> Result<Self, EdgeError> {
+        Self::open_over(vec![uplink], site, storage, devices, settings, now)
+    }
+
+    /// The same over several uplinks: the device at index `i` goes by the uplink at index `i` modulo their number. As many
+    /// uplinks as devices are a connection for each. Still there is one driver, one timer wheel and one commit for all.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::task::{Context, Waker};
+    /// use peaberry_core::{Instant, MemoryStorage};
+    /// use peaberry_edge::Name;
+    /// use peaberry_edge::device::DeviceBuilder;
+    /// use peaberry_edge::fleet::{Fleet, FleetSettings};
+    /// use peaberry_edge::uplink::MemoryBroker;
+    ///
+    /// let broker = MemoryBroker::new(1);
+    /// let names = ["m-1", "m-2", "m-3"];
+    /// let uplinks = names.map(|name| broker.connect(name)).into();
+    /// let devices = names.map(|name| DeviceBuilder::new(Name::new(name).unwrap()));
+    /// let (site, store) = (Name::new("site").unwrap(), Arc::new(MemoryStorage::new()));
+    /// let (settings, now) = (FleetSettings::default(), Instant::default());
+    /// let mut fleet: Fleet<_> = Fleet::open_over(uplinks, site, store, devices, settings, now).unwrap();
+    /// fleet.turn(&mut Context::from_waker(Waker::noop()), now, &mut Vec::new()).unwrap();
+    /// assert_eq!(fleet.status().uplinks_up, 3);
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open), and [`EdgeError::Malformed`] where there is no uplink.
+    pub fn open_over(
+        uplinks: Vec<U>,
+        site: SiteId,
+        storage: Arc<dyn Storage>,
+        devices: impl IntoIterator<Item = DeviceBuilder<A>>,
+        settings: FleetSettings,
+        now: Instant,
+    ) -> Result<Self, EdgeError> {
+        if uplinks.is_empty() {
+            return Err(EdgeError::malformed("fleet", "it has no uplink"));
+        }
         let mut batch = Batch::new();
         let mut numbers = Numbers::open(storage.as_ref())?;
         let spool_settings = Arc::new(settings.spool);
@@ -53,13 +93,17 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             if let Some(twin) = device.twin_mut() {
                 twin.rest();
             }
-            let wake_ms = None;
-            hosted.push(Hosted { device, wake_ms });
+            let (wake_ms, said) = (None, None);
+            hosted.push(Hosted {
+                device,
+                wake_ms,
+                said,
+            });
             spools.push(spool);
         }
         hosted.shrink_to_fit();
         spools.shrink_to_fit();
-        let courier = Courier::new(uplink, &site, spools, &batch, now, storage.as_ref())?;
+        let courier = Courier::over(uplinks, &site, spools, &batch, now, storage.as_ref())?;
         Ok(Self {
             courier,
             site,
@@ -79,7 +123,6 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             has_begun: false,
             is_full: false,
             is_stuck: false,
-            losses: 0,
         })
     }
 }

@@ -24,6 +24,8 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         };
         if let OrderCommand::Place { key, .. } = &command {
             let reason = match hosted.device.orders() {
+                // However the machine is by now: whoever asks again is told how that order stands.
+                Some(orders) if orders.standing(key).is_some() => None,
                 None => Some("this device takes no orders"),
                 Some(_) if hosted.device.status() == Status::Maintenance => {
                     Some("the machine is in maintenance")

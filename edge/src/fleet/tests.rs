@@ -108,6 +108,21 @@ impl Bench {
         self.fleet = open(&self.broker, &self.storage, self.now);
     }
 
+    fn stock(&mut self) {
+        for resource in ["water", "beans", "milk"] {
+            let command = OrderCommand::Stock {
+                resource: name(resource),
+                units: 1000,
+            };
+            let command = FleetCommand::Order {
+                device: name("m-1"),
+                command,
+            };
+            let events = &mut self.events;
+            self.fleet.command(self.now, command, events).unwrap();
+        }
+    }
+
     fn begun(&self) -> Vec<(String, crate::order::StepRun)> {
         let begin = |event: &FleetEvent<Name>| match event {
             FleetEvent::Order {
@@ -118,6 +133,98 @@ impl Bench {
         };
         self.events.iter().filter_map(begin).collect()
     }
+}
+
+/// Whoever asks again, under its key, hears how the order stands, not that it was rejected.
+#[test]
+fn a_retried_order_hears_how_it_stands_whatever_the_machine_is_by_now() {
+    use crate::payload::{OrderPhase, Status};
+
+    let mut bench = Bench::new();
+    bench.run(1);
+    bench.stock();
+    bench.send(Lane::Commands, place("o-1", "espresso", "m-1"));
+    assert_eq!(bench.begun().len(), 1);
+    bench.heard();
+    let ask = |bench: &mut Bench, key: &str| {
+        bench.send(Lane::Commands, place(key, "espresso", "m-1"));
+        bench.run(1);
+        let phase = |payload| match payload {
+            Payload::Order(update) if update.key == name(key) => Some(update.phase),
+            _ => None,
+        };
+        bench.heard().into_iter().filter_map(phase).next_back()
+    };
+    bench.fleet.hosted[0].device.set_status(Status::Maintenance);
+    assert_eq!(ask(&mut bench, "o-1"), Some(OrderPhase::Began));
+    assert_eq!(ask(&mut bench, "o-2"), Some(OrderPhase::Rejected));
+    bench.fleet.hosted[0].device.set_status(Status::Online);
+    bench.fleet.is_stuck = true;
+    bench.send(Lane::Commands, place("o-1", "espresso", "m-1"));
+    bench.run(1);
+    assert!(!bench.heard().iter().any(|payload| {
+        matches!(payload, Payload::Order(update) if update.phase == OrderPhase::Rejected)
+    }));
+}
+
+/// Links that come and go make no queue of the same words, and who listens anew hears what the device is.
+#[test]
+fn a_hello_that_waits_is_not_said_again_and_each_connection_hears_what_the_device_is() {
+    let mut bench = Bench::new();
+    bench.run(1);
+    let is_hello = |payload: &&Payload| matches!(payload, Payload::Twin(_));
+    assert_eq!(bench.heard().iter().filter(is_hello).count(), 1);
+    let mut profiles = 0;
+    for _ in 0..5 {
+        bench.broker.cut("gateway");
+        bench.run(1);
+        bench.broker.mend("gateway");
+        bench.run(40);
+        let told = |payload: &&Payload| matches!(payload, Payload::Health(health) if !health.capabilities.is_empty());
+        profiles += bench.heard().iter().filter(told).count();
+    }
+    assert!(profiles >= 5, "{profiles}");
+    let spool = bench.fleet.courier.spool(0).unwrap();
+    assert!(
+        spool.holds(crate::topic::Stream::Twin),
+        "nobody acknowledges"
+    );
+    assert_eq!(bench.fleet.hosted[0].said.map(|_| ()), Some(()));
+    let records = bench.fleet.status().spooled_records;
+    bench.broker.cut("gateway");
+    bench.run(0);
+    bench.broker.mend("gateway");
+    bench.run(0);
+    assert_eq!(
+        bench.fleet.status().spooled_records,
+        records,
+        "no second hello"
+    );
+}
+
+/// A service's message that sets the device's own number of events ahead is refused, and what it would have set is not.
+#[test]
+fn a_message_in_the_devices_own_name_stops_nothing() {
+    use peaberry_core::{Channel, ProtocolId, Subspace};
+
+    use crate::twin::{Side, Twin, TwinValue};
+
+    let mut bench = Bench::new();
+    bench.run(1);
+    let space = Subspace::of(Channel::new(ProtocolId(2001), 0));
+    let mut forger = Twin::open(&MemoryStorage::new(), &space, Side::Device).unwrap();
+    let mut batch = Batch::new();
+    let value = TwinValue::from(5_000.0);
+    let forged = forger.desire(name("config.heartbeat_ms"), value, Some(1), &mut batch);
+    bench.send(Lane::DesiredTwin, forged.unwrap().to_vec());
+    bench.run(1);
+    let refused = bench.events.iter().find_map(|event| match event {
+        FleetEvent::Refused { error, .. } => Some(error.to_string()),
+        _ => None,
+    });
+    assert!(refused.unwrap().contains("which is this device"));
+    bench.restart();
+    bench.run(1);
 }
 
 fn place(key: &str, recipe: &str, device: &str) -> Vec<u8> {
@@ -150,20 +257,7 @@ fn telemetry_and_health_arrive_and_what_is_durable_survives_an_outage() {
 fn an_order_by_the_uplink_begins_once_it_is_durable_and_once() {
     let mut bench = Bench::new();
     bench.run(1);
-    for resource in ["water", "beans", "milk"] {
-        let command = OrderCommand::Stock {
-            resource: name(resource),
-            units: 1000,
-        };
-        let command = FleetCommand::Order {
-            device: name("m-1"),
-            command,
-        };
-        bench
-            .fleet
-            .command(bench.now, command, &mut bench.events)
-            .unwrap();
-    }
+    bench.stock();
     bench.send(Lane::Commands, place("o-1", "espresso", "m-1"));
     bench.send(Lane::Commands, place("o-1", "espresso", "m-1"));
     bench.run(0);

@@ -2,7 +2,7 @@
 
 use std::task::Context;
 
-use peaberry_core::{Instant, Protocol};
+use peaberry_core::{Channel, Instant, Protocol, Subspace};
 
 use crate::courier::CourierReport;
 use crate::device::Surroundings;
@@ -12,11 +12,11 @@ use crate::payload::Payload;
 use crate::spool::Spool;
 use crate::uplink::Uplink;
 
-use super::{Fleet, FleetEvent};
+use super::{FLEET, Fleet, FleetEvent};
 
 impl<U: Uplink, A: Clone> Fleet<U, A> {
-    /// Takes what the uplink says, does what is due, commits, and lets out what waited; adds to `events` what is to be done.
-    /// The waker of `cx` is woken when the uplink has something to say.
+    /// Takes what the uplinks say, does what is due, commits, and lets out what waited; adds to `events` what is to be done.
+    /// The waker of `cx` is woken when one has something to say.
     ///
     /// # Errors
     ///
@@ -67,7 +67,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             }
             hosted.wake_ms = None;
             if hosted.device.due_ms() <= now_ms {
-                let around = surroundings(self.courier.spool(at), self.losses);
+                let around = surroundings(self.courier.spool(at), self.courier.losses_of(at));
                 hosted.device.poll(now_ms, around, &mut self.outlet);
                 self.empty_outlet(at, now, events)?;
             }
@@ -86,6 +86,13 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
     ) -> Result<(), EdgeError> {
         let mut outlet = std::mem::take(&mut self.outlet);
         if let Some(hosted) = self.hosted.get(at) {
+            if std::mem::take(&mut outlet.has_latched)
+                && let Some(spool) = self.courier.spool(at)
+            {
+                let space = Subspace::of(Channel::new(FLEET, spool.owner().group));
+                let mut effects = self.state.effects();
+                hosted.device.save_latches(&space, effects.batch());
+            }
             let device = hosted.device.id();
             events.extend(outlet.acts.drain(..).map(|act| FleetEvent::Act {
                 device: device.clone(),

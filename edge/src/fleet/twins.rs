@@ -6,6 +6,7 @@ use crate::device::Configured;
 use crate::error::EdgeError;
 use crate::name::Name;
 use crate::payload::{Level, Notification, Payload, Text};
+use crate::topic::Stream;
 use crate::twin::{Twin, TwinValue};
 use crate::uplink::Uplink;
 
@@ -13,19 +14,29 @@ use super::turn::refused;
 use super::{Fleet, FleetEvent};
 
 impl<U: Uplink, A: Clone> Fleet<U, A> {
-    /// Each twin says what it knows.
+    /// Each twin of an uplink says what it knows; but not again while it waits to be heard.
     pub(super) fn say_hello(
         &mut self,
+        uplink: usize,
         now: Instant,
         events: &mut Vec<FleetEvent<A>>,
     ) -> Result<(), EdgeError> {
-        for at in 0..self.hosted.len() {
-            let twin = self.hosted.get(at).and_then(|it| it.device.twin());
-            if let Some(hello) = twin.map(Twin::hello) {
-                self.awake.insert(at);
-                self.rest_twins();
-                self.tell(at, now, Payload::Twin(hello), events)?;
+        for at in self.courier.devices_of(uplink) {
+            let Some(hosted) = self.hosted.get_mut(at) else {
+                continue;
+            };
+            let Some(twin) = hosted.device.twin() else {
+                continue;
+            };
+            let (hello, knows) = (twin.hello(), Some(twin.digest()));
+            let said = std::mem::replace(&mut hosted.said, knows);
+            self.awake.insert(at);
+            self.rest_twins();
+            let spool = self.courier.spool(at);
+            if said == knows && spool.is_some_and(|spool| spool.holds(Stream::Twin)) {
+                continue;
             }
+            self.tell(at, now, Payload::Twin(hello), events)?;
         }
         Ok(())
     }
@@ -124,6 +135,34 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             Ok(delta) => self.tell(at, now, Payload::Twin(delta), events),
             Err(error) => {
                 events.push(refused(Some(id), error));
+                Ok(())
+            }
+        }
+    }
+
+    /// The time is known: what was taken from the future before is dated anew.
+    pub(super) fn date_twin(
+        &mut self,
+        at: usize,
+        now: Instant,
+        events: &mut Vec<FleetEvent<A>>,
+    ) -> Result<(), EdgeError> {
+        let Some(hosted) = self.hosted.get_mut(at) else {
+            return Ok(());
+        };
+        let wall_ms = hosted.device.wall_ms(hosted.device.at_ms(now));
+        let (Some(wall_ms), Some(twin)) = (wall_ms, hosted.device.twin_mut()) else {
+            return Ok(());
+        };
+        self.awake.insert(at);
+        let dated = twin.learn_time(wall_ms, self.state.effects().batch());
+        self.rest_twins();
+        match dated {
+            Ok(Some(delta)) => self.tell(at, now, Payload::Twin(delta), events),
+            Ok(None) => Ok(()),
+            Err(error) => {
+                let device = self.hosted.get(at).map(|it| it.device.id().clone());
+                events.push(refused(device, error));
                 Ok(())
             }
         }

@@ -88,13 +88,15 @@ impl Operator for Cusum {
 
 /// How many standard deviations a sample lies from the mean of those before it, both exponentially weighted.
 ///
-/// Mean and variance after Finch, *Incremental calculation of weighted mean and variance* (2009). Zero for the first sample,
-/// and while all samples were equal to the mean.
+/// Mean and variance after Finch, *Incremental calculation of weighted mean and variance* (2009). Zero for the first sample. A
+/// line that was flat has no deviation, and the first step off it would score zero, too: give it the
+/// [least deviation](Self::deviation_min) that matters.
 #[derive(Clone, Copy, Debug)]
 pub struct ZScore {
     weight: f64,
     mean: f64,
     variance: f64,
+    deviation_min: f64,
     has_begun: bool,
 }
 
@@ -109,8 +111,21 @@ impl ZScore {
             weight: self::weight("weight", weight)?,
             mean: 0.0,
             variance: 0.0,
+            deviation_min: 0.0,
             has_begun: false,
         })
+    }
+
+    /// Takes the deviation to be at least `deviation`, in the unit of the samples: a step off a flat line counts in it. 0 by
+    /// default.
+    ///
+    /// # Errors
+    ///
+    /// [`EdgeError::Setting`] if it is negative or no number.
+    pub fn deviation_min(mut self, deviation: f64) -> Result<Self, EdgeError> {
+        let (name, reason) = ("least deviation", "it must not be negative");
+        self.deviation_min = setting(name, deviation, deviation >= 0.0, reason)?;
+        Ok(self)
     }
 
     /// The mean of what was seen.
@@ -140,8 +155,9 @@ impl Operator for ZScore {
             return Some(0.0);
         }
         let difference = sample.value - self.mean;
-        let score = if self.variance > 0.0 {
-            difference / self.variance.sqrt()
+        let deviation = self.variance.sqrt().max(self.deviation_min);
+        let score = if deviation > 0.0 {
+            difference / deviation
         } else {
             0.0
         };

@@ -1,11 +1,12 @@
-use super::{Operator, Sample, setting, weight};
+use super::{Operator, Sample, length_ms, setting, weight};
 use crate::error::EdgeError;
 
 /// Forecasts the next sample from level, trend and season, and says how far off it was.
 ///
 /// Additive triple exponential smoothing of Holt (1957) and Winters, *Forecasting Sales by Exponentially Weighted Moving
 /// Averages* (1960). `SEASON` is the number of samples in one season; the first season only learns. Samples are taken to
-/// be evenly spaced.
+/// follow one another evenly, whatever their times say, unless their [period](Self::every) is known: then samples that are
+/// missing do not shift the season.
 #[derive(Clone, Copy, Debug)]
 pub struct HoltWinters<const SEASON: usize> {
     level_weight: f64,
@@ -16,6 +17,9 @@ pub struct HoltWinters<const SEASON: usize> {
     seasonal: [f64; SEASON],
     phase: usize,
     seen: usize,
+    /// 0: times do not count.
+    period_ms: u64,
+    last_ms: Option<u64>,
 }
 
 /// What a [`HoltWinters`] expected, and what came.
@@ -53,7 +57,53 @@ impl<const SEASON: usize> HoltWinters<SEASON> {
             seasonal: [0.0; SEASON],
             phase: 0,
             seen: 0,
+            period_ms: 0,
+            last_ms: None,
         })
+    }
+
+    /// Samples come every `period_ms`, give or take a half: where some are missing, the season goes on without them, and
+    /// the trend for one season at most. One that comes less than half a period after the last is passed over. A first season with a
+    /// hole is learned anew.
+    ///
+    /// # Errors
+    ///
+    /// [`EdgeError::Setting`] for zero.
+    pub fn every(mut self, period_ms: u64) -> Result<Self, EdgeError> {
+        self.period_ms = length_ms("period", period_ms)?;
+        Ok(self)
+    }
+
+    /// How many periods have passed since the last sample; `None`: not one.
+    fn periods(&mut self, at_ms: u64) -> Option<u64> {
+        if self.period_ms == 0 {
+            return Some(1);
+        }
+        let Some(last_ms) = self.last_ms else {
+            self.last_ms = Some(at_ms);
+            return Some(1);
+        };
+        let passed_ms = at_ms.checked_sub(last_ms)?;
+        let periods = passed_ms.saturating_add(self.period_ms / 2) / self.period_ms;
+        if periods == 0 {
+            return None;
+        }
+        self.last_ms = Some(at_ms);
+        Some(periods)
+    }
+
+    /// Goes on over samples that are missing.
+    fn pass_over(&mut self, missing: u64) {
+        if self.seen < SEASON {
+            self.seen = 0;
+            return;
+        }
+        let season = SEASON as u64;
+        let phases = usize::try_from(missing % season).unwrap_or(0);
+        self.phase = (self.phase + phases) % SEASON;
+        #[expect(clippy::cast_precision_loss, reason = "a season is shorter than 2^53")]
+        let steps = missing.min(season) as f64;
+        self.level += self.trend * steps;
     }
 
     /// What the next sample is expected to be; `None` while the first season is learned.
@@ -90,6 +140,10 @@ impl<const SEASON: usize> Operator for HoltWinters<SEASON> {
         let value = sample.value;
         if !sample.is_number() {
             return None;
+        }
+        let periods = self.periods(sample.at_ms)?;
+        if periods > 1 {
+            self.pass_over(periods - 1);
         }
         let Some(expected) = self.expected() else {
             self.learn_first(value);

@@ -73,6 +73,8 @@ impl Operator for Tumbling {
 pub struct Session {
     gap_ms: u64,
     open: Option<Window>,
+    /// Where the last one that closed ended: what is not later comes too late.
+    closed_ms: Option<u64>,
 }
 
 impl Session {
@@ -85,6 +87,7 @@ impl Session {
         Ok(Self {
             gap_ms: length_ms("gap", gap_ms)?,
             open: None,
+            closed_ms: None,
         })
     }
 
@@ -94,6 +97,7 @@ impl Session {
         if now_ms.saturating_sub(last_ms) <= self.gap_ms {
             return None;
         }
+        self.closed_ms = Some(last_ms);
         self.open.take()
     }
 }
@@ -106,7 +110,8 @@ impl Operator for Session {
         if !sample.is_number() {
             return None;
         }
-        if self.open.is_some_and(|open| sample.at_ms < open.from_ms) {
+        let is_early = self.open.is_some_and(|open| sample.at_ms < open.from_ms);
+        if is_early || self.closed_ms.is_some_and(|closed| sample.at_ms <= closed) {
             return None;
         }
         let closed = self.close_at(sample.at_ms);
@@ -121,10 +126,14 @@ impl Operator for Session {
     }
 }
 
+/// Sums whose spread is a smaller part of the largest square in them have lost five of sixteen digits.
+const SCALE_MIN: f64 = 1e-5;
+
 /// The statistics of the last samples, told with each one: those no older than its length, and at most `N`.
 ///
-/// Sums are kept relative to a value of the window and made anew every `N` samples, so rounding does not add up; extremes
-/// come from monotone queues. Amortised constant time; three rings of `N`.
+/// Sums are kept relative to a value of the window and made anew every `N` samples, and when most of what they held has left,
+/// such as an outlier beside which the rest was lost in rounding; extremes come from monotone queues. Amortised constant
+/// time; three rings of `N`.
 #[derive(Clone, Copy, Debug)]
 pub struct Sliding<const N: usize> {
     length_ms: u64,
@@ -135,6 +144,8 @@ pub struct Sliding<const N: usize> {
     shift: f64,
     sum: f64,
     squares: f64,
+    /// The largest square that went into the sums since they were made: their rounding is of its order.
+    scale: f64,
     until_anew: usize,
 }
 
@@ -153,6 +164,7 @@ impl<const N: usize> Sliding<N> {
             shift: 0.0,
             sum: 0.0,
             squares: 0.0,
+            scale: 0.0,
             until_anew: 0,
         })
     }
@@ -198,7 +210,9 @@ impl<const N: usize> Sliding<N> {
         let off = sample.value - self.shift;
         self.sum += off;
         self.squares += off * off;
-        if self.until_anew == 0 || self.samples.len() == 1 {
+        self.scale = self.scale.max(off * off);
+        let is_lost = self.spread() < self.scale * SCALE_MIN;
+        if is_lost || self.until_anew == 0 || self.samples.len() == 1 {
             self.sum_anew(sample.value);
         }
         self.until_anew -= 1;
@@ -207,19 +221,28 @@ impl<const N: usize> Sliding<N> {
     fn sum_anew(&mut self, shift: f64) {
         self.until_anew = N;
         self.shift = shift;
-        (self.sum, self.squares) = (0.0, 0.0);
+        (self.sum, self.squares, self.scale) = (0.0, 0.0, 0.0);
         for sample in self.samples.iter() {
             let off = sample.value - shift;
             self.sum += off;
             self.squares += off * off;
+            self.scale = self.scale.max(off * off);
         }
+    }
+
+    /// The sum of the squared distances from the mean.
+    fn spread(&self) -> f64 {
+        (self.squares - self.sum * self.mean_off()).max(0.0)
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a ring is smaller than 2^53")]
+    fn mean_off(&self) -> f64 {
+        self.sum / self.samples.len() as f64
     }
 
     fn statistics(&self) -> Option<Statistics> {
         let count = self.samples.len() as u64;
-        #[expect(clippy::cast_precision_loss, reason = "a ring is smaller than 2^53")]
-        let mean = self.sum / count as f64;
-        let squares = (self.squares - self.sum * mean).max(0.0);
+        let (mean, squares) = (self.mean_off(), self.spread());
         let (min, max) = (self.lows.first()?.value, self.highs.first()?.value);
         let mean = self.shift + mean;
         Some(Statistics::of_parts(count, mean, squares, min, max))

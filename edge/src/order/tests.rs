@@ -431,3 +431,112 @@ proptest! {
         decode_any_order_bytes(&bytes);
     }
 }
+
+/// A latte of five steps, and power lost at every place there is: before and behind the commit of each beginning and each end.
+/// The commit of a step's end is that of the next one's beginning.
+#[test]
+fn a_latte_is_brewed_once_wherever_power_is_lost() {
+    use crate::coffee;
+
+    let space = Subspace::of(CHANNEL);
+    let start = |storage: &MemoryStorage| {
+        let (recipes, can) = (coffee::recipes(), coffee::capabilities());
+        Orders::open(storage, &space, recipes, can, OrdersSettings::default()).unwrap()
+    };
+    // What begins; nothing does where power is lost before the commit.
+    let turn = |orders: &mut Orders,
+                storage: &MemoryStorage,
+                command: Option<OrderCommand>,
+                is_lost: bool| {
+        let mut buffer = EffectsBuffer::new(CHANNEL);
+        if let Some(command) = command {
+            let input = Input::Command(command);
+            let Ok(()) = orders.step(Instant::default(), input, &mut buffer.effects());
+        }
+        let Ok(()) = orders.settle(Instant::default(), &mut buffer.effects());
+        let at_once = buffer.events().iter();
+        assert!(
+            at_once.filter_map(begun).next().is_none(),
+            "not before it is durable"
+        );
+        if is_lost {
+            return Vec::new();
+        }
+        storage.commit(buffer.batch(), Durability::Synced).unwrap();
+        let after = buffer.events_after_commit().iter();
+        after.filter_map(begun).collect::<Vec<_>>()
+    };
+    let place = || OrderCommand::Place {
+        key: name("o"),
+        recipe: name("latte"),
+    };
+    let done = |run: StepRun| OrderCommand::Done {
+        run,
+        quality_permille: 900,
+    };
+    let steps = coffee::recipes()
+        .into_iter()
+        .find(|it| it.name == name("latte"));
+    let steps = steps.unwrap().steps;
+    assert_eq!(steps.len(), 5);
+    for committed in 0..=steps.len() + 1 {
+        for loses_a_turn in [false, true] {
+            let storage = MemoryStorage::new();
+            let mut orders = start(&storage);
+            for resource in ["water", "beans", "milk"] {
+                let (resource, units) = (name(resource), 1_000);
+                let stock = OrderCommand::Stock { resource, units };
+                turn(&mut orders, &storage, Some(stock), false);
+            }
+            let mut begun: Vec<StepRun> = Vec::new();
+            let next = |begun: &[StepRun]| begun.last().map_or_else(place, |run| done(*run));
+            for _ in 0..committed {
+                let command = Some(next(&begun));
+                begun.extend(turn(&mut orders, &storage, command, false));
+            }
+            if loses_a_turn {
+                turn(&mut orders, &storage, Some(next(&begun)), true);
+            }
+            let case = format!("{committed} turns, and one lost: {loses_a_turn}");
+
+            let mut orders = start(&storage);
+            let again = turn(&mut orders, &storage, None, false);
+            let phase = orders.standing(&name("o")).map(|update| update.phase);
+            let under_way = committed.checked_sub(1).and_then(|at| steps.get(at));
+            match under_way.map(|step| step.after_crash) {
+                None if committed == 0 => assert_eq!((phase, again.len()), (None, 0), "{case}"),
+                None => assert_eq!(
+                    (phase, again.len()),
+                    (Some(OrderPhase::Completed), 0),
+                    "{case}"
+                ),
+                Some(AfterCrash::Repeat) => {
+                    assert_eq!(phase, Some(OrderPhase::Began), "{case}");
+                    let [run] = again.as_slice() else {
+                        panic!("{case}: {again:?}");
+                    };
+                    let last = begun.last().unwrap();
+                    assert_eq!((run.order, run.step), (last.order, last.step), "{case}");
+                    assert!(run.attempt > last.attempt, "{case}");
+                }
+                Some(AfterCrash::GiveUp) => {
+                    assert_eq!(
+                        (phase, again.len()),
+                        (Some(OrderPhase::Unknown), 0),
+                        "{case}"
+                    );
+                }
+            }
+            // Whoever ordered asks again: it is brewed only if nobody had heard of it.
+            let retried = turn(&mut orders, &storage, Some(place()), false);
+            assert_eq!(retried.len(), usize::from(committed == 0), "{case}");
+        }
+    }
+}
+
+fn begun(event: &OrderEvent) -> Option<StepRun> {
+    match event {
+        OrderEvent::Begin { run, .. } => Some(*run),
+        _ => None,
+    }
+}

@@ -67,9 +67,9 @@ pub struct Health {
     pub wall_offset_ms: Option<i64>,
     /// How far that may be off.
     pub wall_uncertainty_ms: Option<u64>,
-    /// Where it stands; told in the first report of a start, else empty.
+    /// Where it stands; told in the first report of a start and of each connection, and when asked for; else empty.
     pub location: Text,
-    /// What it can do, at most [`CAPABILITIES_MAX`]; what is beyond is not encoded. Told in the first report of a start, else empty.
+    /// What it can do, at most [`CAPABILITIES_MAX`]; what is beyond is not encoded. Told as the location is, else empty.
     pub capabilities: Vec<Name>,
 }
 

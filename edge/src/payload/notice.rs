@@ -147,6 +147,8 @@ pub enum GapReason {
     Rejected,
     /// Their bytes were damaged.
     Damaged,
+    /// They were longer than what the broker takes.
+    TooLong,
 }
 
 impl GapReason {
@@ -156,6 +158,7 @@ impl GapReason {
             Self::Decimated => 1,
             Self::Rejected => 2,
             Self::Damaged => 3,
+            Self::TooLong => 4,
         }
     }
 }
@@ -253,6 +256,7 @@ fn gap_reason(number: u64) -> Option<GapReason> {
         GapReason::Decimated,
         GapReason::Rejected,
         GapReason::Damaged,
+        GapReason::TooLong,
     ]
     .into_iter()
     .find(|reason| reason.number() == number)

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
-use crate::{BootEpoch, Name, RecordId};
+use crate::topic::Stream;
+use crate::{BootEpoch, Name, Position, RecordId};
 
 use super::*;
 
@@ -252,6 +253,109 @@ fn the_documented_bytes_are_the_ones_written() {
     let columns = vec![column];
     let hex = "a100 81 a4 006174 0144d00f0000 0201 0344c40e0a01".replace(' ', "");
     assert_eq!(to_hex(&Readings { columns }.encode()), hex);
+}
+
+/// One example of each kind, as `PAYLOAD.md` shows them: what was written once is read for ever.
+#[test]
+fn every_kind_has_its_bytes() {
+    let name = |text: &str| Name::new(text).unwrap();
+    let boot = |number| BootEpoch::new(number).unwrap();
+    let health = Health {
+        status: Status::Maintenance,
+        uptime_ms: 1_000,
+        firmware: Text::new("1.2"),
+        spooled_records: 3,
+        wall_offset_ms: Some(-5),
+        capabilities: vec![name("grind")],
+        ..Health::default()
+    };
+    let alert = Alert {
+        rule: name("hot"),
+        metric: name("t"),
+        level: Level::Critical,
+        is_raised: true,
+        value: 93.5,
+    };
+    let update = OrderUpdate {
+        step: Some((1, name("heat"))),
+        permille: Some(500),
+        ..OrderUpdate::new(name("o1"), OrderPhase::Progress)
+    };
+    let notification = Notification {
+        level: Level::Info,
+        text: Text::new("ready"),
+        order: Some(name("o1")),
+    };
+    let gap = Gap {
+        stream: Stream::Telemetry,
+        first: Position::new(boot(1), 7),
+        last: Position::new(boot(2), 3),
+        count: 4,
+        reason: GapReason::TooLong,
+    };
+    let record = |payload| Record {
+        id: RecordId {
+            device: name("m"),
+            boot: boot(2),
+            sequence: 5,
+        },
+        at_ms: 9,
+        payload,
+    };
+    let twin = record(Payload::Twin(vec![1, 2].into()));
+    let custom = Payload::Custom {
+        name: name("c"),
+        bytes: vec![1, 2].into(),
+    };
+    let delivery = Delivery {
+        record: twin.clone(),
+        after: Some(Position::new(boot(1), 4)),
+    };
+    let ack = SinkAck {
+        device: name("m"),
+        boot: boot(2),
+        stream: Stream::Twin,
+        through: 5,
+    };
+    let exchange = Exchange {
+        messages: vec![("t/1".into(), vec![1, 2].into())],
+    };
+    let shown = include_str!("../../PAYLOAD.md").replace(char::is_whitespace, "");
+    let examples = [
+        (
+            health.encode(),
+            "a6 0002 011903e8 0263312e32 0303 0924 0c81656772696e64",
+        ),
+        (
+            alert.encode(),
+            "a5 0063686f74 016174 0202 0301 04fb4057600000000000",
+        ),
+        (
+            update.encode(),
+            "a5 00626f31 0102 0201 036468656174 041901f4",
+        ),
+        (notification.encode(), "a3 0000 01657265616479 02626f31"),
+        (gap.encode(), "a7 0000 0107 0203 0304 0404 0501 0601"),
+        (
+            twin.encode(),
+            "a7 0001 01616d 0202 0305 0409 0507 06a100420102",
+        ),
+        (
+            record(custom).encode(),
+            "a7 0001 01616d 0202 0305 0409 0508 06a2006163 01420102",
+        ),
+        (
+            delivery.encode(),
+            "a9 0001 01616d 0202 0305 0409 0507 06a100420102 0704 0801",
+        ),
+        (ack.encode(), "a5 0001 01616d 0202 0304 0405"),
+        (exchange.encode(), "a2 0001 0181 a20063742f31 01420102"),
+    ];
+    for (bytes, hex) in examples {
+        let hex = hex.replace(' ', "");
+        assert_eq!(to_hex(&bytes), hex);
+        assert!(shown.contains(&hex), "PAYLOAD.md shows {hex}");
+    }
 }
 
 fn to_hex(bytes: &[u8]) -> String {

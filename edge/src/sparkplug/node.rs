@@ -6,13 +6,16 @@ use crate::error::EdgeError;
 use crate::name::{DeviceId, Name};
 use crate::payload::{Action, Payload as Body, Record, Text};
 
+use crate::uplink::Message;
+
 use super::topic::{MessageType, SparkplugTopic};
 use super::wire::{Metric, Payload, Value, datatype};
 
 /// One edge node: a gateway, or a machine that is its own.
 ///
-/// On each connection: give the broker [`death`](Self::death) as the will, then send [`birth`](Self::birth), then a
-/// [`device_birth`](Self::device_birth) for each device, and data behind those. A host that has lost track asks for a rebirth;
+/// On each connection: give the broker [`connecting`](Self::connecting) as the will, then send [`birth`](Self::birth), then a
+/// [`device_birth`](Self::device_birth) for each device, and data behind those. Over MQTT,
+/// [`spawn_with_will`](crate::uplink::MqttUplink::spawn_with_will) asks for a will before each connection. A host that has lost track asks for a rebirth;
 /// [`command`](Self::command) says so.
 ///
 /// ```
@@ -43,8 +46,16 @@ pub struct EdgeNode {
     node: Name,
     seq: u8,
     births: u64,
-    devices: BTreeMap<DeviceId, BTreeMap<Name, u64>>,
+    has_connected: bool,
+    devices: BTreeMap<DeviceId, BTreeMap<Name, Aliases>>,
     next_alias: u64,
+}
+
+/// The numbers of a metric, and of the alerts about it.
+#[derive(Clone, Copy, Debug)]
+struct Aliases {
+    value: u64,
+    alert: u64,
 }
 
 /// A message to be published, at most once and not retained.
@@ -86,6 +97,7 @@ impl EdgeNode {
             node,
             seq: 0,
             births: 0,
+            has_connected: false,
             devices: BTreeMap::new(),
             next_alias: 1,
         }
@@ -101,11 +113,21 @@ impl EdgeNode {
         ]
     }
 
-    /// The will of the coming connection: to be handed to the broker with it. Its birth follows.
+    /// Begins another connection: its will, at least once and not retained, with a number that no earlier one of these 256
+    /// had. The [birth](Self::birth) that follows has the same.
+    pub fn connecting(&mut self) -> Message {
+        if std::mem::replace(&mut self.has_connected, true) {
+            self.disconnected();
+        }
+        let Outgoing { topic, payload } = self.death();
+        Message::new(topic, payload)
+    }
+
+    /// The death of the present connection.
     #[must_use]
     pub fn death(&self) -> Outgoing {
         let payload = Payload {
-            metrics: vec![self.births_metric()],
+            metrics: vec![self.births_metric(None)],
             ..Payload::default()
         };
         self.outgoing(MessageType::NodeDeath, None, &payload)
@@ -123,16 +145,18 @@ impl EdgeNode {
             value: Some(Value::Boolean(false)),
             ..Metric::default()
         };
-        let metrics = vec![self.births_metric(), rebirth];
+        let metrics = vec![self.births_metric(Some(wall_ms)), rebirth];
         self.sequenced(MessageType::NodeBirth, None, wall_ms, metrics)
     }
 
     /// The connection is over: the next death and birth have the next number, 0 to 255.
+    /// [`connecting`](Self::connecting) does it by itself.
     pub const fn disconnected(&mut self) {
         self.births = (self.births + 1) % 256;
     }
 
-    /// A device is there, with these metrics; null until their first data. Call it once for each behind a birth.
+    /// A device is there, with these metrics, and with `Alert/METRIC` for each, a text; null until their first data. Call it once
+    /// for each behind a birth.
     pub fn device_birth(
         &mut self,
         device: &DeviceId,
@@ -141,15 +165,22 @@ impl EdgeNode {
     ) -> Outgoing {
         let mut aliases = BTreeMap::new();
         for metric in metrics {
-            aliases.insert(metric, self.next_alias);
-            self.next_alias += 1;
+            let (value, alert) = (self.next_alias, self.next_alias + 1);
+            aliases.insert(metric, Aliases { value, alert });
+            self.next_alias += 2;
         }
-        let born = aliases.iter().map(|(name, alias)| Metric {
-            name: Some(name.to_string()),
-            alias: Some(*alias),
+        let metric = |name: String, alias, kind| Metric {
+            name: Some(name),
+            alias: Some(alias),
             timestamp_ms: Some(wall_ms),
-            datatype: Some(datatype::DOUBLE),
+            datatype: Some(kind),
             ..Metric::default()
+        };
+        let born = aliases.iter().flat_map(|(name, aliases)| {
+            [
+                metric(name.to_string(), aliases.value, datatype::DOUBLE),
+                metric(format!("Alert/{name}"), aliases.alert, datatype::STRING),
+            ]
         });
         let born = born.collect();
         self.devices.insert(device.clone(), aliases);
@@ -162,8 +193,8 @@ impl EdgeNode {
         self.sequenced(MessageType::DeviceDeath, Some(device), wall_ms, Vec::new())
     }
 
-    /// What a record says of a device that was born: its readings, or its alert as a text. `None` for other records, and
-    /// for a device or metrics that were not born.
+    /// What a record says of a device that was born: its readings, or its alert as the text `raised: RULE VALUE` or `cleared: …`.
+    /// `None` for other records, and for a device or metrics that were not born.
     ///
     /// `boot_wall_ms` is the wall time at which the device started, `is_historical` whether the record is told late.
     pub fn data(
@@ -179,7 +210,9 @@ impl EdgeNode {
                 .columns
                 .iter()
                 .filter_map(|column| Some((*aliases.get(column.metric())?, column)))
-                .flat_map(|(alias, column)| column.iter().map(move |reading| (alias, reading)))
+                .flat_map(|(aliases, column)| {
+                    column.iter().map(move |reading| (aliases.value, reading))
+                })
                 .map(|(alias, (at_ms, value))| Metric {
                     alias: Some(alias),
                     timestamp_ms: Some(boot_wall_ms.saturating_add(at_ms)),
@@ -192,13 +225,13 @@ impl EdgeNode {
             Body::Alert(alert) => {
                 let word = if alert.is_raised { "raised" } else { "cleared" };
                 vec![Metric {
-                    name: Some(format!("Alert/{}", alert.rule)),
+                    alias: Some(aliases.get(&alert.metric)?.alert),
                     timestamp_ms: Some(boot_wall_ms.saturating_add(record.at_ms)),
                     datatype: Some(datatype::STRING),
                     is_historical,
                     value: Some(Value::String(format!(
                         "{word}: {} {}",
-                        alert.metric, alert.value
+                        alert.rule, alert.value
                     ))),
                     ..Metric::default()
                 }]
@@ -250,9 +283,11 @@ impl EdgeNode {
         }
     }
 
-    fn births_metric(&self) -> Metric {
+    /// A birth says when; a death is written before anybody knows.
+    fn births_metric(&self, timestamp_ms: Option<u64>) -> Metric {
         Metric {
             name: Some(BIRTHS.to_owned()),
+            timestamp_ms,
             datatype: Some(datatype::INT64),
             value: Some(Value::Long(self.births)),
             ..Metric::default()

@@ -67,7 +67,9 @@ fn a_session_counts_from_its_birth_and_wraps_at_256() {
     }
     // A death belongs to the birth of its connection.
     let births = |message: &Outgoing| Payload::decode(&message.payload).unwrap().metrics[0].clone();
-    assert_eq!(births(&node.death()), births(&node.birth(0)));
+    let birth = births(&node.birth(7));
+    assert_eq!(births(&node.death()).value, birth.value);
+    assert_eq!(birth.timestamp_ms, Some(7));
     let before = births(&node.death());
     node.disconnected();
     assert_ne!(births(&node.death()), before);
@@ -181,4 +183,58 @@ proptest! {
         decode_any_sparkplug_bytes(&bytes);
         decode_any_sparkplug_bytes(topic.as_bytes());
     }
+}
+
+/// A host knows each alias of the data from the birth before it, and each will has the number of the birth behind it.
+#[test]
+fn everything_in_data_was_born_and_every_connection_has_its_own_number() {
+    use crate::uplink::Qos;
+
+    let mut node = node();
+    let metrics = |payload: &[u8]| Payload::decode(payload).unwrap().metrics;
+    let mut numbers = Vec::new();
+    for _ in 0..3 {
+        let will = node.connecting();
+        assert_eq!((will.qos, will.is_retained), (Qos::AtLeastOnce, false));
+        assert_eq!(&*will.topic, "spBv1.0/berlin/NDEATH/gw");
+        let birth = metrics(&node.birth(1).payload);
+        let number = metrics(&will.payload)[0].value.clone();
+        assert_eq!(birth[0].value, number);
+        numbers.push(number);
+    }
+    let expected = [0, 1, 2].map(|number| Some(Value::Long(number)));
+    assert_eq!(numbers, expected);
+    let born = metrics(
+        &node
+            .device_birth(&name("m"), [name("t"), name("u")], 1)
+            .payload,
+    );
+    let alert = Alert {
+        rule: name("hot"),
+        metric: name("u"),
+        level: Level::Warning,
+        is_raised: true,
+        value: 99.5,
+    };
+    let mut record = Record {
+        id: RecordId {
+            device: name("m"),
+            boot: BootEpoch::FIRST,
+            sequence: 1,
+        },
+        at_ms: 0,
+        payload: Body::Alert(alert.clone()),
+    };
+    let told = metrics(&node.data(&record, 0, 0, false).unwrap().payload);
+    let known = born.iter().find(|metric| metric.alias == told[0].alias);
+    let known = known.expect("the alert's alias was born");
+    assert_eq!(known.name.as_deref(), Some("Alert/u"));
+    assert_eq!(known.datatype, told[0].datatype);
+    let text = "raised: hot 99.5".to_owned();
+    assert_eq!(told[0].value, Some(Value::String(text)));
+    record.payload = Body::Alert(Alert {
+        metric: name("v"),
+        ..alert
+    });
+    assert_eq!(node.data(&record, 0, 0, false), None, "it was not born");
 }

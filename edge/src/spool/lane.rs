@@ -30,6 +30,8 @@ pub(super) struct Lane {
     pub(super) patience: Patience,
     /// What the broker has, where that is all there is to wait for.
     pub(super) accepted: Option<Box<Coverage>>,
+    /// And it has more than the last time that something was let go of.
+    pub(super) is_accepted_further: bool,
 }
 
 /// What was there before all that is sent as it is made.
@@ -76,6 +78,7 @@ impl Lane {
             live: Cursor::default(),
             patience: Patience::default(),
             accepted: None,
+            is_accepted_further: false,
         }
     }
 

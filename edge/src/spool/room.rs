@@ -7,6 +7,7 @@ use super::levels::LEVELS;
 use super::log::{Log, read_one, read_some};
 use super::{DropPolicy, Spool};
 use crate::error::EdgeError;
+use crate::identity::Position;
 use crate::payload::{Gap, GapReason, Payload, Record, Wire};
 use crate::topic::Stream;
 
@@ -136,6 +137,48 @@ impl Spool {
         storage: &dyn Storage,
         batch: &mut Batch,
     ) -> Result<(), EdgeError> {
+        let share = self.lanes.get(lane).and_then(|lane| {
+            let log = lane.staged().get(oldest_level(lane)?).copied()?;
+            Some(log.bytes() / DROP_SHARE)
+        });
+        let bytes = need.max(share.unwrap_or(0));
+        self.drop_front(lane, bytes, GapReason::Dropped, storage, batch)
+    }
+
+    /// Gives up the oldest record of a stream, if it is the one at `at`. Whether it was.
+    pub(super) fn give_up_oldest(
+        &mut self,
+        stream: Stream,
+        at: Position,
+        storage: &dyn Storage,
+        batch: &mut Batch,
+    ) -> Result<bool, EdgeError> {
+        let found = self.lanes.iter().position(|lane| lane.stream == stream);
+        let Some((place, lane)) = found.and_then(|place| Some((place, self.lanes.get(place)?)))
+        else {
+            return Ok(false);
+        };
+        let Some(level) = oldest_level(lane) else {
+            return Ok(false);
+        };
+        let id = log_id(self.owner, stream, level);
+        let first = lane.staged().get(level).map_or(0, |log| log.first);
+        if read_one(storage, id, first)?.head.at != at {
+            return Ok(false);
+        }
+        self.drop_front(place, 0, GapReason::TooLong, storage, batch)?;
+        Ok(true)
+    }
+
+    /// Gives up the oldest records of a stream, one at least, until they make `bytes`.
+    fn drop_front(
+        &mut self,
+        lane: usize,
+        bytes: u64,
+        reason: GapReason,
+        storage: &dyn Storage,
+        batch: &mut Batch,
+    ) -> Result<(), EdgeError> {
         let Some(lane) = self.lanes.get_mut(lane) else {
             return Ok(());
         };
@@ -150,7 +193,6 @@ impl Spool {
             return Ok(());
         };
         let from = log.first;
-        let bytes = need.max(log.bytes() / DROP_SHARE);
         let to = log.index_at_bytes(storage, id, from + 1..durable.end, bytes)?;
         let first = read_one(storage, id, from)?.head.at;
         let last = read_one(storage, id, to - 1)?.head.at;
@@ -161,7 +203,7 @@ impl Spool {
             first,
             last,
             count: to - from,
-            reason: GapReason::Dropped,
+            reason,
         };
         self.lost(batch, gap);
         if gap.stream == Stream::Alerts {

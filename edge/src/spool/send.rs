@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use peaberry_core::mutant::is_planted;
-use peaberry_core::{Batch, Instant, Storage};
+use peaberry_core::{Batch, Instant, Storage, Subspace};
 
 use super::entry::Entry;
 use super::lane::Lane;
 use super::{AckLevel, Spool, SpoolSettings};
 use crate::error::EdgeError;
-use crate::identity::Position;
+use crate::identity::{BOOT_JUMP_MAX, Position};
 use crate::payload::{Payload, SinkAck, put_delivery};
 use crate::topic::{Lane as TopicLane, Stream, Topic};
 use crate::uplink::Message;
@@ -45,7 +45,23 @@ pub(super) struct Link {
     tag: u32,
     count: u32,
     told_at: Option<Instant>,
+    /// Records that the uplink found too long.
+    too_long: Vec<TooLong>,
 }
+
+/// A record that the uplink found too long, and how often.
+#[derive(Clone, Copy, Debug)]
+struct TooLong {
+    stream: Stream,
+    at: Position,
+    refusals: u32,
+}
+
+/// So often a record is tried that is too long for the uplink: another broker may take it.
+pub const TOO_LONG_MAX: u32 = 3;
+
+/// Of so many records it is known how often they were tried.
+const TOO_LONG_KNOWN_MAX: usize = 16;
 
 /// How long the sink has been silent about what was sent of one stream. Each stream waits for itself: what the sink says of
 /// one says nothing of a record of another that the broker has lost.
@@ -234,19 +250,48 @@ impl Spool {
         storage: &dyn Storage,
         batch: &mut Batch,
     ) -> Result<(), EdgeError> {
+        self.note_accepted(seq);
+        self.let_go(now, storage, batch)
+    }
+
+    /// The broker has the record; what that lets go of is for [`let_go`](Self::let_go), once for many records.
+    pub(crate) fn note_accepted(&mut self, seq: u64) {
         let Some(one) = self.take_in_flight(seq) else {
-            return Ok(());
+            return;
         };
         let keep_until = self.settings.keep_until;
         if keep_until == AckLevel::Sink && !is_planted("edge_spool_cut_on_puback") {
-            return Ok(());
+            return;
         }
-        let accepted = self.lane(one.stream).accepted.get_or_insert_default();
+        let lane = self.lane(one.stream);
+        let accepted = lane.accepted.get_or_insert_default();
         accepted.take(one.after, one.at);
-        match accepted.through() {
-            Some(through) => self.cut(now, one.stream, through, storage, batch),
-            None => Ok(()),
+        lane.is_accepted_further = true;
+    }
+
+    /// Forgets what the broker has, where that is all there is to wait for.
+    ///
+    /// # Errors
+    ///
+    /// [`EdgeError::Storage`] or [`EdgeError::Stored`] if the spool cannot be read.
+    pub(crate) fn let_go(
+        &mut self,
+        now: Instant,
+        storage: &dyn Storage,
+        batch: &mut Batch,
+    ) -> Result<(), EdgeError> {
+        for at in 0..self.lanes.len() {
+            let Some(lane) = self.lanes.get_mut(at) else {
+                continue;
+            };
+            if std::mem::take(&mut lane.is_accepted_further)
+                && let Some(through) = lane.accepted.as_ref().and_then(|it| it.through())
+            {
+                let stream = lane.stream;
+                self.cut(now, stream, through, storage, batch)?;
+            }
         }
+        Ok(())
     }
 
     /// The uplink did not take the record after all: it goes again.
@@ -254,6 +299,55 @@ impl Spool {
         if let Some(one) = self.take_in_flight(seq) {
             self.lane(one.stream).rewind_to(one.after);
         }
+    }
+
+    /// The record is longer than what the uplink takes, as long as it is as it is. It keeps its place, as one that was
+    /// [refused](Self::refused), and goes again when everything is sent again; where that has been in vain
+    /// [so often](TOO_LONG_MAX), and the sink has everything before it, it is given up and told in a gap: nothing behind
+    /// it waits for it. Answers whether it was given up.
+    ///
+    /// [`SpoolSettings::record_bytes_max`] keeps such records from being made.
+    ///
+    /// # Errors
+    ///
+    /// [`EdgeError::Storage`] or [`EdgeError::Stored`] if the spool cannot be read.
+    pub fn too_long(
+        &mut self,
+        seq: u64,
+        storage: &dyn Storage,
+        batch: &mut Batch,
+    ) -> Result<bool, EdgeError> {
+        let Some(one) = self.take_in_flight(seq) else {
+            return Ok(false);
+        };
+        let known = |other: &&mut TooLong| (other.stream, other.at) == (one.stream, one.at);
+        let refusals = match self.link.too_long.iter_mut().find(known) {
+            Some(known) => {
+                known.refusals = known.refusals.saturating_add(1);
+                known.refusals
+            }
+            None => {
+                // Counted anew some day: what is forgotten here is only how often it was tried.
+                self.link.too_long.truncate(TOO_LONG_KNOWN_MAX - 1);
+                let (stream, at) = (one.stream, one.at);
+                let refusals = 1;
+                self.link.too_long.insert(
+                    0,
+                    TooLong {
+                        stream,
+                        at,
+                        refusals,
+                    },
+                );
+                1
+            }
+        };
+        if refusals < TOO_LONG_MAX || !self.give_up_oldest(one.stream, one.at, storage, batch)? {
+            return Ok(false);
+        }
+        let is_other = |other: &TooLong| (other.stream, other.at) != (one.stream, one.at);
+        self.link.too_long.retain(is_other);
+        Ok(true)
     }
 
     /// The broker refused the record. It goes again when everything is sent again, and keeps its place until then.
@@ -277,8 +371,9 @@ impl Spool {
     ///
     /// # Errors
     ///
-    /// [`EdgeError::WrongDevice`] if it is for another device. [`EdgeError::Storage`] or [`EdgeError::Stored`] if the spool
-    /// cannot be read.
+    /// [`EdgeError::WrongDevice`] if it is for another device, [`EdgeError::NeverMade`] for a record that this one has not made:
+    /// nothing changed. [`EdgeError::LaterStart`] if the sink knows a later start of this device: nothing was cut, and the
+    /// next start's epoch is staged. [`EdgeError::Storage`] or [`EdgeError::Stored`] if the spool cannot be read.
     pub fn acknowledged(
         &mut self,
         now: Instant,
@@ -293,7 +388,40 @@ impl Spool {
             });
         }
         let through = Position::new(ack.boot, ack.through);
+        self.check_made(ack.stream, through, batch)?;
         self.cut(now, ack.stream, through, storage, batch)
+    }
+
+    fn check_made(
+        &mut self,
+        stream: Stream,
+        through: Position,
+        batch: &mut Batch,
+    ) -> Result<(), EdgeError> {
+        let last = Position::new(self.boot, self.next_sequence - 1);
+        if through <= last || is_planted("edge_any_ack_cuts") {
+            return Ok(());
+        }
+        let device = self.device.to_string();
+        let ahead = through.boot.get().saturating_sub(self.boot.get());
+        if ahead == 0 || ahead > BOOT_JUMP_MAX {
+            return Err(EdgeError::NeverMade {
+                device,
+                stream: stream.word(),
+                through,
+                last,
+            });
+        }
+        if self.skipped.is_none_or(|skipped| skipped < through.boot) {
+            through.boot.skip(&Subspace::of(self.owner), batch);
+            self.skipped = Some(through.boot);
+            (self.is_staged, self.must_sync) = (true, true);
+        }
+        Err(EdgeError::LaterStart {
+            device,
+            known: through.boot,
+            own: self.boot,
+        })
     }
 
     fn cut(

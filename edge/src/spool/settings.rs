@@ -1,3 +1,4 @@
+use super::RECORD_BYTES_MAX;
 use std::time::Duration;
 
 use crate::topic::Stream;
@@ -72,6 +73,10 @@ pub struct SpoolSettings {
     pub bytes_max: u64,
     /// So many of them are kept for streams that are [reserved](StreamSettings::is_reserved).
     pub reserved_bytes: u64,
+    /// No record is longer, encoded: at most [`RECORD_BYTES_MAX`](super::RECORD_BYTES_MAX). A broker of MQTT 3.1.1 cannot say
+    /// that it takes less; it drops the connection at the first record that is longer, and at each next attempt. Set it to the
+    /// broker's limit less [`TOPIC_BYTES_MAX`](crate::topic::TOPIC_BYTES_MAX) and 64.
+    pub record_bytes_max: usize,
     /// So many records may be with the broker without its acknowledgement. Bounds what a lost connection repeats.
     pub window_max: usize,
     /// Which acknowledgement lets records go.
@@ -103,6 +108,7 @@ impl Default for SpoolSettings {
         Self {
             bytes_max: 16 << 20,
             reserved_bytes: 1 << 20,
+            record_bytes_max: RECORD_BYTES_MAX,
             window_max: 64,
             keep_until: AckLevel::Sink,
             resend_after: Duration::from_secs(30),

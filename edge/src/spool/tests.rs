@@ -545,3 +545,53 @@ fn another_devices_acknowledgement_is_refused() {
         .acknowledged(bench.now, &ack, &bench.storage, &mut bench.batch);
     assert!(matches!(refused, Err(EdgeError::WrongDevice { .. })));
 }
+
+/// A record that the uplink will never take: what is behind it goes on, and when it is the last thing that is missed it is
+/// given up and told.
+#[test]
+fn a_record_that_is_too_long_for_the_uplink_is_given_up_and_told() {
+    let mut bench = Bench::new(SpoolSettings {
+        record_bytes_max: 2_000,
+        ..SpoolSettings::default()
+    });
+    let refused = bench.append(payload(Stream::Twin, 2_100));
+    assert!(matches!(refused, Err(EdgeError::TooLong { .. })));
+    for bytes in [10, 1_000, 10, 10] {
+        bench.append(payload(Stream::Twin, bytes)).unwrap();
+    }
+    bench.commit();
+    bench.spool.up(bench.now, false);
+    let mut refusals = 0;
+    while bench.spool.status().records > 0 || bench.spool.status().has_gaps {
+        while let Some(outgoing) = bench.next() {
+            if outgoing.message.payload.len() < 1_000 {
+                bench.sink.take(&outgoing.message);
+                bench.accept(outgoing.seq);
+                continue;
+            }
+            refusals += 1;
+            let (spool, batch) = (&mut bench.spool, &mut bench.batch);
+            let is_given_up = spool.too_long(outgoing.seq, &bench.storage, batch);
+            assert_eq!(is_given_up.unwrap(), refusals == TOO_LONG_MAX);
+        }
+        for stream in Stream::ALL {
+            bench.ack(stream);
+        }
+        bench.commit();
+        bench.now += Duration::from_secs(2_000);
+        bench.tend();
+        bench.commit();
+        assert!(refusals <= TOO_LONG_MAX, "it is not tried for ever");
+    }
+    assert_eq!(refusals, TOO_LONG_MAX);
+    let sequences = bench.sink.order.iter().map(|at| at.sequence);
+    let sent: Vec<_> = sequences.collect();
+    assert_eq!(sent, [1, 3, 4, 5]);
+    let [gap] = bench.sink.gaps.as_slice() else {
+        panic!("{:?}", bench.sink.gaps);
+    };
+    assert_eq!(
+        (gap.reason, gap.first.sequence, gap.count),
+        (GapReason::TooLong, 2, 1)
+    );
+}

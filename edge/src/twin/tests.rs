@@ -226,8 +226,9 @@ fn what_is_no_longer_desired_is_gone_on_both_sides() {
     connect(&mut device, &mut service);
     let mut batch = Batch::new();
     let message = service.twin.forget(&name("a"), &mut batch).unwrap();
+    let message = message.expect("it was desired");
     service.commit(&batch);
-    assert!(service.twin.forget(&name("a"), &mut batch).is_none());
+    assert_eq!(service.twin.forget(&name("a"), &mut batch).unwrap(), None);
     assert!(device.receive(&message).unwrap().has_changed);
     assert!(device.twin.delta().is_empty());
 }
@@ -236,14 +237,15 @@ fn what_is_no_longer_desired_is_gone_on_both_sides() {
 #[test]
 fn one_writer_too_many_is_refused_and_the_twin_reads_its_own_bytes() {
     let mut device = Copy::new(Side::Device);
-    let mut refused = None;
-    for number in 0..=TWIN_WRITERS_MAX as u128 {
-        let mut service = Copy::new(service_id(number));
-        service.desire("grind", 3.0, WALL_MS + number as u64);
+    let (mut refused, mut services) = (None, Vec::new());
+    for number in 0..=TWIN_WRITERS_MAX as u64 {
+        let mut service = Copy::new(service_id(u128::from(number)));
+        service.desire("grind", 3.0, WALL_MS + number);
         if let Err(error) = device.receive(&service.outbox.remove(0)) {
             refused = Some((number, error.to_string()));
             break;
         }
+        services.push(service);
         device.twin.rest();
     }
     let (at, error) = refused.expect("the bound holds");
@@ -256,9 +258,117 @@ fn one_writer_too_many_is_refused_and_the_twin_reads_its_own_bytes() {
     device.restart();
     assert!(device.twin.delta().is_empty());
     // Those that were taken can still talk to it.
-    let mut first = Copy::new(service_id(0));
+    let mut first = services.remove(0);
     connect(&mut device, &mut first);
     assert_eq!(first.twin.reported(&name("grind")), Some(&3.0.into()));
+}
+
+/// One who speaks in another's name, in a delta or a vector, is refused, and stops nobody's writing.
+#[test]
+fn events_of_ones_own_that_one_never_made_are_refused_on_both_sides() {
+    for side in [Side::Device, service_id(1)] {
+        let mut forger = Copy::new(side);
+        let mut copy = Copy::new(side);
+        for round in 0..3 {
+            forger.desire("config.heartbeat_ms", 1000.0, WALL_MS);
+            let claims = [forger.outbox.pop().unwrap(), forger.twin.hello()];
+            for claim in claims.iter().skip(usize::from(round > 0)) {
+                let error = copy.receive(claim).unwrap_err().to_string();
+                assert!(error.contains("which is this"), "{error}");
+            }
+        }
+        copy.desire("a", 1.0, WALL_MS);
+        copy.restart();
+        copy.desire("a", 2.0, WALL_MS);
+    }
+}
+
+#[test]
+fn what_the_device_reported_is_unsaid_by_nobody() {
+    let mut device = Copy::new(Side::Device);
+    let mut service = Copy::new(service_id(1));
+    device.report("a", 1.0);
+    connect(&mut device, &mut service);
+    let key = TwinKey::new(Section::Reported, name("a"));
+    let twin = &mut service.twin;
+    let document = twin.document.get_mut();
+    let delta = document.write(&mut twin.writer, |entries, _| Ok(entries.remove(&key)));
+    let error = device.receive(&delta.unwrap().to_bytes()).unwrap_err();
+    assert!(error.to_string().contains("unsays a"), "{error}");
+    assert_eq!(device.twin.reported(&name("a")), Some(&1.0.into()));
+}
+
+/// A device that does not know the time takes what claims to be of the next century. Once it knows, both sides agree, the
+/// service's next wish wins, and nothing panics on the way.
+#[test]
+fn a_stamp_from_the_far_future_is_dated_anew_once_the_time_is_learned() {
+    let mut device = Copy::new(Side::Device);
+    let mut service = Copy::new(service_id(1));
+    let mut stranger = Copy::new(service_id(66));
+    service.desire("grind", 3.0, WALL_MS);
+    let wished = service.outbox.pop().unwrap();
+    let mut batch = Batch::new();
+    stranger.desire("grind", 9.0, WALL_MS_MAX - 1);
+    let bad = stranger.outbox.pop().unwrap();
+    for message in [&wished, &bad] {
+        let received = device.twin.receive(message, None, &mut batch).unwrap();
+        assert!(received.has_changed);
+    }
+    let report = device
+        .twin
+        .report(name("state"), 1.0.into(), None, &mut batch);
+    device.commit(&batch);
+    // The service can judge, and does.
+    let refused = service.receive(&report.unwrap());
+    assert!(!refused.is_ok_and(|received| received.has_changed));
+    let told = device.receive(&service.twin.hello()).unwrap().answers;
+    assert!(told.iter().any(|answer| service.receive(answer).is_err()));
+    device.restart();
+    let mut batch = Batch::new();
+    let dated = device.twin.learn_time(WALL_MS, &mut batch).unwrap();
+    assert!(dated.is_some());
+    device.commit(&batch);
+    assert_eq!(device.twin.learn_time(WALL_MS, &mut batch).unwrap(), None);
+    connect(&mut device, &mut service);
+    assert_eq!(device.twin.hello(), service.twin.hello());
+    assert_eq!(service.twin.reported(&name("state")), Some(&1.0.into()));
+    assert_eq!(service.twin.desired(&name("grind")), Some(&9.0.into()));
+    service.desire("grind", 4.0, WALL_MS + 1);
+    connect(&mut device, &mut service);
+    assert_eq!(device.twin.desired(&name("grind")), Some(&4.0.into()));
+}
+
+/// Nothing that is taken leaves no room for a later stamp.
+#[test]
+fn a_stamp_at_the_end_of_time_is_refused_by_whoever_does_not_know_the_time_too() {
+    let mut device = Copy::new(Side::Device);
+    let mut stranger = Copy::new(service_id(66));
+    let end = peaberry_crdt::Stamp {
+        wall_ms: u64::MAX,
+        logical: u32::MAX,
+    };
+    let writer = &mut stranger.twin.writer;
+    let delta = stranger
+        .twin
+        .document
+        .get_mut()
+        .write(writer, |entries, mint| {
+            let key = TwinKey::new(Section::Desired, name("grind"));
+            entries.update(key, |register| register.write(mint, end, 1.0.into()))
+        });
+    let delta = delta.unwrap().to_bytes();
+    let mut batch = Batch::new();
+    for wall_ms in [None, Some(u64::MAX)] {
+        let error = device
+            .twin
+            .receive(&delta, wall_ms, &mut batch)
+            .unwrap_err();
+        assert!(matches!(error, EdgeError::Twin { .. }), "{error}");
+    }
+    // Nor does a clock of one's own that is out of its mind.
+    for _ in 0..3 {
+        device.desire("grind", 1.0, u64::MAX);
+    }
 }
 
 proptest! {

@@ -11,8 +11,8 @@
 //!   collector knows each record by (device, boot epoch, sequence), so nothing is lost and nothing is kept twice.
 //! - The link is up from the first answer on, and down from the first failure. Between attempts it waits ever longer, with
 //!   jitter from a seed that differs from device to device.
-//! - An answer over [`MESSAGE_BYTES_MAX`](crate::payload::MESSAGE_BYTES_MAX) is not read to its end; one that takes longer
-//!   than the [time-out](HttpSettings::time_out) is not waited for.
+//! - An answer over [`MESSAGE_BYTES_MAX`] is not read to its end; one that takes longer than the
+//!   [time-out](HttpSettings::time_out) is not waited for.
 //! - Where nothing is to be sent it asks now and then, with an empty batch, whether there is something for it.
 //! - HTTP/1.1 without TLS: put a proxy before it.
 

@@ -9,8 +9,13 @@
 //!   whatever order the broker acknowledges in, so that numbers cannot collide.
 //! - Filters are subscribed to again after every connection. Inbound messages are acknowledged when the application says so.
 //! - Between connections it waits ever longer, with jitter from a seed that differs from device to device: ten thousand do
-//!   not come back at once.
-//! - Version 5 is given the same small window; by itself it takes 13.5 MiB a client.
+//!   not come back at once. Only a connection that lasted makes it begin with short waits again.
+//! - A message to us over [the limit](crate::payload::MESSAGE_BYTES_MAX) cannot be refused in 3.1.1: it ends the connection, and
+//!   the session would bring it again with each next. So the broker is then told to forget the session, and what else it had
+//!   kept for us goes with it. A *retained* one comes again with each subscription: have the broker hold to the limit.
+//! - What the broker says it takes (5) is kept to: its window, and its largest packet.
+//! - Version 5 is given the same small window; by itself it takes 13.5 MiB a client. rumqttc's room for a hundred events,
+//!   which is most of a quiet client, is given back.
 //! - Plain TCP, or TLS (feature `tls`). Why there is no connection says [`MqttUplink::trouble`].
 
 mod client;
@@ -19,7 +24,7 @@ mod tls;
 mod v4;
 mod v5;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -28,6 +33,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 #[cfg(feature = "tls")]
 pub use self::tls::MqttTls;
@@ -112,6 +118,14 @@ impl MqttSettings {
         usize::from(self.packet_ids()) + ACKS_MAX
     }
 
+    /// What a broker takes that does not say.
+    fn takes(&self) -> Takes {
+        Takes {
+            window: usize::from(self.window.max(1)),
+            packet_bytes_max: PACKET_BYTES_MAX,
+        }
+    }
+
     fn keep_alive(&self) -> Duration {
         self.keep_alive.max(Duration::from_secs(1))
     }
@@ -131,13 +145,20 @@ impl fmt::Debug for MqttSettings {
 }
 
 /// Packet numbers that subscriptions may take while publications are on their way.
-const SUBSCRIPTIONS_SLACK: u16 = 8;
+const SUBSCRIPTIONS_SLACK: u16 = 4;
 
 /// Inbound messages that the broker may have with us unacknowledged.
 const ACKS_MAX: usize = 256;
 
+/// rumqttc makes room for a hundred of its events, 14 KiB; a connection that has little to say needs few at a time. Where
+/// more come, it makes more room.
+const EVENTS_ROOM: usize = 4;
+
 /// The largest packet: a message, its topic and its header.
 const PACKET_BYTES_MAX: usize = MESSAGE_BYTES_MAX + 1_024;
+
+/// What a packet has beside a message's topic and payload: kind, length, two lengths, a number, no properties.
+const HEADER_BYTES_MAX: usize = 16;
 
 /// An uplink over MQTT. It lives on the tokio runtime it was made on, as one task, and ends when it is dropped.
 pub struct MqttUplink {
@@ -149,8 +170,23 @@ impl MqttUplink {
     /// Connects, and connects again whenever the connection is lost.
     #[must_use]
     pub fn spawn(runtime: &Handle, settings: MqttSettings) -> Self {
+        Self::spawn_all(runtime, settings, None)
+    }
+
+    /// As [`spawn`](Self::spawn), and asks `will` for a last will before each attempt to connect, in place of
+    /// [`MqttSettings::last_will`]: for wills that name their connection. It must not block.
+    #[must_use]
+    pub fn spawn_with_will(
+        runtime: &Handle,
+        settings: MqttSettings,
+        will: impl FnMut() -> Option<Message> + Send + 'static,
+    ) -> Self {
+        Self::spawn_all(runtime, settings, Some(Box::new(will)))
+    }
+
+    fn spawn_all(runtime: &Handle, settings: MqttSettings, will: Option<Will>) -> Self {
         let shared = Arc::new(Shared::new(&settings));
-        let task = runtime.spawn(run(shared.clone(), settings));
+        let task = runtime.spawn(run(shared.clone(), settings, will));
         Self { shared, task }
     }
 
@@ -173,15 +209,32 @@ impl fmt::Debug for MqttUplink {
     }
 }
 
-async fn run(shared: Arc<Shared>, settings: MqttSettings) {
+/// Makes the last will of each connection.
+type Will = Box<dyn FnMut() -> Option<Message> + Send>;
+
+async fn run(shared: Arc<Shared>, mut settings: MqttSettings, mut will: Option<Will>) {
     let mut rng = fastrand::Rng::with_seed(settings.seed);
     let mut wait = settings.backoff_min;
+    let mut session = Session::Wanted;
     loop {
-        let reason = match settings.version {
-            MqttVersion::V4 => v4::run(&shared, &settings).await,
-            MqttVersion::V5 => v5::run(&shared, &settings).await,
+        if let Some(will) = &mut will
+            && session == Session::Wanted
+        {
+            settings.last_will = will();
+        }
+        let begun = Instant::now();
+        // Each in a box of its own, or every task would be as large as the larger.
+        let end = match settings.version {
+            MqttVersion::V4 => Box::pin(v4::run(&shared, &settings, session)).await,
+            MqttVersion::V5 => Box::pin(v5::run(&shared, &settings, session)).await,
         };
-        if shared.down(reason) {
+        session = match end {
+            End::TooLong(_) => Session::Unwanted,
+            End::Forgotten => Session::Wanted,
+            End::Lost(_) => session,
+        };
+        // One that ends as soon as it is there must not be tried again and again.
+        if shared.down(end) && begun.elapsed() >= settings.backoff_max {
             wait = settings.backoff_min;
         }
         let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
@@ -189,6 +242,46 @@ async fn run(shared: Arc<Shared>, settings: MqttSettings) {
         tokio::time::sleep(jittered).await;
         wait = wait.saturating_mul(2).min(settings.backoff_max);
     }
+}
+
+/// What is to become of the session that the broker may have kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Session {
+    /// It is resumed, unless the [settings](MqttSettings::is_clean) say otherwise.
+    Wanted,
+    /// It holds a message that cannot be taken: the broker is to forget it.
+    Unwanted,
+}
+
+/// Why a connection ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Lost(String),
+    /// A message to us was over the limit.
+    TooLong(String),
+    /// The broker has forgotten the session, as it was to.
+    Forgotten,
+}
+
+impl End {
+    fn reason(self) -> String {
+        match self {
+            Self::Lost(reason) => reason,
+            Self::TooLong(reason) => format!(
+                "{reason}: a message to us is over the limit of {MESSAGE_BYTES_MAX} bytes; the session is given up with it"
+            ),
+            Self::Forgotten => "the broker was told to forget the session".to_owned(),
+        }
+    }
+}
+
+/// What a broker takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Takes {
+    /// So many messages at a time.
+    pub(super) window: usize,
+    /// A packet of so many bytes.
+    pub(super) packet_bytes_max: usize,
 }
 
 /// An error with its causes, each once.
@@ -215,7 +308,6 @@ pub(super) trait Requests: Send {
 /// What the uplink and its task share.
 pub(super) struct Shared {
     state: Mutex<State>,
-    window: usize,
 }
 
 struct State {
@@ -224,7 +316,8 @@ struct State {
     connection: u64,
     events: Vec<UplinkEvent>,
     waker: Option<Waker>,
-    wanted: BTreeSet<Box<str>>,
+    wanted: Vec<Box<str>>,
+    takes: Takes,
     window: Window,
     /// Acknowledgements for which there was no room.
     late_acks: Vec<u16>,
@@ -234,43 +327,48 @@ struct State {
 /// What is on its way, in the order in which it was handed over.
 #[derive(Default)]
 struct Window {
-    /// From the oldest that the broker has not acknowledged on; `None`: it has.
-    sent: VecDeque<Option<u64>>,
-    /// How many were there before `sent`.
-    before: u64,
-    /// How many of all have a packet number.
-    numbered: u64,
-    /// The place of each packet number's message.
-    by_packet_id: BTreeMap<u16, u64>,
+    /// From the oldest that the broker has not acknowledged on.
+    sent: VecDeque<Sent>,
+    /// How many of these were written; the others have no packet number yet.
+    numbered: usize,
+}
+
+struct Sent {
+    /// `None`: the broker has it.
+    seq: Option<u64>,
+    packet_id: u16,
 }
 
 impl Window {
     fn push(&mut self, seq: u64) {
-        self.sent.push_back(Some(seq));
+        let (seq, packet_id) = (Some(seq), 0);
+        self.sent.push_back(Sent { seq, packet_id });
     }
 
     /// The next of those handed over was written; number 0 is of one that is not acknowledged. Answers whether it is done.
     fn written(&mut self, packet_id: u16) -> Option<u64> {
-        let place = self.numbered;
+        let at = self.numbered;
+        let sent = self.sent.get_mut(at)?;
+        sent.packet_id = packet_id;
         self.numbered += 1;
         if packet_id == 0 {
-            return self.finish(place);
+            return self.finish(at);
         }
-        self.by_packet_id.insert(packet_id, place);
         None
     }
 
     fn acknowledged(&mut self, packet_id: u16) -> Option<u64> {
-        let place = self.by_packet_id.remove(&packet_id)?;
-        self.finish(place)
+        // Mostly it is the first.
+        let mut numbered = self.sent.iter().take(self.numbered);
+        let at = numbered.position(|sent| sent.packet_id == packet_id && sent.seq.is_some())?;
+        self.finish(at)
     }
 
-    fn finish(&mut self, place: u64) -> Option<u64> {
-        let at = usize::try_from(place.checked_sub(self.before)?).ok()?;
-        let seq = self.sent.get_mut(at)?.take();
-        while let Some(None) = self.sent.front() {
+    fn finish(&mut self, at: usize) -> Option<u64> {
+        let seq = self.sent.get_mut(at)?.seq.take();
+        while let Some(Sent { seq: None, .. }) = self.sent.front() {
             self.sent.pop_front();
-            self.before += 1;
+            self.numbered -= 1;
         }
         seq
     }
@@ -279,13 +377,13 @@ impl Window {
 impl Shared {
     fn new(settings: &MqttSettings) -> Self {
         Self {
-            window: usize::from(settings.window.max(1)),
             state: Mutex::new(State {
                 requests: None,
                 connection: 0,
                 events: Vec::new(),
                 waker: None,
-                wanted: BTreeSet::new(),
+                wanted: Vec::new(),
+                takes: settings.takes(),
                 window: Window::default(),
                 late_acks: Vec::new(),
                 trouble: None,
@@ -293,9 +391,10 @@ impl Shared {
         }
     }
 
-    pub(super) fn up(&self, requests: impl Requests + 'static, is_resumed: bool) {
+    pub(super) fn up(&self, requests: impl Requests + 'static, is_resumed: bool, takes: Takes) {
         let mut state = self.state.lock();
         state.connection += 1;
+        state.takes = takes;
         state.window = Window::default();
         state.trouble = None;
         for filter in &state.wanted {
@@ -306,7 +405,8 @@ impl Shared {
     }
 
     /// Whether it had been up.
-    fn down(&self, reason: String) -> bool {
+    fn down(&self, end: End) -> bool {
+        let reason = end.reason();
         let mut state = self.state.lock();
         let was_up = state.requests.take().is_some();
         state.window = Window::default();
@@ -372,9 +472,11 @@ impl State {
 impl Uplink for MqttUplink {
     fn subscribe(&mut self, filter: &str) {
         let mut state = self.shared.state.lock();
-        if state.wanted.insert(filter.into())
-            && let Some(requests) = &state.requests
-        {
+        if state.wanted.iter().any(|wanted| **wanted == *filter) {
+            return;
+        }
+        state.wanted.push(filter.into());
+        if let Some(requests) = &state.requests {
             requests.subscribe(filter);
         }
     }
@@ -384,7 +486,8 @@ impl Uplink for MqttUplink {
         if state.requests.is_none() {
             return 0;
         }
-        self.shared.window.saturating_sub(state.window.sent.len())
+        let sent = state.window.sent.len();
+        state.takes.window.saturating_sub(sent)
     }
 
     fn submit(&mut self, seq: u64, message: Message) -> Result<(), SubmitError> {
@@ -397,7 +500,15 @@ impl Uplink for MqttUplink {
         let Some(requests) = &state.requests else {
             return Err(SubmitError::Down);
         };
-        if state.window.sent.len() >= self.shared.window || !requests.publish(message) {
+        // Written, it would end the connection, and all that is on its way with it.
+        let bytes_max = state
+            .takes
+            .packet_bytes_max
+            .saturating_sub(HEADER_BYTES_MAX);
+        if bytes > bytes_max {
+            return Err(SubmitError::TooLong { bytes, bytes_max });
+        }
+        if state.window.sent.len() >= state.takes.window || !requests.publish(message) {
             return Err(SubmitError::Busy);
         }
         state.window.push(seq);
@@ -420,11 +531,8 @@ impl Uplink for MqttUplink {
             state.waker = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        if events.is_empty() {
-            std::mem::swap(events, &mut state.events);
-        } else {
-            events.append(&mut state.events);
-        }
+        // Nothing is kept for a connection that is silent.
+        events.extend(std::mem::take(&mut state.events));
         Poll::Ready(())
     }
 }

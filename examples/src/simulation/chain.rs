@@ -6,14 +6,18 @@
 //! none may be stuck, and the follower must have told every log once.
 
 mod acts;
+mod application;
 mod callers;
+mod dead_fork;
 mod errands;
 mod faults;
 mod model;
+mod nature;
 mod node;
 mod reached;
 mod reader;
 mod solana;
+mod view;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -24,20 +28,23 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use peaberry_chain::evm::{EvmClient, EvmNetwork, EvmRpc, QuorumRpc};
-use peaberry_chain::follow::{FOLLOW, Follow, FollowCommand, FollowConfig, FollowEvent, Start};
+use peaberry_chain::follow::{Change, FOLLOW, Follow, FollowCommand, FollowConfig, FollowEvent};
 use peaberry_chain::outbox::{
     ChainRules, OUTBOX, Outbox, OutboxCommand, OutboxConfig, OutboxEvent, Performer,
 };
 use peaberry_chain::primitives::Address;
 use peaberry_chain::{ChainId, LogFilter};
-use peaberry_core::simulation::{Boot, BootError, CrashPoint, FaultKind, FaultProfile, World};
-use peaberry_core::{Channel, Handle, Node, PeerId};
+use peaberry_core::simulation::{Boot, BootError, FaultKind, FaultProfile, World};
+use peaberry_core::{Channel, Handle, Node, PeerId, Storage};
 
 use self::acts::{act, hand_over_again};
+use self::application::{APPLICATION, Application, ApplicationEvent};
 use self::callers::Callers;
+use self::dead_fork::DeadFork;
 use self::errands::run_for;
 use self::faults::Faults;
 use self::model::Model;
+use self::nature::{Nature, Nodes};
 use self::reader::Reader;
 use self::solana::Cluster;
 use super::{Mutant, Run, Target};
@@ -56,8 +63,11 @@ pub const TARGET: Target = Target {
         Mutant::compiled("outbox_never_bumps"),
         Mutant::compiled("outbox_calls_off_for_any_refusal"),
         Mutant::compiled("outbox_displaces_beyond_receipts"),
+        Mutant::compiled("outbox_reuses_forgotten_keys"),
         Mutant::compiled("follow_cursor_by_number_only"),
         Mutant::compiled("follow_final_change_unnoticed"),
+        Mutant::compiled("follow_cursor_ignored"),
+        Mutant::compiled("follow_breaks_by_number"),
         Mutant::compiled("solana_resigned_before_expiry"),
         Mutant::compiled("solana_ignorance_taken_for_expiry"),
         Mutant::wrapper(SAFE_IS_FINAL),
@@ -104,6 +114,7 @@ fn machine() -> PeerId {
 enum Said {
     Outbox(OutboxEvent),
     Follow(FollowEvent),
+    Application(ApplicationEvent),
 }
 
 /// The process that runs now.
@@ -111,21 +122,24 @@ struct Life {
     number: u64,
     outbox: Handle<OutboxCommand>,
     follow: Handle<FollowCommand>,
+    application: Option<Handle<Box<Change>>>,
 }
 
 /// All that the world's actions share.
 struct Shared {
+    nature: Nature,
     model: Arc<Mutex<Model>>,
+    /// The fork on which a node has stayed.
+    fork: Arc<Mutex<Option<DeadFork>>>,
     cluster: Arc<Mutex<Cluster>>,
     faults: Arc<Mutex<Faults>>,
     life: Mutex<Option<Life>>,
     said: Mutex<Vec<(u64, Said)>>,
     callers: Mutex<Callers>,
     reader: Mutex<Reader>,
+    /// What the follower asks.
     client: EvmClient,
     performers: BTreeMap<ChainId, Arc<dyn Performer>>,
-    /// No other wallet has the accounts' keys: a nonce that is used was used by the outbox, whatever nodes remember.
-    is_alone: bool,
     /// Which nodes were said to contradict the others.
     named: Arc<Mutex<BTreeMap<String, u64>>>,
 }
@@ -135,33 +149,13 @@ struct Shared {
 pub fn run(seed: u64, mutant: Option<&str>) -> Run {
     let mut world = World::new(seed);
     let mut rng = world.fork_rng();
-    // Deep forks are dear, as every one of their blocks is made: in a part of the worlds only.
-    let finality = match seed % 8 {
-        0 => 65,
-        1 | 2 => 24,
-        _ => 7,
-    };
+    let nature = Nature::of(seed);
     let safe_is_final = mutant == Some(SAFE_IS_FINAL);
-    let with_liar = seed % 4 == 3;
-    // Where nodes forget receipts nothing displaces: else nobody could tell, and what is displaced would wait for ever.
-    let is_alone = seed % 8 == 6;
-    let nodes = Nodes {
-        safe_is_final,
-        with_liar,
-        is_alone,
-    };
-    let shared = Arc::new(share(&mut world, finality, nodes));
-    add_machine(&mut world, &shared, seed);
+    let shared = Arc::new(share(&mut world, nature, safe_is_final));
+    add_machine(&mut world, &shared);
     world.run_for(Duration::from_millis(50));
-    world.unleash(profile(is_on_files(seed)));
-    // Each world begins with a death at another write of the journal.
-    let nth = u32::try_from(seed / 2 % 64 + 1).unwrap_or(1);
-    let point = if seed.is_multiple_of(2) {
-        CrashPoint::AfterCommit(nth)
-    } else {
-        CrashPoint::BeforeCommit(nth)
-    };
-    world.crash_at(machine(), point);
+    world.unleash(profile(nature.is_on_files));
+    world.crash_at(machine(), nature.first_death());
     for _ in 0..ACTIONS {
         act(&world, &shared, &mut rng);
         let pause = Duration::from_millis(rng.u64(10..250));
@@ -170,14 +164,14 @@ pub fn run(seed: u64, mutant: Option<&str>) -> Run {
     world.heal();
     shared.faults.lock().is_storm = false;
     shared.cluster.lock().first_slot = 0;
+    *shared.fork.lock() = None;
     {
         let mut model = shared.model.lock();
-        // In a part of the worlds the market stays above all that was offered so far.
-        model.base_fee = if seed % 8 == 2 { 5_000 } else { 100 };
+        model.base_fee = if nature.stays_dear { 5_000 } else { 100 };
         model.broke = None;
         model.is_full = false;
     }
-    for block in 0..CALM_BLOCKS + 3 * finality {
+    for block in 0..CALM_BLOCKS + 3 * nature.finality {
         shared.model.lock().mine();
         shared.cluster.lock().mine(|| true);
         if block % 16 == 0 {
@@ -191,7 +185,7 @@ pub fn run(seed: u64, mutant: Option<&str>) -> Run {
     // Time to catch up with the last block.
     run_for(&mut world, &shared, &mut rng, LOOK_EVERY * 60);
     let mut run = conclude(&world, &shared);
-    if seed % 8 == 4 && run.violations.is_empty() {
+    if nature.breaks_finality && run.violations.is_empty() {
         break_finality(&mut world, &shared, &mut rng);
         run.own_faults = shared.faults.lock().counts.clone();
         run.reached.mark(reached::ALARMED);
@@ -234,55 +228,76 @@ fn break_finality(world: &mut World, shared: &Arc<Shared>, rng: &mut fastrand::R
     }
 }
 
-/// What the world's nodes are like.
-#[derive(Clone, Copy)]
-struct Nodes {
-    safe_is_final: bool,
-    with_liar: bool,
-    is_alone: bool,
-}
-
-fn share(world: &mut World, finality: u64, nodes: Nodes) -> Shared {
-    let Nodes {
-        safe_is_final,
-        with_liar,
-        is_alone,
-    } = nodes;
-    let model = Arc::new(Mutex::new(Model::new(finality)));
+fn share(world: &mut World, nature: Nature, safe_is_final: bool) -> Shared {
+    let model = Arc::new(Mutex::new(Model::new(nature.finality)));
     let faults = Arc::new(Mutex::new(Faults::new(world.fork_rng())));
     let cluster = Arc::new(Mutex::new(Cluster::default()));
     cluster.lock().mine(|| true);
     for _ in 0..3 {
         model.lock().mine();
     }
-    let node = |is_liar| -> Arc<dyn EvmRpc> {
-        Arc::new(node::Node {
-            model: model.clone(),
-            faults: faults.clone(),
-            is_liar,
-            safe_is_final,
-            forgets: is_alone,
-        })
-    };
+    let fork: Arc<Mutex<Option<DeadFork>>> = Arc::default();
     let named: Arc<Mutex<BTreeMap<String, u64>>> = Arc::default();
-    let rpc: Arc<dyn EvmRpc> = if with_liar {
-        let nodes = vec![
-            ("anna".to_owned(), node(false)),
-            ("ben".to_owned(), node(false)),
-            ("mallory".to_owned(), node(true)),
-        ];
-        let named = named.clone();
-        Arc::new(QuorumRpc::new(nodes, 2).with_report(move |dissent| {
-            *named.lock().entry(dissent.node.clone()).or_default() += 1;
-        }))
-    } else {
-        node(false)
+    let node = || node::Node {
+        model: model.clone(),
+        faults: faults.clone(),
+        fork: Arc::default(),
+        is_mixed: false,
+        is_liar: false,
+        safe_is_final,
+        forgets: nature.is_alone,
     };
-    let network = EvmNetwork::generic(4242);
-    let client = EvmClient::connect(rpc, network);
-    let client = at_once(client).expect("the model serves this chain");
+    let quorum = |wanted: usize, nodes: Vec<(&str, node::Node)>| -> Arc<dyn EvmRpc> {
+        let nodes = nodes.into_iter().map(|(name, node)| {
+            let node: Arc<dyn EvmRpc> = Arc::new(node);
+            (name.to_owned(), node)
+        });
+        let named = named.clone();
+        let quorum = QuorumRpc::new(nodes.collect(), wanted).with_report(move |dissent| {
+            *named.lock().entry(dissent.node.clone()).or_default() += 1;
+        });
+        Arc::new(quorum)
+    };
+    let liar = || node::Node {
+        is_liar: true,
+        ..node()
+    };
+    let stray = |is_mixed| node::Node {
+        fork: fork.clone(),
+        is_mixed,
+        ..node()
+    };
+    // What the outbox asks, and what the follower does.
+    let (acting, following) = match nature.nodes {
+        Nodes::One => {
+            let acting: Arc<dyn EvmRpc> = Arc::new(stray(false));
+            let following: Arc<dyn EvmRpc> = Arc::new(stray(true));
+            (acting, following)
+        }
+        Nodes::WithLiar => {
+            let nodes = vec![("anna", node()), ("ben", node()), ("mallory", liar())];
+            let quorum = quorum(2, nodes);
+            (quorum.clone(), quorum)
+        }
+        Nodes::WithLiarAndStray => {
+            let nodes = vec![
+                ("anna", node()),
+                ("ben", node()),
+                ("carla", node()),
+                (STRAY, stray(false)),
+                ("mallory", liar()),
+            ];
+            let quorum = quorum(3, nodes);
+            (quorum.clone(), quorum)
+        }
+    };
+    let connect = |rpc| {
+        let client = EvmClient::connect(rpc, EvmNetwork::generic(4242));
+        at_once(client).expect("the model serves this chain")
+    };
+    let client = connect(following);
     let acting = node::Acting {
-        client: client.clone(),
+        client: connect(acting),
         faults: faults.clone(),
     };
     let on_solana = solana::Acting {
@@ -291,7 +306,9 @@ fn share(world: &mut World, finality: u64, nodes: Nodes) -> Shared {
     };
     let performers: [Arc<dyn Performer>; 2] = [Arc::new(acting), Arc::new(on_solana)];
     Shared {
+        nature,
         model,
+        fork,
         cluster,
         faults,
         life: Mutex::new(None),
@@ -303,10 +320,12 @@ fn share(world: &mut World, finality: u64, nodes: Nodes) -> Shared {
             .into_iter()
             .map(|performer| (performer.chain_id(), performer))
             .collect(),
-        is_alone,
         named,
     }
 }
+
+/// Who may stay on a dead fork, and contradicts the others then without lying.
+const STRAY: &str = "dora";
 
 /// Nothing here ever waits: a model answers at once.
 fn at_once<F: Future>(future: F) -> F::Output {
@@ -320,16 +339,10 @@ fn at_once<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Whether the machine has the shipped store, on files that lose and tear.
-const fn is_on_files(seed: u64) -> bool {
-    seed % 8 == 5
-}
-
-fn add_machine(world: &mut World, shared: &Arc<Shared>, seed: u64) {
+fn add_machine(world: &mut World, shared: &Arc<Shared>) {
     let shared = shared.clone();
-    let on_files = is_on_files(seed);
     world.add(machine(), move |boot| {
-        let node = boot_machine(boot, &shared, on_files);
+        let node = boot_machine(boot, &shared);
         node.inspect_err(|error| {
             if let Some(damage) = super::damage(error) {
                 shared.reader.lock().complain(damage);
@@ -338,8 +351,9 @@ fn add_machine(world: &mut World, shared: &Arc<Shared>, seed: u64) {
     });
 }
 
-fn boot_machine(boot: &mut Boot, shared: &Arc<Shared>, on_files: bool) -> Result<Node, BootError> {
-    let storage = if on_files {
+fn boot_machine(boot: &mut Boot, shared: &Arc<Shared>) -> Result<Node, BootError> {
+    let nature = shared.nature;
+    let storage = if nature.is_on_files {
         super::disk_of(boot)?
     } else {
         boot.storage()
@@ -354,28 +368,29 @@ fn boot_machine(boot: &mut Boot, shared: &Arc<Shared>, on_files: bool) -> Result
     };
     // Where nodes never forget, what is displaced gets another nonce however late that is seen.
     let rules = ChainRules {
-        receipts_kept: if shared.is_alone {
+        receipts_kept: if nature.is_alone {
             node::RECEIPTS_KEPT
         } else {
             rules.receipts_kept
         },
         ..rules
     };
-    let config = OutboxConfig::new()
+    let mut config = OutboxConfig::new()
         .chain(chain(), rules)
         .chain(ChainId::SOLANA, rules);
+    config.ended_kept = nature.ended_kept;
     let outbox = Outbox::open(Channel::new(OUTBOX, 0), config, &*storage)?;
     let config = FollowConfig {
         chain: chain(),
         filter: LogFilter::default(),
-        start: Start::At(1),
+        start: nature.start,
         poll_every: LOOK_EVERY,
-        ring_max: 1024,
+        ring_max: nature.ring_max,
         unacknowledged_max: 48,
         range_max: 40,
     };
     let follow = Follow::open(Channel::new(FOLLOW, 0), config, &*storage)?;
-    let node = Node::new(boot.transport(), storage, boot.clock());
+    let node = Node::new(boot.transport(), storage.clone(), boot.clock());
     let mut node = super::commit_either_way(boot, node);
     let number = boot.incarnation();
     let told = shared.clone();
@@ -388,12 +403,35 @@ fn boot_machine(boot: &mut Boot, shared: &Arc<Shared>, on_files: bool) -> Result
         let events = events.drain(..).map(|event| (number, Said::Follow(event)));
         told.said.lock().extend(events);
     })?;
+    let application = if nature.has_application {
+        Some(add_application(&mut node, shared, &*storage, number)?)
+    } else {
+        None
+    };
     *shared.life.lock() = Some(Life {
         number,
         outbox,
         follow,
+        application,
     });
     Ok(node)
+}
+
+fn add_application(
+    node: &mut Node,
+    shared: &Arc<Shared>,
+    storage: &dyn Storage,
+    number: u64,
+) -> Result<Handle<Box<Change>>, BootError> {
+    let told = shared.clone();
+    let application = Application::open(storage)?;
+    let handle = node.add(APPLICATION, application, move |events| {
+        let events = events.drain(..);
+        told.said
+            .lock()
+            .extend(events.map(|event| (number, Said::Application(event))));
+    })?;
+    Ok(handle)
 }
 
 fn conclude(world: &World, shared: &Shared) -> Run {
@@ -401,12 +439,14 @@ fn conclude(world: &World, shared: &Shared) -> Run {
     let mut callers = shared.callers.lock();
     let mut reader = shared.reader.lock();
     callers.conclude(&model, &cluster);
-    reader.conclude(&model);
+    reader.conclude(&model, shared.nature.has_application);
     let mut violations = std::mem::take(&mut callers.violations);
     violations.append(&mut reader.violations);
     for name in shared.named.lock().keys() {
         if name == "mallory" {
             callers.branches.mark(reached::LIAR_NAMED);
+        } else if name == STRAY {
+            callers.branches.mark(reached::STRAY_NAMED);
         } else {
             violations.push(format!("{name} was called a liar and is none"));
         }
@@ -416,6 +456,9 @@ fn conclude(world: &World, shared: &Shared) -> Run {
     }
     if reader.removed > 0 {
         callers.branches.mark(reached::REMOVED);
+    }
+    if reader.applied.number > 0 {
+        callers.branches.mark(reached::APPLIED);
     }
     Run {
         virtual_time: world.now().since(peaberry_core::Instant::default()),

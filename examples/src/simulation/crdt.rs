@@ -37,6 +37,7 @@ pub const TARGET: Target = Target {
         Mutant::compiled("gc_before_stability"),
         Mutant::compiled("map_order_in_bytes"),
         Mutant::compiled("lww_tie_by_arrival"),
+        Mutant::compiled("piece_out_of_place"),
     ],
 };
 
@@ -48,7 +49,7 @@ const CALM_MAX: Duration = Duration::from_secs(20);
 const PAUSE_MS_MAX: u64 = 300;
 
 fn profile(on_files: bool) -> FaultProfile {
-    // Clocks may run as they like: nothing here is decided by time.
+    // Clocks may run as they like: time decides which stamps are let in, and nothing of what is made of them.
     let profile = FaultProfile::generic().weight(FaultKind::Pause, 2);
     if on_files {
         profile.on_files()
@@ -77,7 +78,7 @@ pub fn run(seed: u64) -> Run {
         members.look();
     }
     world.heal();
-    members.end_trouble();
+    members.end_trouble(&mut world);
     let patience = world.now() + CALM_MAX;
     world.run_with(patience, |_| !members.are_settled());
     let mut run = members.conclude(&world);

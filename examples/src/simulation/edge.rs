@@ -68,6 +68,7 @@ pub const TARGET: Target = Target {
         Mutant::compiled("edge_step_repeated"),
         Mutant::compiled("edge_step_on_full_disk"),
         Mutant::compiled("edge_backlog_refires"),
+        Mutant::compiled("edge_any_ack_cuts"),
     ],
 };
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::super::execution::refused;
 use super::super::ledger::{At, Ledger};
 use super::super::{DevChain, Mining, Undone};
-use super::params::Params;
+use super::params::{Params, no_overrides};
 use super::shapes::{self, Transactions};
 use super::{INVALID_PARAMS, METHOD_NOT_FOUND, error};
 use crate::evm::NodeError;
@@ -55,8 +55,12 @@ impl DevChain {
             "eth_feeHistory" => fee_history(ledger, params),
             _ if method.starts_with("eth_get") => get(ledger, method, params),
             _ if method.starts_with("debug_trace") => trace(ledger, method, params),
-            "eth_call" => Ok(json!(ledger.call(&params.call(0)?, params.block(1)?)?)),
+            "eth_call" => {
+                params.no_overrides(2)?;
+                Ok(json!(ledger.call(&params.call(0)?, params.block(1)?)?))
+            }
             "eth_estimateGas" => {
+                params.no_overrides(2)?;
                 let gas = ledger.estimate(&params.call(0)?, params.block(1)?)?;
                 Ok(json!(U64::from(gas)))
             }
@@ -209,6 +213,8 @@ fn fee_history(ledger: &Ledger, params: Params<'_>) -> Answer {
 struct TraceOptions {
     tracer: Option<String>,
     tracer_config: TracerConfig,
+    state_overrides: Option<Value>,
+    block_overrides: Option<Value>,
 }
 
 #[derive(Default, Deserialize)]
@@ -228,6 +234,9 @@ fn trace(ledger: &mut Ledger, method: &str, params: Params<'_>) -> Answer {
     if options.tracer.as_deref() != Some("callTracer") {
         let words = r#"only the tracer "callTracer" is here"#;
         return Err(error(INVALID_PARAMS, words));
+    }
+    for overrides in [&options.state_overrides, &options.block_overrides] {
+        no_overrides(overrides.as_ref())?;
     }
     let mut traced = if of_transaction {
         let traced = ledger.trace(params.get(0)?);
@@ -271,6 +280,13 @@ fn make(ledger: &mut Ledger, method: &str, params: Params<'_>) -> Answer {
             ledger.set_next_timestamp(params.get::<Number>(0)?.get());
             Ok(Value::Null)
         }
+        "evm_increaseTime" => {
+            let by_s = params.get::<Number>(0)?.get();
+            ledger.increase_time(by_s);
+            Ok(json!(U64::from(by_s)))
+        }
+        "evm_snapshot" => Ok(json!(U64::from(ledger.snapshot()))),
+        "evm_revert" => Ok(json!(ledger.revert_to(params.get::<Number>(0)?.get()))),
         "anvil_dropTransaction" => {
             let hash = params.get(0)?;
             let was_there = ledger.pool.remove(hash);

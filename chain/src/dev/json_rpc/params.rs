@@ -60,12 +60,37 @@ impl<'a> Params<'a> {
         self.get::<CallParam>(place)?.read()
     }
 
+    /// There is nothing at this place and the next that would have a call see another state or block than there is.
+    pub(super) fn no_overrides(&self, place: usize) -> Result<(), NodeError> {
+        (place..=place + 1).try_for_each(|place| no_overrides(self.0.get(place)))
+    }
+
     pub(super) fn logs(&self, place: usize) -> Result<LogsParam, NodeError> {
         self.get(place)
     }
 }
 
-/// A block by its tag, number or hash (EIP-1898).
+/// What would change a call's answer, and is not here, is refused: leaving it out would answer another question.
+pub(super) fn no_overrides(given: Option<&Value>) -> Result<(), NodeError> {
+    match given.is_some_and(says_something) {
+        true => Err(error(
+            INVALID_PARAMS,
+            "state and block overrides are not here",
+        )),
+        false => Ok(()),
+    }
+}
+
+fn says_something(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Array(values) => !values.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+        _ => true,
+    }
+}
+
+/// A block by its tag, number or hash (EIP-1898); a bare hash is one, too.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum BlockParam {
@@ -94,6 +119,10 @@ impl BlockParam {
             "safe" => At::Safe,
             "finalized" => At::Final,
             text => {
+                // As geth reads it, 64 digits are a hash.
+                if let (66, Ok(hash)) = (text.len(), text.parse()) {
+                    return Ok(At::Hash(hash));
+                }
                 let number = text
                     .strip_prefix("0x")
                     .map(|hex| u64::from_str_radix(hex, 16));
@@ -107,7 +136,8 @@ impl BlockParam {
     }
 }
 
-/// A transaction's fields as a call names them; those that decide nothing are passed over.
+/// A transaction's fields as a call names them; those that decide nothing (its nonce, its type, its chain) are passed
+/// over.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct CallParam {
@@ -116,7 +146,11 @@ struct CallParam {
     gas: Option<U64>,
     gas_price: Option<U256>,
     max_fee_per_gas: Option<U256>,
+    max_priority_fee_per_gas: Option<U256>,
     value: Option<U256>,
+    access_list: Option<Value>,
+    authorization_list: Option<Value>,
+    blob_versioned_hashes: Option<Value>,
     input: Option<Bytes>,
     data: Option<Bytes>,
 }
@@ -131,7 +165,18 @@ impl CallParam {
                 r#"both "data" and "input" are set and not equal. Please use "input" to pass transaction call data"#,
             ));
         }
-        if self.gas_price.is_some() && self.max_fee_per_gas.is_some() {
+        for (name, list) in [
+            ("accessList", &self.access_list),
+            ("authorizationList", &self.authorization_list),
+            ("blobVersionedHashes", &self.blob_versioned_hashes),
+        ] {
+            if list.as_ref().is_some_and(says_something) {
+                let words = format!("calls with {name} are not here");
+                return Err(error(INVALID_PARAMS, words));
+            }
+        }
+        let is_dynamic = self.max_fee_per_gas.or(self.max_priority_fee_per_gas);
+        if self.gas_price.is_some() && is_dynamic.is_some() {
             return Err(error(
                 INVALID_PARAMS,
                 "both gasPrice and (maxFeePerGas or maxPriorityFeePerGas) specified",

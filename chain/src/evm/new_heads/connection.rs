@@ -34,6 +34,8 @@ pub(super) struct Target {
     uri: Uri,
     headers: HeaderMap,
     is_secure: bool,
+    #[cfg(feature = "https")]
+    roots: crate::TlsRoots,
 }
 
 impl Target {
@@ -54,7 +56,17 @@ impl Target {
             uri,
             headers,
             is_secure,
+            #[cfg(feature = "https")]
+            roots: crate::TlsRoots::mozilla(),
         })
+    }
+
+    #[cfg(feature = "https")]
+    pub(super) fn with_roots(self, roots: &crate::TlsRoots) -> Self {
+        Self {
+            roots: roots.clone(),
+            ..self
+        }
     }
 
     fn host(&self) -> &str {
@@ -79,15 +91,8 @@ impl Target {
 
     #[cfg(feature = "https")]
     async fn secure(&self, stream: TcpStream) -> Result<Box<dyn Wire>, ChainError> {
-        use hyper_rustls::ConfigBuilderExt as _;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(broken)?
-            .with_webpki_roots()
-            .with_no_client_auth();
         let name = rustls::pki_types::ServerName::try_from(self.host().to_owned());
-        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(self.roots.config()));
         let stream = connector
             .connect(name.map_err(broken)?, stream)
             .await

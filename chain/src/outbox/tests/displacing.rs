@@ -14,7 +14,7 @@ fn missing(request: &Request, latest_number: u64) -> AccountView {
         latest_nonce: 1,
         pending_nonce: 1,
         final_nonce: Some(1),
-        canonical: Vec::new(),
+        places: Vec::new(),
         sights: wanted
             .iter()
             .map(|one| (one.entry, Sight::Missing))
@@ -31,7 +31,7 @@ fn sent() -> Rig {
         latest_nonce: 0,
         pending_nonce: 0,
         final_nonce: None,
-        canonical: Vec::new(),
+        places: Vec::new(),
         sights: Vec::new(),
     });
     rig.broadcast(Ok(())).expect("it is sent");

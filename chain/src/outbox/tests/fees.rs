@@ -12,7 +12,7 @@ fn nothing(latest_number: u64, pending_nonce: u64) -> AccountView {
         latest_nonce: 0,
         pending_nonce,
         final_nonce: None,
-        canonical: Vec::new(),
+        places: Vec::new(),
         sights: Vec::new(),
     }
 }

@@ -10,7 +10,7 @@ fn view(latest_number: u64, latest_nonce: u64, pending_nonce: u64) -> AccountVie
         latest_nonce,
         pending_nonce,
         final_nonce: None,
-        canonical: Vec::new(),
+        places: Vec::new(),
         sights: Vec::new(),
     }
 }

@@ -11,7 +11,7 @@ fn nothing() -> AccountView {
         latest_nonce: 0,
         pending_nonce: 0,
         final_nonce: None,
-        canonical: Vec::new(),
+        places: Vec::new(),
         sights: Vec::new(),
     }
 }

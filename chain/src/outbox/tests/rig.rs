@@ -10,7 +10,7 @@ use peaberry_core::{
 use crate::evm::{Fees, SignedTransaction};
 use crate::outbox::{
     AccountView, Ask, ChainRules, Found, IdempotencyKey, OUTBOX, Outbox, OutboxCommand,
-    OutboxConfig, OutboxEvent, Request, Stage, Submission, Taken,
+    OutboxConfig, OutboxEvent, Refusal, Request, Stage, Submission, Taken,
 };
 use crate::{Amount, Asset, ChainError, ChainId, Intent, SolanaAddress};
 
@@ -45,7 +45,7 @@ pub(super) struct Rig {
     pub(super) config: OutboxConfig,
     now: Instant,
     requests: Vec<Request>,
-    pub(super) taken: Vec<Taken>,
+    pub(super) taken: Vec<Result<Taken, Refusal>>,
     pub(super) stages: Vec<Stage>,
     /// What was signed, in order: the transactions of an EVM chain.
     pub(super) signed: Vec<crate::evm::Transaction>,
@@ -96,15 +96,17 @@ impl Rig {
         for event in buffer.events().iter().chain(buffer.events_after_commit()) {
             match event {
                 OutboxEvent::Perform(request) => self.requests.push(request.clone()),
-                OutboxEvent::Taken { result, .. } => {
-                    self.taken.push(result.clone().expect("it fits"));
-                }
+                OutboxEvent::Taken { result, .. } => self.taken.push(result.clone()),
                 OutboxEvent::Moved(update) => self.stages.push(update.stage.clone()),
             }
         }
     }
 
     pub(super) fn submit(&mut self, submission: Submission) -> Taken {
+        self.offer(submission).expect("it fits")
+    }
+
+    pub(super) fn offer(&mut self, submission: Submission) -> Result<Taken, Refusal> {
         let submission = Box::new(submission);
         let command = OutboxCommand::Submit {
             ticket: 0,

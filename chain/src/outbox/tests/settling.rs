@@ -4,7 +4,7 @@ use alloy_primitives::B256;
 
 use super::rig::{Rig, payment};
 use crate::TxId;
-use crate::outbox::{AccountView, Ask, Outcome, Request, Sight, Stage};
+use crate::outbox::{AccountView, Ask, Outcome, Place, Request, Sight, Stage};
 
 const BLOCK: B256 = B256::repeat_byte(12);
 
@@ -15,19 +15,19 @@ fn view(latest_number: u64, latest_nonce: u64) -> AccountView {
         latest_nonce,
         pending_nonce: latest_nonce,
         final_nonce: None,
-        canonical: Vec::new(),
+        places: Vec::new(),
         sights: Vec::new(),
     }
 }
 
-/// A look that finds all blocks asked about on the chain, below the final one.
-fn on_chain(request: &Request, number: u64, final_nonce: Option<u64>) -> AccountView {
+/// A look that finds all blocks asked about below the final one.
+fn on_chain(request: &Request, place: Place, number: u64, final_nonce: Option<u64>) -> AccountView {
     let Ask::Look { blocks, .. } = &request.ask else {
         panic!("not a look");
     };
     AccountView {
         final_nonce,
-        canonical: blocks.iter().map(|_| true).collect(),
+        places: blocks.iter().map(|_| place).collect(),
         ..view(number, 1)
     }
 }
@@ -72,15 +72,26 @@ fn is_final(rig: &Rig) -> bool {
 fn a_stale_answer_about_a_block_ends_nothing() {
     let mut rig = included();
     for number in 30..36 {
-        rig.look(|request| on_chain(request, number, Some(0)));
+        rig.look(|request| on_chain(request, Place::Canonical, number, Some(0)));
     }
     for number in 36..42 {
-        rig.look(|request| on_chain(request, number, None));
+        rig.look(|request| on_chain(request, Place::Canonical, number, None));
     }
-    rig.look(|request| on_chain(request, 42, Some(1)));
-    rig.look(|request| on_chain(request, 43, Some(1)));
+    rig.look(|request| on_chain(request, Place::Canonical, 42, Some(1)));
+    rig.look(|request| on_chain(request, Place::Canonical, 43, Some(1)));
     assert!(!is_final(&rig));
-    rig.look(|request| on_chain(request, 44, Some(1)));
+    rig.look(|request| on_chain(request, Place::Canonical, 44, Some(1)));
+    assert!(is_final(&rig));
+}
+
+/// What the final block leads to is final at once, if its nonce is counted there.
+#[test]
+fn what_is_on_the_final_branch_ends_in_one_look() {
+    let mut rig = included();
+    rig.look(|request| on_chain(request, Place::Final, 30, Some(0)));
+    rig.look(|request| on_chain(request, Place::Final, 31, None));
+    assert!(!is_final(&rig));
+    rig.look(|request| on_chain(request, Place::Final, 32, Some(1)));
     assert!(is_final(&rig));
 }
 
@@ -89,7 +100,7 @@ fn a_stale_answer_about_a_block_ends_nothing() {
 fn a_nonce_that_the_chain_lacks_is_filled_although_it_was_used_for_good() {
     let mut rig = included();
     for number in 30..33 {
-        rig.look(|request| on_chain(request, number, Some(1)));
+        rig.look(|request| on_chain(request, Place::Canonical, number, Some(1)));
     }
     assert!(is_final(&rig));
     rig.submit(payment("two"));

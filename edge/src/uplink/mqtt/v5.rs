@@ -1,10 +1,16 @@
+use rumqttc::v5::mqttbytes::Error as MqttError;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{ConnectProperties, LastWill, Packet, PubAckReason, Publish};
-use rumqttc::v5::{AsyncClient, Event, MqttOptions};
+use rumqttc::v5::mqttbytes::v5::{
+    ConnAck, ConnectProperties, LastWill, Packet, PubAckReason, Publish,
+};
+use rumqttc::v5::{AsyncClient, ConnectionError, Event, MqttOptions, StateError};
 use rumqttc::{NetworkOptions, Outgoing};
 
 use super::client::client;
-use super::{ACKS_MAX, MqttSettings, PACKET_BYTES_MAX, Requests, Shared, chain};
+use super::{
+    ACKS_MAX, EVENTS_ROOM, End, MqttSettings, PACKET_BYTES_MAX, Requests, SUBSCRIPTIONS_SLACK,
+    Session, Shared, Takes, chain,
+};
 use crate::uplink::{Message, Qos};
 
 /// How long a broker keeps a session that is not clean: a week.
@@ -13,8 +19,10 @@ const SESSION_SECONDS: u32 = 7 * 24 * 3_600;
 client!(Publish::new("", QoS::AtLeastOnce, Vec::new(), None));
 
 /// One connection, from its beginning to the reason for its end.
-pub(super) async fn run(shared: &Shared, settings: &MqttSettings) -> String {
-    let (client, mut connection) = AsyncClient::new(options(settings), settings.requests_max());
+pub(super) async fn run(shared: &Shared, settings: &MqttSettings, session: Session) -> End {
+    let options = options(settings, session);
+    let (client, mut connection) = AsyncClient::new(options, settings.requests_max());
+    connection.state.events.shrink_to(EVENTS_ROOM);
     loop {
         match connection.poll().await {
             Ok(Event::Outgoing(Outgoing::Publish(packet_id))) => shared.written(packet_id),
@@ -25,23 +33,56 @@ pub(super) async fn run(shared: &Shared, settings: &MqttSettings) -> String {
                 };
                 shared.acknowledged(ack.pkid, refusal);
             }
+            Ok(Event::Incoming(Packet::ConnAck(_))) if session == Session::Unwanted => {
+                return End::Forgotten;
+            }
             Ok(Event::Incoming(Packet::ConnAck(ack))) => {
-                shared.up(Client(client.clone()), ack.session_present);
+                let client = Client(client.clone());
+                shared.up(client, ack.session_present, takes(settings, &ack));
             }
             Ok(Event::Incoming(Packet::Publish(publish))) => inbound(shared, &publish),
             Ok(_) => {}
-            Err(error) => return chain(&error),
+            Err(error) => return end(&error),
         }
     }
 }
 
-fn options(settings: &MqttSettings) -> MqttOptions {
+fn end(error: &ConnectionError) -> End {
+    let reason = chain(error);
+    match error {
+        ConnectionError::MqttState(
+            StateError::IncomingPacketTooLarge { .. }
+            | StateError::Deserialization(MqttError::PayloadSizeLimitExceeded { .. }),
+        ) => End::TooLong(reason),
+        _ => End::Lost(reason),
+    }
+}
+
+/// rumqttc gives out no more packet numbers than the broker takes messages at a time: those of subscriptions are among them.
+fn takes(settings: &MqttSettings, ack: &ConnAck) -> Takes {
+    let ours = settings.takes();
+    let Some(said) = &ack.properties else {
+        return ours;
+    };
+    let window = said.receive_max.map_or(ours.window, |numbers| {
+        usize::from(numbers.saturating_sub(SUBSCRIPTIONS_SLACK).max(1))
+    });
+    let packet_bytes_max = said.max_packet_size.map_or(ours.packet_bytes_max, |bytes| {
+        usize::try_from(bytes).unwrap_or(usize::MAX)
+    });
+    Takes {
+        window: window.min(ours.window),
+        packet_bytes_max: packet_bytes_max.min(ours.packet_bytes_max),
+    }
+}
+
+fn options(settings: &MqttSettings, session: Session) -> MqttOptions {
     let mut options = MqttOptions::new(&settings.client_id, &settings.host, settings.port);
     options.set_keep_alive(settings.keep_alive());
     // Without a limit it holds room for 65,535 messages.
     options.set_outgoing_inflight_upper_limit(settings.packet_ids());
     options.set_manual_acks(true);
-    options.set_clean_start(settings.is_clean);
+    options.set_clean_start(settings.is_clean || session == Session::Unwanted);
     let mut properties = ConnectProperties::new();
     properties.max_packet_size = u32::try_from(PACKET_BYTES_MAX).ok();
     properties.receive_maximum = u16::try_from(ACKS_MAX).ok();
@@ -56,6 +97,10 @@ fn options(settings: &MqttSettings) -> MqttOptions {
     }
     if let Some((user, password)) = &settings.credentials {
         options.set_credentials(user, password);
+    }
+    if session == Session::Unwanted {
+        // It ends as soon as it is there: nobody has died.
+        return options;
     }
     if let Some(will) = &settings.last_will {
         let payload = will.payload.to_vec();

@@ -3,17 +3,19 @@
 use peaberry_chain::outbox::{OutboxCommand, Submission};
 use peaberry_core::simulation::World;
 
+use super::dead_fork::DeadFork;
 use super::model::{TIP, Transaction};
+use super::nature::Nodes;
 use super::{Shared, account, machine, reached, solana};
 
 /// Does one thing: to the chain, or for a caller.
 pub(super) fn act(world: &World, shared: &Shared, rng: &mut fastrand::Rng) {
     let is_down = !world.is_running(machine());
-    match rng.u8(..34) {
-        0..12 => shared.model.lock().mine(),
+    match rng.u8(..37) {
+        0..12 => mine(shared, rng),
         12..19 => wish(shared, rng),
         19..21 => reorganise(shared, rng, is_down),
-        21 if shared.is_alone => shared.model.lock().mine(),
+        21 if shared.nature.is_alone => shared.model.lock().mine(),
         21 => foreign(shared, rng),
         22 => lose_from_pool(shared, rng),
         23 => {
@@ -33,9 +35,52 @@ pub(super) fn act(world: &World, shared: &Shared, rng: &mut fastrand::Rng) {
         27 => congest(shared, rng),
         32 => impoverish(shared, rng),
         33 => fill_pools(shared, rng),
+        34 => rejoin(shared, rng),
+        35 | 36 => ask_after_the_ended(shared, rng),
         // Time enough for many blocks, as when a process was down.
         28 => (0..rng.u64(1..90)).for_each(|_| shared.model.lock().mine()),
         _ => shared.cluster.lock().mine(|| rng.u8(..3) > 0),
+    }
+    take_out_far_off(shared);
+}
+
+/// Of many nodes behind one address one that is so far off is taken out: ranges of final blocks are read by number.
+fn take_out_far_off(shared: &Shared) {
+    let mut fork = shared.fork.lock();
+    let is_far_off = |dead: &mut DeadFork| dead.is_far_off(&shared.model.lock());
+    if shared.nature.nodes == Nodes::One {
+        fork.take_if(is_far_off);
+    }
+}
+
+fn mine(shared: &Shared, rng: &mut fastrand::Rng) {
+    let mut model = shared.model.lock();
+    model.mine();
+    if let Some(dead) = &mut *shared.fork.lock()
+        && rng.bool()
+    {
+        dead.grow(&mut model);
+    }
+}
+
+/// The node that has stayed on a dead fork comes to where the others are.
+fn rejoin(shared: &Shared, rng: &mut fastrand::Rng) {
+    if rng.u8(..3) > 0 {
+        return;
+    }
+    if let Some(dead) = shared.fork.lock().take()
+        && dead.is_long(&shared.model.lock())
+    {
+        let mut callers = shared.callers.lock();
+        callers.branches.mark(reached::LONG_ASTRAY);
+    }
+}
+
+/// An application that does not know that an intent is over hands it over once more.
+fn ask_after_the_ended(shared: &Shared, rng: &mut fastrand::Rng) {
+    let ended = shared.callers.lock().ended_before(rng.u64(..));
+    if let Some((ticket, submission)) = ended {
+        submit(shared, ticket, submission);
     }
 }
 
@@ -112,8 +157,18 @@ fn reorganise(shared: &Shared, rng: &mut fastrand::Rng, is_down: bool) {
     if depth_max == 0 {
         return;
     }
-    let depth = rng.u64(1..=depth_max);
+    // Now and then as deep as it goes.
+    let depth = match rng.u8(..8) {
+        0 => depth_max,
+        _ => rng.u64(1..=depth_max),
+    };
     let keeps = rng.u8(..4);
+    let mut fork = shared.fork.lock();
+    if shared.nature.has_dead_forks && fork.is_none() && rng.bool() {
+        *fork = Some(DeadFork::of(&model));
+        shared.faults.lock().count(reached::LEFT_BEHIND);
+    }
+    drop(fork);
     let mut dice = rng.fork();
     model.reorganise(depth, |_| keeps > 0 && dice.u8(..4) < keeps, || rng.bool());
     let mut faults = shared.faults.lock();
@@ -121,8 +176,14 @@ fn reorganise(shared: &Shared, rng: &mut fastrand::Rng, is_down: bool) {
     if depth >= 32 {
         faults.count(reached::REORG_DEEP);
     }
+    if depth >= 64 {
+        faults.count(reached::REORG_DEEPEST);
+    }
     if is_down {
         faults.count(reached::REORG_WHILE_DOWN);
+        if depth >= 32 {
+            faults.count(reached::REORG_DEEP_WHILE_DOWN);
+        }
     }
 }
 

@@ -19,8 +19,16 @@ struct Wish {
     submission: Submission,
     entry: Option<EntryId>,
     is_cancelled: bool,
+    /// The caller was told that it is over, and that nobody knows any more how.
+    is_forgotten: bool,
     /// How the caller was told that it ended, each time.
     ended: Vec<Outcome>,
+}
+
+impl Wish {
+    const fn is_over(&self) -> bool {
+        self.is_forgotten || !self.ended.is_empty()
+    }
 }
 
 #[derive(Debug)]
@@ -71,6 +79,7 @@ impl Callers {
             submission: submission.clone(),
             entry: None,
             is_cancelled: false,
+            is_forgotten: false,
             ended: Vec::new(),
         };
         self.wishes.insert(payload, wish);
@@ -79,16 +88,28 @@ impl Callers {
 
     /// Those that were not answered, or whose end is not known, are handed over again.
     pub(super) fn again(&self) -> Vec<(u64, Submission)> {
-        let open = self.wishes.iter().filter(|(_, wish)| wish.ended.is_empty());
+        let open = self.wishes.iter().filter(|(_, wish)| !wish.is_over());
         open.map(|(payload, wish)| (*payload, wish.submission.clone()))
             .collect()
+    }
+
+    /// One of those that are over, and has no business being handed over again.
+    pub(super) fn ended_before(&self, pick: u64) -> Option<(u64, Submission)> {
+        let over: Vec<_> = self
+            .wishes
+            .iter()
+            .filter(|(_, wish)| wish.is_over())
+            .collect();
+        let at = usize::try_from(pick).ok()? % over.len().max(1);
+        let (payload, wish) = over.get(at)?;
+        Some((**payload, wish.submission.clone()))
     }
 
     pub(super) fn cancel(&mut self, pick: u64) -> Option<EntryId> {
         let open: Vec<u64> = self
             .wishes
             .iter()
-            .filter(|(_, wish)| wish.ended.is_empty() && wish.entry.is_some())
+            .filter(|(_, wish)| !wish.is_over() && wish.entry.is_some())
             .map(|(payload, _)| *payload)
             .collect();
         let at = usize::try_from(pick).ok()? % open.len().max(1);
@@ -113,6 +134,10 @@ impl Callers {
                 if let Stage::Ended(outcome) = taken.stage {
                     wish.ended.push(outcome);
                 }
+            }
+            Err(Refusal::Forgotten { .. }) => {
+                wish.is_forgotten = true;
+                self.branches.mark(reached::FORGOTTEN);
             }
             Err(refusal) => self
                 .violations
@@ -183,11 +208,11 @@ impl Callers {
     }
 
     pub(super) fn all_ended(&self) -> bool {
-        self.wishes.values().all(|wish| !wish.ended.is_empty())
+        self.wishes.values().all(Wish::is_over)
     }
 
     pub(super) fn ended(&self) -> u64 {
-        let ended = self.wishes.values().filter(|wish| !wish.ended.is_empty());
+        let ended = self.wishes.values().filter(|wish| wish.is_over());
         ended.count() as u64
     }
 
@@ -197,6 +222,12 @@ impl Callers {
             let count = model.count(*payload) + cluster.count(*payload);
             let complaint = match wish.ended.last() {
                 _ if count > 1 => Some(format!("{payload} was carried out {count} times")),
+                None if wish.is_forgotten => {
+                    let may_be_lost =
+                        wish.is_cancelled || is_refused(*payload) || is_undone(*payload);
+                    (count != 1 && !may_be_lost)
+                        .then(|| format!("{payload} was forgotten, and never carried out"))
+                }
                 None => Some(format!(
                     "{payload} ({:?}) is stuck, carried out {count} times",
                     wish.entry

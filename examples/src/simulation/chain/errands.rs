@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use peaberry_chain::ChainError;
-use peaberry_chain::follow::{FollowCommand, FollowEvent, Known, Step, Walk, step_along};
+use peaberry_chain::follow::{Change, FollowCommand, FollowEvent, Known, Step, Walk, step_along};
 use peaberry_chain::outbox::{Found, OutboxCommand, OutboxEvent, Request};
 use peaberry_core::simulation::World;
 
+use super::application::ApplicationEvent;
 use super::{Said, Shared, at_once, reached};
 
 pub(super) fn run_for(
@@ -36,17 +37,38 @@ pub(super) fn run_for(
                 }
                 Said::Follow(FollowEvent::Change(change)) => {
                     let mut reader = shared.reader.lock();
-                    reader.apply(change);
-                    // Not every acknowledgement arrives: the next one covers it.
-                    if rng.u8(..3) > 0 || !shared.faults.lock().is_storm {
+                    reader.apply(&change);
+                    if shared.nature.has_application {
+                        apply(shared, life, change);
+                    } else if rng.u8(..3) > 0 || !shared.faults.lock().is_storm {
+                        // Not every acknowledgement arrives: the next one covers it.
                         acknowledge(shared, reader.number());
                     }
+                }
+                Said::Application(ApplicationEvent::Applied(applied)) => {
+                    shared.reader.lock().applied(applied);
+                    if rng.u8(..3) > 0 || !shared.faults.lock().is_storm {
+                        acknowledge(shared, applied.number);
+                    }
+                }
+                Said::Application(ApplicationEvent::OutOfOrder { number, applied }) => {
+                    let mut reader = shared.reader.lock();
+                    reader.complain(format!("change {number} was told behind {applied}"));
                 }
                 Said::Follow(FollowEvent::Alarm(alarm)) => shared.reader.lock().alarmed(alarm),
             }
         }
         true
     });
+}
+
+/// Gives a change to the application of the same life.
+fn apply(shared: &Shared, life: u64, change: Change) {
+    let now = shared.life.lock();
+    let now = now.as_ref().filter(|now| now.number == life);
+    if let Some(application) = now.and_then(|now| now.application.as_ref()) {
+        drop(application.submit(Box::new(change)));
+    }
 }
 
 fn acknowledge(shared: &Shared, number: u64) {
@@ -111,6 +133,19 @@ fn note_distance(shared: &Shared, walk: &Walk) {
         return;
     };
     let model = shared.model.lock();
+    let first = ring.first().map_or(0, |(first, _)| *first);
+    if model.tip() - first.min(model.tip()) >= shared.nature.ring_max as u64 {
+        let mut callers = shared.callers.lock();
+        callers.branches.mark(reached::RING_FULL);
+    }
+    if shared.fork.lock().is_some()
+        && model
+            .sealed(number)
+            .is_none_or(|sealed| sealed.block.hash != hash)
+    {
+        let mut callers = shared.callers.lock();
+        callers.branches.mark(reached::FOLLOWED_ASTRAY);
+    }
     if model.tip() > number + 64 {
         let mut callers = shared.callers.lock();
         callers.branches.mark(reached::FAR_BEHIND);

@@ -203,17 +203,41 @@ impl Model {
         let mut nonces = parent
             .map(|sealed| sealed.nonces.clone())
             .unwrap_or_default();
+        let parent = parent.map(|sealed| sealed.block);
         for transaction in &transactions {
             nonces.insert(transaction.from, transaction.nonce + 1);
+        }
+        self.pool
+            .retain(|(from, nonce), _| nonces.get(from).is_none_or(|next| nonce >= next));
+        let sealed = self.make(parent, transactions, nonces);
+        let number = sealed.block.number;
+        self.chain.push(sealed);
+        self.final_number = self.final_number.max(number.saturating_sub(self.finality));
+    }
+
+    /// A block on a fork that is not the chain.
+    pub(super) fn seal_on(
+        &mut self,
+        parent: Block,
+        transactions: Vec<Transaction>,
+        nonces: BTreeMap<Address, u64>,
+    ) -> Sealed {
+        self.make(Some(parent), transactions, nonces)
+    }
+
+    fn make(
+        &mut self,
+        parent: Option<Block>,
+        transactions: Vec<Transaction>,
+        nonces: BTreeMap<Address, u64>,
+    ) -> Sealed {
+        for transaction in &transactions {
             self.was_included
                 .insert(transaction.hash, transaction.clone());
         }
-        let used = nonces.clone();
-        self.pool
-            .retain(|(from, nonce), _| used.get(from).is_none_or(|next| nonce >= next));
         self.sealed_count += 1;
-        let parent = parent.map_or(B256::ZERO, |sealed| sealed.block.hash);
-        let number = self.chain.len() as u64;
+        let number = parent.map_or(0, |parent| parent.number + 1);
+        let parent = parent.map_or(B256::ZERO, |parent| parent.hash);
         let mut seed = parent.to_vec();
         seed.extend(self.sealed_count.to_be_bytes());
         let sealed = Sealed {
@@ -227,8 +251,7 @@ impl Model {
             nonces,
         };
         self.forks.insert(sealed.block.hash, sealed.clone());
-        self.chain.push(sealed);
-        self.final_number = self.final_number.max(number.saturating_sub(self.finality));
+        sealed
     }
 
     /// Whether this block is on the chain to stay.
@@ -273,11 +296,7 @@ impl Model {
     pub(super) fn find(&self, hash: B256, tip: u64) -> Option<(&Sealed, &Transaction)> {
         // Without a search for what was never included anywhere.
         self.was_included.get(&hash)?;
-        let seen = self.chain.iter().take(usize::try_from(tip).ok()? + 1);
-        seen.rev().find_map(|sealed| {
-            let found = sealed.transactions.iter().find(|one| one.hash == hash)?;
-            Some((sealed, found))
-        })
+        find(&self.chain, hash, tip)
     }
 
     /// How often `payload` is on the chain.
@@ -286,4 +305,13 @@ impl Model {
         all.filter(|transaction| transaction.payload == payload)
             .count()
     }
+}
+
+/// Where a transaction is on `chain` up to the block `tip`.
+pub(super) fn find(chain: &[Sealed], hash: B256, tip: u64) -> Option<(&Sealed, &Transaction)> {
+    let seen = chain.iter().take(usize::try_from(tip).ok()? + 1);
+    seen.rev().find_map(|sealed| {
+        let found = sealed.transactions.iter().find(|one| one.hash == hash)?;
+        Some((sealed, found))
+    })
 }

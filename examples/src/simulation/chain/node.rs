@@ -13,14 +13,20 @@ use peaberry_chain::{
     Block, BlockAt, CallRequest, ChainError, ChainId, Log, LogFilter, LogRange, Revert, Sent, TxId,
 };
 
+use super::dead_fork::DeadFork;
 use super::faults::Faults;
 use super::model::{Model, REFUSAL, Rejection, TIP, Transaction, is_refused, is_undone};
 use super::reached;
+use super::view::View;
 
 /// A node of the model chain.
 pub(super) struct Node {
     pub(super) model: Arc<Mutex<Model>>,
     pub(super) faults: Arc<Mutex<Faults>>,
+    /// The fork that the others have left and this node has not.
+    pub(super) fork: Arc<Mutex<Option<DeadFork>>>,
+    /// What answers is now this node, now one that is where the others are.
+    pub(super) is_mixed: bool,
     pub(super) is_liar: bool,
     /// Takes what is merely safe for final: a bug.
     pub(super) safe_is_final: bool,
@@ -78,22 +84,38 @@ impl Node {
         lies
     }
 
-    /// The number of a block as a node that lags sees it.
-    fn resolve(&self, model: &Model, at: BlockAt, lag: u64) -> Option<u64> {
-        let tip = model.tip().saturating_sub(lag);
-        match at {
-            BlockAt::Latest | BlockAt::Pending => Some(tip),
-            BlockAt::Final => {
-                let depth = if self.safe_is_final {
-                    model.finality / 2
-                } else {
-                    model.finality
-                };
-                tip.checked_sub(depth)
-            }
-            BlockAt::Number(number) => (number <= tip).then_some(number),
-            BlockAt::Hash(_) => None,
+    /// Whether it is the dead fork that is asked now.
+    fn is_astray(&self) -> bool {
+        if self.fork.lock().is_none() {
+            return false;
         }
+        let mut faults = self.faults.lock();
+        let is_astray = !self.is_mixed || faults.draw(0..=1) == 0;
+        if is_astray {
+            faults.count(reached::NODE_ASTRAY);
+        }
+        is_astray
+    }
+
+    /// What `look` finds, so many blocks late.
+    fn see<T>(&self, lag: u64, look: impl FnOnce(&View<'_>) -> T) -> T {
+        let is_astray = self.is_astray();
+        let (model, fork) = (self.model.lock(), self.fork.lock());
+        look(&View {
+            model: &model,
+            fork: fork.as_ref().filter(|_| is_astray),
+            lag,
+            safe_is_final: self.safe_is_final,
+        })
+    }
+
+    fn submit(&self, transaction: Transaction) -> Result<(), Rejection> {
+        if self.is_astray()
+            && let Some(fork) = &mut *self.fork.lock()
+        {
+            return fork.submit(transaction);
+        }
+        self.model.lock().submit(transaction)
     }
 }
 
@@ -126,20 +148,15 @@ impl EvmRpc for Node {
         if self.lies() {
             return Ok(self.faults.lock().draw(0..=9));
         }
-        let nonce = {
-            let model = self.model.lock();
-            let nonces = match at {
-                BlockAt::Pending if lag == 0 => return Ok(model.pending_nonce(account)),
-                BlockAt::Hash(hash) => model.forks.get(&hash).map(|sealed| &sealed.nonces),
-                at => self
-                    .resolve(&model, at, lag)
-                    .and_then(|number| model.sealed(number))
-                    .map(|sealed| &sealed.nonces),
-            };
-            let nonces = nonces.ok_or_else(not_found)?;
-            nonces.get(&account).copied().unwrap_or(0)
-        };
-        self.end(nonce, Sent::No)
+        let nonce = self.see(lag, |view| {
+            let pending = view.pending_nonce(account);
+            if let Some(nonce) = pending.filter(|_| at == BlockAt::Pending) {
+                return Some(nonce);
+            }
+            let nonces = &view.at(at)?.nonces;
+            Some(nonces.get(&account).copied().unwrap_or(0))
+        });
+        self.end(nonce.ok_or_else(not_found)?, Sent::No)
     }
 
     async fn code(&self, _address: Address, _at: BlockAt) -> Result<Bytes, ChainError> {
@@ -196,10 +213,10 @@ impl EvmRpc for Node {
                 detail: "too little for gas and value".into(),
             });
         }
-        let taken = self.model.lock().submit(transaction.clone());
+        let taken = self.submit(transaction.clone());
         if self.faults.lock().chance(50) {
             self.faults.lock().count(reached::QUESTION_REPEATED);
-            let _second = self.model.lock().submit(transaction);
+            let _second = self.submit(transaction);
         }
         let answer = match taken {
             Ok(()) => Ok(hash),
@@ -218,18 +235,17 @@ impl EvmRpc for Node {
     async fn receipt(&self, hash: B256) -> Result<Option<Receipt>, ChainError> {
         let lag = self.begin(Sent::No)?;
         let lies = self.lies();
-        let receipt = {
-            let model = self.model.lock();
-            let tip = model.tip().saturating_sub(lag);
-            let forgets = self.forgets && self.faults.lock().is_storm;
+        let forgets = self.forgets && self.faults.lock().is_storm;
+        let receipt = self.see(lag, |view| {
+            let tip = view.tip();
             let kept_from = tip.saturating_sub(RECEIPTS_KEPT + LAG_MAX);
-            let found = model
-                .find(hash, tip)
+            let found = view
+                .find(hash)
                 .filter(|(sealed, _)| !forgets || sealed.block.number >= kept_from)
                 .map(|(sealed, one)| (sealed.block, one.from, !is_undone(one.payload)));
             let told = match (found, lies) {
                 (Some(_), true) => None,
-                (None, true) => model
+                (None, true) => view
                     .sealed(tip)
                     .map(|sealed| (sealed.block, Address::ZERO, false)),
                 (found, false) => found,
@@ -247,62 +263,50 @@ impl EvmRpc for Node {
                 gas_price: U256::from(1),
                 logs: Vec::new(),
             })
-        };
+        });
         self.end(receipt, Sent::No)
     }
 
     async fn block(&self, at: BlockAt) -> Result<Option<Block>, ChainError> {
         let lag = self.begin(Sent::No)?;
         let lies = self.lies();
-        let block = {
-            let model = self.model.lock();
-            let found = match at {
-                BlockAt::Hash(hash) => model.forks.get(&hash).map(|sealed| sealed.block),
-                at => self
-                    .resolve(&model, at, lag)
-                    .and_then(|number| model.sealed(number))
-                    .map(|sealed| sealed.block),
-            };
-            if at == BlockAt::Final && found.is_none() {
-                return Err(not_found());
+        let found = self.see(lag, |view| view.at(at).map(|sealed| sealed.block));
+        if at == BlockAt::Final && found.is_none() {
+            return Err(not_found());
+        }
+        let block = found.map(|block| {
+            if lies {
+                let hash = keccak256(block.hash);
+                Block { hash, ..block }
+            } else {
+                block
             }
-            found.map(|block| {
-                if lies {
-                    let hash = keccak256(block.hash);
-                    Block { hash, ..block }
-                } else {
-                    block
-                }
-            })
-        };
+        });
         self.end(block, Sent::No)
     }
 
     async fn logs(&self, filter: &LogFilter, range: &LogRange) -> Result<Vec<Log>, ChainError> {
         let lag = self.begin(Sent::No)?;
         let lies = self.lies();
-        let mut logs: Vec<Log> = {
-            let model = self.model.lock();
-            match range {
-                LogRange::Block(hash) => {
-                    let sealed = model.forks.get(hash).ok_or_else(not_found)?;
-                    if sealed.block.number + lag > model.tip() {
-                        return Err(not_found());
-                    }
-                    sealed.logs()
-                }
-                LogRange::Numbers(numbers) => {
-                    if numbers.end() - numbers.start() > 12 {
-                        self.faults.lock().count(reached::RANGE_TOO_WIDE);
-                        return Err(ChainError::RangeTooWide {
-                            message: "13 blocks at most".into(),
-                        });
-                    }
-                    let blocks = numbers.clone().filter_map(|number| model.sealed(number));
-                    blocks.flat_map(|sealed| sealed.logs()).collect()
-                }
+        if let LogRange::Numbers(numbers) = range
+            && numbers.end() - numbers.start() > 12
+        {
+            self.faults.lock().count(reached::RANGE_TOO_WIDE);
+            return Err(ChainError::RangeTooWide {
+                message: "13 blocks at most".into(),
+            });
+        }
+        let found: Option<Vec<Log>> = self.see(lag, |view| match range {
+            LogRange::Block(hash) => {
+                let sealed = view.by_hash(*hash)?;
+                (sealed.block.number <= view.tip()).then(|| sealed.logs())
             }
-        };
+            LogRange::Numbers(numbers) => {
+                let blocks = numbers.clone().filter_map(|number| view.sealed(number));
+                Some(blocks.flat_map(|sealed| sealed.logs()).collect())
+            }
+        });
+        let mut logs = found.ok_or_else(not_found)?;
         logs.retain(|log| filter.matches(log));
         if lies {
             logs.pop();

@@ -15,6 +15,10 @@ pub(super) const RANGE_TOO_WIDE: &str = "range_too_wide";
 pub(super) const REORG: &str = "reorg";
 pub(super) const REORG_DEEP: &str = "reorg_32_or_deeper";
 pub(super) const REORG_WHILE_DOWN: &str = "reorg_while_down";
+pub(super) const REORG_DEEPEST: &str = "reorg_64_or_deeper";
+pub(super) const REORG_DEEP_WHILE_DOWN: &str = "reorg_32_or_deeper_while_down";
+pub(super) const LEFT_BEHIND: &str = "node_left_on_a_dead_fork";
+pub(super) const NODE_ASTRAY: &str = "node_answered_from_a_dead_fork";
 pub(super) const FOREIGN: &str = "foreign_transaction";
 pub(super) const POOL_LOST: &str = "mempool_lost_transaction";
 pub(super) const FEES_ROSE: &str = "fees_rose";
@@ -41,7 +45,11 @@ pub(super) fn none() -> Reached {
         RANGE_TOO_WIDE,
         REORG,
         REORG_DEEP,
+        REORG_DEEPEST,
         REORG_WHILE_DOWN,
+        REORG_DEEP_WHILE_DOWN,
+        LEFT_BEHIND,
+        NODE_ASTRAY,
         FOREIGN,
         POOL_LOST,
         FEES_ROSE,
@@ -71,6 +79,12 @@ pub(super) const ALARMED: &str = "alarm_raised";
 pub(super) const RETOLD: &str = "change_told_again_after_a_crash";
 pub(super) const REMOVED: &str = "block_removed";
 pub(super) const LIAR_NAMED: &str = "liar_named";
+pub(super) const STRAY_NAMED: &str = "node_on_a_dead_fork_named";
+pub(super) const LONG_ASTRAY: &str = "node_stayed_on_a_dead_fork_beyond_finality";
+pub(super) const FOLLOWED_ASTRAY: &str = "follower_on_a_dead_fork";
+pub(super) const RING_FULL: &str = "chain_longer_than_the_ring";
+pub(super) const APPLIED: &str = "changes_applied_with_their_acknowledgement";
+pub(super) const FORGOTTEN: &str = "forgotten_key_refused";
 
 pub(super) fn branches() -> Reached {
     Reached::of(&[
@@ -89,5 +103,11 @@ pub(super) fn branches() -> Reached {
         RETOLD,
         REMOVED,
         LIAR_NAMED,
+        STRAY_NAMED,
+        LONG_ASTRAY,
+        FOLLOWED_ASTRAY,
+        RING_FULL,
+        APPLIED,
+        FORGOTTEN,
     ])
 }

@@ -3,12 +3,17 @@
 use peaberry_chain::follow::{Alarm, Change, ChangeKind};
 use peaberry_chain::{Block, Log};
 
+use super::application::Applied;
 use super::model::Model;
 
 /// Applies changes one after the other, and remembers them durably.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
     changes: Vec<ChangeKind>,
+    /// What an application that applies each change once must have come to behind each of them.
+    wanted: Vec<Applied>,
+    /// What the application on the machine's own store has come to.
+    pub(super) applied: Applied,
     /// The blocks as they stand, each with its logs; the first number that each stands for.
     stack: Vec<(u64, Block, Vec<Log>)>,
     pub(super) final_number: Option<u64>,
@@ -38,7 +43,19 @@ impl Reader {
         }
     }
 
-    pub(super) fn apply(&mut self, change: Change) {
+    /// The application has applied one more change.
+    pub(super) fn applied(&mut self, applied: Applied) {
+        let at = usize::try_from(applied.number - 1).unwrap_or(usize::MAX);
+        if self.wanted.get(at) != Some(&applied) {
+            self.complain(format!("change {} was applied otherwise", applied.number));
+        }
+        if applied.number <= self.applied.number {
+            self.complain(format!("change {} was applied twice", applied.number));
+        }
+        self.applied = applied;
+    }
+
+    pub(super) fn apply(&mut self, change: &Change) {
         let number = change.number;
         if number <= self.number() {
             self.retold += 1;
@@ -55,7 +72,9 @@ impl Reader {
             self.complain(format!("change {number} was told after an alarm"));
         }
         self.changes.push(change.kind.clone());
-        match change.kind {
+        let before = self.wanted.last().copied().unwrap_or_default();
+        self.wanted.push(before.and(change));
+        match change.kind.clone() {
             ChangeKind::Added { first, block, logs } => {
                 if let Some((_, tip, _)) = self.stack.last() {
                     let follows = first == tip.number + 1
@@ -90,7 +109,11 @@ impl Reader {
     }
 
     /// What stands is the chain, log for log.
-    pub(super) fn conclude(&mut self, model: &Model) {
+    pub(super) fn conclude(&mut self, model: &Model, has_application: bool) {
+        if has_application && self.applied.number != self.number() {
+            let (applied, told) = (self.applied.number, self.number());
+            self.complain(format!("{applied} of {told} changes were applied"));
+        }
         if self.tip().map(|tip| tip.hash) != model.chain.last().map(|sealed| sealed.block.hash) {
             self.complain("the follower did not reach the tip".into());
         }

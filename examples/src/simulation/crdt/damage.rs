@@ -7,11 +7,14 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use peaberry_core::{Mailbox, Outgoing, PeerId, Peers, ProtocolId, Transport, TransportError};
 
-use super::reached::DAMAGED;
+use super::reached::{DAMAGED, IN_PIECES};
 use crate::simulation::Reached;
 
 /// How many of a thousand frames are damaged while it lasts.
 const DAMAGED_PER_MILLE: u32 = 30;
+
+/// The kind of a frame that has some bytes of a delta, its first byte.
+const PIECE: u8 = 8;
 
 /// A transport that damages some of what it sends.
 pub(super) struct Damaging {
@@ -36,6 +39,12 @@ impl Transport for Damaging {
     }
 
     fn send(&self, batch: &mut Vec<Outgoing>) {
+        if batch
+            .iter()
+            .any(|message| message.payload.first() == Some(&PIECE))
+        {
+            self.reached.lock().mark(IN_PIECES);
+        }
         if self.is_on.load(Ordering::Relaxed) {
             let mut rng = self.rng.lock();
             for message in batch.iter_mut() {

@@ -1,10 +1,12 @@
-//! What the members write: tags, a price and shelves; and what a naive reading of its events says.
+//! What the members write: tags, bans, a price, shelves, a count and whether it is open; and what a naive reading of its
+//! events says.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use peaberry_crdt::{
-    AddWinsSet, Causal, Dot, Edit, LwwRegister, Mint, MvRegister, ObservedRemoveMap, ReplicaId,
-    Stamp, VersionVector, WriteError, dot_store,
+    AddWinsSet, Causal, Dot, Edit, EnableWinsFlag, Hlc, LwwRegister, Mint, MvRegister,
+    ObservedRemoveMap, RemoveWinsSet, ReplicaId, ResettableCounter, Stamp, VersionVector,
+    WriteError, dot_store,
 };
 
 /// The document's state.
@@ -13,15 +15,32 @@ pub(super) struct Shop {
     tags: AddWinsSet<u8>,
     price: LwwRegister<u32>,
     shelves: ObservedRemoveMap<u8, MvRegister<u8>>,
+    banned: RemoveWinsSet<u8>,
+    sold: ResettableCounter,
+    is_open: EnableWinsFlag,
 }
 
 dot_store!(Shop {
     tags: AddWinsSet<u8>,
     price: LwwRegister<u32>,
     shelves: ObservedRemoveMap<u8, MvRegister<u8>>,
+    banned: RemoveWinsSet<u8>,
+    sold: ResettableCounter,
+    is_open: EnableWinsFlag,
 });
 
 pub(super) type Document = Causal<Shop>;
+
+impl Shop {
+    /// The wall time of the latest stamp held.
+    pub(super) fn latest_ms(&self) -> u64 {
+        let stamps = self.price.stamps();
+        stamps
+            .map(|(_, stamp)| stamp.wall_ms)
+            .max()
+            .unwrap_or_default()
+    }
+}
 
 /// One thing done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +50,13 @@ pub(super) enum Op {
     Price(Stamp, u32),
     Fill(u8, u8),
     Clear(u8),
+    Ban(u8),
+    Allow(u8),
+    Sell(i64),
+    /// Undoes the sales that its writer knew.
+    Recount,
+    Open,
+    Close,
 }
 
 /// One event, and what its writer knew.
@@ -76,25 +102,40 @@ pub(super) struct View {
     tags: BTreeSet<u8>,
     price: Option<u32>,
     shelves: BTreeMap<u8, Vec<u8>>,
+    banned: BTreeSet<u8>,
+    sold: i128,
+    is_open: bool,
 }
 
 impl Op {
-    /// Few keys, so that members get in each other's way; stamps that tie.
-    pub(super) fn draw(shop: &Shop, rng: &mut fastrand::Rng) -> Self {
-        match rng.u8(..10) {
+    /// Few keys, so that members get in each other's way. The clock is the writer's, and has seen what its machine took in.
+    pub(super) fn draw(
+        shop: &Shop,
+        clock: &mut Hlc,
+        wall_ms: u64,
+        rng: &mut fastrand::Rng,
+    ) -> Self {
+        match rng.u8(..18) {
             0..3 => Self::Tag(rng.u8(..6)),
             3..6 => Self::Untag(rng.u8(..6)),
             6 => {
-                let last = shop.price.stamps().map(|(_, stamp)| stamp.wall_ms).max();
-                let wall_ms = last.unwrap_or_default() + 1;
-                let stamp = Stamp {
-                    wall_ms,
-                    logical: 0,
-                };
-                Self::Price(stamp, rng.u32(..1000))
+                for (dot, stamp) in shop.price.stamps() {
+                    // What the replica let in was not too far ahead then; its own clock may have gone back since.
+                    let latest = wall_ms.max(stamp.wall_ms);
+                    clock
+                        .observe(dot.replica(), stamp, latest)
+                        .expect("a stamp does not lead itself");
+                }
+                Self::Price(clock.now(wall_ms), rng.u32(..1000))
             }
             7..9 => Self::Fill(rng.u8(..4), rng.u8(..)),
-            _ => Self::Clear(rng.u8(..4)),
+            9 => Self::Clear(rng.u8(..4)),
+            10 | 11 => Self::Ban(rng.u8(..4)),
+            12 => Self::Allow(rng.u8(..4)),
+            13 | 14 => Self::Sell(rng.i64(-3..9)),
+            15 => Self::Recount,
+            16 => Self::Open,
+            _ => Self::Close,
         }
     }
 
@@ -105,6 +146,18 @@ impl Op {
         };
         let shelves = |shelves| Shop {
             shelves,
+            ..Shop::default()
+        };
+        let banned = |banned| Shop {
+            banned,
+            ..Shop::default()
+        };
+        let sold = |sold| Shop {
+            sold,
+            ..Shop::default()
+        };
+        let is_open = |is_open| Shop {
+            is_open,
             ..Shop::default()
         };
         Ok(match self {
@@ -124,6 +177,12 @@ impl Op {
                 edit.within(shelves)
             }
             Self::Clear(shelf) => shop.shelves.remove(&shelf).within(shelves),
+            Self::Ban(tag) => shop.banned.add(mint, tag).within(banned),
+            Self::Allow(tag) => shop.banned.remove(mint, tag).within(banned),
+            Self::Sell(amount) => shop.sold.add(mint, amount)?.within(sold),
+            Self::Recount => shop.sold.reset(mint).within(sold),
+            Self::Open => shop.is_open.enable(mint).within(is_open),
+            Self::Close => shop.is_open.disable().within(is_open),
         })
     }
 
@@ -132,7 +191,11 @@ impl Op {
         match (self, earlier) {
             (Self::Tag(one) | Self::Untag(one), Self::Tag(other)) => one == other,
             (Self::Price(..), Self::Price(..)) => true,
-            (Self::Fill(one, _) | Self::Clear(one), Self::Fill(other, _)) => one == other,
+            (Self::Fill(one, _) | Self::Clear(one), Self::Fill(other, _))
+            | (Self::Ban(one) | Self::Allow(one), Self::Ban(other) | Self::Allow(other)) => {
+                one == other
+            }
+            (Self::Open | Self::Close, Self::Open) => true,
             _ => false,
         }
     }
@@ -149,6 +212,9 @@ impl View {
             tags: shop.tags.iter().copied().collect(),
             price: shop.price.value().copied(),
             shelves: shelves.collect(),
+            banned: shop.banned.iter().copied().collect(),
+            sold: shop.sold.value(),
+            is_open: shop.is_open.is_enabled(),
         }
     }
 
@@ -156,6 +222,11 @@ impl View {
     pub(super) fn specified(events: &[Event], known: &VersionVector) -> Self {
         let mut view = Self::default();
         let mut last: Option<(Stamp, ReplicaId, u32)> = None;
+        let (mut banned, mut allowed) = (BTreeSet::new(), BTreeSet::new());
+        let recounts = || {
+            let known = events.iter().filter(|event| known.covers(event.dot));
+            known.filter(|event| event.op == Op::Recount)
+        };
         for event in alive(events, known) {
             match event.op {
                 Op::Tag(tag) => {
@@ -165,9 +236,22 @@ impl View {
                     last = last.max(Some((stamp, event.dot.replica(), price)));
                 }
                 Op::Fill(shelf, with) => view.shelves.entry(shelf).or_default().push(with),
-                Op::Untag(_) | Op::Clear(_) => {}
+                Op::Ban(tag) => {
+                    banned.insert(tag);
+                }
+                Op::Allow(tag) => {
+                    allowed.insert(tag);
+                }
+                Op::Sell(amount) => {
+                    if !recounts().any(|recount| recount.seen.covers(event.dot)) {
+                        view.sold += i128::from(amount);
+                    }
+                }
+                Op::Open => view.is_open = true,
+                Op::Untag(_) | Op::Clear(_) | Op::Recount | Op::Close => {}
             }
         }
+        view.banned = banned.difference(&allowed).copied().collect();
         view.price = last.map(|(.., price)| price);
         view.shelves
             .values_mut()
@@ -182,6 +266,8 @@ impl View {
             shelf.is_some_and(|held| held.contains(with))
         };
         !self.tags.is_subset(&specified.tags)
+            || !self.banned.is_subset(&specified.banned)
+            || (self.is_open && !specified.is_open)
             || self
                 .shelves
                 .iter()

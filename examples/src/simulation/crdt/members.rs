@@ -1,6 +1,7 @@
 //! The members: what they do, and what is done to them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error as _;
 use std::future::Future as _;
 use std::ops::Bound;
 use std::pin::Pin;
@@ -13,13 +14,13 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use peaberry_core::simulation::{Boot, BootError, SimulatedStorage, World};
 use peaberry_core::{
-    Batch, Channel, Durability, LogId, Node, Order, PeerId, ScanLimit, Storage, Subspace,
+    Batch, Channel, Clock, Durability, LogId, Node, Order, PeerId, ScanLimit, Storage, Subspace,
 };
 use peaberry_crdt::protocol::{
     CRDT, Continuity, Mutation, OpenError, Replica, ReplicaEvent, ReplicaHandle, ReplicaOptions,
 };
 use peaberry_crdt::sync::{Member, Membership, SyncConfig, SyncError};
-use peaberry_crdt::{ApplyError, Causal, Dot, Lattice, ReplicaId};
+use peaberry_crdt::{ApplyError, Causal, Dot, Hlc, Lattice, ReplicaId};
 
 use super::damage::Damaging;
 use super::document::{Document, Op};
@@ -28,6 +29,8 @@ use super::passing::Passing;
 use super::{peer, reached};
 use crate::simulation::{Reached, Run};
 
+type Clocks = (Arc<dyn Clock>, Arc<Mutex<Hlc>>);
+
 /// What the machines' lives share with the harness.
 #[derive(Default)]
 struct Lives {
@@ -35,6 +38,8 @@ struct Lives {
     last_id: BTreeMap<PeerId, ReplicaId>,
     /// What each member is booted with: the newest membership that its operator has given it.
     memberships: BTreeMap<PeerId, Membership>,
+    /// What each machine's calendar shows, and the clock that its writes are stamped by, in its present life.
+    clocks: BTreeMap<PeerId, Clocks>,
     /// Members whose store was exchanged for an older one: nobody vouches for them any more.
     restored: BTreeSet<PeerId>,
 }
@@ -108,7 +113,7 @@ impl Members {
         );
         let (damage, on_files) = (self.damage.clone(), self.on_files);
         world.add(at, move |boot| {
-            let node = boot_member(boot, on_files, &lives, &reached, &damage);
+            let node = boot_member(boot, on_files, &lives, &reached, &damage, &history);
             node.inspect_err(|error| {
                 if let Some(damage) = damage_of(error) {
                     history.lock().complain(damage);
@@ -178,11 +183,16 @@ impl Members {
         if self.evicted == Some(at) {
             self.reached.lock().mark(reached::LATE_WRITE);
         }
+        let clocks = self.lives.lock().clocks.get(&at).cloned();
+        let Some((calendar, clock)) = clocks else {
+            return;
+        };
+        let wall_ms = wall_ms_of(calendar.as_ref());
         let (mut rng, history) = (self.rng.fork(), self.history.clone());
         let outbox = self.passing.as_ref().map(Passing::outbox);
         let mutation = handle.mutate(move |doc: &mut Document, writer| {
             let seen = doc.vector().clone();
-            let op = Op::draw(doc.value(), &mut rng);
+            let op = Op::draw(doc.value(), &mut clock.lock(), wall_ms, &mut rng);
             let delta = doc.write(writer, |shop, mint| op.edit(shop, mint));
             match delta {
                 Ok(delta) if !delta.is_empty() => {
@@ -319,10 +329,22 @@ impl Members {
         }
     }
 
-    /// Links are whole again, and the operator asks after the membership: whom it was given may have died with it.
-    pub(super) fn end_trouble(&self) {
+    /// Links are whole again, the operator sets all calendars to the latest that any has shown, and asks after the
+    /// membership: whom it was given may have died with it.
+    pub(super) fn end_trouble(&self, world: &mut World) {
         self.damage.store(false, Ordering::Relaxed);
         let lives = self.lives.lock();
+        let shown = |clock: &Arc<dyn Clock>| clock.timestamp().as_unix_nanos();
+        let calendars = lives.clocks.values().map(|(calendar, _)| shown(calendar));
+        let stamps = lives.handles.values().map(|handle| {
+            let latest_ms = handle.read(|doc| doc.value().latest_ms());
+            latest_ms.saturating_mul(1_000_000)
+        });
+        let latest = calendars.chain(stamps).max().unwrap_or_default();
+        for (at, (calendar, _)) in &lives.clocks {
+            let behind = latest.saturating_sub(shown(calendar));
+            world.jump_calendar(*at, i64::try_from(behind).unwrap_or(i64::MAX));
+        }
         for (member, _) in self.membership.iter() {
             if let Some(handle) = lives.handles.get(&peer(member.get())) {
                 // It cannot be busy: all of them are up, and nobody writes.
@@ -394,6 +416,7 @@ fn boot_member(
     lives: &Arc<Mutex<Lives>>,
     reached: &Arc<Mutex<Reached>>,
     damage: &Arc<AtomicBool>,
+    history: &Arc<Mutex<History>>,
 ) -> Result<Node, BootError> {
     let at = boot.peer();
     let storage = if on_files {
@@ -423,10 +446,14 @@ fn boot_member(
         is_on: damage.clone(),
         reached: reached.clone(),
     });
-    let mut node = Node::new(transport, storage, boot.clock());
-    let heard = reached.clone();
-    let handle = replica.add_to(&mut node, move |event| tell(&event, &heard))?;
+    let calendar: Arc<dyn Clock> = boot.clock();
+    let mut node = Node::new(transport, storage, calendar.clone());
+    let (heard, complaints) = (reached.clone(), history.clone());
+    let handle = replica.add_to(&mut node, move |event| tell(&event, &heard, &complaints))?;
     let mut lives = lives.lock();
+    // Whatever it is told of it has let in.
+    let clock = Arc::new(Mutex::new(Hlc::new(0)));
+    lives.clocks.insert(at, (calendar, clock));
     if let Some(last) = lives.last_id.insert(at, id) {
         reached.lock().mark(if last == id {
             reached::ID_KEPT
@@ -438,13 +465,31 @@ fn boot_member(
     Ok(node)
 }
 
-fn tell(event: &ReplicaEvent, reached: &Mutex<Reached>) {
+fn tell(event: &ReplicaEvent, reached: &Mutex<Reached>, history: &Mutex<History>) {
     let name = match event {
         ReplicaEvent::Evicted { .. } => reached::LEARNED_EVICTION,
         ReplicaEvent::Refused(SyncError::NotAMember { .. }) => reached::STRANGER_REFUSED,
+        ReplicaEvent::Refused(SyncError::Refused {
+            source: ApplyError::FarFuture(_),
+            ..
+        }) => reached::FAR_FUTURE,
+        ReplicaEvent::RefusedBy { .. } => reached::TOLD_OF_REFUSAL,
+        // All are honest, and a damaged frame is unreadable.
+        ReplicaEvent::Refused(
+            error @ (SyncError::Malformed { .. } | SyncError::Refused { .. }),
+        ) => {
+            let complaint = format!("an honest peer is refused: {error}: {:?}", error.source());
+            history.lock().complain(complaint);
+            return;
+        }
         _ => return,
     };
     reached.lock().mark(name);
+}
+
+/// What a calendar shows that tells no more than tens of seconds, so that stamps of different members tie.
+fn wall_ms_of(calendar: &dyn Clock) -> u64 {
+    calendar.timestamp().as_unix_nanos() / 10_000_000_000 * 10_000
 }
 
 /// Why a member that does not boot points to a bug.

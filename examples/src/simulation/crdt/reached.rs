@@ -12,6 +12,12 @@ pub(super) const ID_KEPT: &str = "id_kept_over_a_restart";
 pub(super) const ID_FRESH: &str = "fresh_id_after_a_restart";
 pub(super) const LATE_WRITE: &str = "write_after_eviction";
 
+/// A delta that was too long for a frame.
+pub(super) const IN_PIECES: &str = "delta_sent_in_pieces";
+/// A stamp of one whose calendar is far ahead.
+pub(super) const FAR_FUTURE: &str = "far_future_stamp_refused";
+pub(super) const TOLD_OF_REFUSAL: &str = "sender_told_of_refusal";
+
 /// A single write's delta that was passed on unasked.
 pub(super) const PASSED_ON: &str = "delta_passed_on";
 /// One that had overtaken what it needs.
@@ -32,6 +38,9 @@ pub(super) fn none() -> Reached {
         ID_KEPT,
         ID_FRESH,
         LATE_WRITE,
+        IN_PIECES,
+        FAR_FUTURE,
+        TOLD_OF_REFUSAL,
         PASSED_ON,
         GAP,
         WRITTEN_APART,

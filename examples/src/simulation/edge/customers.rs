@@ -2,10 +2,13 @@
 
 use std::task::{Context, Waker};
 
-use peaberry_edge::payload::{Action, Command, Wire};
-use peaberry_edge::topic::{Lane, Topic};
+use bytes::Bytes;
+use peaberry_core::{Batch, Channel, MemoryStorage, ProtocolId, Subspace};
+use peaberry_edge::payload::{Action, Command, Payload, Record, SinkAck, Wire};
+use peaberry_edge::topic::{Lane, Stream, Topic};
+use peaberry_edge::twin::{Side, Twin, TwinValue};
 use peaberry_edge::uplink::{MemoryUplink, Message, Uplink};
-use peaberry_edge::{DeviceId, Name};
+use peaberry_edge::{BootEpoch, DeviceId, Name, RecordId};
 
 use super::findings::Findings;
 use super::network::{Network, STRANGER, TILL};
@@ -44,6 +47,7 @@ impl Customers {
             21 => self.stop_or_resume(),
             22..24 => self.mislead(),
             24..27 => self.babble(),
+            29..31 => self.forge(),
             27 => {
                 let device = self.some_machine();
                 self.send(&device, Action::Ping, false);
@@ -158,10 +162,69 @@ impl Customers {
         self.babble_to(topic, bytes);
     }
 
+    /// What reads well and claims what cannot be: in a device's own name, or in its sink's.
+    fn forge(&mut self) {
+        let device = self.some_machine();
+        let last = BootEpoch::new(u64::MAX).expect("not zero");
+        let (topic, bytes) = match self.rng.u32(..4) {
+            0 => {
+                let through = self.rng.u64(..);
+                let stream = *self.rng.choice(&Stream::ALL).expect("there are some");
+                let ack = SinkAck {
+                    device: device.clone(),
+                    boot: last,
+                    stream,
+                    through,
+                };
+                (topic(&device, Lane::Acks), ack.encode())
+            }
+            1 => {
+                let id = RecordId {
+                    device: device.clone(),
+                    boot: last,
+                    sequence: u64::MAX,
+                };
+                let record = Record {
+                    id,
+                    at_ms: 0,
+                    payload: Payload::Twin(Bytes::new()),
+                };
+                (topic(&device, Lane::Up(Stream::Twin)), record.encode())
+            }
+            kind => (topic(&device, Lane::DesiredTwin), forged_twin(kind == 2)),
+        };
+        self.babble_to(topic, bytes);
+    }
+
     fn babble_to(&mut self, topic: String, payload: Vec<u8>) {
         self.seq += 1;
         let _ = self.stranger.submit(self.seq, Message::new(topic, payload));
     }
+}
+
+/// Three hundred events that the device never made, or a vector that knows of them.
+fn forged_twin(is_delta: bool) -> Vec<u8> {
+    let space = Subspace::of(Channel::new(ProtocolId(2002), 0));
+    let storage = MemoryStorage::new();
+    let mut twin = Twin::open(&storage, &space, Side::Device).expect("nothing is stored");
+    let mut batch = Batch::new();
+    for number in 0..300 {
+        let value = TwinValue::Integer(number);
+        let written = twin.desire(name("firmware"), value, Some(1), &mut batch);
+        written.expect("one entry fits");
+    }
+    let vector = twin.hello();
+    if !is_delta {
+        return vector.to_vec();
+    }
+    // Whoever knows nothing is told all of it.
+    let nothing = Twin::open(&storage, &space, Side::Device).expect("nothing is stored");
+    let answered = twin.receive(&nothing.hello(), None, &mut batch);
+    let mut answers = answered.expect("a vector").answers;
+    answers
+        .pop()
+        .map(|delta| delta.to_vec())
+        .unwrap_or_default()
 }
 
 fn topic(device: &DeviceId, lane: Lane) -> String {

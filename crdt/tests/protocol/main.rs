@@ -1,0 +1,9 @@
+//! Durable replicas on nodes: what survives, what is refused, and who takes part.
+#![cfg(feature = "protocol")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
+mod durability;
+mod machines;
+mod members;
+mod mesh;
+mod tolerance;

@@ -1,0 +1,100 @@
+//! A peer whose clock is wrong is refused by name, and keeps nobody else from talking.
+
+use std::time::Duration;
+
+use peaberry_core::{Clock, MemoryNetwork};
+use peaberry_crdt::protocol::{Mutation, ReplicaEvent};
+use peaberry_crdt::sync::{Refusal, SyncError};
+use peaberry_crdt::{ApplyError, Causal, Hlc, LwwRegister, Tolerance};
+
+use crate::machines::{Machine, member, poll, run, town};
+
+type Price = Causal<LwwRegister<u64>>;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Sets the price, at the time that the machine's own calendar shows.
+fn set(machine: &Machine<Price>, price: u64) -> Mutation<bool> {
+    let wall_ms = machine.clock.timestamp().as_unix_nanos() / 1_000_000;
+    machine.handle.mutate(move |doc: &mut Price, writer| {
+        let mut clock = Hlc::new(u64::MAX);
+        for (dot, stamp) in doc.value().stamps() {
+            clock.observe(dot.replica(), stamp, wall_ms).unwrap();
+        }
+        let stamp = clock.now(wall_ms);
+        doc.write(writer, |register, mint| register.write(mint, stamp, price))
+            .is_ok()
+    })
+}
+
+fn price(machine: &Machine<Price>) -> Option<u64> {
+    machine.handle.read(|doc| doc.value().value().copied())
+}
+
+/// No option is set: that is what a replica does by itself.
+#[test]
+fn a_stamp_from_the_far_future_is_refused_by_name_and_the_others_go_on() {
+    let network = MemoryNetwork::new();
+    let mut town = town::<Price>(&network, 3, |_| {});
+    let ahead = i64::try_from((30 * MINUTE).as_nanos()).unwrap();
+    town[0].clock.jump_calendar(ahead);
+    let done = set(&town[0], 1);
+    run(&mut town, MINUTE);
+    assert_eq!(poll(done), Some(Ok(true)));
+    let done = set(&town[1], 2);
+    run(&mut town, MINUTE);
+    assert_eq!(poll(done), Some(Ok(true)));
+    assert_eq!(
+        town.iter().map(price).collect::<Vec<_>>(),
+        [Some(1), Some(2), Some(2)]
+    );
+    let bad = town[0].handle.replica();
+    let named = |event: &ReplicaEvent| matches!(event, ReplicaEvent::Refused(SyncError::Refused { from, source: ApplyError::FarFuture(far) }) if *from == member(1) && far.replica == bad);
+    for machine in &town[1..] {
+        let refused: Vec<_> = machine.events().into_iter().filter(named).collect();
+        assert!(
+            (1..=6).contains(&refused.len()),
+            "{} in two minutes",
+            refused.len()
+        );
+        assert_eq!(machine.handle.read(|doc| doc.vector().get(bad)), 0);
+    }
+    for by in [2, 3] {
+        let told = ReplicaEvent::RefusedBy {
+            member: member(by),
+            reason: Refusal::FarFuture,
+        };
+        assert!(town[0].events().contains(&told));
+    }
+    // The calendar catches up, as after the operator has set it.
+    town.iter()
+        .for_each(|machine| machine.clock.jump_calendar(ahead));
+    run(&mut town, 10 * MINUTE);
+    assert!(
+        town.windows(2)
+            .all(|pair| price(&pair[0]) == price(&pair[1]))
+    );
+}
+
+#[test]
+fn who_tolerates_anything_takes_anything() {
+    let network = MemoryNetwork::new();
+    let mut town = town::<Price>(&network, 3, |options| {
+        options.tolerance = Tolerance::ANYTHING
+    });
+    town[2].handle.tolerate(Tolerance::USUAL).unwrap();
+    town[0]
+        .clock
+        .jump_calendar(i64::try_from((90 * MINUTE).as_nanos()).unwrap());
+    run(&mut town, MINUTE / 6);
+    let done = set(&town[0], 1);
+    run(&mut town, MINUTE);
+    assert_eq!(poll(done), Some(Ok(true)));
+    assert_eq!(
+        town.iter().map(price).collect::<Vec<_>>(),
+        [Some(1), Some(1), None]
+    );
+    town[2].handle.tolerate(Tolerance::ANYTHING).unwrap();
+    run(&mut town, 5 * MINUTE);
+    assert_eq!(price(&town[2]), Some(1));
+}

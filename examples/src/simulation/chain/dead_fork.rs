@@ -1,0 +1,92 @@
+//! A node that stays on a fork which the others have left: what it says is stale, and contradicts them.
+
+use std::collections::BTreeMap;
+
+use peaberry_chain::primitives::{Address, B256};
+
+use super::model::{Model, Rejection, Sealed, Transaction};
+
+/// The chain of such a node.
+#[derive(Debug)]
+pub(super) struct DeadFork {
+    pub(super) chain: Vec<Sealed>,
+    /// What was final when it was left behind: nothing more becomes so there.
+    pub(super) final_number: Option<u64>,
+    /// What it was given: it passes nothing on.
+    pool: BTreeMap<(Address, u64), Transaction>,
+    /// The tip of the others when it was left behind.
+    left_at: u64,
+}
+
+impl DeadFork {
+    /// The chain as it is, before the others leave it.
+    pub(super) fn of(model: &Model) -> Self {
+        Self {
+            chain: model.chain.clone(),
+            final_number: model.tip().checked_sub(model.finality),
+            pool: model.pool.clone(),
+            left_at: model.tip(),
+        }
+    }
+
+    pub(super) fn nonce(&self, account: Address) -> u64 {
+        let newest = self.chain.last();
+        newest.map_or(0, |sealed| {
+            sealed.nonces.get(&account).copied().unwrap_or(0)
+        })
+    }
+
+    pub(super) fn pending_nonce(&self, account: Address) -> u64 {
+        let mut nonce = self.nonce(account);
+        while self.pool.contains_key(&(account, nonce)) {
+            nonce += 1;
+        }
+        nonce
+    }
+
+    pub(super) fn submit(&mut self, transaction: Transaction) -> Result<(), Rejection> {
+        if transaction.nonce < self.nonce(transaction.from) {
+            return Err(Rejection::NonceTooLow);
+        }
+        self.pool
+            .insert((transaction.from, transaction.nonce), transaction);
+        Ok(())
+    }
+
+    /// One more block of what waits here, as if it were the chain.
+    pub(super) fn grow(&mut self, model: &mut Model) {
+        let Some(tip) = self.chain.last() else {
+            return;
+        };
+        let mut nonces = tip.nonces.clone();
+        let mut chosen = Vec::new();
+        for ((from, nonce), transaction) in &self.pool {
+            let next = nonces.entry(*from).or_default();
+            if *nonce == *next && chosen.len() < 2 {
+                *next += 1;
+                chosen.push(transaction.clone());
+            }
+        }
+        self.pool
+            .retain(|(from, nonce), _| nonces.get(from).is_none_or(|next| nonce >= next));
+        let sealed = model.seal_on(tip.block, chosen, nonces);
+        self.chain.push(sealed);
+    }
+
+    pub(super) fn by_hash(&self, model: &Model, hash: B256) -> Option<&Sealed> {
+        let number = model.forks.get(&hash)?.block.number;
+        let sealed = self.chain.get(usize::try_from(number).ok()?)?;
+        (sealed.block.hash == hash).then_some(sealed)
+    }
+
+    /// Whether it was left so far behind that the others have made final what it does not have.
+    pub(super) fn is_long(&self, model: &Model) -> bool {
+        model.tip() > self.left_at + model.finality
+    }
+
+    /// Whether reading ranges of final blocks by their numbers is no longer safe with this node among others.
+    pub(super) fn is_far_off(&self, model: &Model) -> bool {
+        let final_number = model.tip().saturating_sub(model.finality);
+        final_number > self.final_number.unwrap_or(0) + 56
+    }
+}
