@@ -103,7 +103,7 @@ fn prices_of<'a>(names: &[String], run: &Run, words: &str, times_ms: &'a [u64]) 
 fn records_of<'a>(_: &[String], run: &Run, words: &str, times_ms: &'a [u64]) -> Chart<'a> {
     let curve = |(oracle, colour): (usize, &'static str)| Curve {
         name: if oracle == CARELESS {
-            format!("oracle {}, never checks", oracle + 1)
+            format!("oracle {}, checks in neither run", oracle + 1)
         } else {
             format!("oracle {}", oracle + 1)
         },

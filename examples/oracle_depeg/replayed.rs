@@ -114,6 +114,8 @@ pub(crate) struct Round {
     pub(crate) at_ms: u64,
     pub(crate) sources: Vec<Option<i128>>,
     pub(crate) dollar: i128,
+    /// The median of all markets, whatever they quote in.
+    pub(crate) median: i128,
     pub(crate) answer: i128,
     /// By oracle, what the record holds against it.
     pub(crate) penalties: Vec<u32>,
@@ -154,13 +156,15 @@ pub(crate) fn run(markets: &Markets, with_check: bool, seed: u64) -> Result<Run,
         }
         let report = aggregate(&config, round, &set);
         let answer = report.answers.first().map(|it| it.value);
-        if let (Some(dollar), Some(answer)) = (minute.dollar, answer) {
+        let median = minute.median_of_all();
+        if let (Some(dollar), Some(median), Some(answer)) = (minute.dollar, median, answer) {
             reputation.record(&config, &report, &set);
             let markets = 0..markets.sources.len();
             rounds.push(Round {
                 at_ms: now_ms,
                 sources: markets.map(|it| minute.says(it)).collect(),
                 dollar,
+                median,
                 answer,
                 penalties: reputation.penalties(),
             });
