@@ -13,9 +13,11 @@ use peaberry_core::{
     ProtocolId, SystemClock,
 };
 use peaberry_edge::coffee::{BrewCommand, BrewReport, Brewer};
-use peaberry_edge::fleet::{Fleet, FleetEvent, FleetHandle, FleetSettings, FleetThread};
+use peaberry_edge::fleet::{
+    Fleet, FleetEvent, FleetHandle, FleetSettings, FleetStatus, FleetThread,
+};
 use peaberry_edge::uplink::Uplink;
-use peaberry_edge::{DeviceId, SiteId};
+use peaberry_edge::{DeviceId, EdgeError, SiteId};
 use peaberry_examples::orders::Order;
 use peaberry_lockd::fence::Token;
 use serde::Serialize;
@@ -52,7 +54,6 @@ pub(crate) struct Bar {
 /// What the gateway saw.
 #[derive(Default)]
 struct Notes {
-    losses: u64,
     violations: Vec<String>,
 }
 
@@ -143,13 +144,20 @@ impl Bar {
     ) -> Result<BarReport, Failure> {
         let fleet = self.fleet.stop()?;
         let drained = tokio::task::spawn_blocking(move || drain(fleet, &self.clock)).await?;
-        if let Err(left) = drained {
-            violations.push(format!("{left} records never reached the office"));
+        let FleetStatus {
+            spooled_records,
+            losses,
+            ..
+        } = drained?;
+        if spooled_records > 0 {
+            violations.push(format!(
+                "{spooled_records} records never reached the office"
+            ));
         }
         let mut collection = self.office.close().await?;
         let notes = std::mem::take(&mut *self.notes.lock());
         violations.extend(notes.violations);
-        if self.line.is_heard() && notes.losses == 0 {
+        if self.line.is_heard() && losses == 0 {
             violations.push("the line was to be cut and never was".to_owned());
         }
         violations.append(&mut collection.violations);
@@ -168,7 +176,7 @@ impl Bar {
             records: collection.records,
             readings: collection.readings,
             order_results_collected: collection.completed.len(),
-            uplink_losses: notes.losses,
+            uplink_losses: losses,
             collected_during_outage: outage.mended_at - outage.cut_at,
             collected_behind_outage: collection.records.saturating_sub(outage.mended_at),
             quality_permille: qualities.iter().sum::<u64>() / count,
@@ -269,7 +277,6 @@ impl Gateway {
                     machine.hear(&event, device);
                 }
             }
-            FleetEvent::Link { is_up: false, .. } => notes.losses += 1,
             FleetEvent::Refused { error, .. } => notes.violations.push(error.to_string()),
             FleetEvent::Lost { records } => notes
                 .violations
@@ -279,20 +286,16 @@ impl Gateway {
     }
 }
 
-/// Goes on until nothing waits in any spool: then everything told so far is durable in the office. Otherwise says how much
-/// waits still.
-fn drain(mut fleet: Fleet<Box<dyn Uplink>>, clock: &SystemClock) -> Result<(), String> {
+/// Goes on until nothing waits in any spool, or patience ends: what was told so far and does not wait is durable in the
+/// office.
+fn drain(mut fleet: Fleet<Box<dyn Uplink>>, clock: &SystemClock) -> Result<FleetStatus, EdgeError> {
     let deadline = clock.now() + PATIENCE;
     let mut cx = Context::from_waker(Waker::noop());
     loop {
-        let turned = fleet.turn(&mut cx, clock.now(), &mut Vec::new());
-        turned.map_err(|error| error.to_string())?;
-        let left = fleet.status().spooled_records;
-        if left == 0 {
-            return Ok(());
-        }
-        if clock.now() >= deadline {
-            return Err(left.to_string());
+        fleet.turn(&mut cx, clock.now(), &mut Vec::new())?;
+        let status = fleet.status();
+        if status.spooled_records == 0 || clock.now() >= deadline {
+            return Ok(status);
         }
         std::thread::park_timeout(LOOK);
     }

@@ -3,7 +3,6 @@
 use std::ops::RangeInclusive;
 
 use alloy_primitives::B256;
-use peaberry_core::mutant;
 
 use crate::{Block, BlockAt, ChainClient, ChainError, Finality, Log, LogFilter, LogRange, Sent};
 
@@ -238,10 +237,9 @@ async fn broken(
     first: (u64, B256),
     final_block: Option<Block>,
 ) -> Result<Step, ChainError> {
-    let by_number = mutant::is_planted("follow_breaks_by_number");
     let from = final_block.filter(|block| {
         let distance = block.number.checked_sub(first.0);
-        distance.is_some_and(|distance| distance <= WALK_MAX) && !by_number
+        distance.is_some_and(|distance| distance <= WALK_MAX)
     });
     let found = match from {
         Some(block) => ancestor(client, block, first.0).await?,

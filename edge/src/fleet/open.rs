@@ -42,14 +42,14 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
     /// use std::task::{Context, Waker};
     /// use peaberry_core::{Instant, MemoryStorage};
     /// use peaberry_edge::Name;
-    /// use peaberry_edge::device::DeviceBuilder;
+    /// use peaberry_edge::device::Device;
     /// use peaberry_edge::fleet::{Fleet, FleetSettings};
     /// use peaberry_edge::uplink::MemoryBroker;
     ///
     /// let broker = MemoryBroker::new(1);
     /// let names = ["m-1", "m-2", "m-3"];
     /// let uplinks = names.map(|name| broker.connect(name)).into();
-    /// let devices = names.map(|name| DeviceBuilder::new(Name::new(name).unwrap()));
+    /// let devices = names.map(|name| Device::builder(Name::new(name).unwrap()));
     /// let (site, store) = (Name::new("site").unwrap(), Arc::new(MemoryStorage::new()));
     /// let (settings, now) = (FleetSettings::default(), Instant::default());
     /// let mut fleet: Fleet<_> = Fleet::open_over(uplinks, site, store, devices, settings, now).unwrap();

@@ -67,7 +67,6 @@ pub const TARGET: Target = Target {
         Mutant::compiled("follow_cursor_by_number_only"),
         Mutant::compiled("follow_final_change_unnoticed"),
         Mutant::compiled("follow_cursor_ignored"),
-        Mutant::compiled("follow_breaks_by_number"),
         Mutant::compiled("solana_resigned_before_expiry"),
         Mutant::compiled("solana_ignorance_taken_for_expiry"),
         Mutant::wrapper(SAFE_IS_FINAL),

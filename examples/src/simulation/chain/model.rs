@@ -169,7 +169,9 @@ impl Model {
         if let Some(waiting) = self.pool.get(&place)
             && waiting.hash != transaction.hash
         {
-            let is_more = |new: u128, old: u128| new * 10 >= old * 11 && new > old;
+            let is_more = |new: u128, old: u128| {
+                new.saturating_mul(10) >= old.saturating_mul(11) && new > old
+            };
             if !is_more(transaction.fee_max, waiting.fee_max)
                 || !is_more(transaction.tip, waiting.tip)
             {
