@@ -16,6 +16,9 @@ use crate::{Lattice, Replicated, VersionVector};
 /// To how many peers a delta of several parts or pieces may be on its way at once. The others wait: these stay in memory.
 pub const TRANSFERS_MAX: usize = 2;
 
+/// After so many attempts without an answer a peer gives up its place among them.
+const SILENT_ATTEMPTS: u32 = 8;
+
 /// How many events a peer is sent without having told what it knows, when others may have told it of them. Asking costs
 /// two vectors and a round trip.
 const UNASKED_EVENTS_MAX: u64 = 32;
@@ -321,10 +324,23 @@ impl<R: Replicated> AntiEntropy<R> {
         frame
     }
 
-    /// To how many others more than one frame of a delta is on its way.
-    fn in_transfer(&self, but: Member) -> usize {
-        let others = self.peers.iter().filter(|(member, _)| **member != but);
-        others.filter(|(_, peer)| peer.is_in_transfer()).count()
+    /// To how many others more than one frame of a delta is on its way. Whoever has been silent for long is not waited for:
+    /// it is asked what it knows before anything is made for it again.
+    fn in_transfer(&mut self, but: Member) -> usize {
+        let mut count = 0;
+        for (member, peer) in &mut self.peers {
+            if *member == but || !peer.is_in_transfer() {
+                continue;
+            }
+            if peer.attempts < SILENT_ATTEMPTS {
+                count += 1;
+                continue;
+            }
+            peer.drop_parts();
+            peer.is_told = false;
+            peer.hold_until = peer.hold_until.max(peer.retry_at);
+        }
+        count
     }
 
     /// Looks what a peer lacks, if anything has happened since.
@@ -333,6 +349,10 @@ impl<R: Replicated> AntiEntropy<R> {
         let Some(peer) = self.peers.get_mut(&to) else {
             return;
         };
+        if state.vector().partial_le(&peer.known) {
+            // Another has brought it what it refused from us.
+            peer.release();
+        }
         if peer.hold_until > now || !core::mem::take(&mut peer.is_stale) {
             return;
         }

@@ -165,7 +165,7 @@ impl<D> Peer<D> {
     }
 
     /// Nothing is held back any more.
-    fn release(&mut self) {
+    pub(super) fn release(&mut self) {
         self.hold_until = Duration::ZERO;
         self.refusals = 0;
     }

@@ -33,7 +33,9 @@ impl<R: Replicated> AntiEntropy<R> {
         let unreadable = |source| SyncError::Unreadable { from, source };
         let malformed = |source| SyncError::Malformed { from, source };
         let bytes_max = self.config.budget.bytes_max;
-        over(Bound::Bytes, frame.len() as u64, bytes_max as u64).map_err(malformed)?;
+        if let Err(source) = over(Bound::Bytes, frame.len() as u64, bytes_max as u64) {
+            return self.answer_for(from, frame, Err(malformed(source)));
+        }
         let (kind, frame) = frame::split(frame).map_err(unreadable)?;
         if kind == Kind::Hello {
             let body = frame::open(Passage::OPEN, frame).map_err(unreadable)?;

@@ -201,7 +201,7 @@ pub(super) enum Staged {
 }
 
 impl Stage {
-    /// Lays a piece to the others. The delta of a member that was not heard for `patience` gives way to another's.
+    /// Lays a piece to the others. The delta of a member that has brought nothing new for `patience` gives way to another's.
     pub(super) fn put(
         &mut self,
         now: Duration,
@@ -235,9 +235,9 @@ impl Stage {
         let Some(held) = &mut self.arriving else {
             return Staged::Busy;
         };
-        held.heard_at = now;
         if piece.offset == held.bytes.len() || mutant::is_planted("piece_out_of_place") {
             held.bytes.extend_from_slice(piece.bytes);
+            held.heard_at = now;
         }
         if held.bytes.len() < held.total {
             return Staged::Some(Progress {

@@ -82,7 +82,7 @@ impl Text {
         Some(at + usize::from(is_there && cursor.side == CursorSide::Left))
     }
 
-    /// Which event put the character. Of the past as much is looked at as need be, up to twice.
+    /// Which event put the character. Of the past as much is looked at as need be, up to four times.
     fn event_at(&self, index: usize) -> Option<Dot> {
         let mut events = EVENTS_MIN;
         loop {

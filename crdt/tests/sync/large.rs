@@ -230,3 +230,58 @@ fn a_delta_over_the_bound_is_refused_by_name_before_it_is_sent() {
     assert!(sides[0].deltas <= 12, "{} in an hour", sides[0].deltas);
     assert_eq!(sides[1].state, Shelves::bottom());
 }
+
+/// Two that vanish while a large state is on its way to them do not keep it from a third.
+#[test]
+fn who_vanishes_in_the_middle_holds_up_nobody_else() {
+    let (state, _) = cut(400, 100);
+    let whole = state.to_bytes().len() as u64;
+    let side = |number: u64, now, state: &Shelves| {
+        let mut config = config(number, 4, number);
+        config.part_bytes = 256;
+        Side::new(config, now, state.clone())
+    };
+    let mut sides: Vec<Side<Shelves>> = (1..=3)
+        .map(|number| match number {
+            1 => side(1, Duration::ZERO, &state),
+            _ => side(number, Duration::ZERO, &Shelves::bottom()),
+        })
+        .collect();
+    let mut link = Link::new(20);
+    while sides[0].sent < whole {
+        link.step(&mut sides);
+    }
+    assert!(
+        sides[1..]
+            .iter()
+            .all(|side| side.state == Shelves::bottom())
+    );
+    sides.truncate(1);
+    sides.push(side(4, link.now, &Shelves::bottom()));
+    link.until(&mut sides, HOUR, equal);
+    assert_eq!(sides[0].state, sides[1].state);
+}
+
+/// A frame that is longer than its receiver takes is answered for, and not sent over and over.
+#[test]
+fn a_frame_over_the_budget_is_refused_to_its_sender() {
+    let (state, _) = cut(400, 100);
+    let mut sides = [1, 2].map(|number| {
+        let mut config = config(number, 2, number);
+        if number == 2 {
+            config.budget.bytes_max = 4 << 10;
+        }
+        Side::new(config, Duration::ZERO, Shelves::bottom())
+    });
+    sides[0].state = state;
+    let mut link = Link::new(0);
+    while link.now < HOUR {
+        link.step(&mut sides);
+    }
+    let refused = SyncEvent::RefusedBy {
+        member: member(2),
+        reason: Refusal::Malformed,
+    };
+    assert!(!sides[0].events.is_empty() && sides[0].events.iter().all(|event| *event == refused));
+    assert!(sides[0].deltas <= 12, "{} in an hour", sides[0].deltas);
+}

@@ -25,8 +25,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             events.push(refused(device, error));
         }
         for (at, reason) in report.refused_records {
-            let device = self.hosted.get(at).map(|it| it.device.id().clone());
-            events.push(refused(device, EdgeError::malformed("record", &*reason)));
+            events.push(self.refused_at(at, EdgeError::malformed("record", &*reason)));
         }
         for (uplink, is_up) in report.links {
             events.push(FleetEvent::Link { uplink, is_up });
@@ -63,12 +62,16 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         match outcome {
             Err(error @ (EdgeError::Storage { .. } | EdgeError::Stored { .. })) => Err(error),
             Err(error) => {
-                let device = self.hosted.get(at).map(|it| it.device.id().clone());
-                events.push(refused(device, error));
+                events.push(self.refused_at(at, error));
                 Ok(())
             }
             Ok(()) => Ok(()),
         }
+    }
+
+    /// What the device at this index was asked and cannot do.
+    pub(super) fn refused_at(&self, at: usize, error: EdgeError) -> FleetEvent<A> {
+        refused(self.hosted.get(at).map(|it| it.device.id().clone()), error)
     }
 
     fn obey(

@@ -129,8 +129,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             Ok(_) => Ok(true),
             Err(error @ (EdgeError::Storage { .. } | EdgeError::Stored { .. })) => Err(error),
             Err(error) => {
-                let device = self.hosted.get(at).map(|it| it.device.id().clone());
-                events.push(refused(device, error));
+                events.push(self.refused_at(at, error));
                 Ok(false)
             }
         }

@@ -10,7 +10,6 @@ use crate::topic::Stream;
 use crate::twin::{Twin, TwinValue};
 use crate::uplink::Uplink;
 
-use super::turn::refused;
 use super::{Fleet, FleetEvent};
 
 impl<U: Uplink, A: Clone> Fleet<U, A> {
@@ -134,7 +133,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         match written {
             Ok(delta) => self.tell(at, now, Payload::Twin(delta), events),
             Err(error) => {
-                events.push(refused(Some(id), error));
+                events.push(self.refused_at(at, error));
                 Ok(())
             }
         }
@@ -161,8 +160,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             Ok(Some(delta)) => self.tell(at, now, Payload::Twin(delta), events),
             Ok(None) => Ok(()),
             Err(error) => {
-                let device = self.hosted.get(at).map(|it| it.device.id().clone());
-                events.push(refused(device, error));
+                events.push(self.refused_at(at, error));
                 Ok(())
             }
         }

@@ -1,10 +1,8 @@
 //! A node that stays on a fork which the others have left: what it says is stale, and contradicts them.
 
-use std::collections::BTreeMap;
-
 use peaberry_chain::primitives::{Address, B256};
 
-use super::model::{Model, Rejection, Sealed, Transaction};
+use super::model::{Model, Pool, Rejection, Sealed, Transaction, first_free};
 
 /// The chain of such a node.
 #[derive(Debug)]
@@ -13,7 +11,7 @@ pub(super) struct DeadFork {
     /// What was final when it was left behind: nothing more becomes so there.
     pub(super) final_number: Option<u64>,
     /// What it was given: it passes nothing on.
-    pool: BTreeMap<(Address, u64), Transaction>,
+    pool: Pool,
     /// The tip of the others when it was left behind.
     left_at: u64,
 }
@@ -30,18 +28,11 @@ impl DeadFork {
     }
 
     pub(super) fn nonce(&self, account: Address) -> u64 {
-        let newest = self.chain.last();
-        newest.map_or(0, |sealed| {
-            sealed.nonces.get(&account).copied().unwrap_or(0)
-        })
+        self.chain.last().map_or(0, |sealed| sealed.nonce(account))
     }
 
     pub(super) fn pending_nonce(&self, account: Address) -> u64 {
-        let mut nonce = self.nonce(account);
-        while self.pool.contains_key(&(account, nonce)) {
-            nonce += 1;
-        }
-        nonce
+        first_free(&self.pool, account, self.nonce(account))
     }
 
     pub(super) fn submit(&mut self, transaction: Transaction) -> Result<(), Rejection> {

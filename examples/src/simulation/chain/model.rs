@@ -76,6 +76,10 @@ pub(super) struct Sealed {
 }
 
 impl Sealed {
+    pub(super) fn nonce(&self, account: Address) -> u64 {
+        self.nonces.get(&account).copied().unwrap_or(0)
+    }
+
     pub(super) fn logs(&self) -> Vec<Log> {
         let paying = self.transactions.iter().enumerate();
         let paying = paying.filter(|(_, one)| one.payload > 0 && !is_undone(one.payload));
@@ -94,6 +98,16 @@ impl Sealed {
     }
 }
 
+/// What waits for a block.
+pub(super) type Pool = BTreeMap<(Address, u64), Transaction>;
+
+/// The first nonce from `nonce` on that does not wait.
+pub(super) fn first_free(pool: &Pool, account: Address, nonce: u64) -> u64 {
+    let mut nonces = nonce..;
+    let free = nonces.find(|nonce| !pool.contains_key(&(account, *nonce)));
+    free.unwrap_or(u64::MAX)
+}
+
 /// Why the mempool does not take a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rejection {
@@ -105,7 +119,7 @@ pub(super) enum Rejection {
 pub(super) struct Model {
     pub(super) chain: Vec<Sealed>,
     pub(super) forks: BTreeMap<B256, Sealed>,
-    pub(super) pool: BTreeMap<(Address, u64), Transaction>,
+    pub(super) pool: Pool,
     pub(super) base_fee: u128,
     /// Who cannot pay now.
     pub(super) broke: Option<Address>,
@@ -146,19 +160,12 @@ impl Model {
     }
 
     pub(super) fn nonce(&self, account: Address) -> u64 {
-        let newest = self.chain.last();
-        newest.map_or(0, |sealed| {
-            sealed.nonces.get(&account).copied().unwrap_or(0)
-        })
+        self.chain.last().map_or(0, |sealed| sealed.nonce(account))
     }
 
     /// The first nonce that is neither used nor waiting.
     pub(super) fn pending_nonce(&self, account: Address) -> u64 {
-        let mut nonce = self.nonce(account);
-        while self.pool.contains_key(&(account, nonce)) {
-            nonce += 1;
-        }
-        nonce
+        first_free(&self.pool, account, self.nonce(account))
     }
 
     pub(super) fn submit(&mut self, transaction: Transaction) -> Result<(), Rejection> {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use peaberry_core::{Mailbox, Outgoing, PeerId, Peers, ProtocolId, Transport, TransportError};
+use peaberry_core::{Outgoing, Tapped, Transport};
 
 use super::reached::{DAMAGED, IN_PIECES};
 use crate::simulation::Reached;
@@ -16,46 +16,32 @@ const DAMAGED_PER_MILLE: u32 = 30;
 /// The kind of a frame that has some bytes of a delta, its first byte.
 const PIECE: u8 = 8;
 
-/// A transport that damages some of what it sends.
-pub(super) struct Damaging {
-    pub(super) inner: Arc<dyn Transport>,
-    pub(super) rng: Mutex<fastrand::Rng>,
-    pub(super) is_on: Arc<AtomicBool>,
-    pub(super) reached: Arc<Mutex<Reached>>,
-}
-
-impl Transport for Damaging {
-    fn local(&self) -> PeerId {
-        self.inner.local()
-    }
-
-    fn bind(
-        &self,
-        protocol: ProtocolId,
-        accept: Peers,
-        mailbox: Arc<Mailbox>,
-    ) -> Result<(), TransportError> {
-        self.inner.bind(protocol, accept, mailbox)
-    }
-
-    fn send(&self, batch: &mut Vec<Outgoing>) {
+/// A transport that damages some of what it sends while `is_on`.
+pub(super) fn damaging(
+    inner: Arc<dyn Transport>,
+    rng: fastrand::Rng,
+    is_on: Arc<AtomicBool>,
+    reached: Arc<Mutex<Reached>>,
+) -> impl Transport {
+    let rng = Mutex::new(rng);
+    Tapped::new(inner, move |batch: &mut Vec<Outgoing>| {
         if batch
             .iter()
             .any(|message| message.payload.first() == Some(&PIECE))
         {
-            self.reached.lock().mark(IN_PIECES);
+            reached.lock().mark(IN_PIECES);
         }
-        if self.is_on.load(Ordering::Relaxed) {
-            let mut rng = self.rng.lock();
-            for message in batch.iter_mut() {
-                if rng.u32(..1000) < DAMAGED_PER_MILLE {
-                    message.payload = damaged(&message.payload, &mut rng);
-                    self.reached.lock().mark(DAMAGED);
-                }
+        if !is_on.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut rng = rng.lock();
+        for message in batch {
+            if rng.u32(..1000) < DAMAGED_PER_MILLE {
+                message.payload = damaged(&message.payload, &mut rng);
+                reached.lock().mark(DAMAGED);
             }
         }
-        self.inner.send(batch);
-    }
+    })
 }
 
 /// A bit flipped, or the end cut off.

@@ -22,7 +22,7 @@ use peaberry_crdt::protocol::{
 use peaberry_crdt::sync::{Member, Membership, SyncConfig, SyncError};
 use peaberry_crdt::{ApplyError, Causal, Dot, Hlc, Lattice, ReplicaId};
 
-use super::damage::Damaging;
+use super::damage::damaging;
 use super::document::{Document, Op};
 use super::history::History;
 use super::passing::Passing;
@@ -440,12 +440,9 @@ fn boot_member(
     }
     let replica = Replica::open(storage.as_ref(), options, Causal::bottom())?;
     let id = replica.replica();
-    let transport = Arc::new(Damaging {
-        inner: boot.transport(),
-        rng: Mutex::new(fastrand::Rng::with_seed(boot.seed())),
-        is_on: damage.clone(),
-        reached: reached.clone(),
-    });
+    let rng = fastrand::Rng::with_seed(boot.seed());
+    let transport = damaging(boot.transport(), rng, damage.clone(), reached.clone());
+    let transport = Arc::new(transport);
     let calendar: Arc<dyn Clock> = boot.clock();
     let mut node = Node::new(transport, storage, calendar.clone());
     let (heard, complaints) = (reached.clone(), history.clone());
