@@ -62,7 +62,8 @@ impl Task {
         let text = String::from_utf8_lossy(&output.stdout);
         let words = text.split_whitespace();
         let figures: Vec<f64> = words.filter_map(|word| word.parse().ok()).collect();
-        let [resident, heap, cpu, wall] = figures[..] else {
+        let (&[resident, heap, cpu, wall], true) = (figures.as_slice(), output.status.success())
+        else {
             let why = String::from_utf8_lossy(&output.stderr);
             panic!("the child failed: {text} {why}");
         };

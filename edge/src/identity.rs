@@ -96,9 +96,13 @@ impl BootEpoch {
     }
 }
 
-/// How far the epoch of a start may lead the last one known, of a device that is heard of or an acknowledgement that it hears:
-/// there must always be a later one. More is a stranger's doing.
+/// How far the epoch of a start may lead the last one known of a device that is heard of: there must always be a later one.
+/// More is a stranger's doing.
 pub const BOOT_JUMP_MAX: u64 = 1 << 32;
+
+/// How far an acknowledgement may lead the start that hears it. Far less than [`BOOT_JUMP_MAX`]: the starts behind it must be
+/// in the sink's reach, whoever made it up.
+pub const BOOT_SKIP_MAX: u64 = 1 << 24;
 
 /// How far a record's sequence may lead the last one known of its start.
 pub const SEQUENCE_JUMP_MAX: u64 = 1 << 40;

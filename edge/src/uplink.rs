@@ -4,6 +4,8 @@
 //! the broker at least once, and nothing else is certain. Whatever was submitted and not accepted when the link went
 //! [down](UplinkEvent::Down) may have arrived or not: submit it again. The [spool](crate::spool) does.
 
+#[cfg(any(feature = "http", feature = "mqtt"))]
+mod backoff;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod memory;

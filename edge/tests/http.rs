@@ -43,7 +43,7 @@ enum Mood {
     Babbles,
 }
 
-/// The first is of the question whether anybody is there; then a good one after each fault, which all come twice.
+/// The first is of the question whether anybody is there; then a good one after each fault, of which some come twice.
 const MOODS: [Mood; 21] = {
     use Mood::{Babbles, Broken, Fine, Floods, Hangs, Lost};
     [

@@ -23,7 +23,7 @@ use peaberry_edge::uplink::{
     AckToken, MemoryBroker, MemoryUplink, Message, SubmitError, Uplink, UplinkEvent,
 };
 use peaberry_edge::{
-    BOOT_JUMP_MAX, BootEpoch, EdgeError, Name, Position, RecordId, SEQUENCE_JUMP_MAX,
+    BOOT_JUMP_MAX, BOOT_SKIP_MAX, BootEpoch, EdgeError, Name, Position, RecordId, SEQUENCE_JUMP_MAX,
 };
 
 fn name(text: &str) -> Name {
@@ -236,7 +236,7 @@ fn an_ack_of_what_was_never_made_cuts_nothing() {
     field.turn();
     (0..3).for_each(|_| field.append());
     field.turn();
-    for (number, through) in [(1, 4), (1, u64::MAX), (2 + BOOT_JUMP_MAX, 1), (u64::MAX, 1)] {
+    for (number, through) in [(1, 4), (1, u64::MAX), (2 + BOOT_SKIP_MAX, 1), (u64::MAX, 1)] {
         let refused = field.ack(number, through);
         assert_eq!(refused.len(), 1, "{number}/{through}");
         assert!(
@@ -272,6 +272,22 @@ fn a_device_whose_disk_was_replaced_goes_on_above_the_starts_that_its_sink_knows
     assert!(field.ack(9, 70).is_empty());
     field.restart();
     assert_eq!(field.boot(), 11);
+}
+
+/// However far a stranger makes a device skip, its sink hears its next start.
+#[test]
+fn the_start_behind_a_made_up_ack_is_in_the_sinks_reach() {
+    let mut field = Field::new();
+    field.turn();
+    let storage = MemoryStorage::new();
+    let mut collector = collector(&storage, 10);
+    take(&mut collector, &storage, &delivery("m", (1, 1), None)).unwrap();
+    assert_eq!(field.ack(1 + BOOT_SKIP_MAX, 1).len(), 1);
+    field.restart();
+    assert_eq!(field.boot(), 2 + BOOT_SKIP_MAX);
+    let next = delivery("m", (field.boot(), 1), Some((1, 1)));
+    let next = take(&mut collector, &storage, &next);
+    assert_eq!(next.unwrap(), Received::New(1));
 }
 
 /// An uplink that takes few messages in a turn, whatever there is to say.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use peaberry_chain::primitives::Bytes as EvmBytes;
 use peaberry_chain::{
     Address, Amount, BlockAt, CallRequest, ChainClient, ChainError, EvmAddress, Intent,
 };
-use peaberry_core::{Clock, Handle};
+use peaberry_core::{Busy, Clock, Handle};
 
 use crate::config::Config;
 use crate::contract::{
@@ -102,9 +103,9 @@ impl Transmitter {
     /// [`ChainError`]: the contract could not be asked.
     pub async fn halted(&self) -> Result<BTreeSet<u8>, ChainError> {
         let mut feeds = BTreeSet::new();
-        for (number, feed) in (0..=u8::MAX).zip(self.config.feeds()) {
-            // What has no breaker is never halted.
-            if feed.breaker_bps.is_some() && self.is_halted(number).await? {
+        for (number, _) in (0..=u8::MAX).zip(self.config.feeds()) {
+            // One without a breaker may still be halted from an earlier configuration.
+            if self.is_halted(number).await? {
                 feeds.insert(number);
             }
         }
@@ -129,19 +130,17 @@ impl Transmitter {
     /// Whether the contract would store an answer of this report: one of a later round than its feed has, for a feed that
     /// is not halted.
     async fn is_wanted(&self, report: &Report) -> Result<bool, ChainError> {
-        if report.answers.is_empty() || self.landed().await? >= Some(report.round) {
-            return Ok(false);
-        }
         for answer in &report.answers {
-            if !self.is_halted(answer.feed).await? {
+            let is_later = self.latest_round(answer.feed).await? < Some(report.round);
+            if is_later && !self.is_halted(answer.feed).await? {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    /// Hands a report to the outbox, unless it has landed, or a later one, or the contract has halted every feed that it
-    /// has an answer for: it would be refused, and all of us would pay for that. Answers whether it was handed over: then
+    /// Hands a report to the outbox, unless each of its feeds has an answer of this round or a later one, or is halted: it
+    /// would be refused, and all of us would pay for that. Answers whether it was handed over: then
     /// it is in the outbox's journal, and a crash loses it no more.
     ///
     /// # Errors
@@ -197,9 +196,10 @@ impl Transmitter {
                     due = clock.now() + look_every;
                     match self.look(&mut seen).await {
                         Ok(news) => {
-                            let told = news.into_iter().try_for_each(|it| oracle.submit(it));
-                            if told.is_err() {
-                                return;
+                            for command in news {
+                                if !tell(&oracle, command).await {
+                                    return;
+                                }
                             }
                         }
                         Err(error) => complain(error.into()),
@@ -265,3 +265,15 @@ struct Seen {
 
 /// How many reports may wait for a chain that does not answer.
 const WAITING_MAX: usize = 8;
+
+/// Tells an oracle, as soon as its node has room; whether there is a node still.
+async fn tell(oracle: &Handle<OracleCommand>, mut command: OracleCommand) -> bool {
+    loop {
+        match oracle.submit(command) {
+            Ok(()) => return true,
+            Err(Busy::Closed(_)) => return false,
+            Err(Busy::Full(back)) => command = back,
+        }
+        poll_fn(|cx| oracle.poll_room(cx)).await;
+    }
+}

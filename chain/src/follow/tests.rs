@@ -240,9 +240,10 @@ fn blocks_that_go_on_speak_against_an_alarm() {
     assert_eq!(rig.alarms, 1);
 }
 
-/// A chain so long, of which this node has the newest block and another the final one.
+/// A chain so long, of which this node has the newest block, on its fork, and another the final one.
 struct Long {
     tip: u64,
+    fork: u8,
 }
 
 #[async_trait]
@@ -252,17 +253,20 @@ impl ChainClient for Long {
     }
 
     async fn head(&self, finality: Finality) -> Result<Block, ChainError> {
-        let below = if finality == Finality::Latest { 0 } else { 8 };
-        Ok(block(0, self.tip - below))
+        let (fork, below) = match finality {
+            Finality::Latest => (self.fork, 0),
+            _ => (0, 8),
+        };
+        Ok(block(fork, self.tip - below))
     }
 
     async fn block(&self, at: BlockAt) -> Result<Option<Block>, ChainError> {
-        let number = match at {
-            BlockAt::Number(number) => number,
-            BlockAt::Hash(hash) => u64::from_be_bytes(*hash.last_chunk().unwrap()),
-            _ => self.tip,
+        let (fork, number) = match at {
+            BlockAt::Number(number) => (self.fork, number),
+            BlockAt::Hash(hash) => (hash[0], u64::from_be_bytes(*hash.last_chunk().unwrap())),
+            _ => (self.fork, self.tip),
         };
-        Ok((number <= self.tip).then(|| block(0, number)))
+        Ok((number <= self.tip).then(|| block(fork, number)))
     }
 
     async fn logs(&self, _: &LogFilter, _: &LogRange) -> Result<Vec<Log>, ChainError> {
@@ -300,7 +304,7 @@ async fn ranges_end_far_below_the_final_block() {
         known: Known::Ring(vec![(known, hash(0, known))]),
         range_max: 2_000,
     };
-    let client = Long { tip };
+    let client = Long { tip, fork: 0 };
     let Step::Range { numbers, .. } = step_along(&client, &walk(1)).await.unwrap() else {
         panic!("it is far behind");
     };
@@ -309,4 +313,24 @@ async fn ranges_end_far_below_the_final_block() {
         panic!("it is near");
     };
     assert!(!path.blocks.is_empty());
+}
+
+/// A node on a dead fork answers by number; the final block's own branch, by hash, still has what is known.
+#[tokio::test]
+async fn a_dead_fork_that_answers_by_number_breaks_nothing() {
+    let client = Long { tip: 500, fork: 9 };
+    let walk = |known: B256| Walk {
+        number: 1,
+        filter: LogFilter::default(),
+        known: Known::Ring(vec![(490, known)]),
+        range_max: 2_000,
+    };
+    let step = step_along(&client, &walk(hash(0, 490))).await.unwrap();
+    assert!(matches!(step, Step::Nothing), "{step:?}");
+    // What the final branch does not have is missed, and what it has there is named.
+    let step = step_along(&client, &walk(hash(7, 490))).await.unwrap();
+    assert!(
+        matches!(step, Step::Broken { found: Some(found), .. } if found == hash(0, 490)),
+        "{step:?}"
+    );
 }

@@ -273,7 +273,7 @@ async fn ancestor(
 
 async fn parent_of(client: &dyn ChainClient, block: Block) -> Result<Option<Block>, ChainError> {
     let parent = client.block(BlockAt::Hash(block.parent)).await?;
-    if parent.is_some_and(|parent| parent.number + 1 != block.number) {
+    if parent.is_some_and(|parent| parent.number.checked_add(1) != Some(block.number)) {
         return Err(malformed("a parent whose number is not one less"));
     }
     Ok(parent)

@@ -16,7 +16,8 @@ pub struct OutboxConfig {
     pub open_max: usize,
     /// Ended intents whose outcomes are remembered, oldest forgotten first. Handing one of these over again is answered
     /// by its outcome; one that is forgotten is refused as [`Refusal::Forgotten`](super::Refusal::Forgotten), because
-    /// that its key was used is remembered for ever, at the cost of one key of 16 bytes in the store. 65,536 by default.
+    /// that its key was used is remembered for ever, at the cost of one key of 16 bytes in the store and in memory.
+    /// 65,536 by default.
     pub ended_kept: usize,
     pub(super) chains: BTreeMap<ChainId, ChainRules>,
 }

@@ -48,7 +48,7 @@ impl Performer for EvmClient {
 }
 
 /// In two rounds of questions: where the chain and the account stand, and what that means for what is on its way. The second
-/// is at least as new as the final block.
+/// is at least as new as the final block, whose branch is then asked for parent by parent, 64 at most.
 async fn look(
     client: &EvmClient,
     account: EvmAddress,
@@ -166,7 +166,7 @@ async fn branch_of(
             break;
         }
         match rpc.block(BlockAt::Hash(block.parent)).await? {
-            Some(parent) if parent.number + 1 == block.number => block = parent,
+            Some(parent) if parent.number.checked_add(1) == Some(block.number) => block = parent,
             // A node that has less: what lies below is looked for by number.
             _ => break,
         }

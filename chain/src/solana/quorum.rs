@@ -30,6 +30,7 @@ const NODE_WITHIN: Duration = Duration::from_secs(5);
 /// - Heights and block hashes are no facts on which nodes agree: of those the highest is taken that not only liars can have
 ///   named. Of ledgers' first slots it is the highest: whoever claims to know least is believed, and what depends on the past
 ///   waits.
+/// - Simulations: equal verdicts; the units are the highest that one of those names, which may be a liar.
 /// - Transactions are given to all nodes; so many must take one that not all of them can be liars.
 /// - Who says otherwise than the quorum is named to [`with_report`](Self::with_report). A node that knows nothing, or fails, is
 ///   not accused: it may just be behind.
@@ -138,10 +139,11 @@ impl SolanaQuorum {
     fn failure(
         &self,
         agreed: usize,
-        answers: Vec<Result<Value, TransportFailure>>,
+        answers: &[Result<Value, TransportFailure>],
     ) -> TransportFailure {
-        let failures: Vec<_> = answers.into_iter().filter_map(Result::err).collect();
-        match failures.into_iter().next() {
+        // Whether a node may have got it weighs more than why another has not.
+        let open = failures(answers).find(|failure| is_open(failure));
+        match open.or_else(|| failures(answers).next()).cloned() {
             Some(failure) if agreed == 0 => failure,
             _ => TransportFailure::NoQuorum {
                 agreed,
@@ -171,14 +173,35 @@ impl RpcTransport for SolanaQuorum {
         let heard: Vec<Option<&Value>> = answers.iter().map(|one| one.as_ref().ok()).collect();
         match rule.count(&heard, self.wanted) {
             Ok(counted) => {
+                // As long as one that is silent may have taken it, refusals by the others are no end.
+                if rule.is_sending()
+                    && counted.is_refusal()
+                    && let Some(open) = failures(&answers).find(|failure| is_open(failure))
+                {
+                    return Err(open.clone());
+                }
                 self.tell(&counted, rule.doing);
                 let answer =
                     json!({"jsonrpc": "2.0", "id": asked.get("id"), counted.part: counted.value});
                 Ok(answer.to_string().into_bytes().into())
             }
-            Err(agreed) => Err(self.failure(agreed, answers)),
+            Err(agreed) => Err(self.failure(agreed, &answers)),
         }
     }
+}
+
+fn failures(
+    answers: &[Result<Value, TransportFailure>],
+) -> impl Iterator<Item = &TransportFailure> {
+    answers.iter().filter_map(|answer| answer.as_ref().err())
+}
+
+/// Whether the node may have got the request.
+const fn is_open(failure: &TransportFailure) -> bool {
+    !matches!(
+        failure,
+        TransportFailure::Connect(_) | TransportFailure::RateLimited(_)
+    )
 }
 
 /// A node has not answered in time.

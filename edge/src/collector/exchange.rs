@@ -5,7 +5,7 @@ use peaberry_core::Storage;
 use super::Collector;
 use super::intake::{IntakeReport, note};
 use crate::error::EdgeError;
-use crate::payload::{Exchange, Wire};
+use crate::payload::{EXCHANGE_MESSAGES_MAX, Exchange, Wire};
 use crate::topic::Topic;
 use crate::uplink::Message;
 
@@ -35,18 +35,25 @@ impl Collector {
         let mut exchanged = Exchanged::default();
         let mut devices = BTreeSet::new();
         for (topic, payload) in Exchange::decode(body)?.messages {
-            if let Ok(topic) = Topic::parse(&topic) {
-                devices.insert(topic.device);
-            }
             let message = Message::new(topic, payload);
             let received = self.receive(storage, &message);
+            // Who says nothing that is taken is told nothing: the acknowledgements are its own device's.
+            if received.is_ok()
+                && let Ok(topic) = Topic::parse(&message.topic)
+            {
+                devices.insert(topic.device);
+            }
             note(received, &message, &mut exchanged.report)?;
         }
         self.commit(storage)?;
         let acks = self
             .due
             .extract_if(.., |(device, _), _| devices.contains(device));
-        let acks: Vec<_> = acks.map(|(_, ack)| ack).collect();
+        // What has no room in this answer stays due.
+        let acks: Vec<_> = acks
+            .take(EXCHANGE_MESSAGES_MAX)
+            .map(|(_, ack)| ack)
+            .collect();
         exchanged.answer.messages = acks
             .into_iter()
             .map(|ack| {

@@ -25,7 +25,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             events.push(refused(device, error));
         }
         for (at, reason) in report.refused_records {
-            events.push(self.refused_at(at, EdgeError::malformed("record", &*reason)));
+            self.refuse(at, EdgeError::malformed("record", &*reason), events)?;
         }
         for (uplink, is_up) in report.links {
             events.push(FleetEvent::Link { uplink, is_up });
@@ -59,19 +59,22 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             Lane::DesiredTwin => self.learn(at, &message.payload, now, events),
             Lane::Acks | Lane::Up(_) => Ok(()),
         };
-        match outcome {
-            Err(error @ (EdgeError::Storage { .. } | EdgeError::Stored { .. })) => Err(error),
-            Err(error) => {
-                events.push(self.refused_at(at, error));
-                Ok(())
-            }
-            Ok(()) => Ok(()),
-        }
+        outcome.or_else(|error| self.refuse(at, error, events))
     }
 
-    /// What the device at this index was asked and cannot do.
-    pub(super) fn refused_at(&self, at: usize, error: EdgeError) -> FleetEvent<A> {
-        refused(self.hosted.get(at).map(|it| it.device.id().clone()), error)
+    /// What was refused is told and passed over; what the store says ends the turn.
+    pub(super) fn refuse(
+        &self,
+        at: usize,
+        error: EdgeError,
+        events: &mut Vec<FleetEvent<A>>,
+    ) -> Result<(), EdgeError> {
+        if matches!(error, EdgeError::Storage { .. } | EdgeError::Stored { .. }) {
+            return Err(error);
+        }
+        let device = self.hosted.get(at).map(|it| it.device.id().clone());
+        events.push(refused(device, error));
+        Ok(())
     }
 
     fn obey(

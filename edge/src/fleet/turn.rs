@@ -127,11 +127,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
     ) -> Result<bool, EdgeError> {
         match self.courier.append(at, now, self.storage.as_ref(), payload) {
             Ok(_) => Ok(true),
-            Err(error @ (EdgeError::Storage { .. } | EdgeError::Stored { .. })) => Err(error),
-            Err(error) => {
-                events.push(self.refused_at(at, error));
-                Ok(false)
-            }
+            Err(error) => self.refuse(at, error, events).map(|()| false),
         }
     }
 

@@ -132,10 +132,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         };
         match written {
             Ok(delta) => self.tell(at, now, Payload::Twin(delta), events),
-            Err(error) => {
-                events.push(self.refused_at(at, error));
-                Ok(())
-            }
+            Err(error) => self.refuse(at, error, events),
         }
     }
 
@@ -159,10 +156,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         match dated {
             Ok(Some(delta)) => self.tell(at, now, Payload::Twin(delta), events),
             Ok(None) => Ok(()),
-            Err(error) => {
-                events.push(self.refused_at(at, error));
-                Ok(())
-            }
+            Err(error) => self.refuse(at, error, events),
         }
     }
 

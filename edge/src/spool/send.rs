@@ -9,7 +9,7 @@ use super::entry::Entry;
 use super::lane::Lane;
 use super::{AckLevel, Spool, SpoolSettings};
 use crate::error::EdgeError;
-use crate::identity::{BOOT_JUMP_MAX, Position};
+use crate::identity::{BOOT_SKIP_MAX, Position};
 use crate::payload::{Payload, SinkAck, put_delivery};
 use crate::topic::{Lane as TopicLane, Stream, Topic};
 use crate::uplink::Message;
@@ -60,7 +60,7 @@ struct TooLong {
 /// So often a record is tried that is too long for the uplink: another broker may take it.
 pub const TOO_LONG_MAX: u32 = 3;
 
-/// Of so many records it is known how often they were tried.
+/// Of so many records of a stream it is known how often they were tried, and of the oldest.
 const TOO_LONG_KNOWN_MAX: usize = 16;
 
 /// How long the sink has been silent about what was sent of one stream. Each stream waits for itself: what the sink says of
@@ -327,18 +327,23 @@ impl Spool {
                 known.refusals
             }
             None => {
-                // Counted anew some day: what is forgotten here is only how often it was tried.
-                self.link.too_long.truncate(TOO_LONG_KNOWN_MAX - 1);
-                let (stream, at) = (one.stream, one.at);
-                let refusals = 1;
-                self.link.too_long.insert(
-                    0,
-                    TooLong {
+                let is_of = |known: &TooLong| known.stream == one.stream;
+                let is_oldest = one.after.is_none();
+                if is_oldest {
+                    // What was before it is gone.
+                    let too_long = &mut self.link.too_long;
+                    too_long.retain(|known| !is_of(known) || known.at > one.at);
+                }
+                let count = self.link.too_long.iter().filter(|it| is_of(it)).count();
+                // Only the oldest is ever given up: that one is always known.
+                if is_oldest || count < TOO_LONG_KNOWN_MAX {
+                    let (stream, at, refusals) = (one.stream, one.at, 1);
+                    self.link.too_long.push(TooLong {
                         stream,
                         at,
                         refusals,
-                    },
-                );
+                    });
+                }
                 1
             }
         };
@@ -404,7 +409,7 @@ impl Spool {
         }
         let device = self.device.to_string();
         let ahead = through.boot.get().saturating_sub(self.boot.get());
-        if ahead == 0 || ahead > BOOT_JUMP_MAX {
+        if ahead == 0 || ahead > BOOT_SKIP_MAX {
             return Err(EdgeError::NeverMade {
                 device,
                 stream: stream.word(),

@@ -595,3 +595,39 @@ fn a_record_that_is_too_long_for_the_uplink_is_given_up_and_told() {
         (GapReason::TooLong, 2, 1)
     );
 }
+
+/// More of them than it is known how often they were tried: the oldest always is, so all are given up in their turn.
+#[test]
+fn any_number_of_records_that_are_too_long_are_given_up() {
+    let mut bench = Bench::new(SpoolSettings::default());
+    for _ in 0..20 {
+        bench.append(payload(Stream::Twin, 1_000)).unwrap();
+    }
+    bench.append(payload(Stream::Twin, 10)).unwrap();
+    bench.commit();
+    bench.spool.up(bench.now, false);
+    let mut rounds = 0;
+    while bench.spool.status().records > 0 || bench.spool.status().has_gaps {
+        rounds += 1;
+        assert!(rounds < 200, "{:?}", bench.spool.status());
+        while let Some(outgoing) = bench.next() {
+            if outgoing.message.payload.len() < 1_000 {
+                bench.sink.take(&outgoing.message);
+                bench.accept(outgoing.seq);
+                continue;
+            }
+            let (spool, batch) = (&mut bench.spool, &mut bench.batch);
+            spool.too_long(outgoing.seq, &bench.storage, batch).unwrap();
+        }
+        for stream in Stream::ALL {
+            bench.ack(stream);
+        }
+        bench.commit();
+        bench.now += Duration::from_secs(2_000);
+        bench.tend();
+        bench.commit();
+    }
+    let told = bench.sink.gaps.iter().map(|gap| gap.count).sum::<u64>();
+    assert_eq!(told, 20);
+    assert!(bench.sink.order.iter().any(|at| at.sequence == 21));
+}

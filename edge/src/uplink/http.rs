@@ -33,7 +33,9 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
+use super::backoff::Backoff;
 use super::memory::router::is_match;
 use super::{AckToken, Message, SubmitError, Uplink, UplinkEvent};
 use crate::error::EdgeError;
@@ -241,17 +243,18 @@ enum Failed {
 
 impl Talk {
     async fn run(self) {
-        let mut rng = fastrand::Rng::with_seed(self.settings.seed);
-        let mut wait = self.settings.backoff_min;
+        let HttpSettings {
+            seed,
+            backoff_min,
+            backoff_max,
+            ..
+        } = self.settings;
+        let mut backoff = Backoff::new(seed, backoff_min, backoff_max);
         loop {
+            let begun = Instant::now();
             let reason = self.talk().await;
-            if self.shared.state.lock().down(reason.into()) {
-                wait = self.settings.backoff_min;
-            }
-            let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-            let jittered = Duration::from_millis(rng.u64(millis / 2..=millis));
-            tokio::time::sleep(jittered).await;
-            wait = wait.saturating_mul(2).min(self.settings.backoff_max);
+            let was_up = self.shared.state.lock().down(reason.into());
+            backoff.wait(was_up, begun.elapsed()).await;
         }
     }
 

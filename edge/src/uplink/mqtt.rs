@@ -37,6 +37,7 @@ use tokio::time::Instant;
 
 #[cfg(feature = "tls")]
 pub use self::tls::MqttTls;
+use super::backoff::Backoff;
 use super::{AckToken, Message, Qos, SubmitError, Uplink, UplinkEvent};
 use crate::payload::MESSAGE_BYTES_MAX;
 
@@ -213,8 +214,7 @@ impl fmt::Debug for MqttUplink {
 type Will = Box<dyn FnMut() -> Option<Message> + Send>;
 
 async fn run(shared: Arc<Shared>, mut settings: MqttSettings, mut will: Option<Will>) {
-    let mut rng = fastrand::Rng::with_seed(settings.seed);
-    let mut wait = settings.backoff_min;
+    let mut backoff = Backoff::new(settings.seed, settings.backoff_min, settings.backoff_max);
     let mut session = Session::Wanted;
     loop {
         if let Some(will) = &mut will
@@ -233,14 +233,8 @@ async fn run(shared: Arc<Shared>, mut settings: MqttSettings, mut will: Option<W
             End::Forgotten => Session::Wanted,
             End::Lost(_) => session,
         };
-        // One that ends as soon as it is there must not be tried again and again.
-        if shared.down(end) && begun.elapsed() >= settings.backoff_max {
-            wait = settings.backoff_min;
-        }
-        let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        let jittered = Duration::from_millis(rng.u64(millis / 2..=millis));
-        tokio::time::sleep(jittered).await;
-        wait = wait.saturating_mul(2).min(settings.backoff_max);
+        let was_up = shared.down(end);
+        backoff.wait(was_up, begun.elapsed()).await;
     }
 }
 
@@ -447,6 +441,11 @@ impl Shared {
 
     pub(super) fn inbound(&self, message: Message, packet_id: u16) {
         let mut state = self.state.lock();
+        // Nobody acknowledges it, so nothing else bounds it; and it may be lost.
+        let is_full = state.events.len() >= state.takes.window + ACKS_MAX;
+        if message.qos == Qos::AtMostOnce && is_full {
+            return;
+        }
         let token = AckToken(state.connection << 16 | u64::from(packet_id));
         let token = (message.qos == Qos::AtLeastOnce).then_some(token);
         state.push(UplinkEvent::Inbound { message, token });

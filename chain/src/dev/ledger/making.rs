@@ -146,8 +146,9 @@ impl Ledger {
 
     fn next_header(&self, timestamp_s: Option<u64>) -> Header {
         let head = self.head();
-        let usual = head.header.timestamp + self.options.block_time_s;
-        let timestamp_s = timestamp_s.unwrap_or(usual).max(head.header.timestamp + 1);
+        let last = head.header.timestamp;
+        let usual = last.saturating_add(self.options.block_time_s);
+        let timestamp_s = timestamp_s.unwrap_or(usual).max(last.saturating_add(1));
         self.header(
             head.header.number + 1,
             head.hash,

@@ -9,7 +9,7 @@ use super::super::pool::Pool;
 use super::Ledger;
 
 // The oldest is forgotten.
-const SNAPSHOTS_MAX: usize = 1024;
+const SNAPSHOTS_MAX: usize = 64;
 
 #[derive(Debug, Default)]
 pub(super) struct Snapshots {
@@ -46,18 +46,16 @@ impl Ledger {
     /// Goes back to a snapshot, and forgets it and those that were taken after it. Whether there is such a one, and the
     /// chain still goes through its block: otherwise nothing changes.
     pub(in super::super) fn revert_to(&mut self, number: u64) -> bool {
-        let taken = &mut self.snapshots.taken;
-        let Some(place) = taken.iter().position(|(known, _)| *known == number) else {
+        let place = self.snapshots.taken.iter().position(|(known, one)| {
+            let there = self.numbered(one.height).map(|block| block.hash);
+            *known == number && there == Some(one.head)
+        });
+        let Some(place) = place else {
             return false;
         };
-        let mut later = taken.split_off(place);
-        let Some((_, snapshot)) = later.pop_front() else {
+        let Some((_, snapshot)) = self.snapshots.taken.split_off(place).pop_front() else {
             return false;
         };
-        let known = self.numbered(snapshot.height).map(|block| block.hash);
-        if known != Some(snapshot.head) {
-            return false;
-        }
         self.rewind(self.height() - snapshot.height, Undone::Drop);
         self.pool = snapshot.pool;
         self.next_timestamp_s = snapshot.next_timestamp_s;
@@ -67,8 +65,11 @@ impl Ledger {
     /// The next block is so much later than it would be otherwise.
     pub(in super::super) fn increase_time(&mut self, by_s: u64) {
         let next = self.next_timestamp_s;
-        let next =
-            next.unwrap_or_else(|| self.head().block().timestamp_s + self.options.block_time_s);
+        let usual = || {
+            let head = self.head().block().timestamp_s;
+            head.saturating_add(self.options.block_time_s)
+        };
+        let next = next.unwrap_or_else(usual);
         self.next_timestamp_s = Some(next.saturating_add(by_s));
     }
 }

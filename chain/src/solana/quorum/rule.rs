@@ -39,6 +39,12 @@ pub(super) struct Counted {
 }
 
 impl Counted {
+    /// Whether it is an error, and not that of a node which knows the transaction already.
+    pub(super) fn is_refusal(&self) -> bool {
+        let reason = self.value.pointer("/data/err").and_then(Value::as_str);
+        self.part == ERROR && reason != Some("AlreadyProcessed")
+    }
+
     const fn result(value: Value) -> Self {
         Self {
             part: RESULT,
@@ -69,6 +75,11 @@ impl Rule {
             _ => ("a question to several nodes", Kind::Equal),
         };
         Self { doing, kind }
+    }
+
+    /// Whether it is about a transaction to be sent.
+    pub(super) const fn is_sending(self) -> bool {
+        matches!(self.kind, Kind::Taken)
     }
 
     /// What `answers` come to, `None` for each node that has failed.
@@ -141,10 +152,10 @@ fn agreed<'a>(
     Ok((group, counted))
 }
 
-/// An error by its code, or what else `of` makes of the result.
+/// An error by its code and by why a transaction would fail, or what else `of` makes of the result.
 fn or_error(answer: &Value, of: impl FnOnce(&Value) -> Value) -> Value {
     match answer.get(ERROR).filter(|error| !error.is_null()) {
-        Some(error) => json!({ERROR: error.get("code")}),
+        Some(error) => json!({ERROR: error.get("code"), "err": error.pointer("/data/err")}),
         None => of(&answer[RESULT]),
     }
 }
