@@ -215,3 +215,16 @@ async fn what_too_few_have_taken_may_have_been_sent() {
     let status = world.client.status(error.transaction().unwrap()).await;
     assert!(matches!(status, Ok(TransactionStatus::Included { .. })));
 }
+
+/// Two refuse, and the one that is silent may have taken it: no refusal is believed.
+#[tokio::test]
+async fn refusals_do_not_end_what_a_silent_node_may_have_taken() {
+    for manners in [
+        [Manner::TakesNone, Manner::TakesNone, Manner::Hangs],
+        [Manner::TakesNone, Manner::Hangs, Manner::TakesNone],
+    ] {
+        let world = World::new(manners).await.unwrap();
+        let error = world.client.submit(&world.payment()).await.unwrap_err();
+        assert!(error.may_have_been_sent(), "{error:?}");
+    }
+}

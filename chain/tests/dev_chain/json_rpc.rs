@@ -411,7 +411,15 @@ fn a_snapshot_brings_everything_back() {
     // Where the chain goes another way now, there is nothing to go back to.
     let third = ask("evm_snapshot", json!([]));
     ask("peaberry_reorg", json!([1]));
+    let fourth = ask("evm_snapshot", json!([]));
     assert_eq!(ask("evm_revert", json!([third])), json!(false));
+    assert_eq!(ask("evm_revert", json!([fourth])), json!(true));
+    // The end of time is the end, and no panic.
+    ask("evm_increaseTime", json!([u64::MAX]));
+    ask("evm_mine", json!([]));
+    ask("evm_mine", json!([]));
+    let last = ask("eth_getBlockByNumber", json!(["latest", false]));
+    assert_eq!(time_s(&last), u64::MAX);
 }
 
 /// A page in a browser may ask.

@@ -133,6 +133,18 @@ fn a_transaction_is_taken_by_more_than_liars() {
     );
 }
 
+/// The code says only that a transaction would fail: why is what nodes must agree on.
+#[test]
+fn refusals_for_other_reasons_are_others() {
+    let because =
+        |reason: Value| json!({"error": {"code": -32002, "message": "", "data": {"err": reason}}});
+    let lie = because(json!({"InstructionError": [0, "Custom"]}));
+    let answers = [lie.clone(), because(json!("BlockhashNotFound")), FAILED];
+    assert_eq!(count("sendTransaction", &answers).unwrap_err(), 1);
+    let answers = [lie.clone(), lie, FAILED];
+    assert!(count("sendTransaction", &answers).unwrap().is_refusal());
+}
+
 /// What enough nodes foresee counts, with the most that one of them finds it takes.
 #[test]
 fn a_simulation_costs_what_the_dearest_of_those_that_agree_says() {
