@@ -5,8 +5,10 @@
 //! ```
 //!
 //! You will see a JSON object: how long the worlds ran, how often each kind of fault struck, how many operations clients
-//! completed, and the violations, of which there must be none. Exits with 1 if there is one, or if a kind of fault never
-//! came to pass, or a rare branch was never reached, although there were a hundred seeds for it.
+//! completed, and the violations, of which there must be none. Where worlds differ in several ways, such as where they crash
+//! and what nodes lie about, it counts how many seeds had which, and which two together. Exits with 1 if there is a violation,
+//! or if a kind of fault never came to pass, or a rare branch was never reached, although there were a hundred seeds for it,
+//! or if two ways never met in five thousand.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -15,11 +17,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use clap::Parser;
 use parking_lot::Mutex;
 use peaberry_core::simulation::FaultCounts;
-use peaberry_examples::simulation::{Reached, Run, TARGETS, Target, count_faults, target};
+use peaberry_examples::simulation::{
+    Coverage, Reached, Run, TARGETS, Target, count_faults, target,
+};
 use serde::Serialize;
 
 /// Seeds after which every kind of fault must have come to pass, and every rare branch must have been reached.
 const SEEDS_FOR_EVERYTHING: u64 = 100;
+
+/// Seeds after which all that worlds can differ in must have met all else.
+const SEEDS_FOR_EVERY_PAIR: u64 = 5_000;
 
 /// Violations that are printed; the others are counted.
 const VIOLATIONS_SHOWN_MAX: usize = 10;
@@ -42,6 +49,9 @@ struct Arguments {
     /// Stops at the first violation.
     #[arg(long)]
     stop_at_violation: bool,
+    /// Prints the whole table of which two ways met in how many seeds, behind the report.
+    #[arg(long)]
+    table: bool,
     /// Prints each seed's digest of everything that happened, instead of the report.
     #[arg(long)]
     traces: bool,
@@ -60,6 +70,10 @@ struct Report {
     virtual_seconds: u64,
     faults: BTreeMap<&'static str, u64>,
     reached: BTreeMap<&'static str, u64>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    covered: BTreeMap<&'static str, String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pairs: Vec<String>,
     operations: u64,
     violations: u64,
     unknown: u64,
@@ -70,6 +84,8 @@ struct Report {
     faults_missing: Vec<&'static str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     never_reached: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    never_met: Vec<String>,
 }
 
 /// What all seeds came to.
@@ -79,6 +95,7 @@ struct Total {
     faults: FaultCounts,
     own_faults: Reached,
     reached: Reached,
+    coverage: Coverage,
     operations: u64,
     violations: u64,
     unknown: u64,
@@ -88,12 +105,22 @@ struct Total {
 }
 
 impl Total {
+    fn of(target: &Target) -> Self {
+        Self {
+            coverage: Coverage::of((target.dimensions)()),
+            ..Self::default()
+        }
+    }
+
     fn add(&mut self, seed: u64, run: Run) {
         self.seeds += 1;
         self.virtual_nanos += run.virtual_time.as_nanos();
         self.faults.merge(&run.faults);
         self.own_faults.merge(&run.own_faults);
         self.reached.merge(&run.reached);
+        let covered = run.covered.iter();
+        self.coverage
+            .add(covered.map(|(dimension, value)| (*dimension, value.as_str())));
         self.operations += run.operations;
         self.violations += run.violations.len() as u64;
         self.unknown += run.unknown;
@@ -113,7 +140,14 @@ impl Total {
             let zero = counts.iter().filter(|(_, count)| is_enough && **count == 0);
             zero.map(|(name, _)| *name).collect()
         };
+        let pairs = self.coverage.pairs();
+        let is_enough = self.seeds >= SEEDS_FOR_EVERY_PAIR;
+        let missing = pairs.iter().flat_map(|pairs| pairs.missing.iter());
+        let never_met = missing.filter(|_| is_enough).cloned().collect();
         Report {
+            covered: self.covered(),
+            pairs: pairs.iter().map(ToString::to_string).collect(),
+            never_met,
             target: target.name,
             seeds: self.seeds,
             virtual_seconds: u64::try_from(self.virtual_nanos / 1_000_000_000).unwrap_or(u64::MAX),
@@ -127,6 +161,20 @@ impl Total {
             faults,
             reached,
         }
+    }
+
+    /// How many seeds had each value of each dimension.
+    fn covered(&self) -> BTreeMap<&'static str, String> {
+        let text = |values: Vec<(&str, u64)>| -> String {
+            let values = values
+                .iter()
+                .map(|(value, seeds)| format!("{value}: {seeds}"));
+            values.collect::<Vec<_>>().join("; ")
+        };
+        self.coverage
+            .singles()
+            .map(|(name, values)| (name, text(values)))
+            .collect()
     }
 
     fn shown(&self) -> Vec<String> {
@@ -151,11 +199,15 @@ fn main() -> ExitCode {
     let report = total.report(arguments.target);
     let is_good = report.violations == 0
         && report.faults_missing.is_empty()
-        && report.never_reached.is_empty();
+        && report.never_reached.is_empty()
+        && report.never_met.is_empty();
     println!(
         "{}",
         serde_json::to_string_pretty(&report).expect("a report is plain data")
     );
+    if arguments.table {
+        eprint!("{}", total.coverage.table());
+    }
     if is_good {
         ExitCode::SUCCESS
     } else {
@@ -168,7 +220,7 @@ fn run_all(arguments: &Arguments) -> Total {
     let end = arguments.first_seed + arguments.seeds;
     let next = AtomicU64::new(arguments.first_seed);
     let stop = AtomicU64::new(end);
-    let total = Mutex::new(Total::default());
+    let total = Mutex::new(Total::of(arguments.target));
     let work = || {
         loop {
             let seed = next.fetch_add(1, Ordering::SeqCst);

@@ -30,3 +30,27 @@ pub fn decode_any_stored(bytes: &[u8]) -> Result<(), RingError> {
     assert_eq!(change::encode(&kind), bytes, "one spelling for each change");
     Ok(())
 }
+
+/// What a write of a follower records, by name, for simulations that crash at every one of them: `name` is its key within the
+/// follower's channel. `None`: it only goes along with another.
+#[doc(hidden)]
+#[must_use]
+pub fn name_of_write(name: &[u8]) -> Option<&'static str> {
+    match name {
+        protocol::ALARM => Some("alarm"),
+        ring::ACKNOWLEDGED => Some("acknowledged"),
+        _ => None,
+    }
+}
+
+/// As [`name_of_write`], of an entry of its log.
+#[doc(hidden)]
+#[must_use]
+pub fn name_of_entry(entry: &[u8]) -> Option<&'static str> {
+    Some(match change::decode(entry).ok()? {
+        ChangeKind::Added { first, block, .. } if first < block.number => "range_added",
+        ChangeKind::Added { .. } => "block_added",
+        ChangeKind::Removed { .. } => "block_removed",
+        ChangeKind::Finalized { .. } => "block_final",
+    })
+}

@@ -41,3 +41,15 @@ pub use request::{
 pub fn decode_any_record(bytes: &[u8]) -> Result<Vec<u8>, RecordError> {
     record::Record::decode(bytes).map(|record| record.encode())
 }
+
+/// What a write to the journal records, by name, for simulations that crash at every one of them: `name` is its key within the
+/// outbox's channel, with the value there before and behind it. `None`: it only goes along with another.
+#[doc(hidden)]
+#[must_use]
+pub fn name_of_write(
+    name: &[u8],
+    before: Option<&[u8]>,
+    after: Option<&[u8]>,
+) -> Option<&'static str> {
+    journal::name_of_write(name, before, after)
+}

@@ -18,7 +18,7 @@ use peaberry_chain::primitives::{B256, Bytes, U256};
 use peaberry_chain::wallet::EvmKey;
 use peaberry_chain::{
     Amount, Asset, Block, BlockAt, CallRequest, ChainClient, ChainError, ChainId, EvmAddress,
-    Finality, Intent, Log, LogFilter, LogRange, Revert, Sent,
+    Finality, Intent, Log, LogFilter, LogRange, Revert, Sent, TransactionStatus,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,8 @@ enum Kind {
     Stingy,
     /// Says of whatever can be refused for good that it is.
     Naysayer,
+    /// Names too little gas, and another transaction than it was given.
+    Miser,
 }
 
 /// A node of the chain.
@@ -47,7 +49,7 @@ impl Member {
         lie: impl FnOnce(T) -> T,
     ) -> Result<T, ChainError> {
         match self.kind {
-            Kind::Honest | Kind::Stingy | Kind::Naysayer => truth.await,
+            Kind::Honest | Kind::Stingy | Kind::Naysayer | Kind::Miser => truth.await,
             Kind::Liar => truth.await.map(lie),
             Kind::Silent => Err(ChainError::TimedOut {
                 doing: "a question",
@@ -93,6 +95,7 @@ impl EvmRpc for Member {
     async fn estimate_gas(&self, request: &CallRequest, at: BlockAt) -> Result<u64, ChainError> {
         match self.kind {
             Kind::Liar => Ok(u64::MAX),
+            Kind::Miser => Ok(1),
             Kind::Naysayer => Err(reverted()),
             _ => {
                 self.answer(self.chain.estimate_gas(request, at), |gas| gas)
@@ -117,6 +120,7 @@ impl EvmRpc for Member {
         match self.kind {
             // Says that it has it, and throws it away.
             Kind::Liar => Ok(peaberry_chain::primitives::keccak256(raw)),
+            Kind::Miser => Ok(B256::repeat_byte(0x66)),
             Kind::Stingy => Err(ChainError::FeeTooLow {
                 message: "underpriced".into(),
             }),
@@ -400,6 +404,41 @@ async fn a_liar_names_no_nonce_while_another_node_is_silent() {
 }
 
 /// That one node has taken a transaction is no more than its word: what the others say is told, and that it may be out.
+/// A transaction with too little gas costs its fee and does nothing: a liar and a silent node must not bring that about.
+#[tokio::test]
+async fn a_liar_names_no_gas_that_is_too_little() {
+    use Kind::{Honest, Liar, Miser, Silent};
+    for (kinds, told) in [
+        ([Honest, Honest, Miser], Some(21_000)),
+        ([Honest, Honest, Silent], Some(21_000)),
+        ([Honest, Silent, Miser], None),
+        ([Honest, Silent, Liar], None),
+    ] {
+        let ground = Ground::with(&kinds, 2).await;
+        let request = CallRequest::new(SHOP, []).from(ground.key.evm_address());
+        let gas = ground.rpc.estimate_gas(&request, BlockAt::Latest).await;
+        assert_eq!(gas.as_ref().ok(), told.as_ref(), "{kinds:?}: {gas:?}");
+        assert!(gas.is_ok() || gas.unwrap_err().is_retryable());
+    }
+}
+
+/// Who names another transaction than it was given has not taken it, and is not heard for its name.
+#[tokio::test]
+async fn a_transaction_keeps_its_name() {
+    let ground = Ground::with(&[Kind::Miser, Kind::Honest, Kind::Honest], 2).await;
+    let key = Arc::new(ground.key.clone());
+    let network = ground.chain.network().clone();
+    let client = EvmClient::connect(ground.rpc.clone(), network).await;
+    let client = client.unwrap().with_signer(key).unwrap();
+    let id = client.submit(&payment(&ground.key)).await.unwrap();
+    assert_ne!(id, peaberry_chain::TxId::Evm(B256::repeat_byte(0x66)));
+    let status = client.status(id).await.unwrap();
+    assert!(
+        matches!(status, TransactionStatus::Included { .. }),
+        "{status:?}"
+    );
+}
+
 #[tokio::test]
 async fn one_nodes_word_does_not_make_a_transaction_taken() {
     use Kind::{Honest, Liar, Stingy};

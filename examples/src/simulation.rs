@@ -1,6 +1,7 @@
 //! What `soak` and `mutants` run: one harness for each target, driven by seeds.
 
 pub mod chain;
+mod coverage;
 pub mod crdt;
 pub mod edge;
 pub mod lockd;
@@ -17,6 +18,7 @@ use peaberry_core::simulation::files::SimulatedFiles;
 use peaberry_core::simulation::{Boot, BootError, FaultCounts, FaultKind};
 use peaberry_core::{DiskOptions, DiskStorage, Node, PeerId, Storage, StorageError};
 
+pub use self::coverage::{Coverage, Dimension, Pairs};
 pub use self::reached::Reached;
 
 /// What came of one seed.
@@ -30,6 +32,8 @@ pub struct Run {
     pub own_faults: Reached,
     /// How often it came to what is rare.
     pub reached: Reached,
+    /// The values that it had of the target's dimensions: names of a dimension and of one of its values.
+    pub covered: Vec<(&'static str, String)>,
     /// Operations that clients saw complete.
     pub operations: u64,
     /// What must never happen and did, in words.
@@ -49,6 +53,8 @@ pub struct Target {
     pub run: fn(seed: u64, mutant: Option<&str>) -> Run,
     /// The kinds of faults that the target's worlds bring about.
     pub fault_kinds: fn() -> Vec<FaultKind>,
+    /// The ways in which its worlds differ, every two of which must meet.
+    pub dimensions: fn() -> Vec<Dimension>,
     /// The bugs that its checks must find.
     pub mutants: &'static [Mutant],
 }

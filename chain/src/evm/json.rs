@@ -4,6 +4,7 @@
 //! make its receipts unreadable.
 
 use alloy_primitives::{Address, B256, Bytes, U64, U256};
+use peaberry_core::mutant;
 use serde::{Deserialize, Serialize};
 
 use super::{FeeHistory, Receipt, SeenTransaction};
@@ -155,6 +156,7 @@ impl From<BlockAt> for JsonBlockAt {
         match at {
             BlockAt::Latest => Self::Tag("latest"),
             BlockAt::Pending => Self::Tag("pending"),
+            BlockAt::Final if mutant::is_planted("evm_safe_taken_for_final") => Self::Tag("safe"),
             BlockAt::Final => Self::Tag("finalized"),
             BlockAt::Number(number) => Self::Number(U64::from(number)),
             BlockAt::Hash(block_hash) => Self::Hash {

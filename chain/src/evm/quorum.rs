@@ -4,7 +4,7 @@ use std::fmt;
 use std::mem;
 use std::sync::Arc;
 
-use alloy_primitives::{Address, B256, Bytes, U256};
+use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use async_trait::async_trait;
 use futures_util::future::{BoxFuture, join_all};
 
@@ -23,8 +23,9 @@ use crate::{
 ///   fails, is not accused: it may just be behind.
 /// - It is as slow as the slowest of its nodes: give each a short
 ///   [`with_answer_within`](super::JsonRpc::with_answer_within). A node that does not answer in time is one that failed.
-/// - Prices, estimates and mempools are no facts: of those the highest is taken that not only liars can have named.
-///   Transactions are given to all nodes.
+/// - Prices, estimates and mempools are no facts: of those the highest is taken that not only liars can have named. An estimate
+///   is also no less than not only liars have named, so that no transaction runs out of gas for a liar and a node that is silent.
+/// - Transactions are given to all nodes.
 ///
 /// Of `k` nodes `m > k / 2` must agree, so that there are no two quorums.
 pub struct QuorumRpc {
@@ -302,8 +303,19 @@ impl EvmRpc for QuorumRpc {
     }
 
     async fn estimate_gas(&self, request: &CallRequest, at: BlockAt) -> Result<u64, ChainError> {
+        const DOING: &str = "eth_estimateGas";
         let answers = self.ask_all(|node| node.estimate_gas(request, at)).await;
-        self.credible("eth_estimateGas", answers, |gas| *gas)
+        let mut found: Vec<u64> = answers.iter().flatten().copied().collect();
+        found.sort_unstable();
+        let credible = self.credible(DOING, answers, |gas| *gas)?;
+        // Too little burns the fee for nothing. Where so few answer that what is credible may be a liar's alone, also the least
+        // that is more than only liars have named counts, unless it is so much that only a liar can have named that.
+        let liars_max = self.nodes.len() - self.wanted;
+        match found.get(liars_max).copied() {
+            Some(enough) if enough <= credible => Ok(credible),
+            Some(enough) if enough / 2 <= credible => Ok(enough),
+            _ => Err(self.no_quorum(DOING, 1)),
+        }
     }
 
     async fn fee_history(&self, blocks: u16, percentiles: &[u8]) -> Result<FeeHistory, ChainError> {
@@ -317,7 +329,14 @@ impl EvmRpc for QuorumRpc {
 
     async fn broadcast(&self, raw: &[u8]) -> Result<B256, ChainError> {
         let answers = self.ask_all(|node| node.broadcast(raw)).await;
-        let taken: Vec<B256> = answers.iter().flatten().copied().collect();
+        // Who names another transaction has not taken this one.
+        let own = keccak256(raw);
+        let taken: Vec<B256> = answers
+            .iter()
+            .flatten()
+            .copied()
+            .filter(|hash| *hash == own)
+            .collect();
         // So many that not all of them can be liars, who say that they have it and throw it away.
         let wanted = answers.len() - self.wanted + 1;
         // Where it is in a block already, nodes find its nonce used: that speaks for those that have taken it.

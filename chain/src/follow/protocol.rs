@@ -23,7 +23,7 @@ pub const FOLLOW: ProtocolId = ProtocolId(41);
 const BREAKS_UNTIL_ALARM: u8 = 3;
 const PAGE_BYTES: usize = 1 << 20;
 const FINAL: &[u8] = b"f";
-const ALARM: &[u8] = b"h";
+pub(super) const ALARM: &[u8] = b"h";
 
 type Fx<'a, 'b> = &'a mut Effects<'b, FollowEvent>;
 

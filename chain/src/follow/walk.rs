@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use alloy_primitives::B256;
+use peaberry_core::mutant;
 
 use crate::{Block, BlockAt, ChainClient, ChainError, Finality, Log, LogFilter, LogRange, Sent};
 
@@ -241,7 +242,8 @@ async fn broken(
         let distance = block.number.checked_sub(first.0);
         distance.is_some_and(|distance| distance <= WALK_MAX)
     });
-    let found = match from {
+    let by_number = mutant::is_planted("follow_alarm_by_number");
+    let found = match from.filter(|_| !by_number) {
         Some(block) => ancestor(client, block, first.0).await?,
         None => client.block(BlockAt::Number(first.0)).await?,
     };

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use peaberry_core::{Batch, Storage, StorageError, Subspace};
 
 use super::lane::LaneKey;
-use super::record::{EntryId, IdempotencyKey, Record, RecordError};
-use crate::{Address, ChainId, SolanaAddress};
+use super::record::{EntryId, IdempotencyKey, Outcome, Record, RecordError};
+use crate::{Address, ChainFamily, ChainId, SolanaAddress};
 
 const NEXT: &[u8] = b"n";
 
@@ -166,4 +166,54 @@ fn number(bytes: &[u8]) -> u64 {
     bytes
         .first_chunk()
         .map_or(0, |bytes| u64::from_be_bytes(*bytes))
+}
+
+/// What a write records; `None`: it only goes along with another.
+pub(super) fn name_of_write(
+    name: &[u8],
+    before: Option<&[u8]>,
+    after: Option<&[u8]>,
+) -> Option<&'static str> {
+    let record = |bytes: Option<&[u8]>| bytes.and_then(|bytes| Record::decode(bytes).ok());
+    match name.first()? {
+        b'f' => Some("nonce_floor"),
+        b'k' => Some("key_buried"),
+        b'e' => name_of_step(record(before).as_ref(), record(after).as_ref()),
+        _ => None,
+    }
+}
+
+fn name_of_step(before: Option<&Record>, after: Option<&Record>) -> Option<&'static str> {
+    let Some(after) = after else {
+        let is_filler = before.is_some_and(|before| before.key.is_none());
+        return is_filler.then_some("filler_dropped");
+    };
+    match &after.outcome {
+        Some(Outcome::Final(_)) => return Some("final"),
+        Some(Outcome::Cancelled) => return Some("cancelled"),
+        Some(Outcome::Rejected { .. }) => return Some("rejected"),
+        None => {}
+    }
+    let Some(before) = before else {
+        let is_filler = after.key.is_none();
+        return Some(if is_filler {
+            "filler_leased"
+        } else {
+            "accepted"
+        });
+    };
+    let is_on_solana = after.chain.family() == Some(ChainFamily::Solana);
+    let (had, has) = (before.attempts.len(), after.attempts.len());
+    Some(match (before.included, after.included) {
+        (Some(_), None) => "reorganised",
+        (was, Some(is)) if was != Some(is) => "included",
+        _ if has > had && had == 0 => "signed",
+        _ if has > had => "signed_dearer",
+        _ if has < had && is_on_solana => "expired",
+        _ if has < had => "displaced",
+        _ if before.called_off != after.called_off => "called_off",
+        _ if before.nonce.is_none() && after.nonce.is_some() => "leased",
+        _ if before.nonce.is_some() && after.nonce.is_none() => "nonce_given_back",
+        _ => return None,
+    })
 }

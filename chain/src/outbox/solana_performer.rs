@@ -37,8 +37,11 @@ impl Performer for SolanaClient {
                 let final_head = self.rpc().height(Commitment::Finalized).await?;
                 let mut latest_slot = final_head.slot;
                 let mut sights = Vec::with_capacity(wanted.len());
+                let mut known_since: Option<u64> = None;
                 for (entry, signature) in wanted {
-                    let (status, as_of) = self.rpc().signature_status(&signature).await?;
+                    let sighting = self.rpc().sighting(&signature).await?;
+                    let (status, as_of) = (sighting.status, sighting.as_of);
+                    known_since = known_since.max(sighting.known_since);
                     latest_slot = latest_slot.max(as_of);
                     if as_of < final_head.slot {
                         // A node that is behind the final block: its ignorance says nothing.
@@ -65,7 +68,10 @@ impl Performer for SolanaClient {
                     };
                     sights.push((entry, Some(sight)));
                 }
-                let first_slot = self.rpc().first_slot().await?;
+                let first_slot = match known_since {
+                    Some(since) => since,
+                    None => self.rpc().first_slot().await?,
+                };
                 Ok(Found::Solana(SolanaView {
                     final_height: final_head.height,
                     latest_slot,

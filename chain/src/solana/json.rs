@@ -39,6 +39,9 @@ pub(super) struct WithContext<T> {
 #[derive(Deserialize)]
 pub(super) struct Context {
     pub(super) slot: u64,
+    /// Several nodes asked as one say so of what they do not know.
+    #[serde(default, rename = "peaberryKnownSince")]
+    pub(super) known_since: Option<u64>,
 }
 
 #[derive(Deserialize)]

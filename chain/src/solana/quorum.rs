@@ -9,7 +9,7 @@ use std::time::Duration;
 use alloy_primitives::Bytes;
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use peaberry_core::{Clock, SystemClock};
+use peaberry_core::{Clock, SystemClock, mutant};
 use serde_json::{Value, json};
 
 use self::rule::{Counted, Rule};
@@ -17,6 +17,9 @@ use super::ANSWER_BYTES_MAX;
 use crate::deadline::within;
 use crate::evm::Dissent;
 use crate::{RpcTransport, TransportFailure};
+
+/// Where the answer about an unknown signature says since when that counts, in its context: no node has it there by itself.
+pub(super) const KNOWN_SINCE: &str = "peaberryKnownSince";
 
 /// One node of several must answer sooner than whoever asks them all gives up.
 const NODE_WITHIN: Duration = Duration::from_secs(5);
@@ -26,10 +29,12 @@ const NODE_WITHIN: Duration = Duration::from_secs(5);
 /// - Balances, accounts, blocks: equal in `m` answers, whatever the slot as of which each node says so; the answer's slot is
 ///   the lowest of theirs.
 /// - What became of a signature: its slot and its failure are equal in `m` answers, and its commitment is one that `m` nodes
-///   find reached. That nobody knows of it counts only where `m` nodes know nothing.
-/// - Heights and block hashes are no facts on which nodes agree: of those the highest is taken that not only liars can have
-///   named. Of ledgers' first slots it is the highest: whoever claims to know least is believed, and what depends on the past
-///   waits.
+///   find reached. That nobody knows of it counts only where `m` nodes know nothing; and the answer says since which slot `m` of
+///   these have everything: a node whose ledger begins later is no witness, and one that lies about that holds nothing up.
+/// - The newest height, and the newest block's hash with the height up to which it is valid: equal in `m` answers, or else those
+///   of the newest block that `m` nodes have reached, which is asked for by its slot. A liar cannot join one block's hash with
+///   another's height: what is dated by it would be valid when it seems to have expired.
+/// - Of ledgers' first slots, asked for by themselves, the highest counts.
 /// - Simulations: equal verdicts; the units are the highest that one of those names, which may be a liar.
 /// - Transactions are given to all nodes; so many must take one that not all of them can be liars.
 /// - Who says otherwise than the quorum is named to [`with_report`](Self::with_report). A node that knows nothing, or fails, is
@@ -142,14 +147,11 @@ impl SolanaQuorum {
         answers: &[Result<Value, TransportFailure>],
     ) -> TransportFailure {
         // Whether a node may have got it weighs more than why another has not.
-        let open = failures(answers).find(|failure| is_open(failure));
+        let hides = mutant::is_planted("solana_unreachable_node_hides_silent_one");
+        let open = failures(answers).find(|failure| is_open(failure) && !hides);
         match open.or_else(|| failures(answers).next()).cloned() {
             Some(failure) if agreed == 0 => failure,
-            _ => TransportFailure::NoQuorum {
-                agreed,
-                asked: self.nodes.len(),
-                wanted: self.wanted,
-            },
+            _ => self.no_quorum(agreed),
         }
     }
 }
@@ -159,35 +161,94 @@ impl RpcTransport for SolanaQuorum {
     async fn exchange(&self, request: Bytes) -> Result<Bytes, TransportFailure> {
         let asked: Value = serde_json::from_slice(&request)
             .map_err(|error| TransportFailure::Connect(Arc::new(error)))?;
-        let rule = Rule::of(
-            asked
-                .get("method")
-                .and_then(Value::as_str)
-                .unwrap_or_default(),
-        );
-        let answers = self
-            .nodes
-            .iter()
-            .map(|(_, node)| self.ask(&**node, request.clone()));
-        let answers = join_all(answers).await;
-        let heard: Vec<Option<&Value>> = answers.iter().map(|one| one.as_ref().ok()).collect();
-        match rule.count(&heard, self.wanted) {
-            Ok(counted) => {
-                // As long as one that is silent may have taken it, refusals by the others are no end.
-                if rule.is_sending()
-                    && counted.is_refusal()
-                    && let Some(open) = failures(&answers).find(|failure| is_open(failure))
-                {
-                    return Err(open.clone());
-                }
-                self.tell(&counted, rule.doing);
-                let answer =
-                    json!({"jsonrpc": "2.0", "id": asked.get("id"), counted.part: counted.value});
-                Ok(answer.to_string().into_bytes().into())
+        let method = asked.get("method").and_then(Value::as_str);
+        let rule = Rule::of(method.unwrap_or_default());
+        let answers = self.ask_all(&request).await;
+        let heard = heard(&answers);
+        let counted = match rule.count(&heard, self.wanted) {
+            Ok(counted) => counted,
+            Err(_) if rule.is_head() => self.head(rule, &asked, &heard).await?,
+            Err(agreed) => return Err(self.failure(agreed, &answers)),
+        };
+        // As long as one that is silent may have taken it, refusals by the others are no end.
+        if rule.is_sending()
+            && counted.is_refusal()
+            && !mutant::is_planted("solana_refusal_ends_what_silent_node_may_have")
+            && let Some(open) = failures(&answers).find(|failure| is_open(failure))
+        {
+            return Err(open.clone());
+        }
+        self.tell(&counted, rule.doing);
+        let mut value = counted.value;
+        if rule.is_status() && value.pointer("/value/0").is_some_and(Value::is_null) {
+            let since = self.known_since(&asked, &heard).await;
+            if let Some(context) = value.pointer_mut("/context").and_then(Value::as_object_mut) {
+                context.insert(KNOWN_SINCE.to_owned(), since.into());
             }
-            Err(agreed) => Err(self.failure(agreed, &answers)),
+        }
+        let answer = json!({"jsonrpc": "2.0", "id": asked.get("id"), counted.part: value});
+        Ok(answer.to_string().into_bytes().into())
+    }
+}
+
+impl SolanaQuorum {
+    async fn ask_all(&self, request: &Bytes) -> Vec<Result<Value, TransportFailure>> {
+        let nodes = self.nodes.iter();
+        let answers = nodes.map(|(_, node)| self.ask(&**node, request.clone()));
+        join_all(answers).await
+    }
+
+    /// What nodes that are not equally far say of the newest block: of that which enough of them have reached they all say
+    /// the same.
+    async fn head(
+        &self,
+        rule: Rule,
+        asked: &Value,
+        heard: &[Option<&Value>],
+    ) -> Result<Counted, TransportFailure> {
+        let no_quorum = || self.no_quorum(heard.iter().flatten().count().min(1));
+        let slot = rule.slot_reached(heard, self.wanted);
+        let slot = slot.ok_or_else(no_quorum)?;
+        let commitment = asked.pointer("/params/0/commitment");
+        let options = json!({
+            "commitment": commitment.and_then(Value::as_str).unwrap_or("finalized"),
+            "transactionDetails": "none", "rewards": false, "encoding": "base64",
+            "maxSupportedTransactionVersion": 0,
+        });
+        let request = json!({
+            "jsonrpc": "2.0", "id": asked.get("id"), "method": "getBlock", "params": [slot, options],
+        });
+        let blocks = self.ask_all(&request.to_string().into_bytes().into()).await;
+        let of_block = Rule::of("getBlock");
+        let block = of_block.count(&self::heard(&blocks), self.wanted);
+        let block = block.map_err(|agreed| self.failure(agreed, &blocks))?;
+        self.tell(&block, of_block.doing);
+        let answer = rule.answer_of(slot, &block.value).ok_or_else(no_quorum)?;
+        Ok(Counted::result(answer))
+    }
+
+    /// Since when enough of those that know nothing of a transaction have everything; `u64::MAX` where that is unknown. Asked
+    /// behind the statuses: what a node throws away meanwhile makes it younger.
+    async fn known_since(&self, asked: &Value, statuses: &[Option<&Value>]) -> u64 {
+        let request = json!({
+            "jsonrpc": "2.0", "id": asked.get("id"), "method": "getFirstAvailableBlock", "params": [],
+        });
+        let ledgers = self.ask_all(&request.to_string().into_bytes().into()).await;
+        let since = rule::known_since(statuses, &heard(&ledgers), self.wanted);
+        since.unwrap_or(u64::MAX)
+    }
+
+    const fn no_quorum(&self, agreed: usize) -> TransportFailure {
+        TransportFailure::NoQuorum {
+            agreed,
+            asked: self.nodes.len(),
+            wanted: self.wanted,
         }
     }
+}
+
+fn heard(answers: &[Result<Value, TransportFailure>]) -> Vec<Option<&Value>> {
+    answers.iter().map(|one| one.as_ref().ok()).collect()
 }
 
 fn failures(

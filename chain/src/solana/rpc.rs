@@ -97,6 +97,16 @@ pub struct SignatureStatus {
     pub failure: Option<Revert>,
 }
 
+/// A signature's status.
+pub(crate) struct Sighting {
+    /// `None`: nothing is known of it.
+    pub(crate) status: Option<SignatureStatus>,
+    /// The slot as of which it is so.
+    pub(crate) as_of: u64,
+    /// That nothing is known of it counts for what happened since; `None` where that must be asked for.
+    pub(crate) known_since: Option<u64>,
+}
+
 /// What a transaction would do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Simulation {
@@ -361,6 +371,11 @@ impl SolanaRpc {
         &self,
         signature: &[u8; 64],
     ) -> Result<(Option<SignatureStatus>, u64), ChainError> {
+        let sighting = self.sighting(signature).await?;
+        Ok((sighting.status, sighting.as_of))
+    }
+
+    pub(crate) async fn sighting(&self, signature: &[u8; 64]) -> Result<Sighting, ChainError> {
         const DOING: &str = "getSignatureStatuses";
         let id = TxId::Solana(*signature).to_string();
         let params = json!([[id], {"searchTransactionHistory": true}]);
@@ -377,7 +392,11 @@ impl SolanaRpc {
             },
             failure: Failure::read(&status.err).map(Failure::into_revert),
         });
-        Ok((status, answer.context.slot))
+        Ok(Sighting {
+            status,
+            as_of: answer.context.slot,
+            known_since: answer.context.known_since,
+        })
     }
 
     async fn read<T: DeserializeOwned>(

@@ -5,19 +5,28 @@
 //! dies wherever it writes. In the end every intent must have been carried out exactly once, or called off and not at all,
 //! none may be stuck, and the follower must have told every log once.
 
+mod acting;
 mod acts;
 mod application;
 mod callers;
+mod coverage;
 mod dead_fork;
+mod deaths;
 mod errands;
 mod faults;
+mod lies;
 mod model;
 mod nature;
 mod node;
 mod reached;
 mod reader;
+mod serving;
 mod solana;
+mod solana_acting;
+mod solana_node;
+mod tags;
 mod view;
+mod witness;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -27,7 +36,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use peaberry_chain::evm::{EvmClient, EvmNetwork, EvmRpc, QuorumRpc};
+use peaberry_chain::evm::EvmClient;
 use peaberry_chain::follow::{Change, FOLLOW, Follow, FollowCommand, FollowConfig, FollowEvent};
 use peaberry_chain::outbox::{
     ChainRules, OUTBOX, Outbox, OutboxCommand, OutboxConfig, OutboxEvent, Performer,
@@ -35,18 +44,21 @@ use peaberry_chain::outbox::{
 use peaberry_chain::primitives::Address;
 use peaberry_chain::{ChainId, LogFilter};
 use peaberry_core::simulation::{Boot, BootError, FaultKind, FaultProfile, World};
-use peaberry_core::{Channel, Handle, Node, PeerId, Storage};
+use peaberry_core::{Channel, Handle, Layered, Node, PeerId, Storage};
 
-use self::acts::{act, hand_over_again};
+use self::acts::{act, hand_over_again, reorganise};
 use self::application::{APPLICATION, Application, ApplicationEvent};
 use self::callers::Callers;
 use self::dead_fork::DeadFork;
+use self::deaths::{Deaths, Journal};
 use self::errands::run_for;
 use self::faults::Faults;
 use self::model::Model;
-use self::nature::{Nature, Nodes};
+use self::nature::{Nature, Reorg};
 use self::reader::Reader;
+use self::serving::{LIARS, STRAY, Served};
 use self::solana::Cluster;
+use self::solana_acting::OnSolana;
 use super::{Mutant, Run, Target};
 
 /// The target `chain`.
@@ -54,6 +66,7 @@ pub const TARGET: Target = Target {
     name: "chain",
     run,
     fault_kinds: || profile(true).kinds().collect(),
+    dimensions: coverage::dimensions,
     mutants: &[
         Mutant::compiled("outbox_broadcasts_before_journal"),
         Mutant::compiled("outbox_resigns_after_restart"),
@@ -69,11 +82,13 @@ pub const TARGET: Target = Target {
         Mutant::compiled("follow_cursor_ignored"),
         Mutant::compiled("solana_resigned_before_expiry"),
         Mutant::compiled("solana_ignorance_taken_for_expiry"),
-        Mutant::wrapper(SAFE_IS_FINAL),
+        Mutant::compiled("solana_refusal_ends_what_silent_node_may_have"),
+        Mutant::compiled("solana_unreachable_node_hides_silent_one"),
+        Mutant::compiled("evm_safe_taken_for_final"),
+        Mutant::compiled("follow_alarm_by_number"),
     ],
 };
 
-const SAFE_IS_FINAL: &str = "safe_taken_for_final";
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 const ACTIONS: u64 = 70;
 /// Blocks within which everything must be over once all is well, beside those that finality takes.
@@ -136,6 +151,9 @@ struct Shared {
     said: Mutex<Vec<(u64, Said)>>,
     callers: Mutex<Callers>,
     reader: Mutex<Reader>,
+    deaths: Arc<Mutex<Deaths>>,
+    /// What clients were told and is not so.
+    complaints: Arc<Mutex<Vec<String>>>,
     /// What the follower asks.
     client: EvmClient,
     performers: BTreeMap<ChainId, Arc<dyn Performer>>,
@@ -145,34 +163,30 @@ struct Shared {
 
 /// Runs the world of one seed.
 #[must_use]
-pub fn run(seed: u64, mutant: Option<&str>) -> Run {
+pub fn run(seed: u64, _mutant: Option<&str>) -> Run {
     let mut world = World::new(seed);
     let mut rng = world.fork_rng();
-    let nature = Nature::of(seed);
-    let safe_is_final = mutant == Some(SAFE_IS_FINAL);
-    let shared = Arc::new(share(&mut world, nature, safe_is_final));
+    let nature = Nature::draw(&mut world.fork_rng(), ACTIONS);
+    let shared = Arc::new(share(&mut world, nature));
     add_machine(&mut world, &shared);
+    shared.deaths.lock().memory = Some(world.storage(machine()));
     world.run_for(Duration::from_millis(50));
     world.unleash(profile(nature.is_on_files));
-    world.crash_at(machine(), nature.first_death());
-    for _ in 0..ACTIONS {
+    world.crash_at(machine(), nature.first_death);
+    for action in 0..ACTIONS {
+        for reorg in nature.reorgs {
+            if reorg.action == action {
+                strike(&mut world, &shared, &mut rng, reorg);
+            }
+        }
         act(&world, &shared, &mut rng);
         let pause = Duration::from_millis(rng.u64(10..250));
         run_for(&mut world, &shared, &mut rng, pause);
     }
-    world.heal();
-    shared.faults.lock().is_storm = false;
-    shared.cluster.lock().first_slot = 0;
-    *shared.fork.lock() = None;
-    {
-        let mut model = shared.model.lock();
-        model.base_fee = if nature.stays_dear { 5_000 } else { 100 };
-        model.broke = None;
-        model.is_full = false;
-    }
+    calm_down(&mut world, &shared);
     for block in 0..CALM_BLOCKS + 3 * nature.finality {
         shared.model.lock().mine();
-        shared.cluster.lock().mine(|| true);
+        (0..3).for_each(|_| shared.cluster.lock().mine(|| true));
         if block % 16 == 0 {
             hand_over_again(&shared);
         }
@@ -190,7 +204,38 @@ pub fn run(seed: u64, mutant: Option<&str>) -> Run {
         run.reached.mark(reached::ALARMED);
         run.violations = std::mem::take(&mut shared.reader.lock().violations);
     }
+    let covered = shared.deaths.lock().covered.clone();
+    run.covered = covered.conclude(&nature, &shared.faults.lock());
     run
+}
+
+/// A reorganisation that was certain to come.
+fn strike(world: &mut World, shared: &Arc<Shared>, rng: &mut fastrand::Rng, reorg: Reorg) {
+    if reorg.is_down {
+        world.crash(machine());
+    } else {
+        world.restart(machine());
+    }
+    reorganise(shared, rng, reorg.depth, reorg.is_down);
+    let pause = Duration::from_millis(rng.u64(1..100));
+    run_for(world, shared, rng, pause);
+    world.restart(machine());
+}
+
+/// No more faults; whoever lies lies on.
+fn calm_down(world: &mut World, shared: &Shared) {
+    world.heal();
+    shared.deaths.lock().allow(0);
+    shared.faults.lock().is_storm = false;
+    let mut cluster = shared.cluster.lock();
+    (cluster.first_slot, cluster.poor) = (0, (0, 0));
+    drop(cluster);
+    *shared.fork.lock() = None;
+    let mut model = shared.model.lock();
+    let dear = shared.nature.stays_dear;
+    model.set_base_fee(if dear { 5_000 } else { 100 });
+    model.broke = None;
+    model.is_full = false;
 }
 
 /// The chain changes what was final: the follower must stop for good and say why, in this life and the next.
@@ -208,6 +253,7 @@ fn break_finality(world: &mut World, shared: &Arc<Shared>, rng: &mut fastrand::R
         shared.faults.lock().count(reached::FINAL_CHANGED);
         reader.expects_alarm = true;
     }
+    shared.deaths.lock().allow(1);
     for alarms in 1..=2 {
         for _ in 0..20 {
             shared.model.lock().mine();
@@ -227,104 +273,57 @@ fn break_finality(world: &mut World, shared: &Arc<Shared>, rng: &mut fastrand::R
     }
 }
 
-fn share(world: &mut World, nature: Nature, safe_is_final: bool) -> Shared {
+fn share(world: &mut World, nature: Nature) -> Shared {
     let model = Arc::new(Mutex::new(Model::new(nature.finality)));
     let faults = Arc::new(Mutex::new(Faults::new(world.fork_rng())));
+    let deaths = Arc::new(Mutex::new(Deaths::new(world.fork_rng())));
     let cluster = Arc::new(Mutex::new(Cluster::default()));
     cluster.lock().mine(|| true);
     for _ in 0..3 {
         model.lock().mine();
     }
-    let fork: Arc<Mutex<Option<DeadFork>>> = Arc::default();
-    let named: Arc<Mutex<BTreeMap<String, u64>>> = Arc::default();
-    let node = || node::Node {
+    let served = Served {
+        nature,
         model: model.clone(),
         faults: faults.clone(),
         fork: Arc::default(),
-        is_mixed: false,
-        is_liar: false,
-        safe_is_final,
-        forgets: nature.is_alone,
-    };
-    let quorum = |wanted: usize, nodes: Vec<(&str, node::Node)>| -> Arc<dyn EvmRpc> {
-        let nodes = nodes.into_iter().map(|(name, node)| {
-            let node: Arc<dyn EvmRpc> = Arc::new(node);
-            (name.to_owned(), node)
-        });
-        let named = named.clone();
-        let quorum = QuorumRpc::new(nodes.collect(), wanted).with_report(move |dissent| {
-            *named.lock().entry(dissent.node.clone()).or_default() += 1;
-        });
-        Arc::new(quorum)
-    };
-    let liar = || node::Node {
-        is_liar: true,
-        ..node()
-    };
-    let stray = |is_mixed| node::Node {
-        fork: fork.clone(),
-        is_mixed,
-        ..node()
+        named: Arc::default(),
+        complaints: Arc::default(),
     };
     // What the outbox asks, and what the follower does.
-    let (acting, following) = match nature.nodes {
-        Nodes::One => {
-            let acting: Arc<dyn EvmRpc> = Arc::new(stray(false));
-            let following: Arc<dyn EvmRpc> = Arc::new(stray(true));
-            (acting, following)
-        }
-        Nodes::WithLiar => {
-            let nodes = vec![("anna", node()), ("ben", node()), ("mallory", liar())];
-            let quorum = quorum(2, nodes);
-            (quorum.clone(), quorum)
-        }
-        Nodes::WithLiarAndStray => {
-            let nodes = vec![
-                ("anna", node()),
-                ("ben", node()),
-                ("carla", node()),
-                (STRAY, stray(false)),
-                ("mallory", liar()),
-            ];
-            let quorum = quorum(3, nodes);
-            (quorum.clone(), quorum)
-        }
-    };
-    let connect = |rpc| {
-        let client = EvmClient::connect(rpc, EvmNetwork::generic(4242));
-        at_once(client).expect("the model serves this chain")
-    };
-    let client = connect(following);
-    let acting = node::Acting {
-        client: connect(acting),
+    let (acting, following) = served.clients();
+    let acting = acting::Acting {
+        client: acting,
         faults: faults.clone(),
     };
-    let on_solana = solana::Acting {
+    let wiring = solana_acting::Wiring {
         cluster: cluster.clone(),
         faults: faults.clone(),
+        named: served.named.clone(),
+        complaints: served.complaints.clone(),
     };
+    let on_solana = OnSolana::new(nature.solana_nodes, wiring);
     let performers: [Arc<dyn Performer>; 2] = [Arc::new(acting), Arc::new(on_solana)];
     Shared {
         nature,
         model,
-        fork,
+        fork: served.fork,
         cluster,
         faults,
         life: Mutex::new(None),
         said: Mutex::default(),
         callers: Mutex::new(Callers::new()),
         reader: Mutex::default(),
-        client,
+        deaths,
+        complaints: served.complaints,
+        client: following,
         performers: performers
             .into_iter()
             .map(|performer| (performer.chain_id(), performer))
             .collect(),
-        named,
+        named: served.named,
     }
 }
-
-/// Who may stay on a dead fork, and contradicts the others then without lying.
-const STRAY: &str = "dora";
 
 /// Nothing here ever waits: a model answers at once.
 fn at_once<F: Future>(future: F) -> F::Output {
@@ -357,6 +356,11 @@ fn boot_machine(boot: &mut Boot, shared: &Arc<Shared>) -> Result<Node, BootError
     } else {
         boot.storage()
     };
+    let storage: Arc<dyn Storage> = Arc::new(Layered::new(Journal {
+        inner: storage,
+        files: nature.is_on_files.then(|| boot.files()),
+        deaths: shared.deaths.clone(),
+    }));
     let rules = ChainRules {
         look_every: LOOK_EVERY,
         fees_fresh_for: LOOK_EVERY * 3,
@@ -374,9 +378,13 @@ fn boot_machine(boot: &mut Boot, shared: &Arc<Shared>) -> Result<Node, BootError
         },
         ..rules
     };
+    let on_solana = ChainRules {
+        look_every: LOOK_EVERY * 3,
+        ..rules
+    };
     let mut config = OutboxConfig::new()
         .chain(chain(), rules)
-        .chain(ChainId::SOLANA, rules);
+        .chain(ChainId::SOLANA, on_solana);
     config.ended_kept = nature.ended_kept;
     let outbox = Outbox::open(Channel::new(OUTBOX, 0), config, &*storage)?;
     let config = FollowConfig {
@@ -441,8 +449,9 @@ fn conclude(world: &World, shared: &Shared) -> Run {
     reader.conclude(&model, shared.nature.has_application);
     let mut violations = std::mem::take(&mut callers.violations);
     violations.append(&mut reader.violations);
+    violations.append(&mut shared.complaints.lock());
     for name in shared.named.lock().keys() {
-        if name == "mallory" {
+        if LIARS.contains(&name.as_str()) {
             callers.branches.mark(reached::LIAR_NAMED);
         } else if name == STRAY {
             callers.branches.mark(reached::STRAY_NAMED);
@@ -467,6 +476,7 @@ fn conclude(world: &World, shared: &Shared) -> Run {
         operations: callers.ended(),
         violations,
         unknown: 0,
+        covered: Vec::new(),
         trace: world.trace().digest(),
     }
 }

@@ -26,6 +26,7 @@ pub const TARGET: Target = Target {
     name: "crdt",
     run: |seed, _mutant| run(seed),
     fault_kinds: || profile(true).kinds().collect(),
+    dimensions: Vec::new,
     mutants: &[
         Mutant::compiled("over_claiming_delta"),
         Mutant::compiled("removal_without_dot"),

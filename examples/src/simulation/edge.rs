@@ -56,6 +56,7 @@ pub const TARGET: Target = Target {
             FaultKind::DelayBurst,
         ]
     },
+    dimensions: Vec::new,
     mutants: &[
         Mutant::compiled("edge_spool_cut_on_puback"),
         Mutant::compiled("edge_sink_no_longer_waited_for"),

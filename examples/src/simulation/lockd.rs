@@ -32,6 +32,7 @@ pub const TARGET: Target = Target {
     name: "lockd",
     run: |seed, _mutant| run(seed),
     fault_kinds: || faults().kinds().collect(),
+    dimensions: Vec::new,
     mutants: &[
         Mutant::compiled("wall_clock_in_apply"),
         Mutant::compiled("token_reset_by_snapshot"),

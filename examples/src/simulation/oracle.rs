@@ -29,6 +29,7 @@ pub const TARGET: Target = Target {
     name: "oracle",
     run: |seed, _mutant| run(seed),
     fault_kinds: || profile(true).kinds().collect(),
+    dimensions: Vec::new,
     mutants: &[
         Mutant::compiled("duplicate_signer_counted"),
         Mutant::compiled("own_observation_twice"),

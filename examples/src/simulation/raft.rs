@@ -29,6 +29,7 @@ pub const TARGET: Target = Target {
     name: "raft",
     run,
     fault_kinds: || profile().kinds().collect(),
+    dimensions: Vec::new,
     mutants: &[
         Mutant::compiled("send_before_persist"),
         Mutant::compiled("vote_forgotten"),
@@ -154,6 +155,7 @@ fn run(seed: u64, mutant: Option<&str>) -> Run {
         faults: world.faults(),
         own_faults: Reached::default(),
         reached: std::mem::take(&mut seen.lock().reached),
+        covered: Vec::new(),
         operations: clients.completed(),
         violations,
         unknown: u64::from(verdict == Verdict::Unknown),

@@ -2,6 +2,12 @@
 
 use serde_json::{Value, json};
 
+/// Asks for a block's hash to date transactions by.
+const LATEST_BLOCKHASH: &str = "getLatestBlockhash";
+/// Asks for the slot and the height of the newest block.
+const EPOCH_INFO: &str = "getEpochInfo";
+/// So many blocks beyond its own a block's hash dates transactions (`MAX_PROCESSING_AGE` of the runtime).
+const VALID_BLOCKS: u64 = 150;
 const RESULT: &str = "result";
 const ERROR: &str = "error";
 
@@ -16,8 +22,8 @@ pub(super) struct Rule {
 enum Kind {
     /// Equal, but for the slot as of which each node says so.
     Equal,
-    /// The highest that not only liars can have named, by the number at this place.
-    Credible(&'static str),
+    /// Equal by what stands at these places.
+    Head(&'static [&'static str]),
     /// The highest number.
     Highest,
     /// Equal slots and failures, at a commitment that enough find reached.
@@ -45,7 +51,7 @@ impl Counted {
         self.part == ERROR && reason != Some("AlreadyProcessed")
     }
 
-    const fn result(value: Value) -> Self {
+    pub(super) const fn result(value: Value) -> Self {
         Self {
             part: RESULT,
             value,
@@ -63,11 +69,11 @@ impl Rule {
             "getBalance" => ("getBalance", Kind::Equal),
             "getMultipleAccounts" => ("getMultipleAccounts", Kind::Equal),
             "getFeeForMessage" => ("getFeeForMessage", Kind::Equal),
-            "getLatestBlockhash" => (
-                "getLatestBlockhash",
-                Kind::Credible("/value/lastValidBlockHeight"),
+            LATEST_BLOCKHASH => (
+                LATEST_BLOCKHASH,
+                Kind::Head(&["/value/blockhash", "/value/lastValidBlockHeight"]),
             ),
-            "getEpochInfo" => ("getEpochInfo", Kind::Credible("/blockHeight")),
+            EPOCH_INFO => (EPOCH_INFO, Kind::Head(&["/absoluteSlot", "/blockHeight"])),
             "getFirstAvailableBlock" => ("getFirstAvailableBlock", Kind::Highest),
             "getSignatureStatuses" => ("getSignatureStatuses", Kind::Status),
             "simulateTransaction" => ("simulateTransaction", Kind::Verdict),
@@ -80,6 +86,39 @@ impl Rule {
     /// Whether it is about a transaction to be sent.
     pub(super) const fn is_sending(self) -> bool {
         matches!(self.kind, Kind::Taken)
+    }
+
+    /// Whether it is about the newest block, on which nodes that all tell the truth need not agree.
+    pub(super) const fn is_head(self) -> bool {
+        matches!(self.kind, Kind::Head(_))
+    }
+
+    /// Whether it is about what became of a transaction.
+    pub(super) const fn is_status(self) -> bool {
+        matches!(self.kind, Kind::Status)
+    }
+
+    /// The newest slot that `wanted` nodes say they have reached: at least one of them has, and says the truth.
+    pub(super) fn slot_reached(self, answers: &[Option<&Value>], wanted: usize) -> Option<u64> {
+        let place = match self.doing {
+            EPOCH_INFO => "/absoluteSlot",
+            _ => "/context/slot",
+        };
+        let ascending = numbered(answers, wanted, place).ok()?;
+        let at = ascending.len().checked_sub(wanted)?;
+        ascending.get(at).map(|(slot, _)| *slot)
+    }
+
+    /// The answer that the block of `slot` makes, on which nodes agree; `None` if that is no block.
+    pub(super) fn answer_of(self, slot: u64, block: &Value) -> Option<Value> {
+        let height = block.get("blockHeight")?.as_u64()?;
+        Some(match self.doing {
+            EPOCH_INFO => json!({"absoluteSlot": slot, "blockHeight": height}),
+            _ => json!({"context": {"slot": slot}, "value": {
+                "blockhash": block.get("blockhash")?,
+                "lastValidBlockHeight": height.checked_add(VALID_BLOCKS)?,
+            }}),
+        })
     }
 
     /// What `answers` come to, `None` for each node that has failed.
@@ -101,15 +140,24 @@ impl Rule {
                 value: with_commitment(counted.value, &group, wanted),
                 ..counted
             }),
-            Kind::Credible(place) => {
-                let liars_max = answers.len() - wanted;
-                numbered(answers, wanted, place)
-                    .map(|ascending| ascending.len() - liars_max - 1)
-                    .and_then(|at| pick(answers, wanted, place, at))
+            Kind::Head(places) => agreed(answers, wanted, |answer| {
+                or_error(answer, |result| {
+                    places
+                        .iter()
+                        .map(|place| result.pointer(place).cloned())
+                        .collect()
+                })
+            })
+            .map(|(_, counted)| Counted {
+                // Whoever is a block behind or ahead contradicts nobody.
+                dissenting: Vec::new(),
+                ..counted
+            }),
+            Kind::Highest => {
+                let ascending = numbered(answers, wanted, "")?;
+                let highest = ascending.last().map(|(number, _)| *number);
+                Ok(Counted::result(highest.into()))
             }
-            Kind::Highest => numbered(answers, wanted, "")
-                .map(|ascending| ascending.len() - 1)
-                .and_then(|at| pick(answers, wanted, "", at)),
             Kind::Taken => taken(answers, answers.len() - wanted + 1, wanted),
         }
     }
@@ -119,9 +167,9 @@ impl Rule {
 fn agreed<'a>(
     answers: &[Option<&'a Value>],
     wanted: usize,
-    key: fn(&Value) -> Value,
+    key: impl Fn(&Value) -> Value,
 ) -> Result<(Vec<&'a Value>, Counted), usize> {
-    let keys: Vec<Option<Value>> = answers.iter().map(|one| one.map(key)).collect();
+    let keys: Vec<Option<Value>> = answers.iter().map(|one| one.map(&key)).collect();
     let size = |wanted: &Value| keys.iter().flatten().filter(|one| *one == wanted).count();
     let largest = keys.iter().flatten().max_by_key(|one| size(one));
     let Some(largest) = largest.filter(|one| size(one) >= wanted) else {
@@ -231,6 +279,28 @@ fn with_commitment(result: Value, group: &[&Value], wanted: usize) -> Value {
     result
 }
 
+/// The first slots of those among `ledgers` whose nodes know nothing of a transaction, as `statuses` say: all that happened
+/// since the slot returned `wanted` of them have. `None` where too few say so.
+pub(super) fn known_since(
+    statuses: &[Option<&Value>],
+    ledgers: &[Option<&Value>],
+    wanted: usize,
+) -> Option<u64> {
+    let both = statuses.iter().zip(ledgers);
+    let ignorant: Vec<Option<&Value>> = both
+        .map(|(status, ledger)| ledger.filter(|_| status.is_some_and(is_unknown)))
+        .collect();
+    let ascending = numbered(&ignorant, wanted, "").ok()?;
+    ascending.get(wanted - 1).map(|(slot, _)| *slot)
+}
+
+/// Whether a node says that it knows nothing of a transaction.
+pub(super) fn is_unknown(answer: &Value) -> bool {
+    answer
+        .pointer("/result/value/0")
+        .is_some_and(Value::is_null)
+}
+
 /// The answers with a number at `place`, by that number.
 fn numbered(
     answers: &[Option<&Value>],
@@ -250,19 +320,6 @@ fn numbered(
     Ok(found)
 }
 
-fn pick(
-    answers: &[Option<&Value>],
-    wanted: usize,
-    place: &str,
-    at: usize,
-) -> Result<Counted, usize> {
-    let ascending = numbered(answers, wanted, place)?;
-    let node = ascending.get(at).map(|(_, node)| *node);
-    let answer = node.and_then(|node| *answers.get(node)?);
-    let result = answer.and_then(|answer| answer.get(RESULT));
-    Ok(Counted::result(result.cloned().unwrap_or_default()))
-}
-
 /// Taken by `enough`; else what `wanted` say against it.
 fn taken(answers: &[Option<&Value>], enough: usize, wanted: usize) -> Result<Counted, usize> {
     // Where it is included already, nodes say that it was processed: that speaks for those that have taken it.
@@ -271,8 +328,12 @@ fn taken(answers: &[Option<&Value>], enough: usize, wanted: usize) -> Result<Cou
         failure.and_then(Value::as_str) == Some("AlreadyProcessed")
     };
     let heard = || answers.iter().flatten().copied();
+    // Who names another transaction than the others has not taken this one.
+    let named = |answer: &Value| answer[RESULT].is_string().then(|| answer[RESULT].clone());
+    let so_many = |name: &Value| heard().filter(|other| other[RESULT] == *name).count();
+    let name = heard().filter_map(named).max_by_key(so_many);
     let took: Vec<&Value> = heard()
-        .filter(|answer| answer[RESULT].is_string())
+        .filter(|answer| name.as_ref() == Some(&answer[RESULT]))
         .collect();
     let processed: Vec<&Value> = heard().filter(|answer| is_processed(answer)).collect();
     if took.len() + processed.len() >= enough {

@@ -1,27 +1,28 @@
 //! What befalls the chains, and what callers want.
 
 use peaberry_chain::outbox::{OutboxCommand, Submission};
+use peaberry_chain::{BlockAt, CallRequest, LogFilter, LogRange};
 use peaberry_core::simulation::World;
 
 use super::dead_fork::DeadFork;
-use super::model::{TIP, Transaction};
+use super::model::{GAS_MIN, TIP, Transaction};
 use super::nature::Nodes;
-use super::{Shared, account, machine, reached, solana};
+use super::{Shared, account, at_once, machine, reached, solana};
 
 /// Does one thing: to the chain, or for a caller.
 pub(super) fn act(world: &World, shared: &Shared, rng: &mut fastrand::Rng) {
     let is_down = !world.is_running(machine());
-    match rng.u8(..37) {
+    match rng.u8(..39) {
         0..12 => mine(shared, rng),
         12..19 => wish(shared, rng),
-        19..21 => reorganise(shared, rng, is_down),
+        19..21 => reorganise_anyhow(shared, rng, is_down),
         21 if shared.nature.is_alone => shared.model.lock().mine(),
         21 => foreign(shared, rng),
         22 => lose_from_pool(shared, rng),
         23 => {
             let mut model = shared.model.lock();
             let before = model.base_fee;
-            model.base_fee = rng.u128(50..2_000);
+            model.set_base_fee(rng.u128(50..2_000));
             if model.base_fee > before {
                 shared.faults.lock().count(reached::FEES_ROSE);
             }
@@ -37,6 +38,7 @@ pub(super) fn act(world: &World, shared: &Shared, rng: &mut fastrand::Rng) {
         33 => fill_pools(shared, rng),
         34 => rejoin(shared, rng),
         35 | 36 => ask_after_the_ended(shared, rng),
+        37 | 38 => ask_values(shared, rng),
         // Time enough for many blocks, as when a process was down.
         28 => (0..rng.u64(1..90)).for_each(|_| shared.model.lock().mine()),
         _ => shared.cluster.lock().mine(|| rng.u8(..3) > 0),
@@ -84,10 +86,40 @@ fn ask_after_the_ended(shared: &Shared, rng: &mut fastrand::Rng) {
     }
 }
 
-/// Solana's leaders lose a transaction, or have no room for any, so long that all of them expire.
+/// Asks what neither the outbox nor the follower ever does; whether the answers are right, the witness knows.
+fn ask_values(shared: &Shared, rng: &mut fastrand::Rng) {
+    let rpc = shared.client.rpc();
+    let of = account(rng.usize(..2));
+    let (hash, seen) = {
+        let model = shared.model.lock();
+        let sealed = rng.choice(&model.chain).expect("there is a first block");
+        let seen = model.was_included.keys().next().copied();
+        (sealed.block.hash, seen.unwrap_or_default())
+    };
+    let at = BlockAt::Hash(hash);
+    let request = CallRequest::new(of, []);
+    // Whoever cannot be asked now is asked another time.
+    drop(at_once(rpc.chain_id()));
+    drop(at_once(rpc.balance(of, at)));
+    drop(at_once(rpc.balance(of, BlockAt::Latest)));
+    drop(at_once(rpc.nonce(of, at)));
+    drop(at_once(rpc.code(of, at)));
+    drop(at_once(rpc.call(&request, at)));
+    drop(at_once(rpc.block(at)));
+    drop(at_once(rpc.transaction(seen)));
+    drop(at_once(
+        rpc.logs(&LogFilter::default(), &LogRange::Block(hash)),
+    ));
+}
+
+/// Solana's leaders lose a transaction, or have no room for any, so long that all of them expire; or the account cannot pay.
 fn congest(shared: &Shared, rng: &mut fastrand::Rng) {
     let mut cluster = shared.cluster.lock();
-    match rng.u8(..3) {
+    match rng.u8(..5) {
+        3 | 4 => {
+            shared.faults.lock().count(reached::SOLANA_POOR);
+            cluster.poor = (cluster.height(), cluster.height() + rng.u64(1..4));
+        }
         0 => cluster.forget(),
         1 => {
             shared.faults.lock().count(reached::SOLANA_CONGESTED);
@@ -102,7 +134,7 @@ fn congest(shared: &Shared, rng: &mut fastrand::Rng) {
 
 /// Mempools take nothing, from nobody, until they do again.
 fn fill_pools(shared: &Shared, rng: &mut fastrand::Rng) {
-    let is_full = rng.bool();
+    let is_full = rng.bool() || shared.nature.stays_full;
     shared.model.lock().is_full = is_full;
     if is_full {
         shared.faults.lock().count(reached::POOL_FULL);
@@ -151,9 +183,8 @@ fn cancel(shared: &Shared, rng: &mut fastrand::Rng) {
     }
 }
 
-fn reorganise(shared: &Shared, rng: &mut fastrand::Rng, is_down: bool) {
-    let mut model = shared.model.lock();
-    let depth_max = model.depth_max();
+fn reorganise_anyhow(shared: &Shared, rng: &mut fastrand::Rng, is_down: bool) {
+    let depth_max = shared.model.lock().depth_max();
     if depth_max == 0 {
         return;
     }
@@ -162,6 +193,15 @@ fn reorganise(shared: &Shared, rng: &mut fastrand::Rng, is_down: bool) {
         0 => depth_max,
         _ => rng.u64(1..=depth_max),
     };
+    reorganise(shared, rng, depth, is_down);
+}
+
+/// Undoes `depth` blocks; makes them first where there are too few that are not final.
+pub(super) fn reorganise(shared: &Shared, rng: &mut fastrand::Rng, depth: u64, is_down: bool) {
+    let mut model = shared.model.lock();
+    while model.depth_max() < depth {
+        model.mine();
+    }
     let keeps = rng.u8(..4);
     let mut fork = shared.fork.lock();
     if shared.nature.has_dead_forks && fork.is_none() && rng.bool() {
@@ -171,6 +211,7 @@ fn reorganise(shared: &Shared, rng: &mut fastrand::Rng, is_down: bool) {
     drop(fork);
     let mut dice = rng.fork();
     model.reorganise(depth, |_| keeps > 0 && dice.u8(..4) < keeps, || rng.bool());
+    shared.deaths.lock().covered.reorg(depth, is_down);
     let mut faults = shared.faults.lock();
     faults.count(reached::REORG);
     if depth >= 32 {
@@ -195,7 +236,7 @@ fn foreign(shared: &Shared, rng: &mut fastrand::Rng) {
     let next = model.nonce(from);
     let theirs = (next..next + count).map(|nonce| {
         let salt = u64::MAX - shared.faults.lock().salt();
-        let raw = Transaction::encode(from, nonce, (u128::MAX, TIP), 0, salt);
+        let raw = Transaction::encode(from, nonce, (u128::MAX, TIP), GAS_MIN, 0, salt);
         Transaction::decode(&raw).expect("just encoded")
     });
     let theirs = theirs.collect();

@@ -57,8 +57,9 @@ impl Callers {
         self.next_payload += 1;
         let key = IdempotencyKey::new(payload.to_be_bytes()).expect("eight bytes are a key");
         let (chain, from, to, amount) = if on_solana {
-            let of = |byte| SolanaAddress([byte; 32]).into();
-            (ChainId::SOLANA, of(7), of(8), Amount::lamports(payload))
+            let to = SolanaAddress([8; 32]).into();
+            let from = super::solana::account().into();
+            (ChainId::SOLANA, from, to, Amount::lamports(payload))
         } else {
             let to = Address::repeat_byte(0xee).into();
             let from = super::account(account).into();
@@ -190,9 +191,8 @@ impl Callers {
                 let block = model.forks.get(&inclusion.block_hash);
                 block.is_some_and(|sealed| {
                     let mut there = sealed.transactions.iter();
-                    let is_there = there.any(|one| {
-                        one.hash == hash && is_undone(one.payload) != inclusion.is_success
-                    });
+                    let is_there = there
+                        .any(|one| one.hash == hash && one.is_undone() != inclusion.is_success);
                     is_there
                         && sealed.block.number == inclusion.block_number
                         && (!is_final || model.is_final(sealed))
@@ -239,9 +239,11 @@ impl Callers {
                     .then(|| format!("{payload} was cancelled and carried out all the same")),
                 Some(Outcome::Final(inclusion)) => {
                     let id = inclusion.transaction;
+                    let is_wasted = !inclusion.is_success && !is_undone(*payload);
                     let holds = cluster.holds(id)
                         || matches!(id, TxId::Evm(hash) if model.find(hash, model.tip()).is_some());
-                    (count != 1 || !holds).then(|| format!("{payload} is final, and lost"))
+                    (count != 1 || !holds || is_wasted)
+                        .then(|| format!("{payload} is final, and lost: {inclusion:?}"))
                 }
                 Some(Outcome::Rejected { reason }) => {
                     let is_right = wish.submission.chain != ChainId::SOLANA

@@ -12,7 +12,14 @@ pub(super) struct Faults {
     pub(super) is_storm: bool,
     pub(super) counts: Reached,
     salts: u64,
+    /// What liars have agreed on, for a while.
+    plot: u64,
+    /// Which node answers which questions, for a while.
+    route: u64,
 }
+
+/// The dice by which a lie is made up: for all liars the same, as long as they hold to what they have agreed on.
+pub(super) type Lie = fastrand::Rng;
 
 impl Faults {
     pub(super) fn new(rng: fastrand::Rng) -> Self {
@@ -21,6 +28,8 @@ impl Faults {
             is_storm: true,
             counts: reached::none(),
             salts: 0,
+            plot: 0,
+            route: 0,
         }
     }
 
@@ -37,8 +46,41 @@ impl Faults {
         self.counts.mark(fault);
     }
 
+    /// Whether liars lie `about` this, faults or none.
+    pub(super) fn lie(&mut self, about: &'static str) -> Option<Lie> {
+        if self.rng.u8(..16) == 0 {
+            self.plot = self.rng.u64(..);
+        }
+        let mut lie = dice_about(self.plot, about);
+        if lie.u8(..4) == 0 {
+            return None;
+        }
+        self.count(about);
+        Some(lie)
+    }
+
+    /// Whether the other one of two nodes behind one address answers this: now and then each question finds one by chance, now and
+    /// then all of a kind find the same.
+    pub(super) fn is_routed(&mut self, about: &'static str) -> bool {
+        if self.rng.u8(..100) == 0 {
+            self.route = self.rng.u64(..);
+        }
+        if self.route.is_multiple_of(2) {
+            self.rng.bool()
+        } else {
+            dice_about(self.route, about).bool()
+        }
+    }
+
     pub(super) fn salt(&mut self) -> u64 {
         self.salts += 1;
         self.salts
     }
+}
+
+fn dice_about(seed: u64, about: &'static str) -> fastrand::Rng {
+    let seed = about.bytes().fold(seed, |seed, byte| {
+        seed.rotate_left(7).wrapping_mul(31) ^ u64::from(byte)
+    });
+    fastrand::Rng::with_seed(seed)
 }

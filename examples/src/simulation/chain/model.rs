@@ -1,8 +1,8 @@
 //! A model of an EVM chain: blocks, forks, a mempool by geth's rules, receipts and logs. No gas, no state but nonces.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use peaberry_chain::primitives::{Address, B256, Bytes, keccak256};
+use peaberry_chain::primitives::{Address, B256, Bytes, U256, keccak256};
 use peaberry_chain::{Block, Log, TxId};
 
 const BLOCK_TRANSACTIONS_MAX: usize = 5;
@@ -17,6 +17,7 @@ pub(super) struct Transaction {
     pub(super) nonce: u64,
     pub(super) fee_max: u128,
     pub(super) tip: u128,
+    pub(super) gas: u64,
     /// What it is for; zero for those that carry nothing.
     pub(super) payload: u64,
     pub(super) hash: B256,
@@ -28,6 +29,7 @@ impl Transaction {
         from: Address,
         nonce: u64,
         fees: (u128, u128),
+        gas: u64,
         payload: u64,
         salt: u64,
     ) -> Bytes {
@@ -35,6 +37,7 @@ impl Transaction {
         raw.extend(nonce.to_be_bytes());
         raw.extend(fees.0.to_be_bytes());
         raw.extend(fees.1.to_be_bytes());
+        raw.extend(gas.to_be_bytes());
         raw.extend(payload.to_be_bytes());
         raw.extend(salt.to_be_bytes());
         raw.into()
@@ -45,16 +48,37 @@ impl Transaction {
         let (nonce, rest) = rest.split_first_chunk()?;
         let (fee_max, rest) = rest.split_first_chunk()?;
         let (tip, rest) = rest.split_first_chunk()?;
+        let (gas, rest) = rest.split_first_chunk()?;
         let payload = rest.first_chunk()?;
         Some(Self {
             from: Address::from(*from),
             nonce: u64::from_be_bytes(*nonce),
             fee_max: u128::from_be_bytes(*fee_max),
             tip: u128::from_be_bytes(*tip),
+            gas: u64::from_be_bytes(*gas),
             payload: u64::from_be_bytes(*payload),
             hash: keccak256(raw),
         })
     }
+
+    /// Whether no node takes it, ever.
+    pub(super) fn is_refused(&self) -> bool {
+        is_refused(self.payload) || !(GAS_MIN..=GAS_MAX).contains(&self.gas)
+    }
+
+    /// Whether nothing comes of it but its cost.
+    pub(super) const fn is_undone(&self) -> bool {
+        is_undone(self.payload) || self.gas < gas_for(self.payload)
+    }
+}
+
+/// What every transaction takes, and the most that there is room for in a block.
+pub(super) const GAS_MIN: u64 = 21_000;
+const GAS_MAX: u64 = 30_000_000;
+
+/// What a transaction with this payload takes.
+pub(super) const fn gas_for(payload: u64) -> u64 {
+    if payload % 6 == 3 { 50_000 } else { GAS_MIN }
 }
 
 /// Whether no node takes a transaction with this payload, ever.
@@ -80,9 +104,24 @@ impl Sealed {
         self.nonces.get(&account).copied().unwrap_or(0)
     }
 
+    /// What an account has behind it: less with each transaction.
+    pub(super) fn balance(&self, account: Address) -> U256 {
+        U256::from(1_000_000_000 - self.nonce(account))
+    }
+
+    /// The code of each address is its own.
+    pub(super) fn code(&self, address: Address) -> Bytes {
+        Bytes::copy_from_slice(address.as_slice())
+    }
+
+    /// What a contract answers that is asked where it is.
+    pub(super) fn called(&self) -> Bytes {
+        Bytes::copy_from_slice(self.block.hash.as_slice())
+    }
+
     pub(super) fn logs(&self) -> Vec<Log> {
         let paying = self.transactions.iter().enumerate();
-        let paying = paying.filter(|(_, one)| one.payload > 0 && !is_undone(one.payload));
+        let paying = paying.filter(|(_, one)| one.payload > 0 && !one.is_undone());
         paying
             .map(|(index, transaction)| Log {
                 address: Address::repeat_byte(0xc0).into(),
@@ -121,6 +160,8 @@ pub(super) struct Model {
     pub(super) forks: BTreeMap<B256, Sealed>,
     pub(super) pool: Pool,
     pub(super) base_fee: u128,
+    /// The highest that it ever was.
+    pub(super) base_fee_max: u128,
     /// Who cannot pay now.
     pub(super) broke: Option<Address>,
     /// Mempools take nothing now.
@@ -128,6 +169,8 @@ pub(super) struct Model {
     /// Final is what lies under so many blocks.
     pub(super) finality: u64,
     sealed_count: u64,
+    /// What honest nodes have taken, ever.
+    pub(super) taken: BTreeSet<B256>,
     /// The highest block that was ever final: nothing below it is reorganised.
     final_number: u64,
     pub(super) was_included: BTreeMap<B256, Transaction>,
@@ -140,15 +183,22 @@ impl Model {
             forks: BTreeMap::new(),
             pool: BTreeMap::new(),
             base_fee: 100,
+            base_fee_max: 100,
             broke: None,
             is_full: false,
             finality,
             sealed_count: 0,
+            taken: BTreeSet::new(),
             final_number: 0,
             was_included: BTreeMap::new(),
         };
         model.seal(Vec::new());
         model
+    }
+
+    pub(super) fn set_base_fee(&mut self, base_fee: u128) {
+        self.base_fee = base_fee;
+        self.base_fee_max = self.base_fee_max.max(base_fee);
     }
 
     pub(super) fn tip(&self) -> u64 {

@@ -1,17 +1,20 @@
 //! What the world of a seed is like.
 
+use fastrand::Rng;
 use peaberry_chain::follow::Start;
 use peaberry_chain::outbox::OutboxConfig;
 use peaberry_core::simulation::CrashPoint;
 
-/// The ways in which worlds differ, each drawn from the seed's number.
+use super::coverage::DEPTHS;
+
+/// The ways in which worlds differ. Each is drawn for itself, so that every one of them meets every other.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Nature {
-    pub(super) seed: u64,
-    /// How deep blocks must lie to be final. Deep forks are dear, as every one of their blocks is made: in a part of the
-    /// worlds only.
+    /// How deep blocks must lie to be final.
     pub(super) finality: u64,
     pub(super) nodes: Nodes,
+    /// Who serves Solana.
+    pub(super) solana_nodes: Nodes,
     /// A node may stay on a fork that the others have left.
     pub(super) has_dead_forks: bool,
     /// No other wallet has the accounts' keys: a nonce that is used was used by the outbox, whatever nodes remember. Where
@@ -28,8 +31,28 @@ pub(super) struct Nature {
     pub(super) ring_max: usize,
     /// The market stays above all that was offered while faults struck.
     pub(super) stays_dear: bool,
+    /// Mempools that are full stay so for as long as faults strike.
+    pub(super) stays_full: bool,
+    /// The newest and the final block are asked for by JSON-RPC, through the shipped client.
+    pub(super) speaks_json: bool,
     /// In the end the chain changes what was final.
     pub(super) breaks_finality: bool,
+    /// The reorganisations that are certain to come, one while the process runs and one while it is down, each at one of the
+    /// world's actions.
+    pub(super) reorgs: [Reorg; 2],
+    /// It begins with a death at this write of the journal.
+    pub(super) first_death: CrashPoint,
+}
+
+/// A reorganisation that is certain to come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reorg {
+    /// Before the how-manieth of the world's actions.
+    pub(super) action: u64,
+    /// Blocks that it undoes.
+    pub(super) depth: u64,
+    /// Whether the process is down then.
+    pub(super) is_down: bool,
 }
 
 /// Who serves the chain.
@@ -38,55 +61,106 @@ pub(super) enum Nodes {
     /// One node is asked, the follower's also by way of another.
     One,
     /// Two of three must agree, and one lies.
-    WithLiar,
+    ThreeWithLiar,
+    /// Two of three must agree, and one may stay on a dead fork.
+    ThreeWithStray,
     /// Three of five must agree; one lies, and one may stay on a dead fork.
-    WithLiarAndStray,
+    FiveWithLiarAndStray,
+    /// Three of five must agree, and two lie, most often alike.
+    FiveWithLiars,
 }
 
-impl Nature {
-    pub(super) fn of(seed: u64) -> Self {
-        let finality = match seed % 8 {
-            0 => 65,
-            1 | 2 | 7 => 24,
-            _ => 7,
-        };
-        let nodes = match seed % 8 {
-            3 => Nodes::WithLiar,
-            7 => Nodes::WithLiarAndStray,
-            _ => Nodes::One,
-        };
-        let ring_max = if seed % 7 == 3 { finality + 16 } else { 1024 };
-        Self {
-            seed,
-            finality,
-            nodes,
-            has_dead_forks: matches!(seed % 8, 0 | 1 | 7),
-            is_alone: seed % 8 == 6,
-            is_on_files: seed % 8 == 5,
-            ended_kept: if seed % 4 == 1 {
-                2
-            } else {
-                OutboxConfig::default().ended_kept
-            },
-            has_application: seed % 3 == 1,
-            start: if seed % 5 == 2 {
-                Start::Final
-            } else {
-                Start::At(1)
-            },
-            ring_max: usize::try_from(ring_max).unwrap_or(1024),
-            stays_dear: seed % 8 == 2,
-            breaks_finality: seed % 8 == 4,
+impl Nodes {
+    pub(super) const ALL: [Self; 5] = [
+        Self::One,
+        Self::ThreeWithLiar,
+        Self::ThreeWithStray,
+        Self::FiveWithLiarAndStray,
+        Self::FiveWithLiars,
+    ];
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::One => "one",
+            Self::ThreeWithLiar => "three, a liar",
+            Self::ThreeWithStray => "three, a stray",
+            Self::FiveWithLiarAndStray => "five, a liar and a stray",
+            Self::FiveWithLiars => "five, two liars",
         }
     }
 
-    /// Each world begins with a death at another write of the journal.
-    pub(super) fn first_death(self) -> CrashPoint {
-        let nth = u32::try_from(self.seed / 2 % 256 + 1).unwrap_or(1);
-        if self.seed.is_multiple_of(2) {
-            CrashPoint::AfterCommit(nth)
-        } else {
-            CrashPoint::BeforeCommit(nth)
+    /// Many nodes are slow to ask, all of them: more worlds have few.
+    fn draw(rng: &mut Rng) -> Self {
+        match rng.u8(..8) {
+            0..3 => Self::One,
+            3 | 4 => Self::ThreeWithLiar,
+            5 => Self::ThreeWithStray,
+            6 => Self::FiveWithLiarAndStray,
+            _ => Self::FiveWithLiars,
+        }
+    }
+
+    pub(super) const fn has_stray(self) -> bool {
+        matches!(
+            self,
+            Self::One | Self::ThreeWithStray | Self::FiveWithLiarAndStray
+        )
+    }
+}
+
+impl Nature {
+    pub(super) fn draw(rng: &mut Rng, actions: u64) -> Self {
+        let [first, second] = [rng.u64(5..actions / 2), rng.u64(actions / 2..actions - 5)];
+        let is_first_down = rng.bool();
+        let reorg = |action, is_down, rng: &mut Rng| {
+            let depths = rng.choice(DEPTHS).expect("there are some");
+            let depth = rng.u64(depths.0..=depths.1);
+            Reorg {
+                action,
+                depth,
+                is_down,
+            }
+        };
+        let reorgs = [
+            reorg(first, is_first_down, rng),
+            reorg(second, !is_first_down, rng),
+        ];
+        // Deep forks are dear, as every one of their blocks is made: finality is no deeper than they want.
+        let deepest = reorgs.iter().map(|reorg| reorg.depth).max().unwrap_or(1);
+        let finality = [7, 24, 65].into_iter().find(|at| *at > deepest);
+        let finality = finality.unwrap_or(65);
+        let nodes = Nodes::draw(rng);
+        let nth = rng.u32(1..=256);
+        Self {
+            finality,
+            nodes,
+            solana_nodes: Nodes::draw(rng),
+            has_dead_forks: nodes.has_stray() && rng.u8(..8) < 5,
+            is_alone: rng.u8(..6) == 0,
+            is_on_files: rng.u8(..3) == 0,
+            ended_kept: match rng.u8(..4) {
+                0 => 2,
+                _ => OutboxConfig::default().ended_kept,
+            },
+            has_application: rng.u8(..3) == 0,
+            start: match rng.u8(..5) {
+                0 => Start::Final,
+                _ => Start::At(1),
+            },
+            ring_max: match rng.u8(..6) {
+                0 => usize::try_from(finality).unwrap_or(0) + 16,
+                _ => 1024,
+            },
+            stays_dear: rng.u8(..8) == 0,
+            stays_full: rng.u8(..6) == 0,
+            speaks_json: rng.u8(..3) == 0,
+            breaks_finality: rng.u8(..5) == 0,
+            reorgs,
+            first_death: if rng.bool() {
+                CrashPoint::AfterCommit(nth)
+            } else {
+                CrashPoint::BeforeCommit(nth)
+            },
         }
     }
 }

@@ -1,23 +1,20 @@
-//! Nodes that serve the model: they lose answers, lag, and one may lie.
+//! Nodes that serve the model: they lose answers, lag, and some lie.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use peaberry_chain::evm::{
-    EvmClient, EvmRpc, FeeHistory, Fees, Receipt, SeenTransaction, SignedTransaction,
-};
-use peaberry_chain::outbox::{Ask, Found, Performer};
+use peaberry_chain::evm::{EvmRpc, FeeHistory, Receipt, SeenTransaction};
 use peaberry_chain::primitives::{Address, B256, Bytes, U256, keccak256};
 use peaberry_chain::{
     Block, BlockAt, CallRequest, ChainError, ChainId, Log, LogFilter, LogRange, Revert, Sent, TxId,
 };
 
 use super::dead_fork::DeadFork;
-use super::faults::Faults;
-use super::model::{Model, REFUSAL, Rejection, TIP, Transaction, is_refused, is_undone};
-use super::reached;
-use super::view::View;
+use super::faults::{Faults, Lie};
+use super::model::{GAS_MIN, Model, REFUSAL, Rejection, TIP, Transaction, gas_for, is_undone};
+use super::view::{Tag, View};
+use super::{lies, reached};
 
 /// A node of the model chain.
 pub(super) struct Node {
@@ -28,8 +25,6 @@ pub(super) struct Node {
     /// What answers is now this node, now one that is where the others are.
     pub(super) is_mixed: bool,
     pub(super) is_liar: bool,
-    /// Takes what is merely safe for final: a bug.
-    pub(super) safe_is_final: bool,
     /// Forgets receipts of blocks that lie deeper than [`RECEIPTS_KEPT`].
     pub(super) forgets: bool,
 }
@@ -75,22 +70,22 @@ impl Node {
         Ok(answer)
     }
 
-    fn lies(&self) -> bool {
-        let mut faults = self.faults.lock();
-        let lies = self.is_liar && faults.is_storm && faults.draw(0..=2) > 0;
-        if lies {
-            faults.count(reached::NODE_LIED);
+    /// The dice of a lie about this, if the node tells one.
+    fn lie(&self, about: &'static str) -> Option<Lie> {
+        if self.is_liar {
+            self.faults.lock().lie(about)
+        } else {
+            None
         }
-        lies
     }
 
     /// Whether it is the dead fork that is asked now.
-    fn is_astray(&self) -> bool {
+    fn is_astray(&self, about: &'static str) -> bool {
         if self.fork.lock().is_none() {
             return false;
         }
         let mut faults = self.faults.lock();
-        let is_astray = !self.is_mixed || faults.draw(0..=1) == 0;
+        let is_astray = !self.is_mixed || faults.is_routed(about);
         if is_astray {
             faults.count(reached::NODE_ASTRAY);
         }
@@ -98,24 +93,66 @@ impl Node {
     }
 
     /// What `look` finds, so many blocks late.
-    fn see<T>(&self, lag: u64, look: impl FnOnce(&View<'_>) -> T) -> T {
-        let is_astray = self.is_astray();
+    fn see<T>(&self, about: &'static str, lag: u64, look: impl FnOnce(&View<'_>) -> T) -> T {
+        let is_astray = self.is_astray(about);
         let (model, fork) = (self.model.lock(), self.fork.lock());
         look(&View {
             model: &model,
             fork: fork.as_ref().filter(|_| is_astray),
             lag,
-            safe_is_final: self.safe_is_final,
+        })
+    }
+
+    /// What a node says that refuses a transaction for good, or as long as it lasts.
+    fn refusal(&self, transaction: &Transaction) -> Option<ChainError> {
+        let model = self.model.lock();
+        if transaction.is_refused() {
+            return Some(ChainError::InvalidTransaction {
+                message: REFUSAL.into(),
+            });
+        }
+        if model.is_full {
+            return Some(ChainError::Refused {
+                doing: "eth_sendRawTransaction",
+                code: -32000,
+                message: "txpool is full".into(),
+                sent: Sent::Maybe(Some(TxId::Evm(transaction.hash))),
+            });
+        }
+        (model.broke == Some(transaction.from)).then(|| ChainError::InsufficientFunds {
+            account: None,
+            detail: "too little for gas and value".into(),
         })
     }
 
     fn submit(&self, transaction: Transaction) -> Result<(), Rejection> {
-        if self.is_astray()
+        let hash = transaction.hash;
+        let taken = if self.is_astray(reached::LIE_TAKEN)
             && let Some(fork) = &mut *self.fork.lock()
         {
-            return fork.submit(transaction);
+            fork.submit(transaction)
+        } else {
+            self.model.lock().submit(transaction)
+        };
+        if taken.is_ok() {
+            self.model.lock().taken.insert(hash);
         }
-        self.model.lock().submit(transaction)
+        taken
+    }
+
+    /// The block that a tag stands for.
+    pub(super) fn head(&self, tag: Tag) -> Result<Option<Block>, ChainError> {
+        let lag = self.begin(Sent::No)?;
+        let about = match tag {
+            Tag::Latest => reached::LIE_NEWEST,
+            Tag::Safe | Tag::Final => reached::LIE_FINAL,
+        };
+        let found = self.see(about, lag, |view| view.head(tag).map(|sealed| sealed.block));
+        let found = match self.lie(about) {
+            Some(lie) => lies::head(lie, found, &self.model.lock()),
+            None => found,
+        };
+        self.end(found, Sent::No)
     }
 }
 
@@ -136,47 +173,84 @@ fn not_found() -> ChainError {
 #[async_trait]
 impl EvmRpc for Node {
     async fn chain_id(&self) -> Result<ChainId, ChainError> {
-        Ok(super::chain())
+        self.begin(Sent::No)?;
+        if self.lie(reached::LIE_CHAIN_ID).is_some() {
+            return Ok(ChainId::evm(666));
+        }
+        self.end(super::chain(), Sent::No)
     }
 
-    async fn balance(&self, _account: Address, _at: BlockAt) -> Result<U256, ChainError> {
-        Ok(U256::MAX)
+    async fn balance(&self, account: Address, at: BlockAt) -> Result<U256, ChainError> {
+        let lag = self.begin(Sent::No)?;
+        if let Some(mut lie) = self.lie(reached::LIE_BALANCE) {
+            return Ok(U256::from(lie.u64(..)));
+        }
+        let balance = self.see(reached::LIE_BALANCE, lag, |view| {
+            Some(view.at(at)?.balance(account))
+        });
+        self.end(balance.ok_or_else(not_found)?, Sent::No)
     }
 
     async fn nonce(&self, account: Address, at: BlockAt) -> Result<u64, ChainError> {
         let lag = self.begin(Sent::No)?;
-        if self.lies() {
-            return Ok(self.faults.lock().draw(0..=9));
+        let about = if at == BlockAt::Pending {
+            reached::LIE_PENDING_NONCE
+        } else {
+            reached::LIE_NONCE
+        };
+        if let Some(lie) = self.lie(about) {
+            return Ok(lies::nonce(lie, self.model.lock().nonce(account)));
         }
-        let nonce = self.see(lag, |view| {
+        let nonce = self.see(about, lag, |view| {
             let pending = view.pending_nonce(account);
             if let Some(nonce) = pending.filter(|_| at == BlockAt::Pending) {
                 return Some(nonce);
             }
-            let nonces = &view.at(at)?.nonces;
-            Some(nonces.get(&account).copied().unwrap_or(0))
+            Some(view.at(at)?.nonce(account))
         });
         self.end(nonce.ok_or_else(not_found)?, Sent::No)
     }
 
-    async fn code(&self, _address: Address, _at: BlockAt) -> Result<Bytes, ChainError> {
-        Ok(Bytes::new())
+    async fn code(&self, address: Address, at: BlockAt) -> Result<Bytes, ChainError> {
+        let lag = self.begin(Sent::No)?;
+        if self.lie(reached::LIE_CODE).is_some() {
+            return Ok(Bytes::from_static(b"lie"));
+        }
+        let code = self.see(reached::LIE_CODE, lag, |view| {
+            Some(view.at(at)?.code(address))
+        });
+        self.end(code.ok_or_else(not_found)?, Sent::No)
     }
 
-    async fn call(&self, _request: &CallRequest, _at: BlockAt) -> Result<Bytes, ChainError> {
-        Ok(Bytes::new())
+    async fn call(&self, _request: &CallRequest, at: BlockAt) -> Result<Bytes, ChainError> {
+        let lag = self.begin(Sent::No)?;
+        if let Some(mut lie) = self.lie(reached::LIE_CALL) {
+            return match lie.bool() {
+                true => Ok(Bytes::from_static(b"lie")),
+                false => Err(lies::reverted()),
+            };
+        }
+        let answer = self.see(reached::LIE_CALL, lag, |view| Some(view.at(at)?.called()));
+        self.end(answer.ok_or_else(not_found)?, Sent::No)
     }
 
     async fn estimate_gas(&self, request: &CallRequest, _at: BlockAt) -> Result<u64, ChainError> {
         let _lag = self.begin(Sent::No)?;
-        if is_undone(request.value.to::<u64>()) {
+        if let Some(lie) = self.lie(reached::LIE_GAS) {
+            return lies::gas(lie);
+        }
+        let payload = request.value.to::<u64>();
+        if is_undone(payload) {
             return Err(ChainError::Reverted(Revert::Message("no beans".into())));
         }
-        self.end(21_000, Sent::No)
+        self.end(gas_for(payload), Sent::No)
     }
 
     async fn fee_history(&self, _blocks: u16, _at: &[u8]) -> Result<FeeHistory, ChainError> {
         let _lag = self.begin(Sent::No)?;
+        if let Some(lie) = self.lie(reached::LIE_FEES) {
+            return Ok(lies::fees(lie));
+        }
         let base_fee = U256::from(self.model.lock().base_fee);
         let history = FeeHistory {
             oldest_block: 0,
@@ -190,28 +264,15 @@ impl EvmRpc for Node {
         let hash = keccak256(raw);
         let sent = Sent::Maybe(Some(TxId::Evm(hash)));
         self.begin(sent)?;
-        if self.lies() {
-            return Ok(hash);
+        if let Some(lie) = self.lie(reached::LIE_TAKEN) {
+            return Ok(lies::taken(lie, hash));
+        }
+        if let Some(lie) = self.lie(reached::LIE_REFUSED) {
+            return Err(lies::refusal(lie, hash));
         }
         let transaction = Transaction::decode(raw).expect("only this module's bytes are sent");
-        if is_refused(transaction.payload) {
-            return Err(ChainError::InvalidTransaction {
-                message: REFUSAL.into(),
-            });
-        }
-        if self.model.lock().is_full {
-            return Err(ChainError::Refused {
-                doing: "eth_sendRawTransaction",
-                code: -32000,
-                message: "txpool is full".into(),
-                sent: Sent::Maybe(Some(TxId::Evm(hash))),
-            });
-        }
-        if self.model.lock().broke == Some(transaction.from) {
-            return Err(ChainError::InsufficientFunds {
-                account: None,
-                detail: "too little for gas and value".into(),
-            });
+        if let Some(refusal) = self.refusal(&transaction) {
+            return Err(refusal);
         }
         let taken = self.submit(transaction.clone());
         if self.faults.lock().chance(50) {
@@ -228,75 +289,62 @@ impl EvmRpc for Node {
         self.end(answer, sent)?
     }
 
-    async fn transaction(&self, _hash: B256) -> Result<Option<SeenTransaction>, ChainError> {
-        Ok(None)
+    async fn transaction(&self, hash: B256) -> Result<Option<SeenTransaction>, ChainError> {
+        let lag = self.begin(Sent::No)?;
+        let found = self.see(reached::LIE_TRANSACTION, lag, |view| view.transaction(hash));
+        let found = match self.lie(reached::LIE_TRANSACTION) {
+            Some(lie) => lies::transaction(lie, found, hash),
+            None => found,
+        };
+        self.end(found, Sent::No)
     }
 
     async fn receipt(&self, hash: B256) -> Result<Option<Receipt>, ChainError> {
         let lag = self.begin(Sent::No)?;
-        let lies = self.lies();
         let forgets = self.forgets && self.faults.lock().is_storm;
-        let receipt = self.see(lag, |view| {
-            let tip = view.tip();
-            let kept_from = tip.saturating_sub(RECEIPTS_KEPT + LAG_MAX);
-            let found = view
-                .find(hash)
-                .filter(|(sealed, _)| !forgets || sealed.block.number >= kept_from)
-                .map(|(sealed, one)| (sealed.block, one.from, !is_undone(one.payload)));
-            let told = match (found, lies) {
-                (Some(_), true) => None,
-                (None, true) => view
-                    .sealed(tip)
-                    .map(|sealed| (sealed.block, Address::ZERO, false)),
-                (found, false) => found,
-            };
-            told.map(|(block, from, is_success)| Receipt {
-                transaction: hash,
-                is_success,
-                block_number: block.number,
-                block_hash: block.hash,
-                index: 0,
-                from,
-                to: None,
-                contract: None,
-                gas_used: 21_000,
-                gas_price: U256::from(1),
-                logs: Vec::new(),
-            })
+        let receipt = self.see(reached::LIE_RECEIPT, lag, |view| {
+            let kept_from = view.tip().saturating_sub(RECEIPTS_KEPT + LAG_MAX);
+            let (sealed, one) = view.find(hash)?;
+            let is_kept = !forgets || sealed.block.number >= kept_from;
+            is_kept.then(|| receipt(hash, sealed.block, one.from, !one.is_undone()))
         });
+        let receipt = match self.lie(reached::LIE_RECEIPT) {
+            Some(lie) => lies::receipt(lie, receipt, hash, &self.model.lock()),
+            None => receipt,
+        };
         self.end(receipt, Sent::No)
     }
 
     async fn block(&self, at: BlockAt) -> Result<Option<Block>, ChainError> {
+        let about = match at {
+            BlockAt::Number(_) => reached::LIE_BLOCK_BY_NUMBER,
+            BlockAt::Hash(_) => reached::LIE_BLOCK_BY_HASH,
+            BlockAt::Latest => return self.head(Tag::Latest),
+            BlockAt::Final => return self.head(Tag::Final)?.map(Some).ok_or_else(not_found),
+            BlockAt::Pending => return Ok(None),
+        };
         let lag = self.begin(Sent::No)?;
-        let lies = self.lies();
-        let found = self.see(lag, |view| view.at(at).map(|sealed| sealed.block));
-        if at == BlockAt::Final && found.is_none() {
-            return Err(not_found());
-        }
-        let block = found.map(|block| {
-            if lies {
-                let hash = keccak256(block.hash);
-                Block { hash, ..block }
-            } else {
-                block
-            }
-        });
-        self.end(block, Sent::No)
+        let found = self.see(about, lag, |view| view.at(at).map(|sealed| sealed.block));
+        let found = match self.lie(about) {
+            Some(lie) => lies::block(lie, found, &self.model.lock()),
+            None => found,
+        };
+        self.end(found, Sent::No)
     }
 
     async fn logs(&self, filter: &LogFilter, range: &LogRange) -> Result<Vec<Log>, ChainError> {
         let lag = self.begin(Sent::No)?;
-        let lies = self.lies();
         if let LogRange::Numbers(numbers) = range
             && numbers.end() - numbers.start() > 12
         {
             self.faults.lock().count(reached::RANGE_TOO_WIDE);
-            return Err(ChainError::RangeTooWide {
-                message: "13 blocks at most".into(),
-            });
+            return Err(too_wide());
         }
-        let found: Option<Vec<Log>> = self.see(lag, |view| match range {
+        let about = match range {
+            LogRange::Block(_) => reached::LIE_LOGS_OF_BLOCK,
+            LogRange::Numbers(_) => reached::LIE_LOGS_OF_RANGE,
+        };
+        let found: Option<Vec<Log>> = self.see(about, lag, |view| match range {
             LogRange::Block(hash) => {
                 let sealed = view.by_hash(*hash)?;
                 (sealed.block.number <= view.tip()).then(|| sealed.logs())
@@ -308,48 +356,31 @@ impl EvmRpc for Node {
         });
         let mut logs = found.ok_or_else(not_found)?;
         logs.retain(|log| filter.matches(log));
-        if lies {
-            logs.pop();
+        if let Some(lie) = self.lie(about) {
+            logs = lies::logs(lie, logs)?;
         }
         self.end(logs, Sent::No)
     }
 }
 
-/// Acts through the shipped client, but for the cost of real signatures.
-pub(super) struct Acting {
-    pub(super) client: EvmClient,
-    pub(super) faults: Arc<Mutex<Faults>>,
+pub(super) fn too_wide() -> ChainError {
+    ChainError::RangeTooWide {
+        message: "13 blocks at most".into(),
+    }
 }
 
-#[async_trait]
-impl Performer for Acting {
-    fn chain_id(&self) -> ChainId {
-        super::chain()
-    }
-
-    async fn perform(&self, ask: Ask) -> Result<Found, ChainError> {
-        let Ask::Sign { from, transaction } = ask else {
-            return self.client.perform(ask).await;
-        };
-        let Fees::Eip1559 { fee_max, tip_max } = transaction.fees else {
-            panic!("the model has base fees");
-        };
-        let payload = if transaction.to == Some(from) {
-            0
-        } else {
-            transaction.value.to::<u64>()
-        };
-        if self.faults.lock().chance(60) {
-            self.faults.lock().count(reached::SIGNER_FAILED);
-            return Err(ChainError::Signer {
-                address: from.into(),
-                reason: "nobody is there to confirm".into(),
-            });
-        }
-        // As a remote signer's: no two signatures are alike.
-        let salt = self.faults.lock().salt();
-        let fees = (fee_max, tip_max);
-        let raw = Transaction::encode(from, transaction.nonce, fees, payload, salt);
-        Ok(Found::Signed(SignedTransaction::from_raw(raw)))
+pub(super) fn receipt(hash: B256, block: Block, from: Address, is_success: bool) -> Receipt {
+    Receipt {
+        transaction: hash,
+        is_success,
+        block_number: block.number,
+        block_hash: block.hash,
+        index: 0,
+        from,
+        to: None,
+        contract: None,
+        gas_used: GAS_MIN,
+        gas_price: U256::from(1),
+        logs: Vec::new(),
     }
 }

@@ -9,8 +9,8 @@ pub(super) const ANSWER_REPEATED: &str = "rpc_answer_repeated";
 pub(super) const HUNG: &str = "rpc_hung";
 pub(super) const LIMITED: &str = "rpc_rate_limited";
 pub(super) const ANSWER_LATE: &str = "rpc_answer_reordered";
+pub(super) const UNREACHABLE: &str = "rpc_unreachable";
 pub(super) const NODE_LAGGED: &str = "node_lagged";
-pub(super) const NODE_LIED: &str = "node_lied";
 pub(super) const RANGE_TOO_WIDE: &str = "range_too_wide";
 pub(super) const REORG: &str = "reorg";
 pub(super) const REORG_DEEP: &str = "reorg_32_or_deeper";
@@ -28,11 +28,63 @@ pub(super) const POOL_FULL: &str = "mempool_full";
 pub(super) const SIGNER_FAILED: &str = "signer_failed";
 pub(super) const SOLANA_SNAPSHOT: &str = "solana_node_from_a_snapshot";
 pub(super) const SOLANA_CONGESTED: &str = "solana_congested";
+pub(super) const SOLANA_POOR: &str = "solana_account_without_money";
 pub(super) const SOLANA_REORG: &str = "solana_fork_abandoned";
 pub(super) const SOLANA_LOST: &str = "solana_transaction_not_forwarded";
 
+/// What a lying node lies about: everything that it can be asked.
+pub(super) const LIES: [&str; 18] = [
+    LIE_CHAIN_ID,
+    LIE_BALANCE,
+    LIE_CODE,
+    LIE_CALL,
+    LIE_NONCE,
+    LIE_PENDING_NONCE,
+    LIE_GAS,
+    LIE_FEES,
+    LIE_TAKEN,
+    LIE_REFUSED,
+    LIE_TRANSACTION,
+    LIE_RECEIPT,
+    LIE_NEWEST,
+    LIE_FINAL,
+    LIE_BLOCK_BY_NUMBER,
+    LIE_BLOCK_BY_HASH,
+    LIE_LOGS_OF_BLOCK,
+    LIE_LOGS_OF_RANGE,
+];
+pub(super) const LIE_CHAIN_ID: &str = "lied_about_chain_id";
+pub(super) const LIE_BALANCE: &str = "lied_about_balance";
+pub(super) const LIE_CODE: &str = "lied_about_code";
+pub(super) const LIE_CALL: &str = "lied_about_call";
+pub(super) const LIE_NONCE: &str = "lied_about_nonce";
+pub(super) const LIE_PENDING_NONCE: &str = "lied_about_pending_nonce";
+pub(super) const LIE_GAS: &str = "lied_about_gas";
+pub(super) const LIE_FEES: &str = "lied_about_fees";
+pub(super) const LIE_TAKEN: &str = "lied_that_it_took_transaction";
+pub(super) const LIE_REFUSED: &str = "lied_why_it_refused_transaction";
+pub(super) const LIE_TRANSACTION: &str = "lied_about_transaction";
+pub(super) const LIE_RECEIPT: &str = "lied_about_receipt";
+pub(super) const LIE_NEWEST: &str = "lied_about_newest_block";
+pub(super) const LIE_FINAL: &str = "lied_about_final_block";
+pub(super) const LIE_BLOCK_BY_NUMBER: &str = "lied_about_block_by_number";
+pub(super) const LIE_BLOCK_BY_HASH: &str = "lied_about_block_by_hash";
+pub(super) const LIE_LOGS_OF_BLOCK: &str = "lied_about_logs_of_block";
+pub(super) const LIE_LOGS_OF_RANGE: &str = "lied_about_logs_of_range";
+
+/// The same of Solana, by its methods.
+pub(super) const SOLANA_LIES: [(&str, &str); 7] = [
+    ("getGenesisHash", "solana_lied_about_genesis"),
+    ("getLatestBlockhash", "solana_lied_about_block_hash"),
+    ("getEpochInfo", "solana_lied_about_height"),
+    ("getFirstAvailableBlock", "solana_lied_about_ledger"),
+    ("getBlock", "solana_lied_about_block"),
+    ("getSignatureStatuses", "solana_lied_about_status"),
+    ("sendTransaction", "solana_lied_about_sending"),
+];
+
 pub(super) fn none() -> Reached {
-    Reached::of(&[
+    let own = [
         QUESTION_LOST,
         QUESTION_REPEATED,
         ANSWER_LOST,
@@ -40,8 +92,9 @@ pub(super) fn none() -> Reached {
         ANSWER_LATE,
         HUNG,
         LIMITED,
+        UNREACHABLE,
+        SOLANA_POOR,
         NODE_LAGGED,
-        NODE_LIED,
         RANGE_TOO_WIDE,
         REORG,
         REORG_DEEP,
@@ -61,7 +114,9 @@ pub(super) fn none() -> Reached {
         SOLANA_SNAPSHOT,
         SOLANA_REORG,
         SOLANA_LOST,
-    ])
+    ];
+    let solana = SOLANA_LIES.map(|(_, lie)| lie);
+    Reached::of(&[own.as_slice(), &LIES, &solana].concat())
 }
 
 pub(super) const DISPLACED: &str = "transaction_displaced";

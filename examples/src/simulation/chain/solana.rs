@@ -1,36 +1,77 @@
 //! A model of a Solana cluster: block hashes that expire, forks that are abandoned, transactions that get lost.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 
-use async_trait::async_trait;
-use parking_lot::Mutex;
-use peaberry_chain::outbox::{Ask, EntryId, Found, Performer, SolanaSight, SolanaView};
 use peaberry_chain::primitives::{B256, keccak256};
-use peaberry_chain::{ChainError, ChainId, Intent, Sent, TxId};
-
-use super::faults::Faults;
-use super::reached;
+use peaberry_chain::wallet::SolanaKey;
+use peaberry_chain::{SolanaAddress, TxId};
 
 /// How many blocks a block hash dates transactions.
-const VALID_BLOCKS: u64 = 12;
+pub(super) const VALID_BLOCKS: u64 = 150;
 /// What is final lies so deep.
 pub(super) const FINALITY: u64 = 6;
 
+/// Whose account it is.
+pub(super) fn key() -> SolanaKey {
+    SolanaKey::from_bytes(&[7; 32])
+}
+
+/// The slot of a block: some stay empty.
+pub(super) const fn slot_of(height: u64) -> u64 {
+    height + height / 5
+}
+
+/// The height of the block in a slot.
+pub(super) fn height_of(slot: u64) -> Option<u64> {
+    let near = slot * 5 / 6;
+    (near.saturating_sub(1)..=near + 1).find(|height| slot_of(*height) == slot)
+}
+
+/// A transaction, as its bytes say: one transfer of lamports, whose number is what it is for.
 #[derive(Clone, Debug)]
-struct Waiting {
-    payload: u64,
-    last_valid: u64,
+pub(super) struct Sent {
+    pub(super) signature: [u8; 64],
+    pub(super) payload: u64,
+    pub(super) blockhash: B256,
+}
+
+impl Sent {
+    /// One signature, and a message of one transfer: a header of three bytes, three accounts, the block hash, and at its end
+    /// the lamports.
+    pub(super) fn decode(raw: &[u8]) -> Option<Self> {
+        let signature = raw.get(1..65)?.try_into().ok()?;
+        let blockhash = B256::try_from(raw.get(165..197)?).ok()?;
+        let payload = u64::from_le_bytes(*raw.last_chunk()?);
+        Some(Self {
+            signature,
+            payload,
+            blockhash,
+        })
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) hash: B256,
+    pub(super) parent: B256,
+    /// The signatures in it, with what they pay for.
+    sent: Vec<([u8; 64], u64)>,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Cluster {
-    /// The signatures in each block, with what they pay for.
-    blocks: Vec<Vec<([u8; 64], u64)>>,
-    pool: BTreeMap<[u8; 64], Waiting>,
-    final_height: u64,
-    /// Where the node's ledger begins: of what was before it knows nothing.
+    blocks: Vec<Made>,
+    made_count: u64,
+    pool: BTreeMap<[u8; 64], Sent>,
+    pub(super) final_height: u64,
+    /// Where the ledger of one of the nodes begins: of what was before it knows nothing.
     pub(super) first_slot: u64,
+    /// The heights between which the account cannot pay.
+    pub(super) poor: (u64, u64),
+    /// What honest nodes have taken, ever.
+    pub(super) taken: BTreeSet<[u8; 64]>,
+    /// Every block hash that there ever was, with the height up to which it dates transactions.
+    pub(super) dated: BTreeMap<B256, u64>,
 }
 
 impl Cluster {
@@ -38,22 +79,50 @@ impl Cluster {
         self.blocks.len() as u64
     }
 
+    pub(super) fn block(&self, height: u64) -> Option<&Made> {
+        self.blocks
+            .get(usize::try_from(height.checked_sub(1)?).ok()?)
+    }
+
+    /// The height of the block with this hash, on the cluster's own fork.
+    pub(super) fn height_with(&self, hash: B256) -> Option<u64> {
+        let height = self.dated.get(&hash)? - VALID_BLOCKS;
+        self.block(height).filter(|made| made.hash == hash)?;
+        Some(height)
+    }
+
+    pub(super) fn is_poor(&self, height: u64) -> bool {
+        (self.poor.0..self.poor.1).contains(&height)
+    }
+
     /// The next block; `takes` says which of those that wait reach its maker.
     pub(super) fn mine(&mut self, mut takes: impl FnMut() -> bool) {
         let height = self.height() + 1;
         let mut block = Vec::new();
         let pool = std::mem::take(&mut self.pool);
-        for (signature, waiting) in pool {
-            if waiting.last_valid < height || self.find(signature).is_some() {
+        for (signature, sent) in pool {
+            let dated = self.height_with(sent.blockhash);
+            let is_valid = dated.is_some_and(|at| at + VALID_BLOCKS >= height);
+            if !is_valid || self.find(signature).is_some() {
                 continue;
             }
-            if takes() {
-                block.push((signature, waiting.payload));
+            if takes() && !self.is_poor(height) {
+                block.push((signature, sent.payload));
             } else {
-                self.pool.insert(signature, waiting);
+                self.pool.insert(signature, sent);
             }
         }
-        self.blocks.push(block);
+        self.made_count += 1;
+        let parent = self.blocks.last().map_or(B256::ZERO, |made| made.hash);
+        let mut seed = parent.to_vec();
+        seed.extend(self.made_count.to_be_bytes());
+        let hash = keccak256(seed);
+        self.dated.insert(hash, height + VALID_BLOCKS);
+        self.blocks.push(Made {
+            hash,
+            parent,
+            sent: block,
+        });
         self.final_height = self.final_height.max(height.saturating_sub(FINALITY));
     }
 
@@ -73,18 +142,24 @@ impl Cluster {
     pub(super) fn begin_anew(&mut self) {
         self.mine(|| true);
         self.congest();
-        self.first_slot = self.height();
+        self.first_slot = slot_of(self.height());
     }
 
     pub(super) fn forget(&mut self) {
         self.pool.pop_first();
     }
 
-    fn find(&self, signature: [u8; 64]) -> Option<u64> {
+    pub(super) fn take(&mut self, sent: Sent) {
+        self.taken.insert(sent.signature);
+        self.pool.insert(sent.signature, sent);
+    }
+
+    /// The height of its block.
+    pub(super) fn find(&self, signature: [u8; 64]) -> Option<u64> {
         let found = self
             .blocks
             .iter()
-            .position(|block| block.iter().any(|(one, _)| *one == signature));
+            .rposition(|made| made.sent.iter().any(|(one, _)| *one == signature));
         found.map(|at| at as u64 + 1)
     }
 
@@ -97,130 +172,15 @@ impl Cluster {
             return false;
         };
         self.find(signature)
-            .is_some_and(|slot| slot <= self.final_height)
+            .is_some_and(|height| height <= self.final_height)
     }
 
     pub(super) fn count(&self, payload: u64) -> usize {
-        let all = self.blocks.iter().flatten();
+        let all = self.blocks.iter().flat_map(|made| &made.sent);
         all.filter(|(_, paid)| *paid == payload).count()
     }
 }
 
-/// Acts on the cluster.
-pub(super) struct Acting {
-    pub(super) cluster: Arc<Mutex<Cluster>>,
-    pub(super) faults: Arc<Mutex<Faults>>,
-}
-
-fn timed_out(sent: Sent) -> ChainError {
-    ChainError::TimedOut {
-        doing: "a question",
-        after: std::time::Duration::from_secs(1),
-        sent,
-    }
-}
-
-impl Acting {
-    fn loses(&self, fault: &'static str) -> bool {
-        let mut faults = self.faults.lock();
-        let loses = faults.chance(40);
-        if loses {
-            faults.count(fault);
-        }
-        loses
-    }
-
-    fn sign(&self, intent: &Intent) -> Found {
-        let Intent::Transfer { amount, .. } = intent else {
-            panic!("only transfers are submitted");
-        };
-        let payload = amount.to_u64().expect("payloads are small");
-        let height = self.cluster.lock().height();
-        let mut raw = payload.to_be_bytes().to_vec();
-        raw.extend(height.to_be_bytes());
-        Found::SignedSolana {
-            signature: signature_of(&raw),
-            raw: raw.into(),
-            last_valid_height: height + VALID_BLOCKS,
-            signed_slot: height.saturating_sub(FINALITY),
-        }
-    }
-
-    fn broadcast(&self, raw: &[u8], last_valid: u64) {
-        let payload = raw
-            .first_chunk()
-            .map_or(0, |bytes| u64::from_be_bytes(*bytes));
-        // A leader that never hears of it: Solana has no mempool that keeps it.
-        if self.loses(reached::SOLANA_LOST) || self.faults.lock().chance(400) {
-            return;
-        }
-        let waiting = Waiting {
-            payload,
-            last_valid,
-        };
-        self.cluster.lock().pool.insert(signature_of(raw), waiting);
-    }
-
-    fn look(&self, wanted: &[(EntryId, [u8; 64])]) -> SolanaView {
-        let cluster = self.cluster.lock();
-        let sight = |signature: [u8; 64]| {
-            let slot = cluster.find(signature)?;
-            if slot < cluster.first_slot {
-                return None;
-            }
-            Some(SolanaSight {
-                slot,
-                block_hash: B256::left_padding_from(&slot.to_be_bytes()),
-                is_success: true,
-                is_final: slot <= cluster.final_height,
-            })
-        };
-        SolanaView {
-            final_height: cluster.final_height,
-            latest_slot: cluster.height(),
-            first_slot: cluster.first_slot,
-            sights: wanted
-                .iter()
-                .map(|(entry, signature)| (*entry, sight(*signature)))
-                .collect(),
-        }
-    }
-}
-
-fn signature_of(raw: &[u8]) -> [u8; 64] {
-    let half = keccak256(raw);
-    let mut signature = [0; 64];
-    let (first, second) = signature.split_at_mut(32);
-    first.copy_from_slice(half.as_slice());
-    second.copy_from_slice(half.as_slice());
-    signature
-}
-
-#[async_trait]
-impl Performer for Acting {
-    fn chain_id(&self) -> ChainId {
-        ChainId::SOLANA
-    }
-
-    async fn perform(&self, ask: Ask) -> Result<Found, ChainError> {
-        if self.loses(reached::QUESTION_LOST) {
-            return Err(timed_out(Sent::No));
-        }
-        let found = match ask {
-            Ask::SignSolana(intent) => self.sign(&intent),
-            Ask::Broadcast {
-                raw,
-                last_valid_height,
-            } => {
-                self.broadcast(&raw, last_valid_height);
-                Found::Broadcast
-            }
-            Ask::LookSolana { wanted, .. } => Found::Solana(self.look(&wanted)),
-            other => panic!("not a question about Solana: {other:?}"),
-        };
-        if self.loses(reached::ANSWER_LOST) {
-            return Err(timed_out(Sent::Maybe(None)));
-        }
-        Ok(found)
-    }
+pub(super) fn account() -> SolanaAddress {
+    key().solana_address()
 }

@@ -1,6 +1,7 @@
 //! What a node knows of the chain when it is asked.
 
 use peaberry_chain::BlockAt;
+use peaberry_chain::evm::SeenTransaction;
 use peaberry_chain::primitives::{Address, B256};
 
 use super::dead_fork::DeadFork;
@@ -11,8 +12,15 @@ pub(super) struct View<'a> {
     pub(super) model: &'a Model,
     pub(super) fork: Option<&'a DeadFork>,
     pub(super) lag: u64,
-    /// Takes what is merely safe for final: a bug.
-    pub(super) safe_is_final: bool,
+}
+
+/// What a node is asked for by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tag {
+    Latest,
+    /// Neither new nor final: nothing of ours asks for it.
+    Safe,
+    Final,
 }
 
 impl<'a> View<'a> {
@@ -43,7 +51,7 @@ impl<'a> View<'a> {
         let tip = self.tip();
         let number = match at {
             BlockAt::Latest | BlockAt::Pending => tip,
-            BlockAt::Final => self.final_number()?,
+            BlockAt::Final => return self.head(Tag::Final),
             BlockAt::Number(number) if number <= tip => number,
             BlockAt::Number(_) => return None,
             BlockAt::Hash(hash) => return self.by_hash(hash),
@@ -51,17 +59,30 @@ impl<'a> View<'a> {
         self.sealed(number)
     }
 
-    fn final_number(&self) -> Option<u64> {
-        if let Some(fork) = self.fork {
-            return fork.final_number;
-        }
+    /// The block that a tag stands for.
+    pub(super) fn head(&self, tag: Tag) -> Option<&'a Sealed> {
         let finality = self.model.finality;
-        let depth = if self.safe_is_final {
-            finality / 2
-        } else {
-            finality
+        let number = match (tag, self.fork) {
+            (Tag::Latest, _) => self.tip(),
+            (Tag::Safe, _) => self.tip().checked_sub(finality / 2)?,
+            (Tag::Final, Some(fork)) => fork.final_number?,
+            (Tag::Final, None) => self.tip().checked_sub(finality)?,
         };
-        self.tip().checked_sub(depth)
+        self.sealed(number)
+    }
+
+    /// A transaction, included or waiting.
+    pub(super) fn transaction(&self, hash: B256) -> Option<SeenTransaction> {
+        let (block_hash, one) = match self.find(hash) {
+            Some((sealed, one)) => (Some(sealed.block.hash), one),
+            None => (None, self.model.pool.values().find(|one| one.hash == hash)?),
+        };
+        Some(SeenTransaction {
+            hash,
+            from: one.from,
+            nonce: one.nonce,
+            block_hash,
+        })
     }
 
     /// The first nonce that is neither used nor waits, where the node is not late.

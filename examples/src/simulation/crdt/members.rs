@@ -402,6 +402,7 @@ impl Members {
             faults: world.faults(),
             own_faults: Reached::default(),
             reached: self.reached.lock().clone(),
+            covered: Vec::new(),
             operations: self.operations,
             violations: std::mem::take(&mut self.history.lock().violations),
             unknown: 0,

@@ -250,6 +250,7 @@ impl Seen {
             faults: world.faults(),
             own_faults: Reached::default(),
             reached: self.reached,
+            covered: Vec::new(),
             operations: self.operations,
             violations: self.violations,
             unknown: u64::from(verdict == Verdict::Unknown),

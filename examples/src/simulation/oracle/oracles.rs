@@ -436,6 +436,7 @@ impl Oracles {
             faults: world.faults(),
             own_faults: crate::simulation::Reached::default(),
             reached: history.reached.clone(),
+            covered: Vec::new(),
             operations: history.operations,
             violations: std::mem::take(&mut history.violations),
             unknown: 0,

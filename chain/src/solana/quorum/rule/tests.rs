@@ -51,20 +51,84 @@ fn equal_errors_agree_by_their_code() {
     assert_eq!(counted.value["code"], -32007);
 }
 
-/// A liar can name neither a final height that nobody has reached, nor hold back one that others have.
+/// A newest block is believed where two name the same, slot and height; else where two have the block of a slot that two have
+/// reached, a liar among them or none.
 #[test]
-fn heights_are_those_that_not_only_liars_name() {
-    let height = |height: u64| result(&json!({"absoluteSlot": height + 9, "blockHeight": height}));
-    for lie in [0, 41, 1_000_000] {
-        let counted = count("getEpochInfo", &[height(40), height(lie), height(42)]).unwrap();
-        let told = counted.value["blockHeight"].as_u64().unwrap();
-        assert!((40..=42).contains(&told), "{told}");
+fn heads_are_blocks_that_enough_nodes_have() {
+    let head = |height: u64| result(&json!({"absoluteSlot": height + 9, "blockHeight": height}));
+    let rule = Rule::of("getEpochInfo");
+    let joined = result(&json!({"absoluteSlot": 49, "blockHeight": 41}));
+    let told = rule.count(&[Some(&head(40)), Some(&joined), Some(&head(40))], 2);
+    assert_eq!(told.unwrap().value["blockHeight"], 40);
+    let apart = [Some(&head(40)), Some(&joined), Some(&head(42))];
+    assert!(rule.is_head() && rule.count(&apart, 2).is_err());
+    assert_eq!(rule.slot_reached(&apart, 2), Some(49));
+    for (lie, reached) in [(0, 49), (1_000_000, 51)] {
+        let answers = [head(40), head(lie), head(42)];
+        assert_eq!(
+            rule.slot_reached(&answers.each_ref().map(Some), 2),
+            Some(reached)
+        );
     }
-    let counted = count("getEpochInfo", &[height(1_000_000), FAILED, height(42)]).unwrap();
-    assert_eq!(counted.value["blockHeight"], 42);
-    assert!(count("getEpochInfo", &[height(1), FAILED, FAILED]).is_err());
+    assert_eq!(rule.slot_reached(&[Some(&head(7)), None, None], 2), None);
+
+    let block = json!({"blockhash": "x", "blockHeight": 40});
+    let of_block = |method| Rule::of(method).answer_of(49, &block).unwrap();
+    assert_eq!(
+        of_block("getEpochInfo"),
+        json!({"absoluteSlot": 49, "blockHeight": 40})
+    );
+    let dated = of_block("getLatestBlockhash");
+    assert_eq!(
+        dated["value"],
+        json!({"blockhash": "x", "lastValidBlockHeight": 190})
+    );
+    assert_eq!(rule.answer_of(49, &Value::Null), None);
+
     let slots = [result(&json!(0)), result(&json!(500)), result(&json!(3))];
     assert_eq!(count("getFirstAvailableBlock", &slots).unwrap().value, 500);
+}
+
+/// A liar cannot give a true block hash out as valid for a shorter time than it is: what is dated by it would seem to have
+/// expired, and be signed anew, and both could be included.
+#[test]
+fn a_block_hash_counts_with_its_own_height_only() {
+    let dated = |hash: &str, until: u64| {
+        at_slot(
+            7,
+            &json!({"blockhash": hash, "lastValidBlockHeight": until}),
+        )
+    };
+    let lie = dated("true", 20);
+    assert!(
+        count(
+            "getLatestBlockhash",
+            &[dated("true", 150), lie.clone(), FAILED]
+        )
+        .is_err()
+    );
+    let answers = [dated("true", 150), lie, dated("true", 150)];
+    let counted = count("getLatestBlockhash", &answers).unwrap();
+    assert_eq!(counted.value["value"]["lastValidBlockHeight"], 150);
+}
+
+/// Two that know nothing are heard as of the slot since which both have everything; who has the transaction, or claims to know
+/// least, changes nothing.
+#[test]
+fn ignorance_counts_since_enough_nodes_have_everything() {
+    let unknown = at_slot(900, &json!([null]));
+    let known = at_slot(900, &json!([{"slot": 7, "err": null}]));
+    let ledger = |slot: u64| result(&json!(slot));
+    let since = |statuses: [&Value; 3], ledgers: [u64; 3]| {
+        let ledgers = ledgers.map(ledger);
+        known_since(&statuses.map(Some), &ledgers.each_ref().map(Some), 2)
+    };
+    let all = [&unknown; 3];
+    assert_eq!(since(all, [0, 3, u64::MAX]), Some(3));
+    assert_eq!(since(all, [0, 500, u64::MAX]), Some(500));
+    // The one whose ledger goes back far enough is the one that has it.
+    assert_eq!(since([&known, &unknown, &unknown], [0, 500, 0]), Some(500));
+    assert_eq!(since([&known, &unknown, &known], [0, 0, 0]), None);
 }
 
 /// A status stands at the commitment that enough nodes find reached; one liar makes nothing final, and nothing unknown.
@@ -121,6 +185,9 @@ fn a_transaction_is_taken_by_more_than_liars() {
         send(&[processed.clone(), processed, FAILED]).unwrap().part,
         ERROR
     );
+    let another = result(&json!("of another transaction"));
+    let told = send(&[another, taken.clone(), taken.clone()]).unwrap();
+    assert_eq!(told.value, "signature");
     assert_eq!(
         send(&[taken, refusal(-32002), refusal(-32002)]).unwrap_err(),
         1

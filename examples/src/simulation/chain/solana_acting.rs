@@ -1,0 +1,181 @@
+//! Acting on the cluster through the shipped client, which asks one node or several; and what it is told that is not so.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use peaberry_chain::outbox::{Ask, Found, Performer, SolanaView};
+use peaberry_chain::solana::{SolanaClient, SolanaNetwork, SolanaQuorum, SolanaRpc};
+use peaberry_chain::{ChainError, ChainId, RpcTransport, TxId};
+
+use super::at_once;
+use super::faults::Faults;
+use super::nature::Nodes;
+use super::serving::LIARS;
+use super::solana::{Cluster, Sent, height_of, key};
+use super::solana_node::SolanaNode;
+
+/// Acts on the cluster.
+pub(super) struct OnSolana {
+    client: SolanaClient,
+    cluster: Arc<Mutex<Cluster>>,
+    complaints: Arc<Mutex<Vec<String>>>,
+}
+
+/// What the nodes and the client share.
+pub(super) struct Wiring {
+    pub(super) cluster: Arc<Mutex<Cluster>>,
+    pub(super) faults: Arc<Mutex<Faults>>,
+    pub(super) named: Arc<Mutex<BTreeMap<String, u64>>>,
+    pub(super) complaints: Arc<Mutex<Vec<String>>>,
+}
+
+impl OnSolana {
+    pub(super) fn new(nodes: Nodes, wiring: Wiring) -> Self {
+        let rpc = SolanaRpc::new(transport(nodes, &wiring));
+        let client = loop {
+            match at_once(SolanaClient::connect(rpc.clone(), SolanaNetwork::mainnet())) {
+                Ok(client) => break client,
+                Err(error @ ChainError::WrongChain { .. }) => panic!("believed a liar: {error}"),
+                // It could not be asked: faults strike from the start.
+                Err(_) => {}
+            }
+        };
+        let client = client.with_signer(Arc::new(key()));
+        Self {
+            client: client.expect("it is a key of Solana"),
+            cluster: wiring.cluster,
+            complaints: wiring.complaints,
+        }
+    }
+
+    fn demand(&self, is_so: bool, told: impl FnOnce() -> String) {
+        if !is_so {
+            let complaint = format!("Solana's client was told what is not so: {}", told());
+            self.complaints.lock().push(complaint);
+        }
+    }
+
+    /// What a transaction is dated by holds as long as it is said to, and no longer.
+    fn demand_dated(&self, raw: &[u8], last_valid_height: u64) {
+        let sent = Sent::decode(raw).expect("only transfers are signed");
+        let truth = self.cluster.lock().dated.get(&sent.blockhash).copied();
+        self.demand(truth == Some(last_valid_height), || {
+            format!("a block hash is valid up to {last_valid_height}, and it is {truth:?}")
+        });
+    }
+
+    fn demand_seen(&self, asked: &[[u8; 64]], seen: &SolanaView) {
+        let cluster = self.cluster.lock();
+        let final_height = cluster.final_height;
+        let is_so = asked
+            .iter()
+            .zip(&seen.sights)
+            .all(|(signature, (_, sight))| {
+                sight.is_none_or(|sight| {
+                    let height = cluster.find(*signature);
+                    height == height_of(sight.slot)
+                        && (!sight.is_final || height <= Some(final_height))
+                })
+            });
+        drop(cluster);
+        let is_reached = seen.final_height <= final_height;
+        self.demand(is_so && is_reached, || {
+            format!("{seen:?}, final is {final_height}")
+        });
+    }
+}
+
+fn transport(nodes: Nodes, wiring: &Wiring) -> Arc<dyn RpcTransport> {
+    let node = |is_young, is_liar| -> Arc<dyn RpcTransport> {
+        Arc::new(SolanaNode {
+            cluster: wiring.cluster.clone(),
+            faults: wiring.faults.clone(),
+            is_liar,
+            is_young,
+        })
+    };
+    let honest = |name: &str| (name.to_owned(), node(false, false));
+    let liar = |name: &str| (name.to_owned(), node(false, true));
+    let young = ("anna".to_owned(), node(true, false));
+    let [mallory, oscar] = LIARS;
+    let mut all = match nodes {
+        Nodes::One => return node(true, false),
+        Nodes::ThreeWithLiar => vec![young, honest("ben"), liar(mallory)],
+        Nodes::ThreeWithStray => vec![young, honest("ben"), honest("carla")],
+        Nodes::FiveWithLiarAndStray => {
+            vec![
+                young,
+                honest("ben"),
+                honest("carla"),
+                honest("emil"),
+                liar(mallory),
+            ]
+        }
+        Nodes::FiveWithLiars => {
+            vec![
+                young,
+                honest("ben"),
+                honest("carla"),
+                liar(mallory),
+                liar(oscar),
+            ]
+        }
+    };
+    let turned = wiring.faults.lock().draw(0..=all.len() as u64 - 1);
+    all.rotate_left(usize::try_from(turned).unwrap_or(0));
+    let wanted = all.len() / 2 + 1;
+    let named = wiring.named.clone();
+    Arc::new(SolanaQuorum::new(all, wanted).with_report(move |dissent| {
+        *named.lock().entry(dissent.node.clone()).or_default() += 1;
+    }))
+}
+
+#[async_trait]
+impl Performer for OnSolana {
+    fn chain_id(&self) -> ChainId {
+        ChainId::SOLANA
+    }
+
+    async fn perform(&self, ask: Ask) -> Result<Found, ChainError> {
+        let broadcast = match &ask {
+            Ask::Broadcast { raw, .. } => Sent::decode(raw).map(|sent| sent.signature),
+            _ => None,
+        };
+        let asked: Vec<[u8; 64]> = match &ask {
+            Ask::LookSolana { wanted, .. } => wanted.iter().map(|(_, name)| *name).collect(),
+            _ => Vec::new(),
+        };
+        let was_taken = broadcast.is_some_and(|name| self.cluster.lock().taken.remove(&name));
+        let found = self.client.perform(ask).await;
+        match (&found, broadcast) {
+            (Err(error), Some(name)) => {
+                let is_taken = self.cluster.lock().taken.contains(&name);
+                self.demand(!is_taken || error.may_have_been_sent(), || {
+                    format!(
+                        "{} was not sent, and a node has it: {error}",
+                        TxId::Solana(name)
+                    )
+                });
+            }
+            (
+                Ok(Found::SignedSolana {
+                    raw,
+                    last_valid_height,
+                    ..
+                }),
+                _,
+            ) => self.demand_dated(raw, *last_valid_height),
+            // A look that has found no more of some says nothing of them.
+            (Ok(Found::Solana(view)), _) if view.sights.len() == asked.len() => {
+                self.demand_seen(&asked, view);
+            }
+            _ => {}
+        }
+        if let Some(name) = broadcast.filter(|_| was_taken) {
+            self.cluster.lock().taken.insert(name);
+        }
+        found
+    }
+}
