@@ -25,7 +25,10 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             events.push(refused(device, error));
         }
         for (uplink, filter, reason) in report.not_subscribed {
-            let mut devices = self.courier.devices_of(uplink).map(|at| self.hosted.get(at));
+            let mut devices = self
+                .courier
+                .devices_of(uplink)
+                .map(|at| self.hosted.get(at));
             let is_about = |hosted: &&Hosted<A>| {
                 *filter == *Topic::down_filter(&self.site, hosted.device.id())
             };

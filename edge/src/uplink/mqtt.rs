@@ -681,6 +681,20 @@ mod tests {
         assert_eq!(window.acknowledged(3), Some(73));
     }
 
+    #[test]
+    fn a_filter_that_the_broker_refuses_is_told() {
+        let shared = Shared::new(&MqttSettings::new("m", "127.0.0.1", 1));
+        let filters = ["a/#", "b/#"].map(ToOwned::to_owned).into();
+        let mut state = shared.state.lock();
+        state.window.push(What::Filters(Box::new(Filters(filters))));
+        state.window.written(1);
+        drop(state);
+        shared.answered(1, [None, Some("Failure".to_owned())]);
+        let (filter, reason) = ("b/#".into(), "Failure".into());
+        let told = [UplinkEvent::NotSubscribed { filter, reason }];
+        assert_eq!(shared.state.lock().events, told);
+    }
+
     /// Subscriptions take places in the window, as they take numbers, and an answer of the wrong kind ends nothing.
     #[test]
     fn an_answer_is_only_for_what_was_asked() {
