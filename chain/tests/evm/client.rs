@@ -1,12 +1,13 @@
 //! The client: fees, finality, and what it says of reverts.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use peaberry_chain::evm::{EvmClient, EvmNetwork, EvmRpc, FeeModel, Fees};
-use peaberry_chain::primitives::U256;
+use peaberry_chain::evm::{EvmClient, EvmNetwork, EvmRpc, FeeModel, Fees, Transaction};
+use peaberry_chain::primitives::{Bytes, U256};
 use peaberry_chain::{
     Amount, Asset, BlockAt, CallRequest, ChainClient, ChainError, ChainId, EvmAddress, Finality,
-    FinalityPolicy, Intent, Revert, TransactionStatus,
+    FinalityPolicy, Intent, MultiChain, Revert, TransactionStatus, TxId,
 };
 
 use super::{World, network, on_both};
@@ -21,6 +22,7 @@ on_both! {
     a_plain_transfer_takes_what_it_takes
     a_revert_is_said_before_anything_is_sent
     an_included_revert_is_explained
+    what_was_signed_before_is_sent_as_it_is
 }
 
 fn transfer(world: &World, wei: u128) -> Intent {
@@ -75,7 +77,7 @@ async fn a_chain_of_one_price_is_paid_one_price(world: World) {
     );
     let id = client.submit(&transfer(&world, 5)).await.unwrap();
     client.wait(id, Finality::Latest, PATIENCE).await.unwrap();
-    let peaberry_chain::TxId::Evm(hash) = id else {
+    let TxId::Evm(hash) = id else {
         panic!("{id}");
     };
     let receipt = world.node.rpc.receipt(hash).await.unwrap().unwrap();
@@ -125,7 +127,7 @@ async fn without_a_tag_depth_is_finality(world: World) {
 }
 
 async fn another_chain_is_refused_when_connecting(world: World) {
-    let rpc = std::sync::Arc::new(world.node.rpc.clone());
+    let rpc = Arc::new(world.node.rpc.clone());
     let error = EvmClient::connect(rpc, EvmNetwork::polygon())
         .await
         .unwrap_err();
@@ -187,10 +189,7 @@ async fn an_included_revert_is_explained(world: World) {
     let client = world.client(network()).await;
     let hash = world.send(0, &world.creation(0, &no_beans())).await;
     world.node.mine().await;
-    let status = client
-        .status(peaberry_chain::TxId::Evm(hash))
-        .await
-        .unwrap();
+    let status = client.status(TxId::Evm(hash)).await.unwrap();
     let TransactionStatus::Reverted { block, .. } = status else {
         panic!("{status:?}");
     };
@@ -201,4 +200,36 @@ async fn an_included_revert_is_explained(world: World) {
     .from(world.address(0));
     let why = client.explain_revert(&request, block).await.unwrap();
     assert_eq!(why, Some(Revert::Message("no beans".into())));
+}
+
+async fn what_was_signed_before_is_sent_as_it_is(world: World) {
+    world.node.mine_each().await;
+    let client = world.client(network()).await;
+    let chains = MultiChain::new().with(Arc::new(client.clone()));
+    let transaction = client.prepare(&transfer(&world, 5)).await.unwrap();
+    let signed = client.sign(world.address(0), &transaction).await.unwrap();
+    let id = chains.submit_raw(network().chain, signed.raw()).await;
+    let id = id.unwrap();
+    assert_eq!(id, TxId::Evm(signed.hash()));
+    let status = client.wait(id, Finality::Latest, PATIENCE).await.unwrap();
+    assert!(matches!(status, TransactionStatus::Included { .. }));
+
+    // For another chain, cut off, and no transaction at all: refused before anything is sent.
+    let elsewhere = Transaction {
+        chain: ChainId::POLYGON,
+        ..transaction
+    };
+    let elsewhere = client.sign(world.address(0), &elsewhere).await.unwrap();
+    let error = client.submit_raw(elsewhere.raw()).await.unwrap_err();
+    assert!(
+        matches!(&error, ChainError::WrongChain { found, .. } if *found == ChainId::POLYGON),
+        "{error}"
+    );
+    assert!(!error.may_have_been_sent());
+    let short = signed.raw().slice(..signed.raw().len() - 1);
+    for bytes in [short, Bytes::new(), Bytes::from_static(&[0x7f; 8])] {
+        let error = client.submit_raw(&bytes).await.unwrap_err();
+        assert!(matches!(error, ChainError::Malformed { .. }), "{error}");
+        assert!(!error.may_have_been_sent());
+    }
 }
