@@ -345,6 +345,7 @@ impl Outbox {
                 self.asked.remove(&number);
             }
             self.lanes.remove(&key);
+            self.forget_trouble_of_the_idle(key.0);
             return;
         }
         let look = lane.looking.is_none().then_some(lane.look_at);

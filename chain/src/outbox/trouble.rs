@@ -8,7 +8,7 @@ use super::event::Stage;
 use super::lane::LaneKey;
 use super::protocol::{Fx, Outbox};
 use super::record::{EntryId, cut};
-use crate::ChainError;
+use crate::{Address, ChainError, ChainId};
 
 /// Since when everything that was asked about something has failed, and how it failed last.
 #[derive(Debug, Default)]
@@ -49,6 +49,16 @@ impl Outbox {
         }
         for id in lane.entries() {
             self.tell_stalled(id, now, fx);
+        }
+    }
+
+    /// Nobody asks for the price of an idle chain: how it was before says nothing of now.
+    pub(super) fn forget_trouble_of_the_idle(&mut self, chain: ChainId) {
+        let first = (chain, Address::Evm(alloy_primitives::Address::ZERO));
+        let next = self.lanes.range(first..).next();
+        let is_idle = next.is_none_or(|((of, _), _)| *of != chain);
+        if let Some(price) = self.prices.get_mut(&chain).filter(|_| is_idle) {
+            price.trouble.is_over();
         }
     }
 

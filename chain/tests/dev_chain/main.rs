@@ -8,6 +8,7 @@
 )]
 
 mod blocks;
+mod filters;
 mod interval;
 mod json_rpc;
 mod mempool;

@@ -20,9 +20,11 @@
 //! | `dev_chain/traces` | `the_evms_own_errors_have_words` | it has words of its own for them |
 //! | `dev_chain/traces` | `a_trace_leads_to_the_call_that_failed`, `a_trace_is_cut_at_its_bound`, `a_trace_of_what_cannot_begin_says_why` | it has no bound, and no lines for people: they are of the chain's own `CallTrace`; `evm/traces` compares what both tell |
 //! | `dev_chain/interval` | `blocks_come_by_interval` | its clock is the system's, and not the test's |
+//! | `dev_chain/filters` | `logs_of_undone_blocks_are_told_as_removed` | it tells nothing of undone blocks |
+//! | `dev_chain/filters` | `filters_are_bounded_and_the_idle_ones_go`, `a_filter_that_has_missed_something_is_not_found` | it forgets filters by the clock |
 //! | `dev_chain/json_rpc` | `both_doors_show_the_same_chain` | it has one door alone |
 //! | `dev_chain/json_rpc` | `what_it_does_not_have_it_says`, `what_is_not_here_is_not_left_out` | it has these methods and arguments, and says no in other words than geth's |
-//! | `dev_chain/json_rpc` | `blocks_and_transactions_have_all_their_fields` | its second block has the base fee of its first; `evm/json_rpc` asks both for all else |
+//! | `dev_chain/json_rpc` | `base_fees_and_the_block_to_come_are_as_geth_tells_them` | its second block has the base fee of its first; `evm/json_rpc` asks both for all else |
 //! | `dev_chain/json_rpc` | `tools_make_blocks_and_undo_them` | it has no `peaberry_reorg`; `evm/json_rpc` asks both for all else |
 //! | `dev_chain/json_rpc` | `other_tools_names_mean_what_they_mean_there` | it puts transactions into the blocks of a reorganisation, and traces without `callTracer`; `evm/json_rpc` asks both for all else |
 //! | `dev_chain/json_rpc` | `batches_are_answered_in_order_and_bounded` | it refuses a batch whole for one bad request, and has other bounds; `evm/json_rpc` asks both for the order |
@@ -63,6 +65,7 @@ mod blocks;
 mod client;
 mod contracts;
 mod coverage;
+mod filters;
 mod json_rpc;
 mod mempool;
 mod traces;
