@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alloy_primitives::{Address as EvmAddress, Bytes, U256};
+use alloy_primitives::{Address as EvmAddress, B256, Bytes, U256};
 use async_trait::async_trait;
 use futures_util::future::try_join3;
 use parking_lot::Mutex;
@@ -224,6 +224,12 @@ impl EvmClient {
         }
     }
 
+    /// Why an included transaction was undone, where its node can say. That it was undone is certain without.
+    pub(crate) async fn reason_of(&self, transaction: B256) -> Option<Revert> {
+        let reason = self.rpc.revert_reason(transaction).await;
+        reason.unwrap_or_default()
+    }
+
     async fn included(&self, receipt: Receipt) -> Result<TransactionStatus, ChainError> {
         // The receipt names a block; whether the chain still has it, the chain says.
         let (canonical, latest) = futures_util::future::try_join(
@@ -247,7 +253,7 @@ impl EvmClient {
                 block,
                 depth,
                 is_final,
-                reason: None,
+                reason: self.reason_of(receipt.transaction).await,
             },
         })
     }
