@@ -383,6 +383,15 @@ impl ChainClient for EvmClient {
         self.rpc.broadcast(signed.raw()).await.map(TxId::Evm)
     }
 
+    async fn submit_raw(&self, raw: &Bytes) -> Result<TxId, ChainError> {
+        let found = SignedTransaction::from_raw(raw.clone()).chain()?;
+        let expected = self.network.chain;
+        if let Some(found) = found.filter(|found| *found != expected) {
+            return Err(ChainError::WrongChain { expected, found });
+        }
+        self.rpc.broadcast(raw).await.map(TxId::Evm)
+    }
+
     async fn status(&self, id: TxId) -> Result<TransactionStatus, ChainError> {
         let TxId::Evm(hash) = id else {
             return Err(ChainError::WrongTransactionFamily {

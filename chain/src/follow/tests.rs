@@ -404,6 +404,10 @@ impl ChainClient for Long {
         Err(too_large())
     }
 
+    async fn submit_raw(&self, _: &Bytes) -> Result<TxId, ChainError> {
+        Err(too_large())
+    }
+
     async fn status(&self, _: TxId) -> Result<TransactionStatus, ChainError> {
         Err(too_large())
     }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use peaberry_chain::evm::{EvmClient, EvmNetwork, EvmRpc, FeeModel, Fees, JsonRpc};
+use peaberry_chain::evm::{EvmClient, EvmNetwork, EvmRpc, FeeModel, Fees, JsonRpc, Transaction};
 use peaberry_chain::primitives::{B256, Bytes, U256};
 use peaberry_chain::{
     Amount, Asset, BlockAt, CallRequest, ChainClient, ChainError, ChainId, EvmAddress, Finality,
-    FinalityPolicy, Intent, Revert, RpcTransport, TransactionStatus, TransportFailure, TxId,
+    FinalityPolicy, Intent, MultiChain, Revert, RpcTransport, TransactionStatus, TransportFailure,
+    TxId,
 };
 use serde_json::{Value, json};
 
@@ -26,6 +27,7 @@ on_both! {
     a_plain_transfer_takes_what_it_takes
     a_revert_is_said_before_anything_is_sent
     an_included_revert_is_explained
+    what_was_signed_before_is_sent_as_it_is
 }
 
 fn transfer(world: &World, wei: u128) -> Intent {
@@ -214,6 +216,38 @@ async fn an_included_revert_is_explained(world: World) {
     .from(world.address(0));
     let why = client.explain_revert(&request, block).await.unwrap();
     assert_eq!(why, Some(Revert::Message("no beans".into())));
+}
+
+async fn what_was_signed_before_is_sent_as_it_is(world: World) {
+    world.node.mine_each(true).await;
+    let client = world.client(network()).await;
+    let chains = MultiChain::new().with(Arc::new(client.clone()));
+    let transaction = client.prepare(&transfer(&world, 5)).await.unwrap();
+    let signed = client.sign(world.address(0), &transaction).await.unwrap();
+    let id = chains.submit_raw(network().chain, signed.raw()).await;
+    let id = id.unwrap();
+    assert_eq!(id, TxId::Evm(signed.hash()));
+    let status = client.wait(id, Finality::Latest, PATIENCE).await.unwrap();
+    assert!(matches!(status, TransactionStatus::Included { .. }));
+
+    // For another chain, cut off, and no transaction at all: refused before anything is sent.
+    let elsewhere = Transaction {
+        chain: ChainId::POLYGON,
+        ..transaction
+    };
+    let elsewhere = client.sign(world.address(0), &elsewhere).await.unwrap();
+    let error = client.submit_raw(elsewhere.raw()).await.unwrap_err();
+    assert!(
+        matches!(&error, ChainError::WrongChain { found, .. } if *found == ChainId::POLYGON),
+        "{error}"
+    );
+    assert!(!error.may_have_been_sent());
+    let short = signed.raw().slice(..signed.raw().len() - 1);
+    for bytes in [short, Bytes::new(), Bytes::from_static(&[0x7f; 8])] {
+        let error = client.submit_raw(&bytes).await.unwrap_err();
+        assert!(matches!(error, ChainError::Malformed { .. }), "{error}");
+        assert!(!error.may_have_been_sent());
+    }
 }
 
 /// A node without traces, as most public ones are.
