@@ -7,7 +7,8 @@
 //!
 //! - The send window is ours: never are more packet numbers given out since the oldest unacknowledged than rumqttc has,
 //!   whatever order the broker acknowledges in, so that numbers cannot collide.
-//! - Filters are subscribed to again after every connection. Inbound messages are acknowledged when the application says so.
+//! - Filters are subscribed to again after every connection, many in one packet. Those of a gateway's devices are not kept
+//!   here: whoever drives it makes them anew. A filter that the broker refuses is told. Inbound messages are acknowledged when the application says so.
 //! - Between connections it waits ever longer, with jitter from a seed that differs from device to device: ten thousand do
 //!   not come back at once. Only a connection that lasted makes it begin with short waits again.
 //! - A message to us over [the limit](crate::payload::MESSAGE_BYTES_MAX) cannot be refused in 3.1.1: it ends the connection, and
@@ -40,6 +41,7 @@ pub use self::tls::MqttTls;
 use super::backoff::Backoff;
 use super::{AckToken, Message, Qos, SubmitError, Uplink, UplinkEvent};
 use crate::payload::MESSAGE_BYTES_MAX;
+use crate::topic::TOPIC_BYTES_MAX;
 
 /// Which version of MQTT.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -161,6 +163,12 @@ const PACKET_BYTES_MAX: usize = MESSAGE_BYTES_MAX + 1_024;
 /// What a packet has beside a message's topic and payload: kind, length, two lengths, a number, no properties.
 const HEADER_BYTES_MAX: usize = 16;
 
+/// How many filters one packet asks for.
+const FILTERS_MAX: usize = 64;
+
+/// What a filter has beside its text: its length, and how hard the broker is to try.
+const FILTER_OVERHEAD: usize = 3;
+
 /// An uplink over MQTT. It lives on the tokio runtime it was made on, as one task, and ends when it is dropped.
 pub struct MqttUplink {
     shared: Arc<Shared>,
@@ -278,6 +286,14 @@ pub(super) struct Takes {
     pub(super) packet_bytes_max: usize,
 }
 
+impl Takes {
+    /// How many filters fit a packet, however long they are.
+    fn filters(self) -> usize {
+        let bytes = self.packet_bytes_max.saturating_sub(HEADER_BYTES_MAX);
+        (bytes / (TOPIC_BYTES_MAX + FILTER_OVERHEAD)).clamp(1, FILTERS_MAX)
+    }
+}
+
 /// An error with its causes, each once.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut told = error.to_string();
@@ -295,7 +311,8 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 /// One connection's way to its event loop. None of these waits; `false`: there was no room, or it is gone.
 pub(super) trait Requests: Send {
     fn publish(&self, message: Message) -> bool;
-    fn subscribe(&self, filter: &str) -> bool;
+    fn subscribe(&self, filters: Vec<String>) -> bool;
+    fn unsubscribe(&self, filter: &str) -> bool;
     fn acknowledge(&self, packet_id: u16) -> bool;
 }
 
@@ -311,6 +328,8 @@ struct State {
     events: Vec<UplinkEvent>,
     waker: Option<Waker>,
     wanted: Vec<Box<str>>,
+    /// So many of these, from the first on, this connection has been asked for.
+    asked: usize,
     takes: Takes,
     window: Window,
     /// Acknowledgements for which there was no room.
@@ -327,16 +346,27 @@ struct Window {
     numbered: usize,
 }
 
+/// A packet with a number.
 struct Sent {
-    /// `None`: the broker has it.
-    seq: Option<u64>,
+    /// `None`: the broker has acknowledged it.
+    what: Option<What>,
     packet_id: u16,
 }
 
+enum What {
+    /// A message, under the number that it was submitted with.
+    Message(u64),
+    /// Filters that are, or are no longer, wanted.
+    Filters(Box<Filters>),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Filters(Vec<String>);
+
 impl Window {
-    fn push(&mut self, seq: u64) {
-        let (seq, packet_id) = (Some(seq), 0);
-        self.sent.push_back(Sent { seq, packet_id });
+    fn push(&mut self, what: What) {
+        let (what, packet_id) = (Some(what), 0);
+        self.sent.push_back(Sent { what, packet_id });
     }
 
     /// The next of those handed over was written; number 0 is of one that is not acknowledged. Answers whether it is done.
@@ -345,8 +375,10 @@ impl Window {
         let sent = self.sent.get_mut(at)?;
         sent.packet_id = packet_id;
         self.numbered += 1;
-        if packet_id == 0 {
-            return self.finish(at);
+        if packet_id == 0
+            && let Some(What::Message(seq)) = self.finish(at)
+        {
+            return Some(seq);
         }
         None
     }
@@ -354,17 +386,34 @@ impl Window {
     fn acknowledged(&mut self, packet_id: u16) -> Option<u64> {
         // Mostly it is the first.
         let mut numbered = self.sent.iter().take(self.numbered);
-        let at = numbered.position(|sent| sent.packet_id == packet_id && sent.seq.is_some())?;
-        self.finish(at)
+        let at = numbered.position(|sent| {
+            sent.packet_id == packet_id && matches!(sent.what, Some(What::Message(_)))
+        })?;
+        match self.finish(at)? {
+            What::Message(seq) => Some(seq),
+            What::Filters(_) => None,
+        }
     }
 
-    fn finish(&mut self, at: usize) -> Option<u64> {
-        let seq = self.sent.get_mut(at)?.seq.take();
-        while let Some(Sent { seq: None, .. }) = self.sent.front() {
+    /// The broker has answered for filters.
+    fn answered(&mut self, packet_id: u16) -> Option<Filters> {
+        let mut numbered = self.sent.iter().take(self.numbered);
+        let at = numbered.position(|sent| {
+            sent.packet_id == packet_id && matches!(sent.what, Some(What::Filters(_)))
+        })?;
+        match self.finish(at)? {
+            What::Filters(filters) => Some(*filters),
+            What::Message(_) => None,
+        }
+    }
+
+    fn finish(&mut self, at: usize) -> Option<What> {
+        let what = self.sent.get_mut(at)?.what.take();
+        while let Some(Sent { what: None, .. }) = self.sent.front() {
             self.sent.pop_front();
             self.numbered -= 1;
         }
-        seq
+        what
     }
 }
 
@@ -377,6 +426,7 @@ impl Shared {
                 events: Vec::new(),
                 waker: None,
                 wanted: Vec::new(),
+                asked: 0,
                 takes: settings.takes(),
                 window: Window::default(),
                 late_acks: Vec::new(),
@@ -391,10 +441,9 @@ impl Shared {
         state.takes = takes;
         state.window = Window::default();
         state.trouble = None;
-        for filter in &state.wanted {
-            requests.subscribe(filter);
-        }
         state.requests = Some(Box::new(requests));
+        state.asked = 0;
+        state.ask_for_wanted();
         state.push(UplinkEvent::Up { is_resumed });
     }
 
@@ -421,6 +470,7 @@ impl Shared {
         let mut state = self.state.lock();
         if let Some(seq) = state.window.written(packet_id) {
             state.push(UplinkEvent::Accepted(seq));
+            state.ask_for_wanted();
         }
     }
 
@@ -437,6 +487,28 @@ impl Shared {
                 reason: reason.into(),
             },
         });
+        state.ask_for_wanted();
+    }
+
+    /// The broker says of each filter of a packet, in their order, why it refuses it.
+    pub(super) fn answered(
+        &self,
+        packet_id: u16,
+        refusals: impl IntoIterator<Item = Option<String>>,
+    ) {
+        let mut state = self.state.lock();
+        let Some(Filters(filters)) = state.window.answered(packet_id) else {
+            return;
+        };
+        for (filter, refusal) in filters.into_iter().zip(refusals) {
+            if let Some(reason) = refusal {
+                let (filter, reason) = (filter.into(), reason.into());
+                state.push(UplinkEvent::NotSubscribed { filter, reason });
+            }
+        }
+        state.ask_for_wanted();
+        // There is room for more.
+        state.wake();
     }
 
     pub(super) fn inbound(&self, message: Message, packet_id: u16) {
@@ -455,9 +527,45 @@ impl Shared {
 impl State {
     fn push(&mut self, event: UplinkEvent) {
         self.events.push(event);
+        self.wake();
+    }
+
+    fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
+    }
+
+    fn has_room(&self) -> bool {
+        self.window.sent.len() < self.takes.window
+    }
+
+    /// Asks for what is wanted and has not been asked for, if it can be.
+    fn ask_for_wanted(&mut self) {
+        if self.asked >= self.wanted.len() {
+            return;
+        }
+        let wanted = std::mem::take(&mut self.wanted);
+        let rest = wanted.iter().skip(self.asked);
+        self.asked += self.ask_for(&mut rest.map(ToString::to_string));
+        self.wanted = wanted;
+    }
+
+    /// Asks for as many filters as can be, and answers how many.
+    fn ask_for(&mut self, filters: &mut dyn Iterator<Item = String>) -> usize {
+        let mut asked = 0;
+        while self.has_room()
+            && let Some(requests) = &self.requests
+        {
+            let packet: Vec<_> = filters.take(self.takes.filters()).collect();
+            let count = packet.len();
+            if count == 0 || !requests.subscribe(packet.clone()) {
+                break;
+            }
+            self.window.push(What::Filters(Box::new(Filters(packet))));
+            asked += count;
+        }
+        asked
     }
 
     fn acknowledge_late(&mut self) {
@@ -475,8 +583,26 @@ impl Uplink for MqttUplink {
             return;
         }
         state.wanted.push(filter.into());
-        if let Some(requests) = &state.requests {
-            requests.subscribe(filter);
+        state.ask_for_wanted();
+    }
+
+    fn subscribe_now(&mut self, filters: &mut dyn Iterator<Item = String>) -> usize {
+        self.shared.state.lock().ask_for(filters)
+    }
+
+    fn unsubscribe(&mut self, filter: &str) {
+        let mut state = self.shared.state.lock();
+        if let Some(at) = state.wanted.iter().position(|wanted| **wanted == *filter) {
+            state.wanted.remove(at);
+            state.asked -= usize::from(at < state.asked);
+        }
+        if !state.has_room() {
+            return;
+        }
+        let is_asked = state.requests.as_ref().map(|it| it.unsubscribe(filter));
+        if is_asked == Some(true) {
+            let filters = Filters(vec![filter.to_owned()]);
+            state.window.push(What::Filters(Box::new(filters)));
         }
     }
 
@@ -507,10 +633,10 @@ impl Uplink for MqttUplink {
         if bytes > bytes_max {
             return Err(SubmitError::TooLong { bytes, bytes_max });
         }
-        if state.window.sent.len() >= state.takes.window || !requests.publish(message) {
+        if !state.has_room() || !requests.publish(message) {
             return Err(SubmitError::Busy);
         }
-        state.window.push(seq);
+        state.window.push(What::Message(seq));
         Ok(())
     }
 
@@ -545,7 +671,7 @@ mod tests {
     fn numbers_are_matched_in_order_and_the_window_counts_from_the_oldest() {
         let mut window = Window::default();
         for seq in [70, 71, 72] {
-            window.push(seq);
+            window.push(What::Message(seq));
         }
         assert_eq!(window.written(1), None);
         assert_eq!(window.written(0), Some(71), "not to be acknowledged");
@@ -555,8 +681,76 @@ mod tests {
         assert_eq!(window.acknowledged(2), None);
         assert_eq!(window.acknowledged(1), Some(70));
         assert!(window.sent.is_empty());
-        window.push(73);
+        window.push(What::Message(73));
         window.written(3);
         assert_eq!(window.acknowledged(3), Some(73));
+    }
+
+    struct Asked(Arc<Mutex<Vec<String>>>);
+
+    impl Requests for Asked {
+        fn publish(&self, _: Message) -> bool {
+            true
+        }
+
+        fn subscribe(&self, filters: Vec<String>) -> bool {
+            self.0.lock().extend(filters);
+            true
+        }
+
+        fn unsubscribe(&self, _: &str) -> bool {
+            true
+        }
+
+        fn acknowledge(&self, _: u16) -> bool {
+            true
+        }
+    }
+
+    /// A filter that finds the window full of messages is asked for when one of them is done.
+    #[test]
+    fn a_filter_waits_for_room_and_no_longer() {
+        let mut settings = MqttSettings::new("m", "127.0.0.1", 1);
+        settings.window = 1;
+        let (shared, asked) = (Shared::new(&settings), Arc::default());
+        shared.up(Asked(Arc::clone(&asked)), false, settings.takes());
+        shared.state.lock().window.push(What::Message(7));
+        shared.written(1);
+        shared.state.lock().wanted.push("a/#".into());
+        shared.state.lock().ask_for_wanted();
+        assert!(asked.lock().is_empty());
+        shared.acknowledged(1, None);
+        assert_eq!(*asked.lock(), ["a/#"]);
+    }
+
+    #[test]
+    fn a_filter_that_the_broker_refuses_is_told() {
+        let shared = Shared::new(&MqttSettings::new("m", "127.0.0.1", 1));
+        let filters = ["a/#", "b/#"].map(ToOwned::to_owned).into();
+        let mut state = shared.state.lock();
+        state.window.push(What::Filters(Box::new(Filters(filters))));
+        state.window.written(1);
+        drop(state);
+        shared.answered(1, [None, Some("Failure".to_owned())]);
+        let (filter, reason) = ("b/#".into(), "Failure".into());
+        let told = [UplinkEvent::NotSubscribed { filter, reason }];
+        assert_eq!(shared.state.lock().events, told);
+    }
+
+    /// Subscriptions take places in the window, as they take numbers, and an answer of the wrong kind ends nothing.
+    #[test]
+    fn an_answer_is_only_for_what_was_asked() {
+        let mut window = Window::default();
+        let filters = || Filters(vec!["a/#".to_owned()]);
+        window.push(What::Filters(Box::new(filters())));
+        window.push(What::Message(7));
+        assert_eq!((window.written(1), window.written(2)), (None, None));
+        assert_eq!(window.acknowledged(1), None);
+        assert_eq!(window.answered(2), None);
+        assert_eq!(window.sent.len(), 2);
+        assert_eq!(window.acknowledged(2), Some(7));
+        assert_eq!(window.sent.len(), 2, "the subscription is still out");
+        assert_eq!(window.answered(1), Some(filters()));
+        assert!(window.sent.is_empty());
     }
 }

@@ -1,6 +1,6 @@
 //! What the versions share: rumqttc has a client for each, alike in everything but their types.
 
-/// A `Client` for the `AsyncClient`, `Publish` and `QoS` in scope, and what QoS is in their words and ours. `$publish` is a
+/// A `Client` for the `AsyncClient`, `Filter`, `Publish` and `QoS` in scope, and what QoS is in their words and ours. `$publish` is a
 /// publication of theirs, of which only the packet number matters.
 macro_rules! client {
     ($publish:expr) => {
@@ -14,8 +14,14 @@ macro_rules! client {
                     .is_ok()
             }
 
-            fn subscribe(&self, filter: &str) -> bool {
-                self.0.try_subscribe(filter, QoS::AtLeastOnce).is_ok()
+            fn subscribe(&self, filters: Vec<String>) -> bool {
+                let filters = filters.into_iter();
+                let filters = filters.map(|filter| Filter::new(filter, QoS::AtLeastOnce));
+                self.0.try_subscribe_many(filters).is_ok()
+            }
+
+            fn unsubscribe(&self, filter: &str) -> bool {
+                self.0.try_unsubscribe(filter).is_ok()
             }
 
             fn acknowledge(&self, packet_id: u16) -> bool {

@@ -1,4 +1,6 @@
-use rumqttc::mqttbytes::v4::{PubAck, Publish};
+use rumqttc::mqttbytes::v4::{
+    PubAck, Publish, SubAck, SubscribeFilter as Filter, SubscribeReasonCode, UnsubAck,
+};
 use rumqttc::{
     AsyncClient, ConnectionError, Event, LastWill, MqttOptions, NetworkOptions, Outgoing, Packet,
     QoS, StateError, mqttbytes,
@@ -20,7 +22,19 @@ pub(super) async fn run(shared: &Shared, settings: &MqttSettings, session: Sessi
     connection.set_network_options(network);
     loop {
         match connection.poll().await {
-            Ok(Event::Outgoing(Outgoing::Publish(packet_id))) => shared.written(packet_id),
+            Ok(Event::Outgoing(
+                Outgoing::Publish(packet_id)
+                | Outgoing::Subscribe(packet_id)
+                | Outgoing::Unsubscribe(packet_id),
+            )) => shared.written(packet_id),
+            Ok(Event::Incoming(Packet::SubAck(SubAck { pkid, return_codes }))) => {
+                let refusals = return_codes.iter().map(|code| match code {
+                    SubscribeReasonCode::Success(_) => None,
+                    SubscribeReasonCode::Failure => Some("Failure".to_owned()),
+                });
+                shared.answered(pkid, refusals);
+            }
+            Ok(Event::Incoming(Packet::UnsubAck(UnsubAck { pkid }))) => shared.answered(pkid, []),
             Ok(Event::Incoming(Packet::PubAck(PubAck { pkid }))) => {
                 shared.acknowledged(pkid, None);
             }

@@ -1,7 +1,8 @@
 use rumqttc::v5::mqttbytes::Error as MqttError;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
-    ConnAck, ConnectProperties, LastWill, Packet, PubAckReason, Publish,
+    ConnAck, ConnectProperties, Filter, LastWill, Packet, PubAckReason, Publish,
+    SubscribeReasonCode,
 };
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, MqttOptions, StateError};
 use rumqttc::{NetworkOptions, Outgoing};
@@ -25,7 +26,19 @@ pub(super) async fn run(shared: &Shared, settings: &MqttSettings, session: Sessi
     connection.state.events.shrink_to(EVENTS_ROOM);
     loop {
         match connection.poll().await {
-            Ok(Event::Outgoing(Outgoing::Publish(packet_id))) => shared.written(packet_id),
+            Ok(Event::Outgoing(
+                Outgoing::Publish(packet_id)
+                | Outgoing::Subscribe(packet_id)
+                | Outgoing::Unsubscribe(packet_id),
+            )) => shared.written(packet_id),
+            Ok(Event::Incoming(Packet::SubAck(ack))) => {
+                let refusals = ack.return_codes.iter().map(|code| match code {
+                    SubscribeReasonCode::Success(_) => None,
+                    reason => Some(format!("{reason:?}")),
+                });
+                shared.answered(ack.pkid, refusals);
+            }
+            Ok(Event::Incoming(Packet::UnsubAck(ack))) => shared.answered(ack.pkid, []),
             Ok(Event::Incoming(Packet::PubAck(ack))) => {
                 let refusal = match ack.reason {
                     PubAckReason::Success | PubAckReason::NoMatchingSubscribers => None,
