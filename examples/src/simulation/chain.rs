@@ -46,7 +46,7 @@ use peaberry_chain::{ChainId, LogFilter};
 use peaberry_core::simulation::{Boot, BootError, FaultKind, FaultProfile, World};
 use peaberry_core::{Channel, Handle, Layered, Node, PeerId, Storage};
 
-use self::acts::{act, hand_over_again, reorganise};
+use self::acts::{act, hand_over_again, mine, reorganise, take_out_far_off};
 use self::application::{APPLICATION, Application, ApplicationEvent};
 use self::callers::Callers;
 use self::dead_fork::DeadFork;
@@ -91,6 +91,8 @@ pub const TARGET: Target = Target {
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 const ACTIONS: u64 = 70;
+/// Blocks for which nodes stay on dead forks and mempools full where nothing else goes wrong any more.
+const AFTERMATH_BLOCKS: u64 = 40;
 /// Blocks within which everything must be over once all is well, beside those that finality takes.
 const CALM_BLOCKS: u64 = 160;
 
@@ -183,9 +185,12 @@ pub fn run(seed: u64, _mutant: Option<&str>) -> Run {
         let pause = Duration::from_millis(rng.u64(10..250));
         run_for(&mut world, &shared, &mut rng, pause);
     }
-    calm_down(&mut world, &shared);
-    for block in 0..CALM_BLOCKS + 3 * nature.finality {
-        shared.model.lock().mine();
+    calm_down(&mut world, &shared, &mut rng);
+    for block in 0..AFTERMATH_BLOCKS + CALM_BLOCKS + 3 * nature.finality {
+        mine(&shared, &mut rng);
+        if block == AFTERMATH_BLOCKS {
+            end_aftermath(&shared);
+        }
         (0..3).for_each(|_| shared.cluster.lock().mine(|| true));
         if block % 16 == 0 {
             hand_over_again(&shared);
@@ -195,6 +200,7 @@ pub fn run(seed: u64, _mutant: Option<&str>) -> Run {
             break;
         }
     }
+    end_aftermath(&shared);
     // Time to catch up with the last block.
     run_for(&mut world, &shared, &mut rng, LOOK_EVERY * 60);
     let mut run = conclude(&world, &shared);
@@ -217,25 +223,34 @@ fn strike(world: &mut World, shared: &Arc<Shared>, rng: &mut fastrand::Rng, reor
         world.restart(machine());
     }
     reorganise(shared, rng, reorg.depth, reorg.is_down);
+    take_out_far_off(shared);
     let pause = Duration::from_millis(rng.u64(1..100));
     run_for(world, shared, rng, pause);
     world.restart(machine());
 }
 
-/// No more faults; whoever lies lies on.
-fn calm_down(world: &mut World, shared: &Shared) {
+/// No more faults; whoever lies lies on, and what lasts does so for a while: a process that lives on shall see it, too.
+fn calm_down(world: &mut World, shared: &Shared, rng: &mut fastrand::Rng) {
     world.heal();
     shared.deaths.lock().allow(0);
     shared.faults.lock().is_storm = false;
     let mut cluster = shared.cluster.lock();
     (cluster.first_slot, cluster.poor) = (0, (0, 0));
     drop(cluster);
-    *shared.fork.lock() = None;
+    if shared.nature.has_dead_forks && shared.fork.lock().is_none() {
+        reorganise(shared, rng, shared.nature.finality - 2, false);
+    }
     let mut model = shared.model.lock();
     let dear = shared.nature.stays_dear;
     model.set_base_fee(if dear { 5_000 } else { 100 });
     model.broke = None;
-    model.is_full = false;
+    model.is_full = shared.nature.stays_full;
+}
+
+/// All nodes are where the others are, and have room.
+fn end_aftermath(shared: &Shared) {
+    *shared.fork.lock() = None;
+    shared.model.lock().is_full = false;
 }
 
 /// The chain changes what was final: the follower must stop for good and say why, in this life and the next.

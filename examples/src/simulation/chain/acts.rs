@@ -47,7 +47,7 @@ pub(super) fn act(world: &World, shared: &Shared, rng: &mut fastrand::Rng) {
 }
 
 /// Of many nodes behind one address one that is so far off is taken out: ranges of final blocks are read by number.
-fn take_out_far_off(shared: &Shared) {
+pub(super) fn take_out_far_off(shared: &Shared) {
     let mut fork = shared.fork.lock();
     let is_far_off = |dead: &mut DeadFork| dead.is_far_off(&shared.model.lock());
     if shared.nature.nodes == Nodes::One {
@@ -55,7 +55,8 @@ fn take_out_far_off(shared: &Shared) {
     }
 }
 
-fn mine(shared: &Shared, rng: &mut fastrand::Rng) {
+/// Another block, on the chain, and perhaps on the fork that was left.
+pub(super) fn mine(shared: &Shared, rng: &mut fastrand::Rng) {
     let mut model = shared.model.lock();
     model.mine();
     if let Some(dead) = &mut *shared.fork.lock()
@@ -63,6 +64,8 @@ fn mine(shared: &Shared, rng: &mut fastrand::Rng) {
     {
         dead.grow(&mut model);
     }
+    drop(model);
+    take_out_far_off(shared);
 }
 
 /// The node that has stayed on a dead fork comes to where the others are.
