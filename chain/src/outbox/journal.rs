@@ -204,7 +204,7 @@ fn name_of_step(before: Option<&Record>, after: Option<&Record>) -> Option<&'sta
     };
     let is_on_solana = after.chain.family() == Some(ChainFamily::Solana);
     let (had, has) = (before.attempts.len(), after.attempts.len());
-    Some(match (before.included, after.included) {
+    Some(match (&before.included, &after.included) {
         (Some(_), None) => "reorganised",
         (was, Some(is)) if was != Some(is) => "included",
         _ if has > had && had == 0 => "signed",
