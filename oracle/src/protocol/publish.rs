@@ -12,7 +12,8 @@ use crate::report::AttestedReport;
 use crate::round_id::RoundId;
 use crate::schedule::{leader_of, slot_of};
 
-/// How many reports are kept to be compared with others of the same round.
+/// How many reports are kept to be compared with others of the same round, while we live: a second one that comes later is
+/// passed over as old.
 const RECENT_MAX: usize = 8;
 /// How many reports may wait for their turn; the oldest goes, since newer ones are worth more.
 const WAITING_MAX: usize = 8;
@@ -114,6 +115,7 @@ impl<A: Attestor> Oracle<A> {
         if has_forgotten {
             self.promises.put_breaker(fx.batch(), self.config.digest());
         }
+        self.credit(now, &attested.report);
         self.promises.put_last(fx.batch(), attested.clone());
         self.recent.keep(attested.clone());
         self.enqueue(now, attested.clone());
@@ -123,7 +125,6 @@ impl<A: Attestor> Oracle<A> {
             observations,
         });
         self.finish_round(now, round);
-        self.pacemaker.progress(now, self.config.timing().progress);
         let is_last = round.round() >= self.config.timing().rounds_per_epoch;
         if is_last && round.epoch() == self.pacemaker.epoch() {
             self.give_up(now, fx);
