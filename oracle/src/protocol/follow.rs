@@ -5,6 +5,7 @@ use peaberry_chain::primitives::B256;
 use peaberry_core::Instant;
 use peaberry_core::mutant::is_planted;
 
+use super::breaker::Trip;
 use super::{Evidence, Followed, Fx, Misbehaviour, Oracle, OracleEvent, Values};
 use crate::aggregate::{aggregate, is_out_of_reach, observations_hash, verify_set};
 use crate::attest::{AttestError, Attestor};
@@ -246,13 +247,14 @@ impl<A: Attestor> Oracle<A> {
                 continue;
             }
             is_believed = false;
-            if self.promises.breaker.trip(answer.feed, last.round) {
-                self.promises.put_breaker(fx.batch(), self.config.digest());
-                fx.emit_after_commit(OracleEvent::Tripped {
-                    feed: answer.feed,
-                    last: last.value,
-                    refused: answer.value,
-                });
+            let trip = Trip {
+                since: last.round,
+                last: last.value,
+                refused: answer.value,
+            };
+            if self.promises.breaker.trip(answer.feed, trip) {
+                self.promises.put_breaker(fx.batch());
+                fx.emit_after_commit(trip.told(answer.feed));
             }
         }
         is_believed

@@ -106,14 +106,7 @@ impl<A: Attestor> Oracle<A> {
             self.promises
                 .reputation
                 .record(&self.config, &attested.report, observations);
-            self.promises.put_reputation(fx.batch());
-        }
-        let mut has_forgotten = false;
-        for answer in &attested.report.answers {
-            has_forgotten |= self.promises.breaker.forget(answer.feed);
-        }
-        if has_forgotten {
-            self.promises.put_breaker(fx.batch(), self.config.digest());
+            self.promises.put_reputation(fx.batch(), &self.config);
         }
         self.credit(now, &attested.report);
         self.promises.put_last(fx.batch(), attested.clone());
