@@ -96,7 +96,7 @@ fn what_is_tripped_stays_so_and_the_last_answers_are_known_in_the_next_generatio
     );
     alone.enter(2);
     // The feed that was not tripped is measured by its last answer, the new one by nothing.
-    let jump = [Some(70), Some(900), Some(20_000)];
+    let jump = [Some(700), Some(900), Some(20_000)];
     propose(&mut alone, &new, round(2, 1), &jump);
     assert_eq!(trips(&alone.told()), [(1, 500, 900)]);
 

@@ -374,12 +374,12 @@ fn the_group_without_the_culprit_reports_and_he_takes_part_without_a_share() {
         );
         leaders
     };
-    let leaders = led_by(&mut world, 20);
+    let leaders = led_by(&mut world, 10);
     for by in 0..4 {
         assert_eq!(leaders.get(&by), Some(&(0..4).collect()), "{by}");
     }
     world.kill(peer(4));
-    let leaders = led_by(&mut world, 40);
+    let leaders = led_by(&mut world, 20);
     for by in 0..3 {
         assert_eq!(leaders.get(&by), Some(&(0..3).collect()), "{by}");
     }
