@@ -74,11 +74,7 @@ impl Ground {
             node.mine_each(true).await;
             node
         });
-        let rpc: Arc<dyn EvmRpc> = match kind {
-            // Without JSON between: there are many sequences.
-            NodeKind::DevChain => Arc::new(node.chain().clone()),
-            NodeKind::Anvil => Arc::new(node.rpc.clone()),
-        };
+        let rpc = node.direct();
         Self {
             rpc,
             runtime,

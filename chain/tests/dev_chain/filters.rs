@@ -4,13 +4,8 @@ use peaberry_chain::dev::Undone;
 use peaberry_chain::primitives::B256;
 use serde_json::{Value, json};
 
+use super::ask;
 use crate::node::World;
-
-fn ask(world: &World, method: &str, params: &Value) -> Value {
-    let request = json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params});
-    let answer = world.chain().answer(request.to_string().as_bytes());
-    serde_json::from_slice(&answer).unwrap()
-}
 
 fn made(world: &World, method: &str, params: &Value) -> Value {
     ask(world, method, params)["result"].clone()

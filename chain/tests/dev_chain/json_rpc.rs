@@ -9,14 +9,8 @@ use peaberry_chain::{BlockAt, CallRequest, ChainError, EvmAddress, LogFilter, Lo
 use proptest::prelude::{ProptestConfig, any, prop, proptest};
 use serde_json::{Value, json};
 
-use super::now;
+use super::{ask, now};
 use crate::node::World;
-
-fn ask(world: &World, method: &str, params: &Value) -> Value {
-    let request = json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params});
-    let answer = world.chain().answer(request.to_string().as_bytes());
-    serde_json::from_slice(&answer).unwrap()
-}
 
 fn result(world: &World, method: &str, params: &Value) -> Value {
     ask(world, method, params)["result"].clone()

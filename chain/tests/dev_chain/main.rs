@@ -17,6 +17,16 @@ mod node;
 mod traces;
 mod websocket;
 
+use node::World;
+use serde_json::{Value, json};
+
+/// The whole answer to a question in JSON.
+fn ask(world: &World, method: &str, params: &Value) -> Value {
+    let request = json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params});
+    let answer = world.chain().answer(request.to_string().as_bytes());
+    serde_json::from_slice(&answer).unwrap()
+}
+
 /// What a future answers that has nothing to wait for.
 fn now<F: Future>(future: F) -> F::Output {
     let mut runtime = tokio::runtime::Builder::new_current_thread();

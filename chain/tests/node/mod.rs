@@ -21,7 +21,7 @@ use anvil::Anvil;
 pub(crate) use called::Called;
 pub(crate) use lagging::Lagging;
 use peaberry_chain::dev::{DevChain, DevOptions, DevServer, Mining};
-use peaberry_chain::evm::{EvmNetwork, EvmRpc as _, JsonRpc};
+use peaberry_chain::evm::{EvmNetwork, EvmRpc, JsonRpc};
 use peaberry_chain::primitives::{B256, Bytes};
 use peaberry_chain::{Block, BlockAt, EvmAddress, HttpEndpoint, HttpOptions, RpcTransport};
 use serde::Serialize;
@@ -163,6 +163,14 @@ impl Node {
         match &self.host {
             Host::Dev { chain, .. } => chain,
             Host::Anvil(_) => panic!("this is Anvil"),
+        }
+    }
+
+    /// The node without JSON between where it is in the process: for games of many questions.
+    pub(crate) fn direct(&self) -> Arc<dyn EvmRpc> {
+        match &self.host {
+            Host::Dev { chain, .. } => Arc::new(chain.clone()),
+            Host::Anvil(_) => Arc::new(self.rpc.clone()),
         }
     }
 

@@ -19,6 +19,8 @@ mod node;
 mod reads;
 mod reports;
 
+use std::sync::Arc;
+
 use alloy_sol_types::{SolCall, sol};
 use peaberry_chain::contract::Abi;
 use peaberry_chain::dev::DevOptions;
@@ -92,6 +94,7 @@ mod oracle {
 /// An oracle contract, whoever may configure it, and its members.
 struct World {
     node: Node,
+    rpc: Arc<dyn EvmRpc>,
     /// The connection to the node lives in it.
     runtime: Runtime,
     owner: EvmKey,
@@ -138,8 +141,10 @@ impl World {
         let configuration = configuration(&members, feeds);
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_all().build().unwrap();
+        let node = runtime.block_on(Node::of(kind, Self::options(account)));
         let mut world = Self {
-            node: runtime.block_on(Node::of(kind, Self::options(account))),
+            rpc: node.direct(),
+            node,
             runtime,
             address: account.create(0),
             owner,
@@ -209,7 +214,7 @@ impl World {
         self.nonce += 1;
         let signing = transaction.sign(&self.owner);
         let signed = self.runtime.block_on(signing).unwrap();
-        let offering = self.node.rpc.broadcast(signed.raw());
+        let offering = self.rpc.broadcast(signed.raw());
         let hash = self.runtime.block_on(offering).unwrap();
         self.now_s += 12;
         self.mine_at_now();
@@ -225,12 +230,12 @@ impl World {
     }
 
     fn receipt(&self, hash: B256) -> Receipt {
-        let receipt = self.runtime.block_on(self.node.rpc.receipt(hash));
+        let receipt = self.runtime.block_on(self.rpc.receipt(hash));
         receipt.unwrap().expect("it is in the block")
     }
 
     fn reason(&self, hash: B256) -> String {
-        let reason = self.runtime.block_on(self.node.rpc.revert_reason(hash));
+        let reason = self.runtime.block_on(self.rpc.revert_reason(hash));
         error_name(&self.abi, reason.unwrap().expect("it was undone"))
     }
 
@@ -250,7 +255,7 @@ impl World {
 
     fn read(&self, to: EvmAddress, data: Bytes) -> Result<Bytes, ChainError> {
         let request = CallRequest::new(to, data);
-        let answer = self.node.rpc.call(&request, BlockAt::Latest);
+        let answer = self.rpc.call(&request, BlockAt::Latest);
         self.runtime.block_on(answer)
     }
 
