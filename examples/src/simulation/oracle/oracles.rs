@@ -402,7 +402,8 @@ impl Oracles {
     pub(super) fn are_served(&self) -> bool {
         let honest = self.honest();
         let history = self.history.lock();
-        let (Some(first), Some(stored)) = (history.first_in_calm(), history.stored_in_calm()) else {
+        let (Some(first), Some(stored)) = (history.first_in_calm(), history.stored_in_calm())
+        else {
             return false;
         };
         let mut feeds = (0..=u8::MAX).take(self.config.feeds().len());
