@@ -206,7 +206,7 @@ fn name_of_step(before: Option<&Record>, after: Option<&Record>) -> Option<&'sta
     let (had, has) = (before.attempts.len(), after.attempts.len());
     Some(match (&before.included, &after.included) {
         (Some(_), None) => "reorganised",
-        (was, Some(is)) if was != Some(is) => "included",
+        (was, Some(is)) if was.as_ref() != Some(is) => "included",
         _ if has > had && had == 0 => "signed",
         _ if has > had => "signed_dearer",
         _ if has < had && is_on_solana => "expired",
