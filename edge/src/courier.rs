@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use peaberry_core::{Batch, Durability, Instant, Operation, Storage, StorageError};
 
@@ -33,8 +34,11 @@ pub struct Courier<U> {
     events: Vec<UplinkEvent>,
     /// What is dealt with once the next commit succeeds.
     heard: Vec<(usize, AckToken)>,
-    /// Spools of which the broker has acknowledged something.
+    /// Spools of which the broker has acknowledged something, in this turn.
     accepted: Vec<usize>,
+    /// Those that have not forgotten it yet, and when they do.
+    letting_go: BTreeSet<usize>,
+    let_go_at: Option<Instant>,
     /// Spools with something staged.
     staged: BTreeSet<usize>,
     /// Spools by when they want to be tended.
@@ -99,6 +103,10 @@ impl Committed {
 
 /// A batch of more is not kept for the next: ten thousand devices may all have something to say, once.
 const BATCH_BYTES_KEPT: usize = 16 << 10;
+
+/// What the broker has is forgotten with the next commit, and so late where there is none: a write of its own costs as much
+/// as that of a record. Until then it would be sent once more after a crash, and known by its identity.
+const LET_GO_DELAY: Duration = Duration::from_secs(1);
 
 /// Nor is room for so many of the uplink's events.
 const EVENTS_KEPT: usize = 256;
@@ -174,6 +182,8 @@ impl<U: Uplink> Courier<U> {
             events: Vec::new(),
             heard: Vec::new(),
             accepted: Vec::new(),
+            letting_go: BTreeSet::new(),
+            let_go_at: None,
             staged: BTreeSet::new(),
             deadlines: BTreeSet::new(),
             too_long: Vec::new(),
@@ -202,6 +212,10 @@ impl<U: Uplink> Courier<U> {
             .spools
             .get_mut(device)
             .expect("every clock has a spool");
+        if spool.is_nearly_full() && spool.may_let_go() {
+            // What need not be kept gives way first.
+            spool.let_go(now, storage, &mut self.batch)?;
+        }
         let appended = spool.append(storage, &mut self.batch, at_ms, payload);
         if spool.is_staged() {
             self.staged.insert(device);
@@ -261,7 +275,8 @@ impl<U: Uplink> Courier<U> {
     /// When [`turn`](Self::turn) wants to be called, if nothing happens before.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.deadlines.first().map(|(at, _)| *at)
+        let first = self.deadlines.first().map(|(at, _)| *at);
+        first.into_iter().chain(self.let_go_at).min()
     }
 
     /// Takes what the uplinks say, commits what is staged, and sends what is durable. `Pending`: no uplink had anything
@@ -280,7 +295,10 @@ impl<U: Uplink> Courier<U> {
         let mut report = CourierReport::default();
         let polled = self.hear(cx, now, storage, &mut report)?;
         self.tend(now, storage)?;
-        report.lost_records = self.commit(storage, &Batch::new())?.lost_records();
+        if self.has_to_commit(now) {
+            let committed = self.commit(now, storage, &Batch::new())?;
+            report.lost_records = committed.lost_records();
+        }
         self.acknowledge_heard();
         report.sent = self.send(now, storage)?;
         Ok(polled.map(|()| report))
@@ -308,22 +326,34 @@ impl<U: Uplink> Courier<U> {
         if events.capacity() <= EVENTS_KEPT {
             self.events = events;
         }
-        self.let_go(now, storage)?;
+        self.note_accepted(now);
         Ok(polled)
     }
 
-    /// Spools forget what the broker has: once for all that it has acknowledged since the last time.
-    fn let_go(&mut self, now: Instant, storage: &dyn Storage) -> Result<(), EdgeError> {
+    /// Spools whose records the broker has acknowledged may send more, and are going to forget these.
+    fn note_accepted(&mut self, now: Instant) {
         let mut accepted = std::mem::take(&mut self.accepted);
         accepted.sort_unstable();
         accepted.dedup();
         for device in accepted.drain(..) {
+            self.touched(device);
+            if self.spools.get(device).is_some_and(Spool::may_let_go) {
+                self.letting_go.insert(device);
+                self.let_go_at.get_or_insert(now + LET_GO_DELAY);
+            }
+        }
+        self.accepted = accepted;
+    }
+
+    /// Spools forget what the broker has: once for all that it has acknowledged since the last time.
+    fn let_go(&mut self, now: Instant, storage: &dyn Storage) -> Result<(), EdgeError> {
+        self.let_go_at = None;
+        for device in std::mem::take(&mut self.letting_go) {
             if let Some(spool) = self.spools.get_mut(device) {
                 spool.let_go(now, storage, &mut self.batch)?;
             }
             self.touched(device);
         }
-        self.accepted = accepted;
         Ok(())
     }
 
@@ -364,6 +394,8 @@ impl<U: Uplink> Courier<U> {
                         spool.down();
                     }
                 }
+                // Or the next connection would have it again.
+                self.let_go_at = self.let_go_at.map(|at| at.min(now));
             }
             UplinkEvent::Accepted(seq) => {
                 report.accepted += 1;
@@ -487,18 +519,20 @@ impl<U: Uplink> Courier<U> {
         Ok(())
     }
 
-    /// Whether spools have anything to commit.
-    pub(crate) fn is_staged(&self) -> bool {
-        !self.staged.is_empty()
+    /// Whether spools have anything to commit now.
+    pub(crate) fn has_to_commit(&self, now: Instant) -> bool {
+        !self.staged.is_empty() || self.let_go_at.is_some_and(|at| at <= now)
     }
 
     /// Makes durable what is staged, and with it the puts and deletions of `state`. Where the disk is full, what spools have
     /// staged is given up and old records make room.
     pub(crate) fn commit(
         &mut self,
+        now: Instant,
         storage: &dyn Storage,
         state: &Batch,
     ) -> Result<Committed, EdgeError> {
+        self.let_go(now, storage)?;
         if self.staged.is_empty() && state.is_empty() {
             return Ok(Committed::All);
         }
@@ -508,12 +542,14 @@ impl<U: Uplink> Courier<U> {
             Err(error) => return Err(not_committed(error)),
         }
         let losers = self.staged.clone();
-        let lost_records = self.give_up();
+        let lost_records = self.give_up(now);
+        // What the broker has makes room, too.
+        self.let_go(now, storage)?;
         self.relieve(losers, storage)?;
         match self.try_commit(storage, state) {
             Ok(()) => Ok(Committed::WithoutRecords { lost_records }),
             Err(StorageError::Full { .. }) => {
-                self.give_up();
+                self.give_up(now);
                 Ok(Committed::Nothing { lost_records })
             }
             Err(error) => Err(not_committed(error)),
@@ -551,11 +587,15 @@ impl<U: Uplink> Courier<U> {
     }
 
     /// Nothing that spools have staged is kept. Answers how many records that were.
-    fn give_up(&mut self) -> u64 {
+    fn give_up(&mut self, now: Instant) -> u64 {
         let mut lost = 0;
         for device in std::mem::take(&mut self.staged) {
             if let Some(spool) = self.spools.get_mut(device) {
                 lost += spool.aborted();
+                if spool.may_let_go() {
+                    self.letting_go.insert(device);
+                    self.let_go_at.get_or_insert(now + LET_GO_DELAY);
+                }
             }
             self.schedule(device);
         }

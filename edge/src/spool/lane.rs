@@ -129,6 +129,8 @@ impl Lane {
 
     pub(super) fn aborted(&mut self) {
         self.staged = None;
+        // What the broker has may have been let go of only now.
+        self.is_accepted_further |= self.accepted.is_some();
         self.moves = false;
     }
 
