@@ -7,8 +7,8 @@
 //!
 //! - The send window is ours: never are more packet numbers given out since the oldest unacknowledged than there are, whatever
 //!   order the broker acknowledges in, so that numbers cannot collide.
-//! - What is submitted together is written together, and what was accepted is told together, a quarter of the window or a
-//!   millisecond at a time: a system call and a wake-up for each message cost more than all the rest of it.
+//! - What is submitted together is written together, and what comes together is told together: a system call and a wake-up for
+//!   each message cost more than all the rest of it.
 //! - Filters are subscribed to again after every connection. Inbound messages are acknowledged when the application says so.
 //! - Between connections it waits ever longer, with jitter from a seed that differs from device to device: ten thousand do
 //!   not come back at once. Only a connection that lasted makes it begin with short waits again.

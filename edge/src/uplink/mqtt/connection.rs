@@ -20,9 +20,6 @@ const WELCOME_MAX: Duration = Duration::from_secs(5);
 /// So much is read at a time.
 const READ_BYTES: usize = 4 << 10;
 
-/// What was accepted is told so late at the latest.
-const TELL_DELAY: Duration = Duration::from_millis(1);
-
 /// Connects, and carries what `shared` has, until something ends it.
 pub(super) async fn run(shared: &Shared, settings: &MqttSettings, session: Session) -> End {
     let welcomed_by = Instant::now() + WELCOME_MAX;
@@ -48,7 +45,6 @@ pub(super) async fn run(shared: &Shared, settings: &MqttSettings, session: Sessi
         keep_alive: settings.keep_alive(),
         is_asked: false,
         ask_at: welcomed_by,
-        tell_at: None,
         alarm: Box::pin(tokio::time::sleep_until(welcomed_by)),
     };
     std::future::poll_fn(|cx| connection.poll(cx)).await
@@ -71,8 +67,6 @@ struct Connection<'a> {
     is_asked: bool,
     /// When it is asked, or has not answered in time.
     ask_at: Instant,
-    /// When what was accepted is told.
-    tell_at: Option<Instant>,
     alarm: Pin<Box<Sleep>>,
 }
 
@@ -89,26 +83,18 @@ impl Connection<'_> {
         loop {
             self.read(cx)?;
             self.write(cx)?;
-            let next = self.tell_at.map_or(self.ask_at, |at| at.min(self.ask_at));
-            if self.alarm.deadline() != next {
-                self.alarm.as_mut().reset(next);
+            if self.alarm.deadline() != self.ask_at {
+                self.alarm.as_mut().reset(self.ask_at);
             }
             if self.alarm.as_mut().poll(cx).is_pending() {
                 return Ok(());
             }
-            self.do_what_is_due()?;
+            self.ask()?;
         }
     }
 
-    fn do_what_is_due(&mut self) -> Result<(), End> {
-        let now = Instant::now();
-        if self.tell_at.is_some_and(|at| at <= now) {
-            self.tell_at = None;
-            self.shared.state.lock().tell_all();
-        }
-        if self.ask_at > now {
-            return Ok(());
-        }
+    /// Asks whether the broker is there, or has been waited for long enough.
+    fn ask(&mut self) -> Result<(), End> {
         if !self.is_up {
             let reason = "the broker does not let us in in time";
             return Err(End::Lost(reason.to_owned()));
@@ -120,7 +106,7 @@ impl Connection<'_> {
         }
         state.ping(self.shared.packets);
         self.is_asked = true;
-        self.ask_at = now + self.keep_alive;
+        self.ask_at = Instant::now() + self.keep_alive;
         Ok(())
     }
 
@@ -159,9 +145,7 @@ impl Connection<'_> {
             // Nothing is kept for a connection that is silent.
             self.incoming = BytesMut::new();
         }
-        if self.shared.state.lock().tell() && self.tell_at.is_none() {
-            self.tell_at = Some(Instant::now() + TELL_DELAY);
-        }
+        self.shared.state.lock().tell();
         Ok(())
     }
 

@@ -14,10 +14,6 @@ use crate::uplink::{AckToken, Message, Qos, SubmitError, UplinkEvent};
 /// What a packet has beside a message's topic and payload: kind, length, two lengths, a number, no properties.
 const HEADER_BYTES_MAX: usize = 16;
 
-/// What is heard is told when this part of the window has been accepted, or nothing is left to be: whoever sends then has
-/// room for many at once, which become one write, while the broker is busy with the rest.
-const TOLD_SHARE: usize = 4;
-
 pub(super) struct Shared {
     pub(super) packets: &'static dyn Packets,
     pub(super) state: Mutex<State>,
@@ -173,7 +169,6 @@ impl State {
             self.wanted.push(filter);
         }
         self.events.push(UplinkEvent::Up { is_resumed });
-        self.wake_owner();
     }
 
     fn put_subscription(&mut self, packets: &dyn Packets, filter: &str) {
@@ -222,7 +217,6 @@ impl State {
         let token = AckToken(self.connection << 16 | u64::from(packet_id));
         let token = (message.qos == Qos::AtLeastOnce).then_some(token);
         self.events.push(UplinkEvent::Inbound { message, token });
-        self.wake_owner();
     }
 
     /// Whether so much has been heard that is not taken that no more is read.
@@ -230,16 +224,8 @@ impl State {
         self.events.len() >= self.takes.window + ACKS_MAX
     }
 
-    /// Tells the owner what was heard, if it is enough. Else: whether there is anything to be told later.
-    pub(super) fn tell(&mut self) -> bool {
-        let is_enough = self.events.len() * TOLD_SHARE >= self.takes.window;
-        if is_enough || self.window.len() == 0 {
-            self.tell_all();
-        }
-        self.owner.is_some() && !self.events.is_empty()
-    }
-
-    pub(super) fn tell_all(&mut self) {
+    /// Tells the owner that something was heard.
+    pub(super) fn tell(&mut self) {
         if !self.events.is_empty() {
             self.wake_owner();
         }
@@ -247,12 +233,11 @@ impl State {
 
     /// So many bytes of this connection have been written.
     pub(super) fn written(&mut self, bytes: u64) {
-        let mut is_any = false;
+        let before = self.events.len();
         while let Some(seq) = self.window.written(bytes) {
             self.events.push(UplinkEvent::Accepted(seq));
-            is_any = true;
         }
-        if is_any {
+        if self.events.len() > before {
             self.wake_owner();
         }
     }
