@@ -1,6 +1,7 @@
 //! Carries what spools hold to their uplinks, and what comes back to the spools. A [`Fleet`](crate::fleet::Fleet) stands on one.
 
 mod lines;
+mod syncer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use peaberry_core::{Batch, Durability, Instant, Operation, Storage, StorageError};
 
 use self::lines::Lines;
+use self::syncer::Syncer;
 use crate::error::EdgeError;
 use crate::identity::RecordId;
 use crate::name::{DeviceId, SiteId};
@@ -41,6 +43,11 @@ pub struct Courier<U> {
     let_go_at: Option<Instant>,
     /// Spools with something staged.
     staged: BTreeSet<usize>,
+    /// Syncs beside the turns; `None`: within them.
+    syncer: Option<Syncer>,
+    /// Spools whose records are written and not synced, and what is dealt with once they are.
+    syncing: BTreeSet<usize>,
+    heard_syncing: Vec<(usize, AckToken)>,
     /// Spools by when they want to be tended.
     deadlines: BTreeSet<(Instant, usize)>,
     due: Vec<Option<Instant>>,
@@ -185,9 +192,24 @@ impl<U: Uplink> Courier<U> {
             letting_go: BTreeSet::new(),
             let_go_at: None,
             staged: BTreeSet::new(),
+            syncer: None,
+            syncing: BTreeSet::new(),
+            heard_syncing: Vec::new(),
             deadlines: BTreeSet::new(),
             too_long: Vec::new(),
         })
+    }
+
+    /// Syncs beside the turns, on a thread of its own: what was durable before is sent while a sync lasts, what is staged
+    /// meanwhile shares the next, and nothing leaves before its own has ended. `storage` is the one that every turn is given.
+    /// For a disk whose syncs take longer than the broker needs for a window; it costs a thread.
+    ///
+    /// # Errors
+    ///
+    /// The thread could not be started.
+    pub fn sync_beside(mut self, storage: Arc<dyn Storage>) -> std::io::Result<Self> {
+        self.syncer = Some(Syncer::start(storage)?);
+        Ok(self)
     }
 
     /// Stages a record of device `device`; it is durable after the next [`turn`](Self::turn).
@@ -295,11 +317,18 @@ impl<U: Uplink> Courier<U> {
         let mut report = CourierReport::default();
         let polled = self.hear(cx, now, storage, &mut report)?;
         self.tend(now, storage)?;
-        if self.has_to_commit(now) {
+        self.take_synced(cx)?;
+        if !self.is_syncing() && self.has_to_commit(now) {
             let committed = self.commit(now, storage, &Batch::new())?;
             report.lost_records = committed.lost_records();
+            if self.is_syncing() {
+                self.heard_syncing = std::mem::take(&mut self.heard);
+                self.take_synced(cx)?;
+            }
         }
-        self.acknowledge_heard();
+        if !self.is_syncing() {
+            self.acknowledge_heard();
+        }
         report.sent = self.send(now, storage)?;
         Ok(polled.map(|()| report))
     }
@@ -359,7 +388,12 @@ impl<U: Uplink> Courier<U> {
 
     /// Acknowledges to the broker what was heard and is dealt with: once all of it is durable.
     pub(crate) fn acknowledge_heard(&mut self) {
-        for (line, token) in self.heard.drain(..) {
+        let heard = std::mem::take(&mut self.heard);
+        self.acknowledge_each(heard);
+    }
+
+    fn acknowledge_each(&mut self, heard: Vec<(usize, AckToken)>) {
+        for (line, token) in heard {
             if let Some(uplink) = self.lines.uplink_mut(line) {
                 uplink.acknowledge(token);
             }
@@ -519,6 +553,30 @@ impl<U: Uplink> Courier<U> {
         Ok(())
     }
 
+    fn is_syncing(&self) -> bool {
+        self.syncer.as_ref().is_some_and(Syncer::is_busy)
+    }
+
+    /// What was written may leave if it has been synced.
+    fn take_synced(&mut self, cx: &Context<'_>) -> Result<(), EdgeError> {
+        let Some(syncer) = &mut self.syncer else {
+            return Ok(());
+        };
+        let Poll::Ready(outcome) = syncer.poll(cx) else {
+            return Ok(());
+        };
+        outcome.map_err(not_committed)?;
+        for device in std::mem::take(&mut self.syncing) {
+            if let Some(spool) = self.spools.get_mut(device) {
+                spool.synced();
+            }
+            self.touched(device);
+        }
+        let heard = std::mem::take(&mut self.heard_syncing);
+        self.acknowledge_each(heard);
+        Ok(())
+    }
+
     /// Whether spools have anything to commit now.
     pub(crate) fn has_to_commit(&self, now: Instant) -> bool {
         !self.staged.is_empty() || self.let_go_at.is_some_and(|at| at <= now)
@@ -570,7 +628,11 @@ impl<U: Uplink> Courier<U> {
                 other => unreachable!("what goes with records puts and deletes, not {other:?}"),
             }
         }
-        let outcome = storage.commit(&self.batch, durability);
+        let is_synced_beside = self.syncer.is_some() && durability == Durability::Synced;
+        let outcome = match is_synced_beside {
+            true => storage.commit(&self.batch, Durability::Buffered),
+            false => storage.commit(&self.batch, durability),
+        };
         if self.batch.bytes() > BATCH_BYTES_KEPT {
             self.batch = Batch::new();
         } else {
@@ -579,9 +641,16 @@ impl<U: Uplink> Courier<U> {
         outcome?;
         for device in std::mem::take(&mut self.staged) {
             if let Some(spool) = self.spools.get_mut(device) {
+                if is_synced_beside {
+                    spool.hold_back();
+                    self.syncing.insert(device);
+                }
                 spool.committed();
             }
             self.touched(device);
+        }
+        if is_synced_beside && let Some(syncer) = &mut self.syncer {
+            syncer.begin();
         }
         Ok(())
     }
