@@ -110,7 +110,14 @@ pub(crate) fn ours(mosquitto: &Mosquitto, count: u64, readings: u64) -> Run {
     let mut batch = Batch::new();
     let owner = Channel::new(SPOOL, 0);
     let (site, device) = (name("site"), name("m"));
-    let spool = Spool::open(disk.as_ref(), owner, site.clone(), device, settings, &mut batch);
+    let spool = Spool::open(
+        disk.as_ref(),
+        owner,
+        site.clone(),
+        device,
+        settings,
+        &mut batch,
+    );
     let spools = vec![spool.expect("an empty spool opens")];
     let mut uplink = MqttSettings::new("ours", "127.0.0.1", mosquitto.port);
     uplink.window = WINDOW;
@@ -137,7 +144,8 @@ pub(crate) fn ours(mosquitto: &Mosquitto, count: u64, readings: u64) -> Run {
                 false => appended,
             };
             while appended < until {
-                let made = courier.append(0, clock.now(), disk.as_ref(), payload(readings, appended));
+                let made =
+                    courier.append(0, clock.now(), disk.as_ref(), payload(readings, appended));
                 made.expect("there is room");
                 appended += 1;
             }

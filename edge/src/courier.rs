@@ -29,6 +29,7 @@ use crate::uplink::{AckToken, Message, SubmitError, Uplink, UplinkEvent};
 /// before a turn become durable with one sync, then leave.
 pub struct Courier<U> {
     lines: Lines<U>,
+    site: SiteId,
     spools: Vec<Spool>,
     clocks: Vec<BootClock>,
     devices: BTreeMap<DeviceId, usize>,
@@ -53,6 +54,7 @@ pub struct Courier<U> {
     due: Vec<Option<Instant>>,
     /// Records that the uplink would not take for their length, to be reported.
     too_long: Vec<(usize, Arc<str>)>,
+    refused_messages: u64,
 }
 
 /// A message for a device that is no acknowledgement of its spool.
@@ -64,7 +66,9 @@ pub struct Inbound {
     pub lane: Lane,
     /// Its bytes: a stranger's.
     pub message: Message,
-    /// For [`Courier::acknowledge`], with the device, once what it asks for is durable.
+    /// By which uplink it came.
+    pub uplink: usize,
+    /// For [`Courier::acknowledge`], with the uplink, once what it asks for is durable.
     pub token: Option<AckToken>,
 }
 
@@ -74,8 +78,10 @@ pub struct Inbound {
 pub struct CourierReport {
     /// Messages for the devices.
     pub inbound: Vec<Inbound>,
-    /// Messages that made no sense, with why; they are passed over.
+    /// Messages that made no sense, or were for no device here, with why; they are passed over.
     pub refused: Vec<(Message, EdgeError)>,
+    /// What the broker does not let an uplink hear while the connection lasts: its index, the filter, and why.
+    pub not_subscribed: Vec<(usize, Arc<str>, Arc<str>)>,
     /// Records that the broker will not take while the connection lasts: the device's index, and why.
     pub refused_records: Vec<(usize, Arc<str>)>,
     /// Records that were lost because the disk was full. A gap will tell.
@@ -138,7 +144,8 @@ impl<U: Uplink> Courier<U> {
 
     /// A courier for `spools`, which have been opened with `batch` at the time `now`: makes their boot epochs durable. All are
     /// of `site`. The spool at index `i` goes by the uplink at index `i` modulo their number: as many uplinks as spools are
-    /// one for each. An uplink of one device subscribes to what is for it, one of several to what is for any of the site.
+    /// one for each. Each time that an uplink goes up, it subscribes to what is for the devices that go by it, and to nothing
+    /// else.
     ///
     /// # Errors
     ///
@@ -162,27 +169,14 @@ impl<U: Uplink> Courier<U> {
             spool.set_tag(u32::try_from(at).unwrap_or(u32::MAX));
             devices.insert(spool.device().clone(), at);
         }
-        let mut lines = Lines::new(uplinks, spools.len());
-        for line in 0..lines.count() {
-            let mut carried = lines.devices_of(line);
-            let filter = match (carried.next(), carried.next()) {
-                (None, _) => continue,
-                (Some(one), None) => spools
-                    .get(one)
-                    .map(|spool| Topic::down_filter(site, spool.device())),
-                _ => Some(Topic::site_down_filter(site)),
-            };
-            if let (Some(uplink), Some(filter)) = (lines.uplink_mut(line), filter) {
-                uplink.subscribe(&filter);
-            }
-        }
         Ok(Self {
             clocks: spools
                 .iter()
                 .map(|spool| BootClock::new(spool.boot(), now))
                 .collect(),
             due: vec![None; spools.len()],
-            lines,
+            lines: Lines::new(uplinks, spools.len()),
+            site: site.clone(),
             devices,
             spools,
             batch: Batch::new(),
@@ -197,6 +191,7 @@ impl<U: Uplink> Courier<U> {
             heard_syncing: Vec::new(),
             deadlines: BTreeSet::new(),
             too_long: Vec::new(),
+            refused_messages: 0,
         })
     }
 
@@ -287,9 +282,15 @@ impl<U: Uplink> Courier<U> {
         self.lines.devices_of(uplink)
     }
 
-    /// Says that a message from [`CourierReport::inbound`], for this device, was dealt with.
-    pub fn acknowledge(&mut self, device: usize, token: AckToken) {
-        if let Some(uplink) = self.lines.uplink_mut(self.lines.line_of(device)) {
+    /// How many messages were [refused](CourierReport::refused) so far.
+    #[must_use]
+    pub const fn refused_messages(&self) -> u64 {
+        self.refused_messages
+    }
+
+    /// Says that a message from [`CourierReport::inbound`], which came by this uplink, was dealt with.
+    pub fn acknowledge(&mut self, uplink: usize, token: AckToken) {
+        if let Some(uplink) = self.lines.uplink_mut(uplink) {
             uplink.acknowledge(token);
         }
     }
@@ -447,6 +448,9 @@ impl<U: Uplink> Courier<U> {
                     self.touched(device);
                 }
             }
+            UplinkEvent::NotSubscribed { filter, reason } => {
+                report.not_subscribed.push((line, filter, reason));
+            }
             UplinkEvent::Inbound { message, token } => {
                 self.inbound(line, message, token, now, storage, report)?;
             }
@@ -463,27 +467,20 @@ impl<U: Uplink> Courier<U> {
         storage: &dyn Storage,
         report: &mut CourierReport,
     ) -> Result<(), EdgeError> {
-        let topic = match Topic::parse(&message.topic) {
-            Ok(topic) => topic,
+        let (device, lane) = match self.addressee(line, &message) {
+            Ok(addressee) => addressee,
             Err(error) => {
                 self.heard.extend(token.map(|token| (line, token)));
-                report.refused.push((message, error));
+                self.refuse(message, error, report);
                 return Ok(());
             }
         };
-        let device = self.devices.get(&topic.device).copied();
-        let device = device.filter(|device| self.lines.line_of(*device) == line);
-        let Some(device) = device else {
-            // Another gateway's, or another uplink of ours has it too.
-            self.heard.extend(token.map(|token| (line, token)));
-            return Ok(());
-        };
-        if topic.lane != Lane::Acks {
-            let lane = topic.lane;
+        if lane != Lane::Acks {
             report.inbound.push(Inbound {
                 device,
                 lane,
                 message,
+                uplink: line,
                 token,
             });
             return Ok(());
@@ -499,11 +496,55 @@ impl<U: Uplink> Courier<U> {
         match outcome {
             Err(error @ (EdgeError::Storage { .. } | EdgeError::Stored { .. })) => Err(error),
             Err(error) => {
-                report.refused.push((message, error));
+                self.refuse(message, error, report);
                 Ok(())
             }
             Ok(()) => Ok(()),
         }
+    }
+
+    fn refuse(&mut self, message: Message, error: EdgeError, report: &mut CourierReport) {
+        self.refused_messages += 1;
+        report.refused.push((message, error));
+    }
+
+    /// Which device of ours a message is for. A session may be older than this start, and want what is for devices that go by
+    /// another uplink since, or are gone: what is ours is taken whatever way it came, and the session is told to leave it.
+    fn addressee(&mut self, line: usize, message: &Message) -> Result<(usize, Lane), EdgeError> {
+        let topic = Topic::parse(&message.topic)?;
+        let device = if topic.site == self.site {
+            self.find(&topic.device)
+        } else {
+            None
+        };
+        if device.map(|device| self.lines.line_of(device)) != Some(line)
+            && let Some(uplink) = self.lines.uplink_mut(line)
+        {
+            uplink.unsubscribe(&Topic::down_filter(&topic.site, &topic.device));
+        }
+        match device {
+            Some(device) => Ok((device, topic.lane)),
+            None => Err(EdgeError::NotCarried {
+                device: topic.device.into(),
+                site: topic.site.into(),
+            }),
+        }
+    }
+
+    /// Has an uplink ask for what is sent to its devices. Whether all of it is asked for.
+    fn subscribe(&mut self, at: usize) -> bool {
+        let devices = self.lines.devices_of(at);
+        let Some(line) = self.lines.get_mut(at) else {
+            return true;
+        };
+        let count = devices.len();
+        if line.subscribed < count {
+            let spools = devices.skip(line.subscribed);
+            let spools = spools.filter_map(|device| self.spools.get(device));
+            let mut filters = spools.map(|spool| Topic::down_filter(&self.site, spool.device()));
+            line.subscribed += line.uplink.subscribe_now(&mut filters);
+        }
+        line.subscribed >= count
     }
 
     fn touched(&mut self, device: usize) {
@@ -710,6 +751,10 @@ impl<U: Uplink> Courier<U> {
         storage: &dyn Storage,
     ) -> Result<u64, EdgeError> {
         let mut sent = 0;
+        // Before any record leaves: what answers it is to be heard.
+        if !self.subscribe(at) {
+            self.lines.stay_busy(at);
+        }
         while let Some(line) = self.lines.get_mut(at)
             && !line.ready.is_empty()
         {

@@ -41,8 +41,8 @@ pub struct Device<A = Name> {
     clock: BootClock,
     wall: WallClock,
     status: Status,
-    profile: Box<Profile>,
-    /// Whether the next health report says what it is.
+    location: Text,
+    /// Whether the next health report says where it stands and what it can do.
     tells_profile: bool,
     firmware: Text,
     lanes: Box<[Lane]>,
@@ -57,13 +57,6 @@ pub struct Device<A = Name> {
     waiting_since_ms: Option<u64>,
     readings: u64,
     late_readings: u64,
-}
-
-/// What a device is.
-#[derive(Debug)]
-struct Profile {
-    location: Text,
-    capabilities: Vec<Name>,
 }
 
 /// What a device wants recorded and done. Its host empties it.
@@ -338,10 +331,12 @@ impl<A: Clone> Device<A> {
     fn health(&mut self, at_ms: u64, around: Surroundings) -> Health {
         let failed = self.lanes.iter().filter(|lane| lane.is_failed()).count();
         let offset = self.wall.offset_at(at_ms);
-        let told = std::mem::take(&mut self.tells_profile).then_some(&self.profile);
-        let (location, capabilities) = told.map_or_else(Default::default, |profile| {
-            (profile.location.clone(), profile.capabilities.clone())
-        });
+        let (mut location, mut capabilities) = (Text::default(), Vec::new());
+        if std::mem::take(&mut self.tells_profile) {
+            location = self.location.clone();
+            let orders = self.orders.as_deref();
+            capabilities = orders.map_or_else(Vec::new, |orders| orders.capabilities().to_vec());
+        }
         Health {
             status: self.status(),
             uptime_ms: at_ms,

@@ -62,6 +62,22 @@ pub enum EdgeError {
         /// The device it reached.
         device: String,
     },
+    /// A message came for a device that is not carried here, or for one of another site. It was passed over.
+    #[error("a message for {device} of site {site} came where no such device is carried")]
+    NotCarried {
+        /// The device that its topic names.
+        device: String,
+        /// The site that its topic names.
+        site: String,
+    },
+    /// The broker does not let us hear something while the connection lasts: see what its access rules say.
+    #[error("the broker refused the subscription to {filter}: {reason}")]
+    NotSubscribed {
+        /// The filter.
+        filter: String,
+        /// What the broker says.
+        reason: String,
+    },
     /// An acknowledgement names a record that its device has not made: a stranger's, or meant for another device of this name.
     /// It was not followed.
     #[error("{stream} is acknowledged up to {through}, but {device} has made no more than {last}")]

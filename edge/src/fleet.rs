@@ -65,7 +65,7 @@ pub struct Fleet<U, A = Name> {
     state: EffectsBuffer<OrderEvent>,
     /// What waits for the commit.
     held: Vec<FleetEvent<A>>,
-    /// Messages that are dealt with once it has succeeded.
+    /// Messages, by their uplinks, that are dealt with once it has succeeded.
     tokens: Vec<(usize, AckToken)>,
     /// Ends of orders whose records are in this commit.
     telling: Vec<(usize, Name)>,
@@ -112,6 +112,8 @@ pub struct FleetStatus {
     pub uplinks_up: usize,
     /// How often any was lost.
     pub losses: u64,
+    /// Messages that came and were no sense, or for no device here; see [`FleetEvent::Refused`] for each.
+    pub refused_messages: u64,
 }
 
 impl<U: Uplink, A: Clone> Fleet<U, A> {
@@ -141,6 +143,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             is_up: self.courier.is_up(),
             uplinks_up: self.courier.uplinks_up(),
             losses: self.courier.losses(),
+            refused_messages: self.courier.refused_messages(),
             ..FleetStatus::default()
         };
         for (at, Hosted { device, .. }) in self.hosted.iter().enumerate() {

@@ -156,7 +156,7 @@ impl Topic {
         format!("{PREFIX}{site}/{device}/down/#")
     }
 
-    /// What a gateway for a whole site subscribes to.
+    /// What is addressed to any device of a site: for who looks on. Gateways subscribe to what is for their own devices.
     #[must_use]
     pub fn site_down_filter(site: &SiteId) -> String {
         format!("{PREFIX}{site}/+/down/#")

@@ -107,6 +107,13 @@ pub enum UplinkEvent {
         /// Why.
         reason: Arc<str>,
     },
+    /// The broker will not let us hear what matches this filter while the connection lasts.
+    NotSubscribed {
+        /// The filter.
+        filter: Arc<str>,
+        /// Why.
+        reason: Arc<str>,
+    },
     /// A message for us.
     Inbound {
         /// The message. Its bytes are a stranger's.
@@ -143,8 +150,8 @@ pub enum SubmitError {
 ///
 /// An implementer promises:
 /// - no method waits or blocks;
-/// - [`Up`](UplinkEvent::Up) and [`Down`](UplinkEvent::Down) alternate, beginning with `Up`; `Accepted`, `Refused` and
-///   `Inbound` come between an `Up` and the next `Down`;
+/// - [`Up`](UplinkEvent::Up) and [`Down`](UplinkEvent::Down) alternate, beginning with `Up`; `Accepted`, `Refused`,
+///   `NotSubscribed` and `Inbound` come between an `Up` and the next `Down`;
 /// - `Accepted` comes at most once for each submitted message, only after the broker acknowledged it (with
 ///   [`Qos::AtMostOnce`]: after it was sent), and never for a message of an earlier connection;
 /// - a message is sent at most once by a connection, so whoever submits each once a connection finds no more copies than
@@ -155,6 +162,23 @@ pub enum SubmitError {
 pub trait Uplink: Send {
     /// Wants messages whose topic matches `filter` (MQTT's `+` and `#`), now and after every reconnection.
     fn subscribe(&mut self, filter: &str);
+
+    /// Wants messages whose topic matches any of `filters`, each of which has at most
+    /// [`TOPIC_BYTES_MAX`](crate::topic::TOPIC_BYTES_MAX) bytes, while this connection lasts: for whoever has so many that it
+    /// makes them anew after each [`Up`](UplinkEvent::Up), rather than have them kept. Takes from the front as many as can be
+    /// asked for now and answers how many. Fewer than all: the waker of the last [`poll_events`](Self::poll_events) is woken
+    /// when more can be, also where there is no event. None while the uplink is down.
+    ///
+    /// An uplink that does not care has them kept.
+    fn subscribe_now(&mut self, filters: &mut dyn Iterator<Item = String>) -> usize {
+        filters.map(|filter| self.subscribe(&filter)).count()
+    }
+
+    /// Does not want any more what matches `filter`, which a session may still have from an earlier start. It may be
+    /// forgotten: call again when something comes.
+    fn unsubscribe(&mut self, filter: &str) {
+        let _ = filter;
+    }
 
     /// How many messages may be submitted now. 0 while the uplink is down.
     fn room(&self) -> usize;
@@ -176,6 +200,14 @@ pub trait Uplink: Send {
 impl<U: Uplink + ?Sized> Uplink for Box<U> {
     fn subscribe(&mut self, filter: &str) {
         (**self).subscribe(filter);
+    }
+
+    fn subscribe_now(&mut self, filters: &mut dyn Iterator<Item = String>) -> usize {
+        (**self).subscribe_now(filters)
+    }
+
+    fn unsubscribe(&mut self, filter: &str) {
+        (**self).unsubscribe(filter);
     }
 
     fn room(&self) -> usize {

@@ -28,6 +28,8 @@ pub(super) struct Line<U> {
     pub(super) uplink: U,
     /// Spools that may have something to send.
     pub(super) ready: BTreeSet<usize>,
+    /// For so many of its devices, from the first on, this connection has been asked for what is sent to them.
+    pub(super) subscribed: usize,
     is_up: bool,
     losses: u64,
     /// Where there are many, says which of them has something to say.
@@ -45,6 +47,7 @@ impl<U: Uplink> Lines<U> {
         let lines = uplinks.into_iter().enumerate().map(|(at, uplink)| Line {
             uplink,
             ready: BTreeSet::new(),
+            subscribed: 0,
             is_up: false,
             losses: 0,
             waker: (!is_one).then(|| LineWaker::new(at, &woken)),
@@ -88,7 +91,7 @@ impl<U: Uplink> Lines<U> {
     }
 
     /// Which go by a line.
-    pub(super) fn devices_of(&self, line: usize) -> impl Iterator<Item = usize> + use<U> {
+    pub(super) fn devices_of(&self, line: usize) -> impl ExactSizeIterator<Item = usize> + use<U> {
         (line..self.devices).step_by(self.lines.len())
     }
 
@@ -113,6 +116,7 @@ impl<U: Uplink> Lines<U> {
         if is_up && !line.is_up {
             self.up += 1;
         }
+        line.subscribed = 0;
         line.is_up = is_up;
     }
 

@@ -15,7 +15,7 @@ use crate::twin::{Side, Twin};
 
 use super::lane::{BATCH_READINGS_MAX, Metric};
 use super::latches;
-use super::{Device, METRICS_MAX, Profile};
+use super::{Device, METRICS_MAX};
 
 /// Puts a [`Device`] together. Everything is optional.
 ///
@@ -216,16 +216,12 @@ impl<A: Clone> DeviceBuilder<A> {
             .metrics
             .into_iter()
             .map(|metric| metric.into_lane(phase_ms));
-        let profile = Profile {
-            location: self.location,
-            capabilities: self.capabilities,
-        };
         let mut device = Device {
             id: self.id,
             clock: BootClock::new(boot, now),
             wall: WallClock::new(),
             status: Status::Online,
-            profile: Box::new(profile),
+            location: self.location,
             tells_profile: true,
             firmware: self.firmware,
             lanes: lanes.collect::<Result<_, EdgeError>>()?,

@@ -43,8 +43,8 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         }
         events.append(&mut self.held);
         self.courier.acknowledge_heard();
-        for (device, token) in self.tokens.drain(..) {
-            self.courier.acknowledge(device, token);
+        for (uplink, token) in self.tokens.drain(..) {
+            self.courier.acknowledge(uplink, token);
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use crate::topic::{Lane, Topic};
 use crate::uplink::{Message, Uplink};
 
 use super::turn::{refused, surroundings};
-use super::{Fleet, FleetEvent};
+use super::{Fleet, FleetEvent, Hosted};
 
 impl<U: Uplink, A: Clone> Fleet<U, A> {
     /// Takes what the courier has heard.
@@ -23,6 +23,19 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         for (message, error) in report.refused {
             let device = Topic::parse(&message.topic).ok().map(|topic| topic.device);
             events.push(refused(device, error));
+        }
+        for (uplink, filter, reason) in report.not_subscribed {
+            let mut devices = self
+                .courier
+                .devices_of(uplink)
+                .map(|at| self.hosted.get(at));
+            let is_about = |hosted: &&Hosted<A>| {
+                *filter == *Topic::down_filter(&self.site, hosted.device.id())
+            };
+            let device = devices.by_ref().flatten().find(is_about);
+            let device = device.map(|hosted| hosted.device.id().clone());
+            let (filter, reason) = (filter.to_string(), reason.to_string());
+            events.push(refused(device, EdgeError::NotSubscribed { filter, reason }));
         }
         for (at, reason) in report.refused_records {
             self.refuse(at, EdgeError::malformed("record", &*reason), events)?;
@@ -39,7 +52,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             }
         }
         for inbound in report.inbound {
-            let token = inbound.token.map(|token| (inbound.device, token));
+            let token = inbound.token.map(|token| (inbound.uplink, token));
             self.tokens.extend(token);
             self.inbound(inbound.device, inbound.lane, &inbound.message, now, events)?;
         }

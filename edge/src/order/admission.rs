@@ -58,7 +58,7 @@ impl Orders {
         let lacking = recipe
             .steps
             .iter()
-            .find(|step| self.capabilities.binary_search(&step.capability).is_err());
+            .find(|step| !self.capabilities.contains(&step.capability));
         if let Some(step) = lacking {
             return Err(format!("the machine cannot {}", step.capability));
         }

@@ -75,13 +75,11 @@ impl Orders {
     ) -> Result<Self, EdgeError> {
         let recipes = recipes.into();
         recipes.check()?;
-        let mut capabilities: Vec<_> = capabilities.into_iter().collect();
-        capabilities.sort_unstable();
         let journal = Journal::new(space);
         let mut this = Self {
             settings,
             recipes,
-            capabilities: capabilities.into(),
+            capabilities: capabilities.into_iter().collect(),
             stock: Stock::default(),
             orders: BTreeMap::new(),
             numbers: BTreeMap::new(),
@@ -100,6 +98,12 @@ impl Orders {
             this.take_stored(number, order);
         }
         Ok(this)
+    }
+
+    /// What the machine can do, as it was said.
+    #[must_use]
+    pub fn capabilities(&self) -> &[Name] {
+        &self.capabilities
     }
 
     /// How the order with this key stands; `None` if it is not known, or no longer.

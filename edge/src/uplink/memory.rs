@@ -390,6 +390,26 @@ impl Uplink for MemoryUplink {
         }
     }
 
+    fn subscribe_now(&mut self, filters: &mut dyn Iterator<Item = String>) -> usize {
+        let mut broker = self.broker.0.lock();
+        if !broker.clients.get(self.client).is_some_and(|it| it.is_up) {
+            return 0;
+        }
+        filters
+            .map(|filter| broker.subscribe(self.client, &filter))
+            .count()
+    }
+
+    fn unsubscribe(&mut self, filter: &str) {
+        let mut broker = self.broker.0.lock();
+        if let Some(client) = broker.clients.get_mut(self.client) {
+            client.wanted.remove(filter);
+            if client.is_up {
+                broker.router.unsubscribe(filter, self.client);
+            }
+        }
+    }
+
     fn room(&self) -> usize {
         let broker = self.broker.0.lock();
         match broker.clients.get(self.client) {

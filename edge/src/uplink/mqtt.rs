@@ -9,7 +9,9 @@
 //!   order the broker acknowledges in, so that numbers cannot collide.
 //! - What is submitted together is written together, and what comes together is told together: a system call and a wake-up for
 //!   each message cost more than all the rest of it.
-//! - Filters are subscribed to again after every connection. Inbound messages are acknowledged when the application says so.
+//! - Filters are subscribed to again after every connection, many in one packet. Those of a gateway's devices are not kept
+//!   here: whoever drives it makes them anew. A filter that the broker refuses is told. Inbound messages are acknowledged when
+//!   the application says so.
 //! - Between connections it waits ever longer, with jitter from a seed that differs from device to device: ten thousand do
 //!   not come back at once. Only a connection that lasted makes it begin with short waits again.
 //! - A message to us over [the limit](crate::payload::MESSAGE_BYTES_MAX) cannot be refused in 3.1.1: it ends the connection, and
@@ -45,6 +47,7 @@ pub use self::tls::MqttTls;
 use super::backoff::Backoff;
 use super::{AckToken, Message, SubmitError, Uplink, UplinkEvent};
 use crate::payload::MESSAGE_BYTES_MAX;
+use crate::topic::TOPIC_BYTES_MAX;
 
 /// Which version of MQTT.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -167,6 +170,15 @@ const ACKS_MAX: usize = 256;
 /// The largest packet: a message, its topic and its header.
 const PACKET_BYTES_MAX: usize = MESSAGE_BYTES_MAX + 1_024;
 
+/// What a packet has beside a message's topic and payload: kind, length, two lengths, a number, no properties.
+const HEADER_BYTES_MAX: usize = 16;
+
+/// How many filters one packet asks for.
+const FILTERS_MAX: usize = 64;
+
+/// What a filter has beside its text: its length, and how hard the broker is to try.
+const FILTER_OVERHEAD: usize = 3;
+
 /// Why rumqttc spells a packet whose lengths were looked at.
 const INFALLIBLE: &str = "a packet within the limits can be spelled";
 
@@ -288,6 +300,14 @@ pub(super) struct Takes {
     pub(super) packet_bytes_max: usize,
 }
 
+impl Takes {
+    /// How many filters fit a packet, however long they are.
+    fn filters(self) -> usize {
+        let bytes = self.packet_bytes_max.saturating_sub(HEADER_BYTES_MAX);
+        (bytes / (TOPIC_BYTES_MAX + FILTER_OVERHEAD)).clamp(1, FILTERS_MAX)
+    }
+}
+
 /// An error with its causes, each once.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut told = error.to_string();
@@ -305,6 +325,14 @@ fn chain(error: &dyn std::error::Error) -> String {
 impl Uplink for MqttUplink {
     fn subscribe(&mut self, filter: &str) {
         self.shared.subscribe(filter);
+    }
+
+    fn subscribe_now(&mut self, filters: &mut dyn Iterator<Item = String>) -> usize {
+        self.shared.subscribe_now(filters)
+    }
+
+    fn unsubscribe(&mut self, filter: &str) {
+        self.shared.unsubscribe(filter);
     }
 
     fn room(&self) -> usize {

@@ -136,7 +136,7 @@ impl Connection<'_> {
         let packets = self.shared.packets;
         while let Some(heard) = packets.read(&mut self.incoming, self.settings)? {
             if self.is_up {
-                self.shared.state.lock().hear(heard)?;
+                self.shared.state.lock().hear(packets, heard)?;
             } else {
                 self.begin(heard)?;
             }

@@ -20,8 +20,11 @@ pub(super) trait Packets: Send + Sync {
     /// Appends a message, whose topic [is one](is_topic). Number 0: it is not acknowledged.
     fn publish(&self, message: Message, packet_id: u16, out: &mut BytesMut);
 
-    /// Appends a subscription.
-    fn subscribe(&self, filter: &str, packet_id: u16, out: &mut BytesMut);
+    /// Appends a subscription to some filters.
+    fn subscribe(&self, filters: &[String], packet_id: u16, out: &mut BytesMut);
+
+    /// Appends the end of a subscription.
+    fn unsubscribe(&self, filter: &str, packet_id: u16, out: &mut BytesMut);
 
     /// Appends the acknowledgement of an inbound message.
     fn acknowledge(&self, packet_id: u16, out: &mut BytesMut);
@@ -50,8 +53,11 @@ pub(super) enum Heard {
         packet_id: u16,
         refusal: Option<String>,
     },
-    /// It has a subscription.
-    Subscribed(u16),
+    /// It has taken filters, or says of each, in their order, why it does not.
+    Filters {
+        packet_id: u16,
+        refusals: Vec<Option<String>>,
+    },
     /// A message for us. Number 0: it wants no acknowledgement.
     Inbound { message: Message, packet_id: u16 },
     /// Nothing that needs anything done.

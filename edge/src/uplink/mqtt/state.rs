@@ -8,11 +8,8 @@ use parking_lot::Mutex;
 
 use super::packets::{Heard, Packets, is_filter, is_topic};
 use super::window::Window;
-use super::{ACKS_MAX, End, MESSAGE_BYTES_MAX, Takes};
+use super::{ACKS_MAX, End, HEADER_BYTES_MAX, MESSAGE_BYTES_MAX, Takes};
 use crate::uplink::{AckToken, Message, Qos, SubmitError, UplinkEvent};
-
-/// What a packet has beside a message's topic and payload: kind, length, two lengths, a number, no properties.
-const HEADER_BYTES_MAX: usize = 16;
 
 pub(super) struct Shared {
     pub(super) packets: &'static dyn Packets,
@@ -33,6 +30,8 @@ pub(super) struct State {
     owner: Option<Waker>,
     task: Option<Waker>,
     wanted: Vec<Box<str>>,
+    /// So many of these, from the first on, this connection has been asked for.
+    asked: usize,
     trouble: Option<Arc<str>>,
 }
 
@@ -51,6 +50,7 @@ impl Shared {
                 owner: None,
                 task: None,
                 wanted: Vec::new(),
+                asked: 0,
                 trouble: None,
             }),
         }
@@ -66,8 +66,24 @@ impl Shared {
             return;
         }
         state.wanted.push(filter.into());
-        if state.is_up {
-            state.put_subscription(self.packets, filter);
+        state.ask_for_wanted(self.packets);
+    }
+
+    pub(super) fn subscribe_now(&self, filters: &mut dyn Iterator<Item = String>) -> usize {
+        self.state.lock().ask_for(self.packets, filters)
+    }
+
+    pub(super) fn unsubscribe(&self, filter: &str) {
+        let mut state = self.state.lock();
+        if let Some(at) = state.wanted.iter().position(|wanted| **wanted == *filter) {
+            state.wanted.remove(at);
+            state.asked -= usize::from(at < state.asked);
+        }
+        if state.has_room()
+            && is_filter(filter)
+            && let Some(packet_id) = state.window.filter([filter.to_owned()].into())
+        {
+            self.packets.unsubscribe(filter, packet_id, &mut state.out);
             state.wake_task();
         }
     }
@@ -99,7 +115,7 @@ impl Shared {
         if bytes > bytes_max {
             return Err(SubmitError::TooLong { bytes, bytes_max });
         }
-        if state.window.len() >= state.takes.window {
+        if !state.has_room() {
             return Err(SubmitError::Busy);
         }
         if message.qos == Qos::AtLeastOnce {
@@ -164,40 +180,74 @@ impl State {
         self.connection += 1;
         self.takes = takes;
         self.trouble = None;
-        for filter in std::mem::take(&mut self.wanted) {
-            self.put_subscription(packets, &filter);
-            self.wanted.push(filter);
-        }
+        self.asked = 0;
+        self.ask_for_wanted(packets);
         self.events.push(UplinkEvent::Up { is_resumed });
     }
 
-    fn put_subscription(&mut self, packets: &dyn Packets, filter: &str) {
-        if let Some(packet_id) = self.window.subscribe() {
-            packets.subscribe(filter, packet_id, &mut self.out);
+    fn has_room(&self) -> bool {
+        self.is_up && self.window.len() < self.takes.window
+    }
+
+    /// Asks for what is wanted and has not been asked for, if it can be.
+    fn ask_for_wanted(&mut self, packets: &dyn Packets) {
+        if self.asked >= self.wanted.len() {
+            return;
         }
+        let wanted = std::mem::take(&mut self.wanted);
+        let rest = wanted.iter().skip(self.asked);
+        self.asked += self.ask_for(packets, &mut rest.map(ToString::to_string));
+        self.wanted = wanted;
+    }
+
+    /// Asks for as many filters as can be, and answers how many.
+    fn ask_for(
+        &mut self,
+        packets: &dyn Packets,
+        filters: &mut dyn Iterator<Item = String>,
+    ) -> usize {
+        let mut asked = 0;
+        while self.has_room() {
+            let some: Vec<_> = filters.take(self.takes.filters()).collect();
+            if some.is_empty() {
+                break;
+            }
+            let Some(packet_id) = self.window.filter(some.clone().into()) else {
+                break;
+            };
+            packets.subscribe(&some, packet_id, &mut self.out);
+            asked += some.len();
+        }
+        if asked > 0 {
+            self.wake_task();
+        }
+        asked
     }
 
     /// Takes what a broker says that has let us in.
-    pub(super) fn hear(&mut self, heard: Heard) -> Result<(), End> {
+    pub(super) fn hear(&mut self, packets: &dyn Packets, heard: Heard) -> Result<(), End> {
         match heard {
             Heard::Answer {
                 packet_id,
                 refusal: None,
             } => {
-                let seq = self.window.answered(packet_id);
+                let seq = self.window.acknowledged(packet_id);
                 self.events.extend(seq.map(UplinkEvent::Accepted));
+                self.ask_for_wanted(packets);
             }
             Heard::Answer {
                 packet_id,
                 refusal: Some(reason),
             } => {
-                let (seq, reason) = (self.window.answered(packet_id), reason.into());
+                let (seq, reason) = (self.window.acknowledged(packet_id), reason.into());
                 let refused = seq.map(|seq| UplinkEvent::Refused { seq, reason });
                 self.events.extend(refused);
+                self.ask_for_wanted(packets);
             }
-            Heard::Subscribed(packet_id) => {
-                self.window.answered(packet_id);
-            }
+            Heard::Filters {
+                packet_id,
+                refusals,
+            } => self.answered(packets, packet_id, refusals),
             Heard::Inbound { message, packet_id } => self.inbound(message, packet_id),
             Heard::Farewell(reason) => return Err(End::Lost(reason)),
             Heard::Welcome { .. } => {
@@ -207,6 +257,20 @@ impl State {
             Heard::Other => {}
         }
         Ok(())
+    }
+
+    fn answered(&mut self, packets: &dyn Packets, packet_id: u16, refusals: Vec<Option<String>>) {
+        let filters = self.window.answered(packet_id).unwrap_or_default();
+        for (filter, refusal) in filters.into_iter().zip(refusals) {
+            if let Some(reason) = refusal {
+                let (filter, reason) = (filter.into(), reason.into());
+                self.events
+                    .push(UplinkEvent::NotSubscribed { filter, reason });
+            }
+        }
+        self.ask_for_wanted(packets);
+        // There is room for more.
+        self.wake_owner();
     }
 
     fn inbound(&mut self, message: Message, packet_id: u16) {

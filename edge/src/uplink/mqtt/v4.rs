@@ -2,7 +2,7 @@ use bytes::BytesMut;
 use rumqttc::mqttbytes::{self, QoS};
 use rumqttc::{
     ConnAck, Connect, ConnectReturnCode, LastWill, Login, Packet, PingReq, PubAck, Publish,
-    Subscribe,
+    Subscribe, SubscribeFilter, SubscribeReasonCode, Unsubscribe,
 };
 
 use super::packets::{Heard, Packets, check_text};
@@ -45,10 +45,18 @@ impl Packets for V4 {
         publish.write(out).expect(INFALLIBLE);
     }
 
-    fn subscribe(&self, filter: &str, packet_id: u16, out: &mut BytesMut) {
-        let mut subscribe = Subscribe::new(filter, QoS::AtLeastOnce);
+    fn subscribe(&self, filters: &[String], packet_id: u16, out: &mut BytesMut) {
+        let filters = filters.iter().cloned();
+        let filters = filters.map(|filter| SubscribeFilter::new(filter, QoS::AtLeastOnce));
+        let mut subscribe = Subscribe::new_many(filters);
         subscribe.pkid = packet_id;
         subscribe.write(out).expect(INFALLIBLE);
+    }
+
+    fn unsubscribe(&self, filter: &str, packet_id: u16, out: &mut BytesMut) {
+        let mut unsubscribe = Unsubscribe::new(filter);
+        unsubscribe.pkid = packet_id;
+        unsubscribe.write(out).expect(INFALLIBLE);
     }
 
     fn acknowledge(&self, packet_id: u16, out: &mut BytesMut) {
@@ -74,7 +82,14 @@ impl Packets for V4 {
                 packet_id: pkid,
                 refusal: None,
             },
-            Packet::SubAck(ack) => Heard::Subscribed(ack.pkid),
+            Packet::SubAck(ack) => Heard::Filters {
+                packet_id: ack.pkid,
+                refusals: ack.return_codes.iter().map(refusal).collect(),
+            },
+            Packet::UnsubAck(ack) => Heard::Filters {
+                packet_id: ack.pkid,
+                refusals: Vec::new(),
+            },
             Packet::Publish(publish) => Heard::Inbound {
                 packet_id: publish.pkid,
                 message: Message {
@@ -97,6 +112,13 @@ fn welcome(ack: &ConnAck, settings: &MqttSettings) -> Heard {
             keep_alive: None,
         },
         code => Heard::Farewell(format!("the broker refused the connection: {code:?}")),
+    }
+}
+
+fn refusal(code: &SubscribeReasonCode) -> Option<String> {
+    match code {
+        SubscribeReasonCode::Success(_) => None,
+        SubscribeReasonCode::Failure => Some("Failure".to_owned()),
     }
 }
 

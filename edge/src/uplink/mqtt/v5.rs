@@ -3,7 +3,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use rumqttc::v5::mqttbytes::v5::{
     ConnAck, Connect, ConnectProperties, ConnectReturnCode, Filter, LastWill, Login, Packet,
-    PingReq, PubAck, PubAckReason, Publish, Subscribe,
+    PingReq, PubAck, PubAckReason, Publish, Subscribe, SubscribeReasonCode, Unsubscribe,
 };
 use rumqttc::v5::mqttbytes::{Error, QoS};
 
@@ -63,10 +63,18 @@ impl Packets for V5 {
         publish.write(out).expect(INFALLIBLE);
     }
 
-    fn subscribe(&self, filter: &str, packet_id: u16, out: &mut BytesMut) {
-        let mut subscribe = Subscribe::new(Filter::new(filter, QoS::AtLeastOnce), None);
+    fn subscribe(&self, filters: &[String], packet_id: u16, out: &mut BytesMut) {
+        let filters = filters.iter();
+        let filters = filters.map(|filter| Filter::new(filter, QoS::AtLeastOnce));
+        let mut subscribe = Subscribe::new_many(filters, None);
         subscribe.pkid = packet_id;
         subscribe.write(out).expect(INFALLIBLE);
+    }
+
+    fn unsubscribe(&self, filter: &str, packet_id: u16, out: &mut BytesMut) {
+        let mut unsubscribe = Unsubscribe::new(filter, None);
+        unsubscribe.pkid = packet_id;
+        unsubscribe.write(out).expect(INFALLIBLE);
     }
 
     fn acknowledge(&self, packet_id: u16, out: &mut BytesMut) {
@@ -92,7 +100,14 @@ impl Packets for V5 {
                 packet_id: ack.pkid,
                 refusal: refusal(ack.reason),
             },
-            Packet::SubAck(ack) => Heard::Subscribed(ack.pkid),
+            Packet::SubAck(ack) => Heard::Filters {
+                packet_id: ack.pkid,
+                refusals: ack.return_codes.iter().map(not_subscribed).collect(),
+            },
+            Packet::UnsubAck(ack) => Heard::Filters {
+                packet_id: ack.pkid,
+                refusals: Vec::new(),
+            },
             Packet::Publish(publish) => inbound(publish),
             Packet::Disconnect(said) => {
                 let why = said.reason_code;
@@ -136,6 +151,13 @@ fn takes(settings: &MqttSettings, ack: &ConnAck) -> Takes {
 fn refusal(reason: PubAckReason) -> Option<String> {
     match reason {
         PubAckReason::Success | PubAckReason::NoMatchingSubscribers => None,
+        reason => Some(format!("{reason:?}")),
+    }
+}
+
+fn not_subscribed(code: &SubscribeReasonCode) -> Option<String> {
+    match code {
+        SubscribeReasonCode::Success(_) => None,
         reason => Some(format!("{reason:?}")),
     }
 }

@@ -20,11 +20,12 @@ pub(super) struct Window {
     unwritten: VecDeque<(u64, u64)>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 enum Sent {
     /// A message submitted under this number.
-    Publication(u64),
-    Subscription,
+    Message(u64),
+    /// Filters that are, or are no longer, wanted.
+    Filters(Box<[String]>),
     Answered,
 }
 
@@ -36,12 +37,12 @@ impl Window {
 
     /// The packet number for a message that is acknowledged; `None` if all are out.
     pub(super) fn publish(&mut self, seq: u64) -> Option<u16> {
-        self.push(Sent::Publication(seq))
+        self.push(Sent::Message(seq))
     }
 
-    /// The packet number for a subscription.
-    pub(super) fn subscribe(&mut self) -> Option<u16> {
-        self.push(Sent::Subscription)
+    /// The packet number for filters that are, or are no longer, wanted.
+    pub(super) fn filter(&mut self, filters: Box<[String]>) -> Option<u16> {
+        self.push(Sent::Filters(filters))
     }
 
     fn push(&mut self, sent: Sent) -> Option<u16> {
@@ -67,12 +68,38 @@ impl Window {
         Some(seq)
     }
 
-    /// The broker has answered this number. Which message that was; `None` if it was none, or is answered already.
-    pub(super) fn answered(&mut self, packet_id: u16) -> Option<u64> {
+    /// The broker has answered this number of a message. Which that was; `None` if it was none, or is answered already.
+    pub(super) fn acknowledged(&mut self, packet_id: u16) -> Option<u64> {
+        let at = self.place(packet_id)?;
+        let Sent::Message(seq) = *self.sent.get(at)? else {
+            return None;
+        };
+        self.finish(at);
+        Some(seq)
+    }
+
+    /// The broker has answered this number of filters. Which these were; `None` if there were none, or they are answered
+    /// already.
+    pub(super) fn answered(&mut self, packet_id: u16) -> Option<Box<[String]>> {
+        let at = self.place(packet_id)?;
+        let Sent::Filters(filters) = self.sent.get_mut(at)? else {
+            return None;
+        };
+        let filters = std::mem::take(filters);
+        self.finish(at);
+        Some(filters)
+    }
+
+    fn place(&self, packet_id: u16) -> Option<usize> {
         let front = self.done % NUMBERS;
         let number = u64::from(packet_id.checked_sub(1)?);
-        let at = usize::try_from((number + NUMBERS - front) % NUMBERS).ok()?;
-        let answered = std::mem::replace(self.sent.get_mut(at)?, Sent::Answered);
+        usize::try_from((number + NUMBERS - front) % NUMBERS).ok()
+    }
+
+    fn finish(&mut self, at: usize) {
+        if let Some(sent) = self.sent.get_mut(at) {
+            *sent = Sent::Answered;
+        }
         while let Some(Sent::Answered) = self.sent.front() {
             self.sent.pop_front();
             self.done += 1;
@@ -81,10 +108,6 @@ impl Window {
             // Nothing is kept for a connection that is silent.
             self.sent = VecDeque::new();
         }
-        match answered {
-            Sent::Publication(seq) => Some(seq),
-            Sent::Subscription | Sent::Answered => None,
-        }
     }
 }
 
@@ -92,23 +115,42 @@ impl Window {
 mod tests {
     use super::*;
 
+    fn filters() -> Box<[String]> {
+        ["a/#".to_owned()].into()
+    }
+
     /// Whatever order the broker answers in, each number finds its message, once, and the window counts from the oldest.
     #[test]
     fn numbers_are_matched_in_any_order_and_the_window_counts_from_the_oldest() {
         let mut window = Window::default();
         assert_eq!(window.publish(70), Some(1));
-        assert_eq!(window.subscribe(), Some(2));
+        assert_eq!(window.publish(71), Some(2));
         assert_eq!(window.publish(72), Some(3));
-        assert_eq!(window.answered(3), Some(72));
+        assert_eq!(window.acknowledged(3), Some(72));
         assert_eq!(window.len(), 3, "the oldest is still out");
-        assert_eq!(window.answered(3), None);
-        assert_eq!(window.answered(4), None, "it was never given out");
-        assert_eq!(window.answered(0), None, "there is no such number");
-        assert_eq!(window.answered(2), None, "nobody submitted a subscription");
-        assert_eq!(window.answered(1), Some(70));
+        assert_eq!(window.acknowledged(3), None);
+        assert_eq!(window.acknowledged(4), None, "it was never given out");
+        assert_eq!(window.acknowledged(0), None, "there is no such number");
+        assert_eq!(window.acknowledged(2), Some(71));
+        assert_eq!(window.acknowledged(1), Some(70));
         assert_eq!(window.len(), 0);
         assert_eq!(window.publish(73), Some(4));
-        assert_eq!(window.answered(4), Some(73));
+        assert_eq!(window.acknowledged(4), Some(73));
+    }
+
+    /// Subscriptions take places in the window, as they take numbers, and an answer of the wrong kind ends nothing.
+    #[test]
+    fn an_answer_is_only_for_what_was_asked() {
+        let mut window = Window::default();
+        assert_eq!(window.filter(filters()), Some(1));
+        assert_eq!(window.publish(7), Some(2));
+        assert_eq!(window.acknowledged(1), None);
+        assert_eq!(window.answered(2), None);
+        assert_eq!(window.len(), 2);
+        assert_eq!(window.acknowledged(2), Some(7));
+        assert_eq!(window.len(), 2, "the subscription is still out");
+        assert_eq!(window.answered(1), Some(filters()));
+        assert_eq!(window.len(), 0);
     }
 
     /// Numbers go round, and none is out twice.
@@ -118,7 +160,7 @@ mod tests {
         for seq in 0..200_000 {
             let packet_id = window.publish(seq).unwrap();
             assert_ne!(packet_id, 0);
-            assert_eq!(window.answered(packet_id), Some(seq));
+            assert_eq!(window.acknowledged(packet_id), Some(seq));
         }
         let mut given: Vec<_> = (0..NUMBERS).map(|seq| window.publish(seq)).collect();
         assert_eq!(window.publish(7), None);
@@ -126,7 +168,7 @@ mod tests {
         given.sort_unstable();
         given.dedup();
         assert_eq!(given.len() as u64, NUMBERS);
-        assert_eq!(window.answered(oldest), Some(0));
+        assert_eq!(window.acknowledged(oldest), Some(0));
         assert_eq!(window.publish(7), Some(oldest));
     }
 

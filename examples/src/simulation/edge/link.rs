@@ -84,6 +84,14 @@ impl Uplink for Link {
         self.inner.subscribe(filter);
     }
 
+    fn subscribe_now(&mut self, filters: &mut dyn Iterator<Item = String>) -> usize {
+        self.inner.subscribe_now(filters)
+    }
+
+    fn unsubscribe(&mut self, filter: &str) {
+        self.inner.unsubscribe(filter);
+    }
+
     fn room(&self) -> usize {
         self.inner.room()
     }
