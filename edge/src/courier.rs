@@ -299,7 +299,9 @@ impl<U: Uplink> Courier<U> {
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let first = self.deadlines.first().map(|(at, _)| *at);
-        first.into_iter().chain(self.let_go_at).min()
+        // While a sync lasts nothing is committed, and its end wakes.
+        let let_go_at = self.let_go_at.filter(|_| !self.is_syncing());
+        first.into_iter().chain(let_go_at).min()
     }
 
     /// Takes what the uplinks say, commits what is staged, and sends what is durable. `Pending`: no uplink had anything
