@@ -40,9 +40,15 @@ struct Line {
 
 impl Broker {
     async fn start() -> (Self, MqttUplink) {
+        Self::start_with(100).await
+    }
+
+    /// For a client with this window.
+    async fn start_with(window: u16) -> (Self, MqttUplink) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let mut settings = MqttSettings::new("m", "127.0.0.1", port);
+        settings.window = window;
         settings.keep_alive = Duration::from_secs(1);
         settings.backoff_min = Duration::from_millis(1);
         let uplink = MqttUplink::spawn(&tokio::runtime::Handle::current(), settings);
@@ -232,6 +238,33 @@ async fn what_nobody_acknowledges_is_accepted_when_it_is_written_and_a_bad_topic
         assert_eq!(line.message().await, (0, 7));
         assert_eq!(next(&mut uplink).await, [UplinkEvent::Accepted(2)]);
         assert_eq!(uplink.room(), 100);
+    })
+    .await;
+}
+
+/// A filter that finds the window full of messages is asked for when one of them is done; that it is refused is told.
+#[tokio::test]
+async fn a_filter_waits_for_room_and_no_longer() {
+    within(async {
+        let (broker, mut uplink) = Broker::start_with(1).await;
+        let mut line = broker.welcome().await;
+        up(&mut uplink).await;
+        submit(&mut uplink, 1);
+        uplink.subscribe("a/#");
+        let (number, _) = line.message().await;
+        line.accept(number).await;
+        assert_eq!(next(&mut uplink).await, [UplinkEvent::Accepted(1)]);
+        let number = match line.next().await {
+            Packet::Subscribe(subscribe) => subscribe.pkid,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(uplink.room(), 0, "it takes the place of a message");
+        let [high, low] = number.to_be_bytes();
+        line.say(&[0x90, 3, high, low, 0x80]).await;
+        let (filter, reason) = ("a/#".into(), "Failure".into());
+        let told = UplinkEvent::NotSubscribed { filter, reason };
+        assert_eq!(next(&mut uplink).await, [told]);
+        assert_eq!(uplink.room(), 1);
     })
     .await;
 }

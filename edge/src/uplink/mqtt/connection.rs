@@ -178,7 +178,7 @@ impl Connection<'_> {
         loop {
             if self.outgoing.is_empty() {
                 let mut state = self.shared.state.lock();
-                state.written(self.written_bytes);
+                state.written(self.shared.packets, self.written_bytes);
                 self.outgoing = state.take_out(cx);
             }
             if self.outgoing.is_empty() {

@@ -296,12 +296,13 @@ impl State {
     }
 
     /// So many bytes of this connection have been written.
-    pub(super) fn written(&mut self, bytes: u64) {
+    pub(super) fn written(&mut self, packets: &dyn Packets, bytes: u64) {
         let before = self.events.len();
         while let Some(seq) = self.window.written(bytes) {
             self.events.push(UplinkEvent::Accepted(seq));
         }
         if self.events.len() > before {
+            self.ask_for_wanted(packets);
             self.wake_owner();
         }
     }
