@@ -280,7 +280,7 @@ async fn a_flood_waits_in_the_socket_until_it_is_looked_at() {
         let flood = tokio::spawn(async move {
             for number in 0..FLOOD {
                 let [a, b, c, d] = number.to_be_bytes();
-                let id = (number % 60_000 + 1) as u16;
+                let id = u16::try_from(number % 60_000 + 1).unwrap();
                 let [high, low] = id.to_be_bytes();
                 line.say(&[0x32, 9, 0, 1, b't', high, low, a, b, c, d])
                     .await;

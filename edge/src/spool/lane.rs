@@ -158,7 +158,7 @@ impl Lane {
     pub(super) fn hold_back(&mut self) {
         // Before every record.
         let nothing = Position::new(BootEpoch::FIRST, 0);
-        self.synced = self.synced.or(self.newest()).or(Some(nothing));
+        self.synced = self.newest().or(Some(nothing));
     }
 
     /// See [`Spool::synced`](super::Spool::synced).
