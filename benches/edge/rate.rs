@@ -99,7 +99,7 @@ pub(crate) fn ours(mosquitto: &Mosquitto, count: u64, readings: u64) -> Run {
     let runtime = runtime();
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder can be made");
     let disk = DiskStorage::open(folder.path(), DiskOptions::owned_by("bench"));
-    let disk = disk.expect("a store can be opened");
+    let disk = Arc::new(disk.expect("a store can be opened"));
     let clock = SystemClock::new();
     let settings = Arc::new(SpoolSettings {
         bytes_max: 1 << 30,
@@ -110,14 +110,24 @@ pub(crate) fn ours(mosquitto: &Mosquitto, count: u64, readings: u64) -> Run {
     let mut batch = Batch::new();
     let owner = Channel::new(SPOOL, 0);
     let (site, device) = (name("site"), name("m"));
-    let spool = Spool::open(&disk, owner, site.clone(), device, settings, &mut batch);
+    let spool = Spool::open(
+        disk.as_ref(),
+        owner,
+        site.clone(),
+        device,
+        settings,
+        &mut batch,
+    );
     let spools = vec![spool.expect("an empty spool opens")];
     let mut uplink = MqttSettings::new("ours", "127.0.0.1", mosquitto.port);
     uplink.window = WINDOW;
     uplink.is_clean = true;
     let uplink = MqttUplink::spawn(runtime.handle(), uplink);
-    let courier = Courier::new(uplink, &site, spools, &batch, clock.now(), &disk);
-    let mut courier = courier.expect("a courier starts");
+    let courier = Courier::new(uplink, &site, spools, &batch, clock.now(), disk.as_ref());
+    let courier = courier.expect("a courier starts");
+    let mut courier = courier
+        .sync_beside(disk.clone())
+        .expect("a thread can be started");
     runtime.block_on(async {
         let (mut began, mut cpu) = (clock.now(), cpu_time());
         let (mut appended, mut accepted) = (0, 0);
@@ -134,11 +144,12 @@ pub(crate) fn ours(mosquitto: &Mosquitto, count: u64, readings: u64) -> Run {
                 false => appended,
             };
             while appended < until {
-                let made = courier.append(0, clock.now(), &disk, payload(readings, appended));
+                let made =
+                    courier.append(0, clock.now(), disk.as_ref(), payload(readings, appended));
                 made.expect("there is room");
                 appended += 1;
             }
-            let turned = poll_fn(|cx| match courier.turn(cx, clock.now(), &disk) {
+            let turned = poll_fn(|cx| match courier.turn(cx, clock.now(), disk.as_ref()) {
                 Ok(Poll::Pending) => Poll::Pending,
                 Ok(Poll::Ready(report)) => Poll::Ready(report),
                 Err(error) => panic!("{error}"),

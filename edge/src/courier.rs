@@ -1,15 +1,18 @@
 //! Carries what spools hold to their uplinks, and what comes back to the spools. A [`Fleet`](crate::fleet::Fleet) stands on one.
 
 mod lines;
+mod syncer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use peaberry_core::{Batch, Durability, Instant, Operation, Storage, StorageError};
 
 use self::lines::Lines;
+use self::syncer::Syncer;
 use crate::error::EdgeError;
 use crate::identity::RecordId;
 use crate::name::{DeviceId, SiteId};
@@ -34,10 +37,18 @@ pub struct Courier<U> {
     events: Vec<UplinkEvent>,
     /// What is dealt with once the next commit succeeds.
     heard: Vec<(usize, AckToken)>,
-    /// Spools of which the broker has acknowledged something.
+    /// Spools of which the broker has acknowledged something, in this turn.
     accepted: Vec<usize>,
+    /// Those that have not forgotten it yet, and when they do.
+    letting_go: BTreeSet<usize>,
+    let_go_at: Option<Instant>,
     /// Spools with something staged.
     staged: BTreeSet<usize>,
+    /// Syncs beside the turns; `None`: within them.
+    syncer: Option<Syncer>,
+    /// Spools whose records are written and not synced, and what is dealt with once they are.
+    syncing: BTreeSet<usize>,
+    heard_syncing: Vec<(usize, AckToken)>,
     /// Spools by when they want to be tended.
     deadlines: BTreeSet<(Instant, usize)>,
     due: Vec<Option<Instant>>,
@@ -106,6 +117,10 @@ impl Committed {
 /// A batch of more is not kept for the next: ten thousand devices may all have something to say, once.
 const BATCH_BYTES_KEPT: usize = 16 << 10;
 
+/// What the broker has is forgotten with the next commit, and so late where there is none: a write of its own costs as much
+/// as that of a record. Until then it would be sent once more after a crash, and known by its identity.
+const LET_GO_DELAY: Duration = Duration::from_secs(1);
+
 /// Nor is room for so many of the uplink's events.
 const EVENTS_KEPT: usize = 256;
 
@@ -168,11 +183,28 @@ impl<U: Uplink> Courier<U> {
             events: Vec::new(),
             heard: Vec::new(),
             accepted: Vec::new(),
+            letting_go: BTreeSet::new(),
+            let_go_at: None,
             staged: BTreeSet::new(),
+            syncer: None,
+            syncing: BTreeSet::new(),
+            heard_syncing: Vec::new(),
             deadlines: BTreeSet::new(),
             too_long: Vec::new(),
             refused_messages: 0,
         })
+    }
+
+    /// Syncs beside the turns, on a thread of its own: what was durable before is sent while a sync lasts, what is staged
+    /// meanwhile shares the next, and nothing leaves before its own has ended. `storage` is the one that every turn is given.
+    /// For a disk whose syncs take longer than the broker needs for a window; it costs a thread.
+    ///
+    /// # Errors
+    ///
+    /// The thread could not be started.
+    pub fn sync_beside(mut self, storage: Arc<dyn Storage>) -> std::io::Result<Self> {
+        self.syncer = Some(Syncer::start(storage)?);
+        Ok(self)
     }
 
     /// Stages a record of device `device`; it is durable after the next [`turn`](Self::turn).
@@ -197,6 +229,10 @@ impl<U: Uplink> Courier<U> {
             .spools
             .get_mut(device)
             .expect("every clock has a spool");
+        if spool.is_nearly_full() && spool.may_let_go() {
+            // What need not be kept gives way first.
+            spool.let_go(now, storage, &mut self.batch)?;
+        }
         let appended = spool.append(storage, &mut self.batch, at_ms, payload);
         if spool.is_staged() {
             self.staged.insert(device);
@@ -262,7 +298,10 @@ impl<U: Uplink> Courier<U> {
     /// When [`turn`](Self::turn) wants to be called, if nothing happens before.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.deadlines.first().map(|(at, _)| *at)
+        let first = self.deadlines.first().map(|(at, _)| *at);
+        // While a sync lasts nothing is committed, and its end wakes.
+        let let_go_at = self.let_go_at.filter(|_| !self.is_syncing());
+        first.into_iter().chain(let_go_at).min()
     }
 
     /// Takes what the uplinks say, commits what is staged, and sends what is durable. `Pending`: no uplink had anything
@@ -281,8 +320,18 @@ impl<U: Uplink> Courier<U> {
         let mut report = CourierReport::default();
         let polled = self.hear(cx, now, storage, &mut report)?;
         self.tend(now, storage)?;
-        report.lost_records = self.commit(storage, &Batch::new())?.lost_records();
-        self.acknowledge_heard();
+        self.take_synced(cx)?;
+        if !self.is_syncing() && self.has_to_commit(now) {
+            let committed = self.commit(now, storage, &Batch::new())?;
+            report.lost_records = committed.lost_records();
+            if self.is_syncing() {
+                self.heard_syncing = std::mem::take(&mut self.heard);
+                self.take_synced(cx)?;
+            }
+        }
+        if !self.is_syncing() {
+            self.acknowledge_heard();
+        }
         report.sent = self.send(now, storage)?;
         Ok(polled.map(|()| report))
     }
@@ -309,28 +358,45 @@ impl<U: Uplink> Courier<U> {
         if events.capacity() <= EVENTS_KEPT {
             self.events = events;
         }
-        self.let_go(now, storage)?;
+        self.note_accepted(now);
         Ok(polled)
     }
 
-    /// Spools forget what the broker has: once for all that it has acknowledged since the last time.
-    fn let_go(&mut self, now: Instant, storage: &dyn Storage) -> Result<(), EdgeError> {
+    /// Spools whose records the broker has acknowledged may send more, and are going to forget these.
+    fn note_accepted(&mut self, now: Instant) {
         let mut accepted = std::mem::take(&mut self.accepted);
         accepted.sort_unstable();
         accepted.dedup();
         for device in accepted.drain(..) {
+            self.touched(device);
+            if self.spools.get(device).is_some_and(Spool::may_let_go) {
+                self.letting_go.insert(device);
+                self.let_go_at.get_or_insert(now + LET_GO_DELAY);
+            }
+        }
+        self.accepted = accepted;
+    }
+
+    /// Spools forget what the broker has: once for all that it has acknowledged since the last time.
+    fn let_go(&mut self, now: Instant, storage: &dyn Storage) -> Result<(), EdgeError> {
+        self.let_go_at = None;
+        for device in std::mem::take(&mut self.letting_go) {
             if let Some(spool) = self.spools.get_mut(device) {
                 spool.let_go(now, storage, &mut self.batch)?;
             }
             self.touched(device);
         }
-        self.accepted = accepted;
         Ok(())
     }
 
     /// Acknowledges to the broker what was heard and is dealt with: once all of it is durable.
     pub(crate) fn acknowledge_heard(&mut self) {
-        for (line, token) in self.heard.drain(..) {
+        let heard = std::mem::take(&mut self.heard);
+        self.acknowledge_each(heard);
+    }
+
+    fn acknowledge_each(&mut self, heard: Vec<(usize, AckToken)>) {
+        for (line, token) in heard {
             if let Some(uplink) = self.lines.uplink_mut(line) {
                 uplink.acknowledge(token);
             }
@@ -365,6 +431,8 @@ impl<U: Uplink> Courier<U> {
                         spool.down();
                     }
                 }
+                // Or the next connection would have it again.
+                self.let_go_at = self.let_go_at.map(|at| at.min(now));
             }
             UplinkEvent::Accepted(seq) => {
                 report.accepted += 1;
@@ -528,18 +596,44 @@ impl<U: Uplink> Courier<U> {
         Ok(())
     }
 
-    /// Whether spools have anything to commit.
-    pub(crate) fn is_staged(&self) -> bool {
-        !self.staged.is_empty()
+    fn is_syncing(&self) -> bool {
+        self.syncer.as_ref().is_some_and(Syncer::is_busy)
+    }
+
+    /// What was written may leave if it has been synced.
+    fn take_synced(&mut self, cx: &Context<'_>) -> Result<(), EdgeError> {
+        let Some(syncer) = &mut self.syncer else {
+            return Ok(());
+        };
+        let Poll::Ready(outcome) = syncer.poll(cx) else {
+            return Ok(());
+        };
+        outcome.map_err(not_committed)?;
+        for device in std::mem::take(&mut self.syncing) {
+            if let Some(spool) = self.spools.get_mut(device) {
+                spool.synced();
+            }
+            self.touched(device);
+        }
+        let heard = std::mem::take(&mut self.heard_syncing);
+        self.acknowledge_each(heard);
+        Ok(())
+    }
+
+    /// Whether spools have anything to commit now.
+    pub(crate) fn has_to_commit(&self, now: Instant) -> bool {
+        !self.staged.is_empty() || self.let_go_at.is_some_and(|at| at <= now)
     }
 
     /// Makes durable what is staged, and with it the puts and deletions of `state`. Where the disk is full, what spools have
     /// staged is given up and old records make room.
     pub(crate) fn commit(
         &mut self,
+        now: Instant,
         storage: &dyn Storage,
         state: &Batch,
     ) -> Result<Committed, EdgeError> {
+        self.let_go(now, storage)?;
         if self.staged.is_empty() && state.is_empty() {
             return Ok(Committed::All);
         }
@@ -549,12 +643,14 @@ impl<U: Uplink> Courier<U> {
             Err(error) => return Err(not_committed(error)),
         }
         let losers = self.staged.clone();
-        let lost_records = self.give_up();
+        let lost_records = self.give_up(now);
+        // What the broker has makes room, too.
+        self.let_go(now, storage)?;
         self.relieve(losers, storage)?;
         match self.try_commit(storage, state) {
             Ok(()) => Ok(Committed::WithoutRecords { lost_records }),
             Err(StorageError::Full { .. }) => {
-                self.give_up();
+                self.give_up(now);
                 Ok(Committed::Nothing { lost_records })
             }
             Err(error) => Err(not_committed(error)),
@@ -575,7 +671,11 @@ impl<U: Uplink> Courier<U> {
                 other => unreachable!("what goes with records puts and deletes, not {other:?}"),
             }
         }
-        let outcome = storage.commit(&self.batch, durability);
+        let is_synced_beside = self.syncer.is_some() && durability == Durability::Synced;
+        let outcome = match is_synced_beside {
+            true => storage.commit(&self.batch, Durability::Buffered),
+            false => storage.commit(&self.batch, durability),
+        };
         if self.batch.bytes() > BATCH_BYTES_KEPT {
             self.batch = Batch::new();
         } else {
@@ -584,19 +684,30 @@ impl<U: Uplink> Courier<U> {
         outcome?;
         for device in std::mem::take(&mut self.staged) {
             if let Some(spool) = self.spools.get_mut(device) {
+                if is_synced_beside {
+                    spool.hold_back();
+                    self.syncing.insert(device);
+                }
                 spool.committed();
             }
             self.touched(device);
+        }
+        if is_synced_beside && let Some(syncer) = &mut self.syncer {
+            syncer.begin();
         }
         Ok(())
     }
 
     /// Nothing that spools have staged is kept. Answers how many records that were.
-    fn give_up(&mut self) -> u64 {
+    fn give_up(&mut self, now: Instant) -> u64 {
         let mut lost = 0;
         for device in std::mem::take(&mut self.staged) {
             if let Some(spool) = self.spools.get_mut(device) {
                 lost += spool.aborted();
+                if spool.may_let_go() {
+                    self.letting_go.insert(device);
+                    self.let_go_at.get_or_insert(now + LET_GO_DELAY);
+                }
             }
             self.schedule(device);
         }

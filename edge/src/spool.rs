@@ -296,6 +296,17 @@ impl Spool {
         self.gaps.committed();
     }
 
+    /// What is staged is going to be [committed](Self::committed) without a sync: none of it is sent until it is
+    /// [synced](Self::synced).
+    pub(crate) fn hold_back(&mut self) {
+        self.lanes.iter_mut().for_each(Lane::hold_back);
+    }
+
+    /// Everything committed is durable, also what was held back.
+    pub(crate) fn synced(&mut self) {
+        self.lanes.iter_mut().for_each(Lane::synced);
+    }
+
     /// The store had no room for the batch: nothing staged was kept. The records of the batch are lost; a gap will say so.
     /// Answers how many they are.
     pub fn aborted(&mut self) -> u64 {

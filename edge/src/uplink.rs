@@ -133,6 +133,9 @@ pub enum SubmitError {
     /// As many as fit are on their way: wait for [`UplinkEvent::Accepted`].
     #[error("the uplink is busy: submit again when something was accepted")]
     Busy,
+    /// Its topic is empty, too long or has a wildcard: it would be refused, now and always.
+    #[error("the topic of the message is none: name one without wildcards")]
+    BadTopic,
     /// It would be refused for its size, now and always.
     #[error("message of {bytes} bytes is over the limit of {bytes_max}")]
     TooLong {

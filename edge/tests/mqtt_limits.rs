@@ -140,7 +140,7 @@ async fn what_the_broker_says_it_takes_is_kept_to() {
 async fn narrow(broker: &Broker) {
     let mut machine = connect(broker, "machine", MqttVersion::V5);
     up(&mut machine).await;
-    assert!((1..10).contains(&machine.room()), "{}", machine.room());
+    assert!((1..=10).contains(&machine.room()), "{}", machine.room());
     let refused = machine.submit(0, Message::new("up/t", vec![7; 10_000]));
     assert!(
         matches!(refused, Err(SubmitError::TooLong { bytes_max, .. }) if bytes_max < 4096),

@@ -22,10 +22,10 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         events: &mut Vec<FleetEvent<A>>,
     ) -> Result<(), EdgeError> {
         let has_state = !self.state.batch().is_empty();
-        if has_state || self.courier.is_staged() {
+        if has_state || self.courier.has_to_commit(now) {
             self.tell_ends(now, events)?;
             let (storage, state) = (self.storage.as_ref(), self.state.batch());
-            let committed = self.courier.commit(storage, state)?;
+            let committed = self.courier.commit(now, storage, state)?;
             if committed != Committed::All {
                 let records = committed.lost_records();
                 if records > 0 {

@@ -10,7 +10,7 @@ use super::log::{Log, read_one, read_some};
 use super::send::Patience;
 use crate::coverage::Coverage;
 use crate::error::EdgeError;
-use crate::identity::Position;
+use crate::identity::{BootEpoch, Position};
 use crate::topic::Stream;
 
 /// At most so many bytes are read ahead of what is sent.
@@ -25,6 +25,8 @@ pub(super) struct Lane {
     staged: Option<Box<[Log; LEVELS]>>,
     /// Entries change their places with the next commit.
     pub(super) moves: bool,
+    /// What is behind it is committed and not synced, and is not sent; `None`: everything is synced.
+    synced: Option<Position>,
     backlog: Option<Box<Backlog>>,
     live: Cursor,
     pub(super) patience: Patience,
@@ -74,6 +76,7 @@ impl Lane {
             durable: Levels::EMPTY,
             staged: None,
             moves: false,
+            synced: None,
             backlog: None,
             live: Cursor::default(),
             patience: Patience::default(),
@@ -129,6 +132,8 @@ impl Lane {
 
     pub(super) fn aborted(&mut self) {
         self.staged = None;
+        // What the broker has may have been let go of only now.
+        self.is_accepted_further |= self.accepted.is_some();
         self.moves = false;
     }
 
@@ -142,7 +147,23 @@ impl Lane {
 
     /// The newest durable record, whether it is still there or not.
     fn newest(&self) -> Option<Position> {
-        self.durable.iter().filter_map(|log| log.last).max()
+        let newest = self.durable.iter().filter_map(|log| log.last).max();
+        match self.synced {
+            Some(synced) => newest.min(Some(synced)),
+            None => newest,
+        }
+    }
+
+    /// See [`Spool::hold_back`](super::Spool::hold_back).
+    pub(super) fn hold_back(&mut self) {
+        // Before every record.
+        let nothing = Position::new(BootEpoch::FIRST, 0);
+        self.synced = self.newest().or(Some(nothing));
+    }
+
+    /// See [`Spool::synced`](super::Spool::synced).
+    pub(super) const fn synced(&mut self) {
+        self.synced = None;
     }
 
     /// Sends everything behind `from` again: it is the backlog now.
@@ -223,7 +244,8 @@ impl Lane {
             let (Some((level, index)), Some(entry)) = (cursor.place, cursor.ahead.front()) else {
                 continue;
             };
-            if boundary.is_some_and(|boundary| entry.head.at > boundary) {
+            let is_behind = |bound: Position| entry.head.at > bound;
+            if boundary.is_some_and(is_behind) || self.synced.is_some_and(is_behind) {
                 return Ok(None);
             }
             let after = self.held_before(level, index, cursor.before);

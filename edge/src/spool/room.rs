@@ -2,6 +2,7 @@
 
 use peaberry_core::{Batch, LogId, Storage};
 
+use super::entry::cost;
 use super::lane::{Lane, before_of, log_id};
 use super::levels::LEVELS;
 use super::log::{Log, read_one, read_some};
@@ -68,6 +69,13 @@ impl Spool {
     /// Whether a record of `stream` and of usual size fits without anything giving way.
     pub(crate) fn has_room(&self, stream: Stream) -> bool {
         self.fits(stream, USUAL_COST)
+    }
+
+    /// Whether there may be a record that does not fit: what need not be kept is to go before anything gives way.
+    pub(crate) fn is_nearly_full(&self) -> bool {
+        let bytes: u64 = self.lanes.iter().map(Lane::bytes).sum();
+        let need = cost(self.settings.record_bytes_max);
+        bytes + need + self.settings.reserved_bytes > self.settings.bytes_max
     }
 
     /// Streams without a share in the reserved space leave it alone, used or not.

@@ -269,6 +269,11 @@ impl Spool {
         lane.is_accepted_further = true;
     }
 
+    /// Whether [`let_go`](Self::let_go) has anything to forget.
+    pub(crate) fn may_let_go(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.is_accepted_further)
+    }
+
     /// Forgets what the broker has, where that is all there is to wait for.
     ///
     /// # Errors

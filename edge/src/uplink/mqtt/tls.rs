@@ -1,10 +1,13 @@
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
-use rumqttc::{TlsConfiguration, Transport};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::error::EdgeError;
 
@@ -50,8 +53,16 @@ impl MqttTls {
         Ok(Self(Arc::new(config)))
     }
 
-    pub(super) fn transport(&self) -> Transport {
-        Transport::tls_with_config(TlsConfiguration::Rustls(self.0.clone()))
+    /// Encrypts a connection to `host`, once it has shown that it is.
+    pub(super) async fn begin(
+        &self,
+        host: &str,
+        stream: TcpStream,
+    ) -> io::Result<TlsStream<TcpStream>> {
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        TlsConnector::from(self.0.clone())
+            .connect(name, stream)
+            .await
     }
 }
 

@@ -1,103 +1,137 @@
-use rumqttc::mqttbytes::v4::{
-    PubAck, Publish, SubAck, SubscribeFilter as Filter, SubscribeReasonCode, UnsubAck,
-};
+use bytes::BytesMut;
+use rumqttc::mqttbytes::{self, QoS};
 use rumqttc::{
-    AsyncClient, ConnectionError, Event, LastWill, MqttOptions, NetworkOptions, Outgoing, Packet,
-    QoS, StateError, mqttbytes,
+    ConnAck, Connect, ConnectReturnCode, LastWill, Login, Packet, PingReq, PubAck, Publish,
+    Subscribe, SubscribeFilter, SubscribeReasonCode, Unsubscribe,
 };
 
-use super::client::client;
-use super::{EVENTS_ROOM, End, MqttSettings, PACKET_BYTES_MAX, Requests, Session, Shared, chain};
+use super::packets::{Heard, Packets, check_text};
+use super::{End, INFALLIBLE, MqttSettings, PACKET_BYTES_MAX, Session, chain};
 use crate::uplink::{Message, Qos};
 
-client!(Publish::new("", QoS::AtLeastOnce, Vec::new()));
+/// MQTT 3.1.1.
+pub(super) struct V4;
 
-/// One connection, from its beginning to the reason for its end.
-pub(super) async fn run(shared: &Shared, settings: &MqttSettings, session: Session) -> End {
-    let options = options(settings, session);
-    let (client, mut connection) = AsyncClient::new(options, settings.requests_max());
-    connection.state.events.shrink_to(EVENTS_ROOM);
-    let mut network = NetworkOptions::new();
-    network.set_tcp_nodelay(true);
-    connection.set_network_options(network);
-    loop {
-        match connection.poll().await {
-            Ok(Event::Outgoing(
-                Outgoing::Publish(packet_id)
-                | Outgoing::Subscribe(packet_id)
-                | Outgoing::Unsubscribe(packet_id),
-            )) => shared.written(packet_id),
-            Ok(Event::Incoming(Packet::SubAck(SubAck { pkid, return_codes }))) => {
-                let refusals = return_codes.iter().map(|code| match code {
-                    SubscribeReasonCode::Success(_) => None,
-                    SubscribeReasonCode::Failure => Some("Failure".to_owned()),
-                });
-                shared.answered(pkid, refusals);
-            }
-            Ok(Event::Incoming(Packet::UnsubAck(UnsubAck { pkid }))) => shared.answered(pkid, []),
-            Ok(Event::Incoming(Packet::PubAck(PubAck { pkid }))) => {
-                shared.acknowledged(pkid, None);
-            }
-            Ok(Event::Incoming(Packet::ConnAck(_))) if session == Session::Unwanted => {
-                return End::Forgotten;
-            }
-            Ok(Event::Incoming(Packet::ConnAck(ack))) => {
-                let client = Client(client.clone());
-                shared.up(client, ack.session_present, settings.takes());
-            }
-            Ok(Event::Incoming(Packet::Publish(publish))) => inbound(shared, publish),
-            Ok(_) => {}
-            Err(error) => return end(&error),
+impl Packets for V4 {
+    fn connect(
+        &self,
+        settings: &MqttSettings,
+        session: Session,
+        out: &mut BytesMut,
+    ) -> Result<(), String> {
+        check_text("client id", &settings.client_id)?;
+        let mut connect = Connect::new(&settings.client_id);
+        connect.keep_alive = settings.keep_alive_seconds();
+        connect.clean_session = settings.is_clean || session == Session::Unwanted;
+        if let Some((user, password)) = &settings.credentials {
+            check_text("user", user)?;
+            check_text("password", password)?;
+            connect.login = Some(Login::new(user, password));
         }
+        if let Some(will) = settings.will(session)? {
+            let (payload, qos) = (will.payload.to_vec(), theirs(will.qos));
+            let will = LastWill::new(&*will.topic, payload, qos, will.is_retained);
+            connect.last_will = Some(will);
+        }
+        let written = connect.write(out);
+        written.map(drop).map_err(|error| chain(&error))
+    }
+
+    fn publish(&self, message: Message, packet_id: u16, out: &mut BytesMut) {
+        let mut publish =
+            Publish::from_bytes(&*message.topic, theirs(message.qos), message.payload);
+        publish.pkid = packet_id;
+        publish.retain = message.is_retained;
+        publish.write(out).expect(INFALLIBLE);
+    }
+
+    fn subscribe(&self, filters: &[String], packet_id: u16, out: &mut BytesMut) {
+        let filters = filters.iter().cloned();
+        let filters = filters.map(|filter| SubscribeFilter::new(filter, QoS::AtLeastOnce));
+        let mut subscribe = Subscribe::new_many(filters);
+        subscribe.pkid = packet_id;
+        subscribe.write(out).expect(INFALLIBLE);
+    }
+
+    fn unsubscribe(&self, filter: &str, packet_id: u16, out: &mut BytesMut) {
+        let mut unsubscribe = Unsubscribe::new(filter);
+        unsubscribe.pkid = packet_id;
+        unsubscribe.write(out).expect(INFALLIBLE);
+    }
+
+    fn acknowledge(&self, packet_id: u16, out: &mut BytesMut) {
+        PubAck::new(packet_id).write(out).expect(INFALLIBLE);
+    }
+
+    fn ping(&self, out: &mut BytesMut) {
+        PingReq.write(out).expect(INFALLIBLE);
+    }
+
+    fn read(&self, bytes: &mut BytesMut, settings: &MqttSettings) -> Result<Option<Heard>, End> {
+        let packet = match Packet::read(bytes, PACKET_BYTES_MAX) {
+            Ok(packet) => packet,
+            Err(mqttbytes::Error::InsufficientBytes(_)) => return Ok(None),
+            Err(error @ mqttbytes::Error::PayloadSizeLimitExceeded(_)) => {
+                return Err(End::TooLong(chain(&error)));
+            }
+            Err(error) => return Err(End::Lost(chain(&error))),
+        };
+        Ok(Some(match packet {
+            Packet::ConnAck(ack) => welcome(&ack, settings),
+            Packet::PubAck(PubAck { pkid }) => Heard::Answer {
+                packet_id: pkid,
+                refusal: None,
+            },
+            Packet::SubAck(ack) => Heard::Filters {
+                packet_id: ack.pkid,
+                refusals: ack.return_codes.iter().map(refusal).collect(),
+            },
+            Packet::UnsubAck(ack) => Heard::Filters {
+                packet_id: ack.pkid,
+                refusals: Vec::new(),
+            },
+            Packet::Publish(publish) => Heard::Inbound {
+                packet_id: publish.pkid,
+                message: Message {
+                    topic: publish.topic.into(),
+                    payload: publish.payload,
+                    qos: ours(publish.qos),
+                    is_retained: publish.retain,
+                },
+            },
+            _ => Heard::Other,
+        }))
     }
 }
 
-fn end(error: &ConnectionError) -> End {
-    let reason = chain(error);
-    match error {
-        ConnectionError::MqttState(StateError::Deserialization(
-            mqttbytes::Error::PayloadSizeLimitExceeded(_),
-        )) => End::TooLong(reason),
-        _ => End::Lost(reason),
+fn welcome(ack: &ConnAck, settings: &MqttSettings) -> Heard {
+    match ack.code {
+        ConnectReturnCode::Success => Heard::Welcome {
+            is_resumed: ack.session_present,
+            takes: settings.takes(),
+            keep_alive: None,
+        },
+        code => Heard::Farewell(format!("the broker refused the connection: {code:?}")),
     }
 }
 
-fn options(settings: &MqttSettings, session: Session) -> MqttOptions {
-    let mut options = MqttOptions::new(&settings.client_id, &settings.host, settings.port);
-    options.set_keep_alive(settings.keep_alive());
-    options.set_max_packet_size(PACKET_BYTES_MAX, PACKET_BYTES_MAX);
-    options.set_inflight(settings.packet_ids());
-    options.set_manual_acks(true);
-    options.set_clean_session(settings.is_clean || session == Session::Unwanted);
-    #[cfg(feature = "tls")]
-    if let Some(tls) = &settings.tls {
-        options.set_transport(tls.transport());
+fn refusal(code: &SubscribeReasonCode) -> Option<String> {
+    match code {
+        SubscribeReasonCode::Success(_) => None,
+        SubscribeReasonCode::Failure => Some("Failure".to_owned()),
     }
-    if let Some((user, password)) = &settings.credentials {
-        options.set_credentials(user, password);
-    }
-    if session == Session::Unwanted {
-        // It ends as soon as it is there: nobody has died.
-        return options;
-    }
-    if let Some(will) = &settings.last_will {
-        let payload = will.payload.to_vec();
-        options.set_last_will(LastWill::new(
-            &*will.topic,
-            payload,
-            theirs(will.qos),
-            will.is_retained,
-        ));
-    }
-    options
 }
 
-fn inbound(shared: &Shared, publish: Publish) {
-    let message = Message {
-        topic: publish.topic.into(),
-        payload: publish.payload,
-        qos: ours(publish.qos),
-        is_retained: publish.retain,
-    };
-    shared.inbound(message, publish.pkid);
+const fn theirs(qos: Qos) -> QoS {
+    match qos {
+        Qos::AtMostOnce => QoS::AtMostOnce,
+        Qos::AtLeastOnce => QoS::AtLeastOnce,
+    }
+}
+
+const fn ours(qos: QoS) -> Qos {
+    match qos {
+        QoS::AtMostOnce => Qos::AtMostOnce,
+        QoS::AtLeastOnce | QoS::ExactlyOnce => Qos::AtLeastOnce,
+    }
 }

@@ -1,85 +1,144 @@
-use rumqttc::v5::mqttbytes::Error as MqttError;
-use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{
-    ConnAck, ConnectProperties, Filter, LastWill, Packet, PubAckReason, Publish,
-    SubscribeReasonCode,
-};
-use rumqttc::v5::{AsyncClient, ConnectionError, Event, MqttOptions, StateError};
-use rumqttc::{NetworkOptions, Outgoing};
+use std::time::Duration;
 
-use super::client::client;
-use super::{
-    ACKS_MAX, EVENTS_ROOM, End, MqttSettings, PACKET_BYTES_MAX, Requests, SUBSCRIPTIONS_SLACK,
-    Session, Shared, Takes, chain,
+use bytes::{Bytes, BytesMut};
+use rumqttc::v5::mqttbytes::v5::{
+    ConnAck, Connect, ConnectProperties, ConnectReturnCode, Filter, LastWill, Login, Packet,
+    PingReq, PubAck, PubAckReason, Publish, Subscribe, SubscribeReasonCode, Unsubscribe,
 };
+use rumqttc::v5::mqttbytes::{Error, QoS};
+
+use super::packets::{Heard, Packets, check_text};
+use super::{ACKS_MAX, End, INFALLIBLE, MqttSettings, PACKET_BYTES_MAX, Session, Takes, chain};
 use crate::uplink::{Message, Qos};
 
 /// How long a broker keeps a session that is not clean: a week.
 const SESSION_SECONDS: u32 = 7 * 24 * 3_600;
 
-client!(Publish::new("", QoS::AtLeastOnce, Vec::new(), None));
+/// MQTT 5.
+pub(super) struct V5;
 
-/// One connection, from its beginning to the reason for its end.
-pub(super) async fn run(shared: &Shared, settings: &MqttSettings, session: Session) -> End {
-    let options = options(settings, session);
-    let (client, mut connection) = AsyncClient::new(options, settings.requests_max());
-    connection.state.events.shrink_to(EVENTS_ROOM);
-    loop {
-        match connection.poll().await {
-            Ok(Event::Outgoing(
-                Outgoing::Publish(packet_id)
-                | Outgoing::Subscribe(packet_id)
-                | Outgoing::Unsubscribe(packet_id),
-            )) => shared.written(packet_id),
-            Ok(Event::Incoming(Packet::SubAck(ack))) => {
-                let refusals = ack.return_codes.iter().map(|code| match code {
-                    SubscribeReasonCode::Success(_) => None,
-                    reason => Some(format!("{reason:?}")),
-                });
-                shared.answered(ack.pkid, refusals);
+impl Packets for V5 {
+    fn connect(
+        &self,
+        settings: &MqttSettings,
+        session: Session,
+        out: &mut BytesMut,
+    ) -> Result<(), String> {
+        check_text("client id", &settings.client_id)?;
+        let mut properties = ConnectProperties::new();
+        properties.max_packet_size = u32::try_from(PACKET_BYTES_MAX).ok();
+        properties.receive_maximum = u16::try_from(ACKS_MAX).ok();
+        properties.session_expiry_interval = (!settings.is_clean).then_some(SESSION_SECONDS);
+        let connect = Connect {
+            keep_alive: settings.keep_alive_seconds(),
+            client_id: settings.client_id.clone(),
+            clean_start: settings.is_clean || session == Session::Unwanted,
+            properties: Some(properties),
+        };
+        let login = match &settings.credentials {
+            Some((user, password)) => {
+                check_text("user", user)?;
+                check_text("password", password)?;
+                Some(Login::new(user, password))
             }
-            Ok(Event::Incoming(Packet::UnsubAck(ack))) => shared.answered(ack.pkid, []),
-            Ok(Event::Incoming(Packet::PubAck(ack))) => {
-                let refusal = match ack.reason {
-                    PubAckReason::Success | PubAckReason::NoMatchingSubscribers => None,
-                    reason => Some(format!("{reason:?}")),
-                };
-                shared.acknowledged(ack.pkid, refusal);
+            None => None,
+        };
+        let will = settings.will(session)?.map(|will| {
+            let (payload, qos) = (will.payload.to_vec(), theirs(will.qos));
+            LastWill::new(&*will.topic, payload, qos, will.is_retained, None)
+        });
+        let written = connect.write(&will, &login, out);
+        written.map(drop).map_err(|error| chain(&error))
+    }
+
+    fn publish(&self, message: Message, packet_id: u16, out: &mut BytesMut) {
+        let publish = Publish {
+            qos: theirs(message.qos),
+            retain: message.is_retained,
+            topic: Bytes::copy_from_slice(message.topic.as_bytes()),
+            pkid: packet_id,
+            payload: message.payload,
+            ..Publish::default()
+        };
+        publish.write(out).expect(INFALLIBLE);
+    }
+
+    fn subscribe(&self, filters: &[String], packet_id: u16, out: &mut BytesMut) {
+        let filters = filters.iter();
+        let filters = filters.map(|filter| Filter::new(filter, QoS::AtLeastOnce));
+        let mut subscribe = Subscribe::new_many(filters, None);
+        subscribe.pkid = packet_id;
+        subscribe.write(out).expect(INFALLIBLE);
+    }
+
+    fn unsubscribe(&self, filter: &str, packet_id: u16, out: &mut BytesMut) {
+        let mut unsubscribe = Unsubscribe::new(filter, None);
+        unsubscribe.pkid = packet_id;
+        unsubscribe.write(out).expect(INFALLIBLE);
+    }
+
+    fn acknowledge(&self, packet_id: u16, out: &mut BytesMut) {
+        PubAck::new(packet_id, None).write(out).expect(INFALLIBLE);
+    }
+
+    fn ping(&self, out: &mut BytesMut) {
+        PingReq::write(out).expect(INFALLIBLE);
+    }
+
+    fn read(&self, bytes: &mut BytesMut, settings: &MqttSettings) -> Result<Option<Heard>, End> {
+        let packet = match Packet::read(bytes, u32::try_from(PACKET_BYTES_MAX).ok()) {
+            Ok(packet) => packet,
+            Err(Error::InsufficientBytes(_)) => return Ok(None),
+            Err(error @ Error::PayloadSizeLimitExceeded { .. }) => {
+                return Err(End::TooLong(chain(&error)));
             }
-            Ok(Event::Incoming(Packet::ConnAck(_))) if session == Session::Unwanted => {
-                return End::Forgotten;
+            Err(error) => return Err(End::Lost(chain(&error))),
+        };
+        Ok(Some(match packet {
+            Packet::ConnAck(ack) => welcome(&ack, settings),
+            Packet::PubAck(ack) => Heard::Answer {
+                packet_id: ack.pkid,
+                refusal: refusal(ack.reason),
+            },
+            Packet::SubAck(ack) => Heard::Filters {
+                packet_id: ack.pkid,
+                refusals: ack.return_codes.iter().map(not_subscribed).collect(),
+            },
+            Packet::UnsubAck(ack) => Heard::Filters {
+                packet_id: ack.pkid,
+                refusals: Vec::new(),
+            },
+            Packet::Publish(publish) => inbound(publish),
+            Packet::Disconnect(said) => {
+                let why = said.reason_code;
+                Heard::Farewell(format!("the broker ended the connection: {why:?}"))
             }
-            Ok(Event::Incoming(Packet::ConnAck(ack))) => {
-                let client = Client(client.clone());
-                shared.up(client, ack.session_present, takes(settings, &ack));
-            }
-            Ok(Event::Incoming(Packet::Publish(publish))) => inbound(shared, &publish),
-            Ok(_) => {}
-            Err(error) => return end(&error),
-        }
+            _ => Heard::Other,
+        }))
     }
 }
 
-fn end(error: &ConnectionError) -> End {
-    let reason = chain(error);
-    match error {
-        ConnectionError::MqttState(
-            StateError::IncomingPacketTooLarge { .. }
-            | StateError::Deserialization(MqttError::PayloadSizeLimitExceeded { .. }),
-        ) => End::TooLong(reason),
-        _ => End::Lost(reason),
+fn welcome(ack: &ConnAck, settings: &MqttSettings) -> Heard {
+    if ack.code != ConnectReturnCode::Success {
+        let code = ack.code;
+        return Heard::Farewell(format!("the broker refused the connection: {code:?}"));
+    }
+    let seconds = ack.properties.as_ref().and_then(|it| it.server_keep_alive);
+    Heard::Welcome {
+        is_resumed: ack.session_present,
+        takes: takes(settings, ack),
+        keep_alive: seconds.map(|seconds| Duration::from_secs(u64::from(seconds))),
     }
 }
 
-/// rumqttc gives out no more packet numbers than the broker takes messages at a time: those of subscriptions are among them.
 fn takes(settings: &MqttSettings, ack: &ConnAck) -> Takes {
     let ours = settings.takes();
     let Some(said) = &ack.properties else {
         return ours;
     };
-    let window = said.receive_max.map_or(ours.window, |numbers| {
-        usize::from(numbers.saturating_sub(SUBSCRIPTIONS_SLACK).max(1))
-    });
+    let window = said
+        .receive_max
+        .map_or(ours.window, |count| usize::from(count.max(1)));
     let packet_bytes_max = said.max_packet_size.map_or(ours.packet_bytes_max, |bytes| {
         usize::try_from(bytes).unwrap_or(usize::MAX)
     });
@@ -89,53 +148,44 @@ fn takes(settings: &MqttSettings, ack: &ConnAck) -> Takes {
     }
 }
 
-fn options(settings: &MqttSettings, session: Session) -> MqttOptions {
-    let mut options = MqttOptions::new(&settings.client_id, &settings.host, settings.port);
-    options.set_keep_alive(settings.keep_alive());
-    // Without a limit it holds room for 65,535 messages.
-    options.set_outgoing_inflight_upper_limit(settings.packet_ids());
-    options.set_manual_acks(true);
-    options.set_clean_start(settings.is_clean || session == Session::Unwanted);
-    let mut properties = ConnectProperties::new();
-    properties.max_packet_size = u32::try_from(PACKET_BYTES_MAX).ok();
-    properties.receive_maximum = u16::try_from(ACKS_MAX).ok();
-    properties.session_expiry_interval = (!settings.is_clean).then_some(SESSION_SECONDS);
-    options.set_connect_properties(properties);
-    let mut network = NetworkOptions::new();
-    network.set_tcp_nodelay(true);
-    options.set_network_options(network);
-    #[cfg(feature = "tls")]
-    if let Some(tls) = &settings.tls {
-        options.set_transport(tls.transport());
+fn refusal(reason: PubAckReason) -> Option<String> {
+    match reason {
+        PubAckReason::Success | PubAckReason::NoMatchingSubscribers => None,
+        reason => Some(format!("{reason:?}")),
     }
-    if let Some((user, password)) = &settings.credentials {
-        options.set_credentials(user, password);
-    }
-    if session == Session::Unwanted {
-        // It ends as soon as it is there: nobody has died.
-        return options;
-    }
-    if let Some(will) = &settings.last_will {
-        let payload = will.payload.to_vec();
-        options.set_last_will(LastWill::new(
-            &*will.topic,
-            payload,
-            theirs(will.qos),
-            will.is_retained,
-            None,
-        ));
-    }
-    options
 }
 
-fn inbound(shared: &Shared, publish: &Publish) {
+fn not_subscribed(code: &SubscribeReasonCode) -> Option<String> {
+    match code {
+        SubscribeReasonCode::Success(_) => None,
+        reason => Some(format!("{reason:?}")),
+    }
+}
+
+fn inbound(publish: Publish) -> Heard {
     // One that is no text matches no topic of ours, and is refused by name.
     let topic = String::from_utf8_lossy(&publish.topic);
-    let message = Message {
-        topic: (&*topic).into(),
-        payload: publish.payload.clone(),
-        qos: ours(publish.qos),
-        is_retained: publish.retain,
-    };
-    shared.inbound(message, publish.pkid);
+    Heard::Inbound {
+        packet_id: publish.pkid,
+        message: Message {
+            topic: (&*topic).into(),
+            payload: publish.payload,
+            qos: ours(publish.qos),
+            is_retained: publish.retain,
+        },
+    }
+}
+
+const fn theirs(qos: Qos) -> QoS {
+    match qos {
+        Qos::AtMostOnce => QoS::AtMostOnce,
+        Qos::AtLeastOnce => QoS::AtLeastOnce,
+    }
+}
+
+const fn ours(qos: QoS) -> Qos {
+    match qos {
+        QoS::AtMostOnce => Qos::AtMostOnce,
+        QoS::AtLeastOnce | QoS::ExactlyOnce => Qos::AtLeastOnce,
+    }
 }

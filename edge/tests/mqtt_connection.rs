@@ -1,0 +1,309 @@
+//! What an MQTT uplink does about a broker that answers late, out of order, twice, nonsense or not at all: scripted ones on
+//! loopback.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test ends at what should not be"
+)]
+
+use std::future::poll_fn;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use peaberry_edge::uplink::{
+    Message, MqttSettings, MqttUplink, Qos, SubmitError, Uplink, UplinkEvent,
+};
+use rumqttc::{Packet, mqttbytes};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// The longest that anything may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const WELCOME: [u8; 4] = [0x20, 2, 0, 0];
+
+async fn within<T>(story: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, story)
+        .await
+        .expect("nothing takes so long")
+}
+
+/// A broker of one client at a time.
+struct Broker(TcpListener);
+
+/// Its end of a connection.
+struct Line {
+    stream: TcpStream,
+    read: BytesMut,
+}
+
+impl Broker {
+    async fn start() -> (Self, MqttUplink) {
+        Self::start_with(100).await
+    }
+
+    /// For a client with this window.
+    async fn start_with(window: u16) -> (Self, MqttUplink) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut settings = MqttSettings::new("m", "127.0.0.1", port);
+        settings.window = window;
+        settings.keep_alive = Duration::from_secs(1);
+        settings.backoff_min = Duration::from_millis(1);
+        let uplink = MqttUplink::spawn(&tokio::runtime::Handle::current(), settings);
+        (Self(listener), uplink)
+    }
+
+    async fn welcome(&self) -> Line {
+        let (stream, _) = self.0.accept().await.unwrap();
+        let read = BytesMut::new();
+        let mut line = Line { stream, read };
+        assert!(matches!(line.next().await, Packet::Connect(_)));
+        line.say(&WELCOME).await;
+        line
+    }
+}
+
+impl Line {
+    async fn next(&mut self) -> Packet {
+        loop {
+            match Packet::read(&mut self.read, 1 << 20) {
+                Ok(packet) => return packet,
+                Err(mqttbytes::Error::InsufficientBytes(_)) => {
+                    let bytes = self.stream.read_buf(&mut self.read).await.unwrap();
+                    assert_ne!(bytes, 0, "the client has gone");
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// The number and the payload of the next message.
+    async fn message(&mut self) -> (u16, u64) {
+        loop {
+            match self.next().await {
+                Packet::Publish(mut publish) => return (publish.pkid, publish.payload.get_u64()),
+                Packet::PingReq => self.say(&[0xd0, 0]).await,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    async fn say(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.unwrap();
+    }
+
+    async fn accept(&mut self, number: u16) {
+        let [high, low] = number.to_be_bytes();
+        self.say(&[0x40, 2, high, low]).await;
+    }
+}
+
+async fn next(uplink: &mut MqttUplink) -> Vec<UplinkEvent> {
+    let mut events = Vec::new();
+    poll_fn(|cx| uplink.poll_events(cx, &mut events)).await;
+    events
+}
+
+async fn up(uplink: &mut MqttUplink) {
+    assert_eq!(next(uplink).await, [UplinkEvent::Up { is_resumed: false }]);
+}
+
+/// Why it went down.
+async fn down(uplink: &mut MqttUplink) -> String {
+    match next(uplink).await.as_slice() {
+        [UplinkEvent::Down { reason }] => reason.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn submit(uplink: &mut MqttUplink, seq: u64) {
+    let payload = seq.to_be_bytes().to_vec();
+    uplink.submit(seq, Message::new("up/t", payload)).unwrap();
+}
+
+#[tokio::test]
+async fn answers_in_any_order_find_their_messages_and_nonsense_finds_none() {
+    within(async {
+        let (broker, mut uplink) = Broker::start().await;
+        let mut line = broker.welcome().await;
+        up(&mut uplink).await;
+        for seq in 70..73 {
+            submit(&mut uplink, seq);
+        }
+        let mut numbers = Vec::new();
+        for seq in 70..73 {
+            let (number, payload) = line.message().await;
+            assert_eq!(payload, seq);
+            numbers.push(number);
+        }
+        for number in [numbers[2], numbers[2], 4_711, 0, numbers[1], numbers[0]] {
+            line.accept(number).await;
+        }
+        let mut accepted = Vec::new();
+        while accepted.len() < 3 {
+            accepted.extend(next(&mut uplink).await);
+        }
+        assert_eq!(accepted, [72, 71, 70].map(UplinkEvent::Accepted));
+        assert_eq!(uplink.room(), 100);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_answer_is_told_though_the_next_never_comes() {
+    within(async {
+        let (broker, mut uplink) = Broker::start().await;
+        let mut line = broker.welcome().await;
+        up(&mut uplink).await;
+        submit(&mut uplink, 1);
+        submit(&mut uplink, 2);
+        let (number, _) = line.message().await;
+        line.accept(number).await;
+        assert_eq!(next(&mut uplink).await, [UplinkEvent::Accepted(1)]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_broker_that_falls_silent_is_left_and_what_it_had_is_not_accepted_by_the_next() {
+    within(async {
+        let (broker, mut uplink) = Broker::start().await;
+        let mut silent = broker.welcome().await;
+        up(&mut uplink).await;
+        submit(&mut uplink, 1);
+        let (number, _) = silent.message().await;
+        let reason = down(&mut uplink).await;
+        assert!(reason.contains("does not answer"), "{reason}");
+        assert_eq!(uplink.room(), 0);
+        let refused = uplink.submit(2, Message::new("up/t", "2"));
+        assert_eq!(refused, Err(SubmitError::Down));
+
+        let mut line = broker.welcome().await;
+        up(&mut uplink).await;
+        line.accept(number).await;
+        submit(&mut uplink, 3);
+        let (number, payload) = line.message().await;
+        assert_eq!(
+            payload, 3,
+            "what was on its way is the spool's to send again"
+        );
+        line.accept(number).await;
+        assert_eq!(next(&mut uplink).await, [UplinkEvent::Accepted(3)]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nonsense_ends_a_connection_and_no_more() {
+    within(async {
+        let (broker, mut uplink) = Broker::start().await;
+        // Of no kind; a length without an end; a second welcome; a message without a topic.
+        let nonsense: [&[u8]; 4] = [
+            &[0x00, 0],
+            &[0x30, 0xff, 0xff, 0xff, 0xff, 0xff],
+            &WELCOME,
+            &[0x32, 3, 0, 9, 7],
+        ];
+        for bytes in nonsense {
+            let mut line = broker.welcome().await;
+            up(&mut uplink).await;
+            line.say(bytes).await;
+            assert!(!down(&mut uplink).await.is_empty());
+        }
+        let (stream, _) = broker.0.accept().await.unwrap();
+        let read = BytesMut::new();
+        let mut line = Line { stream, read };
+        line.accept(1).await;
+        let _line = broker.welcome().await;
+        up(&mut uplink).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_nobody_acknowledges_is_accepted_when_it_is_written_and_a_bad_topic_never() {
+    within(async {
+        let (broker, mut uplink) = Broker::start().await;
+        let mut line = broker.welcome().await;
+        up(&mut uplink).await;
+        for topic in ["", "up/#", "up/+/t"] {
+            let refused = uplink.submit(1, Message::new(topic, "7"));
+            assert_eq!(refused, Err(SubmitError::BadTopic), "{topic}");
+        }
+        let mut message = Message::new("up/t", 7_u64.to_be_bytes().to_vec());
+        message.qos = Qos::AtMostOnce;
+        uplink.submit(2, message).unwrap();
+        assert_eq!(line.message().await, (0, 7));
+        assert_eq!(next(&mut uplink).await, [UplinkEvent::Accepted(2)]);
+        assert_eq!(uplink.room(), 100);
+    })
+    .await;
+}
+
+/// A filter that finds the window full of messages is asked for when one of them is done; that it is refused is told.
+#[tokio::test]
+async fn a_filter_waits_for_room_and_no_longer() {
+    within(async {
+        let (broker, mut uplink) = Broker::start_with(1).await;
+        let mut line = broker.welcome().await;
+        up(&mut uplink).await;
+        submit(&mut uplink, 1);
+        uplink.subscribe("a/#");
+        let (number, _) = line.message().await;
+        line.accept(number).await;
+        assert_eq!(next(&mut uplink).await, [UplinkEvent::Accepted(1)]);
+        let number = match line.next().await {
+            Packet::Subscribe(subscribe) => subscribe.pkid,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(uplink.room(), 0, "it takes the place of a message");
+        let [high, low] = number.to_be_bytes();
+        line.say(&[0x90, 3, high, low, 0x80]).await;
+        let (filter, reason) = ("a/#".into(), "Failure".into());
+        let told = UplinkEvent::NotSubscribed { filter, reason };
+        assert_eq!(next(&mut uplink).await, [told]);
+        assert_eq!(uplink.room(), 1);
+    })
+    .await;
+}
+
+/// A broker may send faster than anybody looks: what is held of it is bounded, and none of it is lost.
+#[tokio::test]
+async fn a_flood_waits_in_the_socket_until_it_is_looked_at() {
+    const FLOOD: u32 = 200_000;
+    within(async {
+        let (broker, mut uplink) = Broker::start().await;
+        let mut line = broker.welcome().await;
+        up(&mut uplink).await;
+        let flood = tokio::spawn(async move {
+            for number in 0..FLOOD {
+                let [a, b, c, d] = number.to_be_bytes();
+                let id = u16::try_from(number % 60_000 + 1).unwrap();
+                let [high, low] = id.to_be_bytes();
+                line.say(&[0x32, 9, 0, 1, b't', high, low, a, b, c, d])
+                    .await;
+            }
+            line
+        });
+        let mut heard = 0;
+        while heard < FLOOD {
+            let events = next(&mut uplink).await;
+            assert!(events.len() <= 2_000, "{} are held", events.len());
+            for event in events {
+                match event {
+                    UplinkEvent::Inbound { mut message, token } => {
+                        assert_eq!(message.payload.get_u32(), heard, "in order");
+                        uplink.acknowledge(token.unwrap());
+                        heard += 1;
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+        flood.await.unwrap();
+    })
+    .await;
+}
