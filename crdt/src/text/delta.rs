@@ -136,7 +136,9 @@ impl TextDelta {
     pub(super) fn since(log: &Log, known: &VersionVector, upto: &VersionVector) -> Self {
         let mut telling = Telling::default();
         for replica in log.replicas() {
-            let (known, upto) = (known.get(replica), upto.get(replica));
+            let upto = upto.get(replica);
+            // A peer may say that it knows more than there is.
+            let known = known.get(replica).min(upto);
             let at = telling.begin(replica, known);
             log.told(replica, known, |piece| {
                 if piece.counter > upto {
