@@ -4,11 +4,18 @@ use peaberry_chain::primitives::{B256, U256, keccak256};
 
 use super::members::Members;
 use super::{World, oracle};
+use crate::node::{NodeKind, on_both};
+
+on_both! {
+    a_jump_halts_the_feed_and_keeps_its_last_answer
+    the_resetter_resets
+    a_quorum_resets_this_halt_and_no_later_one
+}
 
 const FEED: U256 = U256::ZERO;
 
-fn jumped(members: Members) -> World {
-    let mut world = World::new(members, 1, 0);
+fn jumped(kind: NodeKind, members: Members) -> World {
+    let mut world = World::new(kind, members, 1, 0);
     for (round, value) in [(1, 10_000), (2, 11_000), (3, 9_900), (4, 20_000)] {
         world.transmit(&world.report(1, round, value));
         assert_eq!(world.is_halted(0), round == 4, "{round}");
@@ -35,9 +42,8 @@ fn goes_on(world: &mut World) {
     assert_eq!((world.latest(0), world.is_halted(0)), (20_000, true));
 }
 
-#[test]
-fn a_jump_halts_the_feed_and_keeps_its_last_answer() {
-    let mut world = jumped(Members::quorum(4, 1));
+fn a_jump_halts_the_feed_and_keeps_its_last_answer(kind: NodeKind) {
+    let mut world = jumped(kind, Members::quorum(4, 1));
     assert_eq!(world.latest(0), 9_900);
     let report = world.report(1, 5, 9_900);
     assert_eq!(world.transmit_refused(&report), "Halted");
@@ -48,9 +54,8 @@ fn a_jump_halts_the_feed_and_keeps_its_last_answer() {
     assert_eq!(fresh.err().as_deref(), Some("Halted"));
 }
 
-#[test]
-fn the_resetter_resets() {
-    let mut world = jumped(Members::quorum(4, 1));
+fn the_resetter_resets(kind: NodeKind) {
+    let mut world = jumped(kind, Members::quorum(4, 1));
     world.accepted(&oracle::resetCall { feed: FEED });
     assert_eq!(
         world.refused(&oracle::resetCall { feed: FEED }),
@@ -59,10 +64,9 @@ fn the_resetter_resets() {
     goes_on(&mut world);
 }
 
-#[test]
-fn a_quorum_resets_this_halt_and_no_later_one() {
+fn a_quorum_resets_this_halt_and_no_later_one(kind: NodeKind) {
     for members in [Members::quorum(7, 1), Members::group(4, 1)] {
-        let mut world = jumped(members);
+        let mut world = jumped(kind, members);
         let digest = reset_digest(&world, 3);
         if matches!(world.members, Members::Quorum(_)) {
             // f+1 can report, but not reset.

@@ -19,6 +19,12 @@ pub const TRANSFERS_MAX: usize = 2;
 /// After so many attempts without an answer a peer gives up its place among them.
 const SILENT_ATTEMPTS: u32 = 8;
 
+/// After so many of a part that was not taken, whatever the peer says beside.
+const UNTAKEN_ATTEMPTS: u32 = 32;
+
+/// After how many of them the next one is waited for twice as long: a lossy link takes several.
+const ATTEMPTS_A_PACE: u32 = 4;
+
 /// How many events a peer is sent without having told what it knows, when others may have told it of them. Asking costs
 /// two vectors and a round trip.
 const UNASKED_EVENTS_MAX: u64 = 32;
@@ -326,7 +332,8 @@ impl<R: Replicated> AntiEntropy<R> {
     fn write_part(&mut self, to: Member, now: Duration) -> Option<Vec<u8>> {
         let passage = self.passage(to);
         let is_full = self.are_places_taken(to);
-        let attempts = self.peers.get(&to)?.part_attempts;
+        let peer = self.peers.get(&to)?;
+        let attempts = peer.attempts.max(peer.part_attempts / ATTEMPTS_A_PACE);
         let (wait, retry_max) = (self.wait(attempts), self.config.retry_max);
         let part_bytes = self.config.part_bytes;
         let peer = self.peers.get_mut(&to)?;
@@ -367,16 +374,15 @@ impl<R: Replicated> AntiEntropy<R> {
         frame
     }
 
-    /// To whom more than one frame of a delta is on its way, and who has not been silent about it for long.
+    /// To whom more than one frame of a delta is on its way, and who takes it.
     fn in_transfer(&self) -> impl Iterator<Item = Member> + '_ {
         let peers = self.peers.iter();
-        let heard =
-            peers.filter(|(_, peer)| peer.is_in_transfer() && peer.part_attempts < SILENT_ATTEMPTS);
-        heard.map(|(member, _)| *member)
+        let taking = peers.filter(|(_, peer)| peer.is_in_transfer() && !gives_up(peer));
+        taking.map(|(member, _)| *member)
     }
 
-    /// Whether others have all places for transfers. Whoever has been silent for long gives up its own for it: it is asked
-    /// what it knows before anything is made for it again.
+    /// Whether others have all places for transfers. Whoever has taken nothing for long gives up its own for it: it is
+    /// asked what it knows before anything is made for it again.
     fn are_places_taken(&mut self, but: Member) -> bool {
         let others = self.in_transfer().filter(|member| *member != but);
         if others.count() >= TRANSFERS_MAX {
@@ -386,7 +392,7 @@ impl<R: Replicated> AntiEntropy<R> {
         let mut others: Vec<_> = peers.filter(|(_, peer)| peer.is_in_transfer()).collect();
         if others.len() >= TRANSFERS_MAX {
             for (_, peer) in &mut others {
-                if peer.part_attempts >= SILENT_ATTEMPTS {
+                if gives_up(peer) {
                     peer.drop_parts();
                     peer.is_told = false;
                     peer.hold_until = peer.hold_until.max(peer.retry_at);
@@ -522,6 +528,11 @@ fn tells_ids(vector: &VersionVector, table: &IdTable) -> bool {
     vector
         .iter()
         .any(|(replica, _)| table.index(replica).is_none())
+}
+
+/// Whether the peer has been silent for long, or has taken nothing for longer.
+const fn gives_up<D>(peer: &Peer<D>) -> bool {
+    peer.attempts >= SILENT_ATTEMPTS || peer.part_attempts >= UNTAKEN_ATTEMPTS
 }
 
 /// Whether `known` lacks more of `vector` than is sent without asking.

@@ -363,7 +363,7 @@ fn who_waits_for_a_place_costs_no_walks_over_the_state() {
                 Side::new(config, Duration::ZERO, Counted::new(state))
             })
             .collect();
-        let mut link = Link::new(60);
+        let mut link = Link::new(50);
         let is_served = |side: &Side<Counted>| side.state.vector() == state.vector();
         link.until(&mut sides, HOUR, |sides| sides[1..].iter().any(is_served));
         let (made, seconds) = (sides[0].state.made.get(), link.now.as_secs());
@@ -389,7 +389,7 @@ fn a_piece_that_is_not_answered_is_sent_ever_more_rarely() {
         link.step(&mut sides);
     }
     let sent = sides[0].deltas;
-    assert!((8..=30).contains(&sent), "{sent} in two minutes");
+    assert!((8..=50).contains(&sent), "{sent} in two minutes");
 }
 
 /// Two that talk and take no piece do not keep the places from a third.
