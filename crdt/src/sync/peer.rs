@@ -342,7 +342,7 @@ mod tests {
     /// What it refused it took when it was sent again; then comes the refusal once more.
     #[test]
     fn a_refusal_that_comes_late_and_twice_ends_with_what_was_taken() {
-        let mut peer: Peer<VersionVector> = Peer::new(Duration::ZERO);
+        let mut peer: Peer<VersionVector> = Peer::new(1, Duration::ZERO);
         let mut vector = VersionVector::new();
         vector.raise(ReplicaId::new(1).unwrap(), 1);
         let send = |peer: &mut Peer<_>| peer.take_parts(Vec::from([vector.clone()]));
