@@ -157,7 +157,8 @@ impl<R: Replicated> AntiEntropy<R> {
         taken
     }
 
-    /// What a frame with this checksum brought is not taken. Only of clocks it may be hoped that they agree soon.
+    /// What a frame with this checksum brought is not taken. Only of clocks it may be hoped that they agree soon; to try that
+    /// with many pieces costs too much.
     fn hear_refusal(
         &mut self,
         now: Duration,
@@ -166,14 +167,14 @@ impl<R: Replicated> AntiEntropy<R> {
         reason: Refusal,
     ) -> Handled {
         let (retry_min, retry_max) = (self.config.retry_min, self.config.retry_max);
-        let wait = if reason == Refusal::FarFuture {
-            retry_min
-        } else {
-            retry_max
-        };
         let part_bytes = self.config.part_bytes;
         let peer = self.peers.get_mut(&from);
         let mut peer = peer.filter(|peer| peer.is_sent && peer.sent == refused);
+        let part = peer.as_ref().and_then(|peer| peer.parts.front());
+        let wait = match (reason, part) {
+            (Refusal::FarFuture, Some(Part::Delta(_))) => retry_min,
+            _ => retry_max,
+        };
         let hold = peer
             .as_mut()
             .and_then(|peer| peer.refuses(wait, R::gives, part_bytes));
