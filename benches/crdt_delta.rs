@@ -237,6 +237,7 @@ impl Talk {
                 SyncConfig::new(local, 7, membership, local.get()),
                 Duration::ZERO,
             )
+            .expect("the usual pace")
         };
         let mut talk = Self {
             sides: (side(members.0), side(members.1)),

@@ -203,7 +203,7 @@ fn main() -> Result<(), Failure> {
             sync: AntiEntropy::new(
                 SyncConfig::new(member, 0, membership.clone(), member.get()),
                 Duration::ZERO,
-            ),
+            )?,
         });
     }
     let (mut link, mut now) = (Link::new(), Duration::ZERO);

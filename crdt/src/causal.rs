@@ -8,8 +8,8 @@ use crate::arrivals::Arrivals;
 use crate::mutant;
 use crate::removal_log::{LogRun, REMOVAL_LOG_BYTES_MAX, RemovalLog};
 use crate::{
-    ApplyError, Changed, Delta, Dot, DotStore, Edit, Interval, IntervalVersionVector, Lattice,
-    Limits, Mint, VersionVector, WriteError, Writer,
+    ApplyError, Bounds, Changed, Delta, Dot, DotStore, Edit, Interval, IntervalVersionVector,
+    Lattice, Limits, Mint, Outgrown, VersionVector, WriteError, Writer,
 };
 
 /// A store with the vector of events it knows.
@@ -125,6 +125,7 @@ impl<S: DotStore> Causal<S> {
         }
         let delta = self.delta_of(mint.dot(), edit)?;
         if !delta.is_empty() {
+            self.check_growth(&delta, writer.bounds())?;
             writer.advance();
             self.merge(&delta.to, &delta.store, &delta.log, None);
         }
@@ -176,11 +177,12 @@ impl<S: DotStore> Causal<S> {
         self.apply_within(delta, &Limits::NONE)
     }
 
-    /// Joins a delta whose new values keep within `limits`. For what comes from others.
+    /// Joins a delta whose new values, and what the state is with them, keep within `limits`. For what comes from others.
     ///
     /// # Errors
     ///
-    /// As [`apply`](Self::apply), and [`ApplyError::FarFuture`] and [`ApplyError::Jump`]; the state did not change.
+    /// As [`apply`](Self::apply), and [`ApplyError::FarFuture`], [`ApplyError::Jump`] and [`ApplyError::Outgrown`]; the
+    /// state did not change.
     pub fn apply_within(
         &mut self,
         delta: &Delta<S>,
@@ -197,6 +199,7 @@ impl<S: DotStore> Causal<S> {
             });
         }
         self.admit(&delta.store, limits)?;
+        self.check_growth(delta, limits.bounds)?;
         let Some(alive) = &delta.alive else {
             return Ok(self.merge(&delta.to, &delta.store, &delta.log, None));
         };
@@ -205,14 +208,27 @@ impl<S: DotStore> Causal<S> {
     }
 
     /// Joins a whole state, as [`join`](Lattice::join), unless it holds another value for an event whose value is held
-    /// here, or new values beyond `limits`. For what comes from others. Costs a walk over the other state.
+    /// here, or new values beyond `limits`, or the two together outgrow them. For what comes from others. Costs a walk over
+    /// the other state.
     ///
     /// # Errors
     ///
     /// [`ApplyError`] but for a gap; the state did not change.
     pub fn try_join(&mut self, other: &Self, limits: &Limits) -> Result<Changed, ApplyError> {
         self.admit(&other.store, limits)?;
-        Ok(self.join(other))
+        if limits.bounds == Bounds::NONE {
+            return Ok(self.join(other));
+        }
+        let held = self.store.dot_count();
+        self.check_ids(&other.context, limits.bounds)?;
+        if held.saturating_add(other.store.dot_count()) <= limits.bounds.dots_max {
+            return Ok(self.join(other));
+        }
+        let mut joined = self.clone();
+        let changed = joined.join(other);
+        limits.bounds.check_dots(held, joined.store.dot_count())?;
+        *self = joined;
+        Ok(changed)
     }
 
     /// Drops from the removal log what every replica knows: `stable` is the [`meet`](VersionVector::meet) of all
@@ -303,10 +319,50 @@ impl<S: DotStore> Causal<S> {
                 counter: dot.counter(),
             });
         }
-        if *limits != Limits::NONE {
+        if limits.are_of_values() {
             self.store.admit(store, &self.context, limits)?;
         }
         Ok(())
+    }
+
+    /// Whether the state with the delta keeps within its bounds.
+    fn check_growth(&self, delta: &Delta<S>, bounds: Bounds) -> Result<(), Outgrown> {
+        if bounds == Bounds::NONE {
+            return Ok(());
+        }
+        self.check_ids(&delta.to, bounds)?;
+        let (held, mut more) = (self.store.dot_count(), 0);
+        delta
+            .store
+            .for_each_after(&self.context, &mut |_| more += 1);
+        if held.saturating_add(more) <= bounds.dots_max {
+            return Ok(());
+        }
+        bounds.check_dots(held, held + more - self.count_removed_by(delta))
+    }
+
+    fn check_ids(&self, to: &VersionVector, bounds: Bounds) -> Result<(), Outgrown> {
+        let is_new = |(replica, _): &_| self.context.get(*replica) == 0;
+        let new = to.iter().filter(is_new).count();
+        bounds.check_ids(self.context.iter().len(), new)
+    }
+
+    /// How many dots a delta removes. Costs a walk of the state.
+    fn count_removed_by(&self, delta: &Delta<S>) -> usize {
+        let mut intervals = Vec::new();
+        for (_, run) in delta.log.between(&self.context, None) {
+            intervals.extend(run.removed());
+        }
+        let removed = IntervalVersionVector::of(intervals);
+        let mut count = 0;
+        self.store
+            .for_each_after(&VersionVector::new(), &mut |dot| {
+                let is_dead = delta.alive.as_ref().is_some_and(|alive| {
+                    delta.to.covers(dot) && !alive.contains(dot) && !delta.store.contains_dot(dot)
+                });
+                count += usize::from(is_dead || removed.contains(dot));
+            });
+        count
     }
 
     fn alive_up_to(&self, known: &VersionVector) -> IntervalVersionVector {

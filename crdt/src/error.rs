@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use crate::document::PathError;
-use crate::{CounterJump, Dot, FarFutureStamp, ReplicaId, Stamp};
+use crate::{CounterJump, Dot, FarFutureStamp, Outgrown, ReplicaId, Stamp};
 
 /// A write was refused. Neither the state nor the writer changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -71,6 +71,9 @@ pub enum WriteError {
         /// Whose total.
         replica: ReplicaId,
     },
+    /// The state is as large as its writer may make it; see [`Writer::within`](crate::Writer::within).
+    #[error(transparent)]
+    Outgrown(#[from] Outgrown),
 }
 
 /// A delta was refused. The state did not change.
@@ -111,4 +114,7 @@ pub enum ApplyError {
     /// A total that rises too far at once; see [`Limits`](crate::Limits).
     #[error(transparent)]
     Jump(#[from] CounterJump),
+    /// The state would become too large; see [`Limits`](crate::Limits).
+    #[error(transparent)]
+    Outgrown(#[from] Outgrown),
 }

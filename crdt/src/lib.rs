@@ -58,7 +58,7 @@ pub use flag::{DisableWinsFlag, EnableWinsFlag};
 pub use hlc::{FarFutureStamp, Hlc, Stamp};
 pub use interval::{Interval, IntervalVersionVector};
 pub use lattice::{Changed, Lattice};
-pub use limits::{Limits, Tolerance};
+pub use limits::{Bounds, Limits, Outgrown, Tolerance};
 pub use list::{DotList, List, POSITION_DEPTH_MAX, Position};
 pub use map::ObservedRemoveMap;
 pub use register::{LwwRegister, MvRegister};

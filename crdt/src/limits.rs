@@ -1,6 +1,68 @@
 //! What a peer's delta may ask of us.
 
-/// Limits on the values of a delta, checked by [`Causal::apply_within`](crate::Causal::apply_within) before anything
+use thiserror::Error;
+
+use crate::wire::Bound;
+
+/// How large a state may become: what is larger no peer with the same [`Budget`](crate::wire::Budget) could be told
+/// whole.
+///
+/// One that is larger already, as when its bounds were lowered, may become smaller and not grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Of how many replicas events are known. They are never forgotten.
+    pub ids_max: usize,
+    /// How many dots the stores hold; of a text, how many runs of edits there have been and what they had seen; nothing of
+    /// a plain counter.
+    pub dots_max: usize,
+}
+
+impl Bounds {
+    /// Lets every state pass.
+    pub const NONE: Self = Self {
+        ids_max: usize::MAX,
+        dots_max: usize::MAX,
+    };
+
+    /// What is within both.
+    #[must_use]
+    pub fn meet(self, other: Self) -> Self {
+        Self {
+            ids_max: self.ids_max.min(other.ids_max),
+            dots_max: self.dots_max.min(other.dots_max),
+        }
+    }
+
+    pub(crate) const fn check_ids(&self, held: usize, new: usize) -> Result<(), Outgrown> {
+        check(Bound::Ids, held, held.saturating_add(new), self.ids_max)
+    }
+
+    pub(crate) const fn check_dots(&self, held: usize, then: usize) -> Result<(), Outgrown> {
+        check(Bound::Dots, held, then, self.dots_max)
+    }
+}
+
+const fn check(bound: Bound, held: usize, then: usize, max: usize) -> Result<(), Outgrown> {
+    if then > max && then > held {
+        let (given, max) = (then as u64, max as u64);
+        return Err(Outgrown { bound, given, max });
+    }
+    Ok(())
+}
+
+/// A state would become larger than its [`Bounds`]. Nothing changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the state would have {given} {bound}, over its limit of {max}; raise it at all replicas")]
+pub struct Outgrown {
+    /// Which bound.
+    pub bound: Bound,
+    /// How many it would have.
+    pub given: u64,
+    /// The limit.
+    pub max: u64,
+}
+
+/// Limits on a delta, checked by [`Causal::apply_within`](crate::Causal::apply_within) before anything
 /// changes. They hold for what is new in the delta, at any depth of nesting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -10,6 +72,8 @@ pub struct Limits {
     pub drift_ms_max: u64,
     /// By how much one delta may raise a replica's running total. A corrupt total would win for ever.
     pub advance_max: u64,
+    /// How large the state may become.
+    pub bounds: Bounds,
 }
 
 impl Limits {
@@ -18,7 +82,13 @@ impl Limits {
         wall_ms: 0,
         drift_ms_max: u64::MAX,
         advance_max: u64::MAX,
+        bounds: Bounds::NONE,
     };
+
+    /// Whether any value could be refused.
+    pub(crate) const fn are_of_values(&self) -> bool {
+        self.drift_ms_max < u64::MAX || self.advance_max < u64::MAX
+    }
 }
 
 /// How much is tolerated of peers: [`Limits`], but for the time at which they are applied.
@@ -29,7 +99,7 @@ impl Limits {
 /// use peaberry_crdt::{Limits, Tolerance};
 ///
 /// let tolerance = Tolerance { advance_max: 1_000, ..Tolerance::default() };
-/// let Limits { wall_ms, drift_ms_max, advance_max } = tolerance.at(1_767_225_600_000);
+/// let Limits { wall_ms, drift_ms_max, advance_max, .. } = tolerance.at(1_767_225_600_000);
 /// assert_eq!((wall_ms, drift_ms_max, advance_max), (1_767_225_600_000, 300_000, 1_000));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +131,7 @@ impl Tolerance {
             wall_ms,
             drift_ms_max: self.drift_ms_max,
             advance_max: self.advance_max,
+            bounds: Bounds::NONE,
         }
     }
 }

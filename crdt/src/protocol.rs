@@ -99,6 +99,8 @@ pub struct Replica<D: Replicated> {
     channel: Channel,
     doc: Arc<Mutex<D>>,
     signals: Arc<Signals>,
+    /// The sync's, for handles to look at.
+    membership: Arc<Mutex<Membership>>,
     writer: Writer,
     sync: AntiEntropy<D>,
     image: Image,
@@ -108,8 +110,8 @@ pub struct Replica<D: Replicated> {
     reservation: u64,
     /// The reservation that a commit is on its way for.
     reserving: Option<(Turn, u64)>,
-    /// What waits for it.
-    waiting: VecDeque<Finish<D>>,
+    /// What waits for it, each with the dots that it needs.
+    waiting: VecDeque<(u64, Finish<D>)>,
     /// What to answer when a turn is durable.
     finished: VecDeque<(Turn, Vec<Done>)>,
     done: Vec<Done>,
@@ -149,11 +151,14 @@ where
         let opened = Image::open(storage, channel, &options, empty)?;
         let (image, doc, replica, config) = opened;
         let minted = doc.vector().get(replica);
+        let bounds = config.budget.bounds();
+        // Whatever the clock says, everything is due.
+        let sync = AntiEntropy::new(config, Duration::ZERO)?;
         Ok(Self {
             channel,
-            writer: Writer::new(replica, minted, minted),
-            // Whatever the clock says, everything is due.
-            sync: AntiEntropy::new(config, Duration::ZERO),
+            writer: Writer::new(replica, minted, minted).within(bounds),
+            membership: Arc::new(Mutex::new(sync.membership().clone())),
+            sync,
             durable: doc.vector().clone(),
             doc: Arc::new(Mutex::new(doc)),
             signals: Arc::default(),
@@ -189,20 +194,23 @@ where
         mut tell: impl FnMut(ReplicaEvent) + Send + 'static,
     ) -> Result<ReplicaHandle<D>, AddError> {
         let (doc, signals) = (self.doc.clone(), self.signals.clone());
-        let replica = self.replica();
+        let (replica, membership) = (self.replica(), self.membership.clone());
         self.calendar = Some(node.clock().clone());
         let commands = node.add(self.channel, self, move |events: &mut Vec<ReplicaEvent>| {
             events.drain(..).for_each(&mut tell);
         })?;
-        Ok(ReplicaHandle::new(commands, doc, signals, replica))
+        Ok(ReplicaHandle::new(
+            commands, doc, signals, membership, replica,
+        ))
     }
 
     fn command(&mut self, now: Instant, command: Command<D>, fx: &mut Effects<'_, ReplicaEvent>) {
         match command {
-            Command::Mutate(mutate) => self.waiting.push_back(mutate),
+            Command::Mutate(dots, mutate) => self.waiting.push_back((dots, mutate)),
             Command::Tolerate(tolerance) => self.tolerance = tolerance,
             Command::Membership(membership) => {
-                if let Some(event) = self.sync.reconfigure(time_of(now), membership) {
+                // The handle has checked it.
+                if let Ok(Some(event)) = self.sync.reconfigure(time_of(now), membership) {
                     self.tell(event, fx);
                 }
             }
@@ -226,6 +234,7 @@ where
             }
         };
         self.must_write = true;
+        self.membership.lock().clone_from(self.sync.membership());
         fx.emit_after_commit(event);
     }
 
@@ -269,6 +278,10 @@ where
         if self.dirty.is_some_and(|dirty| dirty <= turn) {
             self.dirty = None;
             self.durable = self.image.written().clone();
+            if self.sync.is_alone() {
+                // No peer wakes it, and none has to acknowledge anything.
+                self.collect();
+            }
         }
         if let Some((_, reserved)) = self.reserving.take_if(|(reserving, _)| *reserving <= turn) {
             self.writer.reserve(reserved);
@@ -276,6 +289,21 @@ where
         while let Some((_, done)) = self.finished.pop_front_if(|(then, _)| *then <= turn) {
             done.into_iter().for_each(|done| done());
         }
+    }
+
+    /// Forgets what every member knows. Whatever a peer has acknowledged is durable there; what is not here yet soon is, or
+    /// nothing left.
+    fn collect(&mut self) {
+        let mut doc = self.doc.lock();
+        let stable = self.sync.stable(&*doc).meet(&self.durable);
+        doc.collect(&stable);
+    }
+
+    /// Whether dots are reserved for what comes next.
+    fn has_dots(&self) -> bool {
+        let needed = self.waiting.front().map_or(0, |(dots, _)| *dots);
+        let remaining = self.writer.remaining();
+        remaining > self.reservation / 4 && remaining >= needed
     }
 
     /// Carries out what waits, as far as dots are reserved.
@@ -287,8 +315,8 @@ where
         let mut doc = self.doc.lock();
         // Not only own events are new: a mutation may join what the application got in another way.
         let before = doc.vector().clone();
-        while is_refused || self.writer.remaining() > self.reservation / 4 {
-            let Some(mutate) = self.waiting.pop_front() else {
+        while is_refused || self.has_dots() {
+            let Some((_, mutate)) = self.waiting.pop_front() else {
                 break;
             };
             let target = (!is_refused).then_some((&mut *doc, &mut self.writer));
@@ -304,11 +332,13 @@ where
         let doc = self.doc.lock();
         let minted = doc.vector().get(self.writer.replica());
         let mut reserved = minted.saturating_add(self.writer.remaining());
+        let needed = self.waiting.front().map_or(0, |(dots, _)| *dots);
         let wants_more = self.reserving.is_none()
             && !self.is_closed
-            && self.writer.remaining() <= self.reservation / 2;
+            && (self.writer.remaining() <= self.reservation / 2
+                || self.writer.remaining() < needed);
         if wants_more {
-            reserved = minted.saturating_add(self.reservation);
+            reserved = minted.saturating_add(self.reservation.max(needed));
         } else if let Some((_, reserving)) = self.reserving {
             reserved = reserving;
         }
@@ -377,12 +407,7 @@ where
             Input::Command(command) => self.command(now, command, fx),
             Input::Message(message) => self.message(now, &message, fx),
             Input::Committed(turn) => self.committed(turn),
-            Input::Timeout => {
-                // Whatever a peer has acknowledged is durable there; what is not here yet soon is, or nothing left.
-                let mut doc = self.doc.lock();
-                let stable = self.sync.stable(&*doc).meet(&self.durable);
-                doc.collect(&stable);
-            }
+            Input::Timeout => self.collect(),
             // A tick makes up for what was lost.
             Input::Unreachable(_) | Input::Read(..) => {}
         }

@@ -9,6 +9,10 @@ use crate::{Changed, Dot, Interval, IntervalVersionVector, Lattice, ReplicaId, V
 /// What the log of a new [`Causal`](crate::Causal) may take, in bytes.
 pub const REMOVAL_LOG_BYTES_MAX: usize = 1 << 20;
 
+/// For how many events a log may stand, however few bytes they take: a reader's
+/// [`Budget`](crate::wire::Budget) lets no more pass.
+const EVENTS_MAX: u64 = 1 << 32;
+
 /// Event → dots that it removed, for each replica in the order of its events.
 ///
 /// The floor is a vector up to which events may be missing. A peer that knows the floor is served from the log; any
@@ -18,6 +22,8 @@ pub(crate) struct RemovalLog {
     events: BTreeMap<ReplicaId, VecDeque<LogRun>>,
     floor: VersionVector,
     bytes: usize,
+    /// How many events.
+    count: u64,
 }
 
 /// Successive events of one replica that removed successive dots, or one event that removed any.
@@ -137,6 +143,7 @@ impl RemovalLog {
         let Some(run) = run.clamp(self.floor.get(replica), u64::MAX) else {
             return;
         };
+        self.count = self.count.saturating_add(run.count());
         let runs = self.events.entry(replica).or_default();
         if runs.back_mut().is_some_and(|last| last.extend(&run)) {
             return;
@@ -198,7 +205,7 @@ impl RemovalLog {
     /// A planted bug: drops every event and keeps nothing to tell of it.
     pub(crate) fn forget(&mut self) {
         self.events.clear();
-        self.bytes = 0;
+        (self.bytes, self.count) = (0, 0);
     }
 
     /// Drops the events up to `floor`.
@@ -206,13 +213,18 @@ impl RemovalLog {
         let changed = self.floor.join(floor);
         if changed == Changed::Yes {
             let (floor, bytes) = (&self.floor, &mut self.bytes);
+            let count = &mut self.count;
             self.events.retain(|replica, runs| {
                 let floor = floor.get(*replica);
                 let end = runs.partition_point(|run| run.last() <= floor);
-                *bytes -= runs.drain(..end).map(|run| run.bytes()).sum::<usize>();
+                for run in runs.drain(..end) {
+                    *bytes -= run.bytes();
+                    *count = count.saturating_sub(run.count());
+                }
                 if let Some(run) = runs.front_mut()
                     && let Some(rest) = run.clamp(floor, u64::MAX)
                 {
+                    *count = count.saturating_sub(run.count() - rest.count());
                     *run = rest;
                 }
                 !runs.is_empty()
@@ -223,7 +235,7 @@ impl RemovalLog {
 
     /// If over the budget, drops the older half of each replica's runs until within it.
     pub(crate) fn limit(&mut self, bytes_max: usize) {
-        while self.bytes > bytes_max {
+        while self.bytes > bytes_max || self.count > EVENTS_MAX {
             let mut floor = VersionVector::new();
             for (replica, runs) in &self.events {
                 if let Some(run) = runs.get(runs.len() / 2) {
@@ -232,5 +244,31 @@ impl RemovalLog {
             }
             self.cut(&floor);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{EVENTS_MAX, LogRun, RemovalLog, Removed};
+    use crate::{Interval, ReplicaId};
+
+    /// A run of them is a few bytes: no reader would take it, and its own store neither.
+    #[test]
+    fn more_events_than_a_reader_takes_are_cut_off() {
+        let id = ReplicaId::new(7).unwrap();
+        let run = |first: u64, last: u64| LogRun {
+            first,
+            puts: false,
+            removed: Removed::Each(Interval::new(id, first, last).unwrap()),
+        };
+        let mut log = RemovalLog::default();
+        log.push(id, run(1, EVENTS_MAX - 1));
+        log.push(id, run(EVENTS_MAX, EVENTS_MAX));
+        log.limit(usize::MAX);
+        assert_eq!((log.count, log.run_count(id)), (EVENTS_MAX, 1));
+        log.push(id, run(EVENTS_MAX + 1, EVENTS_MAX + 1));
+        log.limit(usize::MAX);
+        assert_eq!((log.count, log.bytes()), (0, 0));
+        assert_eq!(log.floor().get(id), EVENTS_MAX + 1);
     }
 }

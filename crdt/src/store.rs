@@ -34,6 +34,13 @@ pub trait DotStore: Clone + Debug + Default + Eq {
     /// Whether the dot is held.
     fn contains_dot(&self, dot: Dot) -> bool;
 
+    /// How many dots are held. This one visits each of them.
+    fn dot_count(&self) -> usize {
+        let mut count = 0;
+        self.for_each_after(&VersionVector::new(), &mut |_| count += 1);
+        count
+    }
+
     /// Calls `visit` with each held dot that `known` does not cover, once.
     fn for_each_after(&self, known: &VersionVector, visit: &mut dyn FnMut(Dot));
 
@@ -108,6 +115,9 @@ macro_rules! dot_store {
             }
             fn contains_dot(&self, dot: $crate::Dot) -> bool {
                 false $(|| $crate::DotStore::contains_dot(&self.$field, dot))+
+            }
+            fn dot_count(&self) -> usize {
+                0 $(+ $crate::DotStore::dot_count(&self.$field))+
             }
             fn for_each_after(
                 &self,
@@ -185,6 +195,10 @@ macro_rules! renamed_store {
 
             fn contains_dot(&self, dot: $crate::Dot) -> bool {
                 self.store.contains_dot(dot)
+            }
+
+            fn dot_count(&self) -> usize {
+                self.store.dot_count()
             }
 
             fn for_each_after(

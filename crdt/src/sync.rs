@@ -8,7 +8,7 @@
 //!
 //! | frame | says | answered by |
 //! |---|---|---|
-//! | `Hello` | who I am: format, schema, document, [`Membership`], my session and its table of replica ids, my digest, and the session of yours that I know | a `Hello`, until both know the other's session |
+//! | `Hello` | who I am: format, schema, document, [`Membership`], my session and its table of replica ids, my digest, and the session of yours that I know | a `Hello`, until both know the other's session and membership |
 //! | `Digest` | 16 bytes of my vector | nothing if yours is the same, else your `Vector` |
 //! | `Vector` | what I know | a `Delta` of what I lack; your `Vector` if I asked for it or know more |
 //! | `Delta` | events that I believe you lack; more than a few only after your `Vector` | an `Ack`, and soon a `Digest` to every other peer |
@@ -36,8 +36,10 @@
 //!   is laid together, and pieces that do not make up what they say are dropped by name.
 //! - **History is forgotten** only below [`stable`](AntiEntropy::stable), which every *configured* member has
 //!   acknowledged, reachable or not. Who is gone for good is taken out of the configuration by raising its epoch, never
-//!   by a clock. What such a replica sends later is refused by name; it may come back as a new member with an empty
-//!   state.
+//!   by a clock. Each member is told until it has said that it knows, and from then on refuses by name what such a
+//!   replica sends; it may come back as a new member with an empty state.
+//! - **A membership is believed of members.** A higher epoch is taken from one who is a member of the epoch that holds
+//!   here, and from nobody else: a stranger who claims one is refused by name.
 //! - **What passes its limits stays out.** A delta with a stamp from the far future, a total that jumps, or another value
 //!   for a known event is refused by name and changes nothing; its sender is told, so that it does not send it over and
 //!   over. What the sender knew before that event gets through, and what it came to know later waits with it: its own
@@ -68,10 +70,10 @@ mod receive;
 mod transfer;
 
 pub use anti_entropy::{AntiEntropy, TRANSFERS_MAX};
-pub use config::SyncConfig;
+pub use config::{ConfigError, SyncConfig};
 #[doc(hidden)]
 pub use frame::decode_any_hello;
-pub use membership::{Member, Membership};
+pub use membership::{MEMBERS_MAX, Member, Membership, MembershipError};
 pub use outcome::{Handled, Refusal, SyncError, SyncEvent, Transmit};
 #[doc(hidden)]
 pub use transfer::decode_any_piece;

@@ -25,7 +25,9 @@ pub use offset::Offset;
 use rope::Rope;
 
 use crate::wire::{Encoder, IdTable, Message as _};
-use crate::{ApplyError, Changed, Lattice, Limits, Replicated, VersionVector, WriteError, Writer};
+use crate::{
+    ApplyError, Bounds, Changed, Lattice, Limits, Replicated, VersionVector, WriteError, Writer,
+};
 
 /// A text, kept as the events that wrote it: an eg-walker event graph in Fugue order.
 ///
@@ -79,7 +81,8 @@ impl Text {
     /// # Errors
     ///
     /// [`WriteError::OutOfBounds`] if there is no such place, or it lies within a character; those of the writer, who
-    /// must have a dot for every character. Nothing changed.
+    /// must have a dot for every character (of a replica's, ask with `ReplicaHandle::mutate_reserving`);
+    /// [`WriteError::Outgrown`]. Nothing changed.
     pub fn insert(
         &mut self,
         writer: &mut Writer,
@@ -195,6 +198,10 @@ impl Text {
     /// an event that is known otherwise, [`ApplyError::OutOfBounds`] for one that edits beyond the text its writer saw;
     /// the text did not change.
     pub fn apply(&mut self, delta: &TextDelta) -> Result<Changed, ApplyError> {
+        self.apply_bounded(delta, Bounds::NONE)
+    }
+
+    fn apply_bounded(&mut self, delta: &TextDelta, bounds: Bounds) -> Result<Changed, ApplyError> {
         if let Some(replica) = self.vector.first_behind(delta.from()) {
             return Err(ApplyError::Gap {
                 replica,
@@ -206,12 +213,20 @@ impl Text {
         if delta.to().partial_le(&self.vector) {
             return Ok(Changed::No);
         }
+        let is_new = |(replica, _): &_| self.vector.get(*replica) == 0;
+        let new = delta.to().iter().filter(is_new).count();
+        bounds.check_ids(self.vector.iter().len(), new)?;
+        let held = self.log.dot_count();
         let mark = self.log.mark();
         let frontier = self.log.frontier().to_vec();
         let start = self.log.end();
         self.log.seal();
         let len = self.len_chars();
-        let merged = match self.take_events(delta) {
+        let taken = self.take_events(delta).and_then(|()| {
+            let fits = bounds.check_dots(held, self.log.dot_count());
+            fits.map_err(ApplyError::from)
+        });
+        let merged = match taken {
             Ok(()) => merge::merge(&mut self.log, start, frontier, len)
                 .map_err(|OutOfBounds(event)| self.out_of_bounds(event)),
             Err(error) => Err(error),
@@ -251,6 +266,10 @@ impl Text {
 
     fn write(&mut self, writer: &mut Writer, edit: Edit, text: &str) -> Result<(), WriteError> {
         let first = writer.next_run(&self.vector, edit.len as u64)?;
+        let (bounds, held) = (writer.bounds(), self.log.dot_count());
+        let is_new = self.vector.get(writer.replica()) == 0;
+        bounds.check_ids(self.vector.iter().len(), usize::from(is_new))?;
+        bounds.check_dots(held, held + self.log.growth_of(first, edit))?;
         writer.advance_by(edit.len as u64);
         self.log.push_here(first, edit, text);
         self.vector
@@ -393,8 +412,8 @@ impl Replicated for Text {
         delta.to()
     }
 
-    fn apply_within(&mut self, delta: &TextDelta, _: &Limits) -> Result<Changed, ApplyError> {
-        self.apply(delta)
+    fn apply_within(&mut self, delta: &TextDelta, limits: &Limits) -> Result<Changed, ApplyError> {
+        self.apply_bounded(delta, limits.bounds)
     }
 
     fn split(delta: TextDelta, bytes_max: usize) -> Vec<TextDelta> {

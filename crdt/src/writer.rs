@@ -1,6 +1,6 @@
 //! The only thing that mints dots.
 
-use crate::{Dot, ReplicaId, VersionVector, WriteError};
+use crate::{Bounds, Dot, ReplicaId, VersionVector, WriteError};
 
 /// The right to write as one replica to one document, within a reserved range of dots.
 ///
@@ -11,6 +11,7 @@ pub struct Writer {
     replica: ReplicaId,
     minted: u64,
     reserved: u64,
+    bounds: Bounds,
 }
 
 impl Writer {
@@ -21,7 +22,20 @@ impl Writer {
             replica,
             minted,
             reserved,
+            bounds: Bounds::NONE,
         }
+    }
+
+    /// The same writer, who refuses to make a state larger than `bounds`: its writes fail with
+    /// [`WriteError::Outgrown`] then. What it joins of others has [`Limits`](crate::Limits) of its own.
+    #[must_use]
+    pub const fn within(mut self, bounds: Bounds) -> Self {
+        self.bounds = bounds;
+        self
+    }
+
+    pub(crate) const fn bounds(&self) -> Bounds {
+        self.bounds
     }
 
     /// Whose events it mints.

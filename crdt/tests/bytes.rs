@@ -55,7 +55,7 @@ impl Session {
         let members = [1, 2].map(|number| Member::new(number).unwrap());
         let sides = members.map(|local| {
             let config = SyncConfig::new(local, 7, Membership::new(members), local.get());
-            AntiEntropy::new(config, Duration::ZERO)
+            AntiEntropy::new(config, Duration::ZERO).unwrap()
         });
         let mut session = Self {
             sides,

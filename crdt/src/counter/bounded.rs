@@ -9,7 +9,7 @@ use core::ops::Bound;
 use thiserror::Error;
 
 use crate::{
-    Changed, CounterJump, GCounter, Lattice, ReplicaId, VersionVector, WriteError, Writer,
+    Bounds, Changed, CounterJump, GCounter, Lattice, ReplicaId, VersionVector, WriteError, Writer,
 };
 
 /// A counter that never falls below zero. It is synced like a document: of each replica its vector has all that it has
@@ -68,9 +68,10 @@ impl BoundedCounter {
     ///
     /// # Errors
     ///
-    /// [`WriteError::CounterOverflow`] if all that the replica has granted and taken would not fit 64 bits together;
-    /// nothing changed.
+    /// [`WriteError::CounterOverflow`] if all that the replica has granted and taken would not fit 64 bits together, and
+    /// [`WriteError::Outgrown`]; nothing changed.
     pub fn add(&mut self, writer: &Writer, amount: u64) -> Result<Self, BoundedError> {
+        self.require_room(writer, writer.replica())?;
         self.grant(writer.replica(), writer.replica(), amount)
     }
 
@@ -82,8 +83,9 @@ impl BoundedCounter {
     pub fn take(&mut self, writer: &Writer, amount: u64) -> Result<Self, BoundedError> {
         let replica = writer.replica();
         self.require(replica, amount)?;
+        self.require_room(writer, replica)?;
         self.count_on(replica, amount)?;
-        self.taken.add(writer, amount)?;
+        self.taken.add_as(replica, amount)?;
         Ok(self.written_by(replica))
     }
 
@@ -102,6 +104,7 @@ impl BoundedCounter {
         if heir == writer.replica() {
             return Ok(Self::default());
         }
+        self.require_room(writer, heir)?;
         self.grant(writer.replica(), heir, amount)
     }
 
@@ -180,6 +183,24 @@ impl BoundedCounter {
             counter.versions.raise(replica, version);
         }
         Some(counter)
+    }
+
+    /// Whether there is room for a writer and its heir.
+    fn require_room(&self, writer: &Writer, heir: ReplicaId) -> Result<(), WriteError> {
+        if writer.bounds() == Bounds::NONE {
+            return Ok(());
+        }
+        let ids = self.ids();
+        let named = BTreeSet::from([writer.replica(), heir]);
+        let new = named.difference(&ids).count();
+        Ok(writer.bounds().check_ids(ids.len(), new)?)
+    }
+
+    /// All replicas that it names, also those that were only granted something.
+    pub(super) fn ids(&self) -> BTreeSet<ReplicaId> {
+        let takers = self.taken.totals().iter().map(|(taker, _)| taker);
+        let granted = self.granted.keys().flat_map(|(from, to)| [*from, *to]);
+        takers.chain(granted).collect()
     }
 
     fn require(&self, replica: ReplicaId, needed: u64) -> Result<(), BoundedError> {

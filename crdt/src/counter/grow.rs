@@ -48,9 +48,16 @@ impl GCounter {
     ///
     /// # Errors
     ///
-    /// [`WriteError::CounterOverflow`]; nothing changed.
+    /// [`WriteError::CounterOverflow`] and [`WriteError::Outgrown`]; nothing changed.
     pub fn add(&mut self, writer: &Writer, amount: u64) -> Result<Self, WriteError> {
-        let replica = writer.replica();
+        let is_new = amount > 0 && self.total(writer.replica()) == 0;
+        writer
+            .bounds()
+            .check_ids(self.totals.iter().len(), usize::from(is_new))?;
+        self.add_as(writer.replica(), amount)
+    }
+
+    pub(super) fn add_as(&mut self, replica: ReplicaId, amount: u64) -> Result<Self, WriteError> {
         let total = self
             .totals
             .get(replica)
@@ -157,18 +164,22 @@ impl PnCounter {
     ///
     /// # Errors
     ///
-    /// [`WriteError::CounterOverflow`] if what the replica has added and taken away would not fit 64 bits together;
-    /// nothing changed.
+    /// [`WriteError::CounterOverflow`] if what the replica has added and taken away would not fit 64 bits together, and
+    /// [`WriteError::Outgrown`]; nothing changed.
     pub fn add(&mut self, writer: &Writer, amount: i64) -> Result<Self, WriteError> {
         let replica = writer.replica();
         self.versions
             .get(replica)
             .checked_add(amount.unsigned_abs())
             .ok_or(WriteError::CounterOverflow { replica })?;
+        let is_new = amount != 0 && self.versions.get(replica) == 0;
+        writer
+            .bounds()
+            .check_ids(self.versions.iter().len(), usize::from(is_new))?;
         if amount < 0 {
-            self.down.add(writer, amount.unsigned_abs())?;
+            self.down.add_as(replica, amount.unsigned_abs())?;
         } else {
-            self.up.add(writer, amount.unsigned_abs())?;
+            self.up.add_as(replica, amount.unsigned_abs())?;
         }
         self.count(replica);
         let mut delta = Self::default();

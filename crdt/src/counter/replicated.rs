@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use super::{BoundedCounter, GCounter, PnCounter};
 use crate::wire::{Encoder, IdTable, Message};
 use crate::{
-    ApplyError, Changed, CounterJump, Lattice, Limits, ReplicaId, Replicated, VersionVector,
+    ApplyError, Bounds, Changed, CounterJump, Lattice, Limits, ReplicaId, Replicated, VersionVector,
 };
 
 static NOTHING: VersionVector = VersionVector::new();
@@ -26,6 +26,13 @@ trait OfParts: Lattice + Message {
     fn is_continued_by(&self, other: &Self, replica: ReplicaId) -> bool;
 
     fn check(&self, other: &Self, advance_max: u64) -> Result<(), CounterJump>;
+
+    /// How many replicas it names, and how many more `other` does.
+    fn ids_with(&self, other: &Self) -> (usize, usize) {
+        let is_new = |(replica, _): &_| self.versions().get(*replica) == 0;
+        let new = other.versions().iter().filter(is_new).count();
+        (self.versions().iter().len(), new)
+    }
 
     fn since(&self, known: &VersionVector) -> Self {
         let mut newer = Self::bottom();
@@ -58,6 +65,10 @@ trait OfParts: Lattice + Message {
             return Err(ApplyError::Conflict { replica, counter });
         }
         self.check(delta, limits.advance_max)?;
+        if limits.bounds != Bounds::NONE {
+            let (held, new) = self.ids_with(delta);
+            limits.bounds.check_ids(held, new)?;
+        }
         Ok(self.join(delta))
     }
 
@@ -124,6 +135,11 @@ impl OfParts for BoundedCounter {
 
     fn check(&self, other: &Self, advance_max: u64) -> Result<(), CounterJump> {
         self.check(other, advance_max)
+    }
+
+    fn ids_with(&self, other: &Self) -> (usize, usize) {
+        let (mine, theirs) = (self.ids(), other.ids());
+        (mine.len(), theirs.difference(&mine).count())
     }
 }
 

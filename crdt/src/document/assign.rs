@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::path::too_deep;
 use super::{DOCUMENT_DEPTH_MAX, Document, Leaf, PathError, Scalar, Segment, Value};
-use crate::{Causal, Delta, Edit, Mint, WriteError, Writer};
+use crate::{Causal, Delta, DotStore as _, Edit, Mint, WriteError, Writer};
 
 impl Causal<Document> {
     /// Makes a place hold `value` instead of all that is known there. An empty path means the whole document, which
@@ -18,7 +18,8 @@ impl Causal<Document> {
     /// # Errors
     ///
     /// As [`Document::set`]; [`PathError::TooDeep`] also for a value that would reach too deep, and
-    /// [`WriteError::ReservationExhausted`] if fewer dots are left than it takes. Nothing changed.
+    /// [`WriteError::ReservationExhausted`] if fewer dots are left than it takes, and [`WriteError::Outgrown`] if they have
+    /// no room beside all that is there, also what this would replace. Nothing changed.
     ///
     /// # Example
     ///
@@ -70,6 +71,10 @@ impl Causal<Document> {
                     .saturating_add(writer.remaining()),
             });
         }
+        let held = self.value().dot_count();
+        writer
+            .bounds()
+            .check_dots(held, held.saturating_add(steps.len()))?;
         let before = self.vector().clone();
         for step in &steps {
             // Only the first can fail: what the others need was written here a moment ago.

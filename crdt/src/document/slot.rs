@@ -205,6 +205,11 @@ impl DotStore for Slot {
                 .is_some_and(|parts| parts.contains_dot(dot))
     }
 
+    fn dot_count(&self) -> usize {
+        let parts = self.parts.as_ref().map_or(0, |parts| parts.dot_count());
+        self.scalars.dot_count() + parts
+    }
+
     fn for_each_after(&self, known: &VersionVector, visit: &mut dyn FnMut(Dot)) {
         self.scalars.for_each_after(known, visit);
         if let Some(parts) = &self.parts {

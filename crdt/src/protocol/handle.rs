@@ -13,19 +13,23 @@ use parking_lot::Mutex;
 use peaberry_core::Handle;
 use thiserror::Error;
 
-use crate::sync::Membership;
+use crate::sync::{Membership, MembershipError};
 use crate::{ReplicaId, Tolerance, Writer};
 
 /// A mutation: with a document it is carried out, without one it is refused; what it returns is called when durable.
 pub(super) type Finish<D> = Box<dyn FnOnce(Option<(&mut D, &mut Writer)>) -> Done + Send>;
+
+/// What one mutation may reserve. Whatever of it is not used is never used.
+const RESERVED_MAX: u64 = 1 << 32;
 
 /// Answers who asked.
 pub(super) type Done = Box<dyn FnOnce() + Send>;
 
 /// What a [`ReplicaHandle`] asks of its replica.
 pub enum Command<D> {
+    /// With how many dots must be reserved before.
     #[doc(hidden)]
-    Mutate(Finish<D>),
+    Mutate(u64, Finish<D>),
     #[doc(hidden)]
     Tolerate(Tolerance),
     #[doc(hidden)]
@@ -37,7 +41,7 @@ pub enum Command<D> {
 impl<D> fmt::Debug for Command<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Mutate(_) => "Mutate",
+            Self::Mutate(..) => "Mutate",
             Self::Tolerate(_) => "Tolerate",
             Self::Membership(_) => "Membership",
             Self::Close(_) => "Close",
@@ -58,6 +62,9 @@ pub enum MutationError {
     /// The node stopped before the commit: whether it will be there after a restart is unknown.
     #[error("the node stopped before the mutation was durable")]
     Unknown,
+    /// No member would take the membership. Nothing changed.
+    #[error(transparent)]
+    Membership(#[from] MembershipError),
 }
 
 /// Reads and changes one replica, from any thread. Cheap to clone.
@@ -65,6 +72,7 @@ pub struct ReplicaHandle<D> {
     commands: Handle<Command<D>>,
     doc: Arc<Mutex<D>>,
     signals: Arc<Signals>,
+    membership: Arc<Mutex<Membership>>,
     replica: ReplicaId,
 }
 
@@ -74,6 +82,7 @@ impl<D> Clone for ReplicaHandle<D> {
             commands: self.commands.clone(),
             doc: self.doc.clone(),
             signals: self.signals.clone(),
+            membership: self.membership.clone(),
             replica: self.replica,
         }
     }
@@ -92,12 +101,14 @@ impl<D> ReplicaHandle<D> {
         commands: Handle<Command<D>>,
         doc: Arc<Mutex<D>>,
         signals: Arc<Signals>,
+        membership: Arc<Mutex<Membership>>,
         replica: ReplicaId,
     ) -> Self {
         Self {
             commands,
             doc,
             signals,
+            membership,
             replica,
         }
     }
@@ -108,6 +119,12 @@ impl<D> ReplicaHandle<D> {
         self.replica
     }
 
+    /// Who takes part, as far as this replica has heard.
+    #[must_use]
+    pub fn membership(&self) -> Membership {
+        self.membership.lock().clone()
+    }
+
     /// Looks at the document as it is, with what is not durable yet. Be brief: the node waits for you. Do not call it
     /// from within a mutation.
     pub fn read<R>(&self, look: impl FnOnce(&D) -> R) -> R {
@@ -116,8 +133,22 @@ impl<D> ReplicaHandle<D> {
 
     /// Runs `change` on the node's thread, in one batch with others of its turn. The returned future need not be polled
     /// for it to happen; it ends with what `change` returned once that is durable.
+    ///
+    /// It may mint a quarter of what the replica [reserves](super::ReplicaOptions::reservation), and sometimes more. For a
+    /// longer text, or a larger document at once, there is [`mutate_reserving`](Self::mutate_reserving).
     pub fn mutate<R: Send + 'static>(
         &self,
+        change: impl FnOnce(&mut D, &mut Writer) -> R + Send + 'static,
+    ) -> Mutation<R> {
+        self.mutate_reserving(0, change)
+    }
+
+    /// As [`mutate`](Self::mutate), once `dots` dots are reserved: a text takes one for each character that is inserted or
+    /// removed, everything else one for each write. Up to 2^32. It waits for one commit more, if there are not so many, and
+    /// what comes behind waits with it.
+    pub fn mutate_reserving<R: Send + 'static>(
+        &self,
+        dots: u64,
         change: impl FnOnce(&mut D, &mut Writer) -> R + Send + 'static,
     ) -> Mutation<R> {
         let (tell, told) = oneshot::channel();
@@ -130,7 +161,8 @@ impl<D> ReplicaHandle<D> {
                 let _ = tell.send(outcome);
             })
         });
-        match self.commands.submit(Command::Mutate(mutate)) {
+        let dots = dots.min(RESERVED_MAX);
+        match self.commands.submit(Command::Mutate(dots, mutate)) {
             Ok(()) => Mutation(Ok(told)),
             Err(_busy) => Mutation(Err(MutationError::Busy)),
         }
@@ -155,12 +187,14 @@ impl<D> ReplicaHandle<D> {
         self.submit(Command::Tolerate(tolerance))
     }
 
-    /// Configures a later membership, and tells the other members of it; one that is not later changes nothing.
+    /// Configures a later membership, and tells the other members of it; one that is not later changes nothing. Call it
+    /// at one who was a member before the change: the others believe no one else.
     ///
     /// # Errors
     ///
-    /// [`MutationError::Busy`]; nothing changed.
+    /// [`MutationError::Busy`] and [`MutationError::Membership`]; nothing changed.
     pub fn reconfigure(&self, membership: Membership) -> Result<(), MutationError> {
+        membership.check()?;
         self.submit(Command::Membership(membership))
     }
 

@@ -6,7 +6,7 @@ use peaberry_core::{Batch, Channel, LogId, Storage, StorageError, Subspace};
 use thiserror::Error;
 
 use super::{Continuity, ReplicaOptions};
-use crate::sync::{Membership, SyncConfig};
+use crate::sync::{ConfigError, Membership, SyncConfig};
 use crate::wire::{Budget, DecodeError, Decoder, Encoder, IdTable, Message, open, seal};
 use crate::{ApplyError, Limits, ReplicaId, Replicated, VersionVector};
 
@@ -14,6 +14,16 @@ const IDENTITY: &[u8] = b"identity";
 const STATE: &[u8] = b"state";
 /// Below that a log is not worth a checkpoint.
 const LOG_BYTES_MIN: usize = 16 << 10;
+/// Our own bytes: as large as they were let become, or what was answered for would not be there again. Deeper than a
+/// peer's, too; only a value that contains values of its own type can be.
+const OWN: Budget = Budget {
+    bytes_max: usize::MAX,
+    ids_max: usize::MAX,
+    dots_max: usize::MAX,
+    intervals_max: usize::MAX,
+    events_max: u64::MAX,
+    depth_max: 512,
+};
 /// How much of the log is read at once.
 const READ_BYTES: usize = 1 << 20;
 
@@ -24,6 +34,9 @@ pub enum OpenError {
     /// The store could not be read.
     #[error("could not read the replica")]
     Storage(#[from] StorageError),
+    /// The options cannot be gone by.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// What the store holds is no replica of this document. Restore a backup, or discard it, and be evicted and made a
     /// member again.
     #[error("the stored replica is damaged or of another type")]
@@ -130,16 +143,11 @@ impl Image {
         storage: &dyn Storage,
         empty: D,
     ) -> Result<D, OpenError> {
-        // Our own bytes: as large as they were let become.
-        let budget = Budget {
-            bytes_max: usize::MAX,
-            ..Budget::default()
-        };
         let mut doc = match self.keys.get(storage, STATE)? {
             None => empty,
             Some(bytes) => {
                 self.state_bytes = bytes.len();
-                D::from_bytes(&bytes, budget)?
+                D::from_bytes(&bytes, OWN)?
             }
         };
         let mut next = self.log_start;
@@ -149,7 +157,7 @@ impl Image {
                 break;
             }
             for entry in entries {
-                let delta = D::Delta::from_bytes(&entry, budget)?;
+                let delta = D::Delta::from_bytes(&entry, OWN)?;
                 doc.apply_within(&delta, &Limits::NONE)?;
                 self.log_bytes += entry.len();
                 next += 1;

@@ -66,6 +66,10 @@ impl<V: Clone + Debug + Eq> DotStore for DotFun<V> {
         self.position(dot).is_ok()
     }
 
+    fn dot_count(&self) -> usize {
+        self.entries.len()
+    }
+
     fn for_each_after(&self, known: &VersionVector, visit: &mut dyn FnMut(Dot)) {
         self.iter()
             .map(|(dot, _)| dot)

@@ -140,6 +140,10 @@ impl<K: Clone + Debug + Ord, S: DotStore> DotStore for DotMap<K, S> {
         self.runs.get(dot).is_some()
     }
 
+    fn dot_count(&self) -> usize {
+        self.runs.count()
+    }
+
     fn for_each_after(&self, known: &VersionVector, visit: &mut dyn FnMut(Dot)) {
         self.runs.for_each_after(known, &mut |dot, _| visit(dot));
     }

@@ -65,6 +65,10 @@ impl DotStore for DotSet {
         self.as_slice().binary_search(&dot).is_ok()
     }
 
+    fn dot_count(&self) -> usize {
+        self.as_slice().len()
+    }
+
     fn for_each_after(&self, known: &VersionVector, visit: &mut dyn FnMut(Dot)) {
         self.as_slice()
             .iter()

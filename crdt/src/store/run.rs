@@ -9,6 +9,8 @@ use crate::{Dot, Interval, ReplicaId, VersionVector};
 #[derive(Clone, Debug)]
 pub(super) struct Runs<K> {
     runs: BTreeMap<ReplicaId, Run<K>>,
+    /// Of all runs.
+    live: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -21,11 +23,17 @@ impl<K> Default for Runs<K> {
     fn default() -> Self {
         Self {
             runs: BTreeMap::new(),
+            live: 0,
         }
     }
 }
 
 impl<K> Runs<K> {
+    /// How many dots there are.
+    pub(super) const fn count(&self) -> usize {
+        self.live
+    }
+
     pub(super) fn get(&self, dot: Dot) -> Option<&K> {
         let run = self.runs.get(&dot.replica())?;
         let at = run
@@ -44,6 +52,7 @@ impl<K> Runs<K> {
         if run.slots.last().is_none_or(|last| last.0 < slot.0) {
             run.slots.push(slot);
             run.live += 1;
+            self.live += 1;
             return;
         }
         match run.slots.binary_search_by_key(&slot.0, |held| held.0) {
@@ -52,12 +61,15 @@ impl<K> Runs<K> {
                     .slots
                     .get_mut(at)
                     .expect("a found position is within the run");
-                run.live += usize::from(blank.1.is_none());
+                let is_new = usize::from(blank.1.is_none());
+                run.live += is_new;
+                self.live += is_new;
                 *blank = slot;
             }
             Err(at) => {
                 run.slots.insert(at, slot);
                 run.live += 1;
+                self.live += 1;
             }
         }
     }
@@ -94,6 +106,7 @@ impl<K> Runs<K> {
             }
         }
         run.live -= taken.len();
+        self.live -= taken.len();
         if run.live == 0 {
             self.runs.remove(&interval.replica());
         } else if run.live < run.slots.len() / 2 {

@@ -3,15 +3,15 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
-use super::config::SyncConfig;
+use super::config::{ConfigError, SyncConfig};
 use super::frame::{self, Hello, Kind, Passage, Session};
-use super::membership::{Member, Membership};
+use super::membership::{Member, Membership, MembershipError};
 use super::outcome::{SyncEvent, Transmit};
 use super::peer::{Owed, Part, Peer};
 use super::transfer::{Departing, Stage};
 use crate::random::Random;
 use crate::wire::{IdTable, Message, schema};
-use crate::{Lattice, Replicated, VersionVector};
+use crate::{Lattice, Replicated, VersionVector, mutant};
 
 /// To how many peers a delta of several parts or pieces may be on its way at once. The others wait: these stay in memory.
 pub const TRANSFERS_MAX: usize = 2;
@@ -52,7 +52,7 @@ const TOLD_FRAMES_MAX: u32 = 16;
 /// let [anna, ben] = [1, 2].map(|number| Member::new(number).unwrap());
 /// let sides = [anna, ben].map(|local| {
 ///     let config = SyncConfig::new(local, 7, Membership::new([anna, ben]), local.get());
-///     (AntiEntropy::<Tags>::new(config, Duration::ZERO), Tags::bottom())
+///     (AntiEntropy::<Tags>::new(config, Duration::ZERO).unwrap(), Tags::bottom())
 /// });
 /// let [(mut annas, mut here), (mut bens, mut there)] = sides;
 ///
@@ -79,6 +79,8 @@ pub struct AntiEntropy<R: Replicated> {
     pub(super) is_evicted: bool,
     /// Who was refused and is to be told the membership.
     pub(super) strangers: BTreeSet<Member>,
+    /// Until when no other of them is told.
+    strangers_after: Duration,
     /// Frames that had to tell ids since the session began.
     told_frames: u32,
     stable: VersionVector,
@@ -100,8 +102,12 @@ impl<R: Replicated> fmt::Debug for AntiEntropy<R> {
 
 impl<R: Replicated> AntiEntropy<R> {
     /// A new life at the time `now`, which is measured from any origin and never goes back.
-    #[must_use]
-    pub fn new(config: SyncConfig, now: Duration) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`].
+    pub fn new(config: SyncConfig, now: Duration) -> Result<Self, ConfigError> {
+        config.check()?;
         let mut random = Random::new(config.seed);
         let session = Session {
             number: random.next().max(1),
@@ -113,6 +119,7 @@ impl<R: Replicated> AntiEntropy<R> {
             session,
             peers: BTreeMap::new(),
             strangers: BTreeSet::new(),
+            strangers_after: Duration::ZERO,
             told_frames: 0,
             stable: VersionVector::new(),
             served: None,
@@ -120,7 +127,7 @@ impl<R: Replicated> AntiEntropy<R> {
             config,
         };
         side.admit_members(now);
-        side
+        Ok(side)
     }
 
     /// Who takes part, as far as this replica has heard.
@@ -135,6 +142,12 @@ impl<R: Replicated> AntiEntropy<R> {
         self.is_evicted
     }
 
+    /// Whether nobody else takes part, or this replica does not.
+    #[cfg(feature = "protocol")]
+    pub(crate) fn is_alone(&self) -> bool {
+        self.peers.is_empty()
+    }
+
     /// Tells that the caller has written to the state.
     pub fn changed(&mut self) {
         for peer in self.peers.values_mut() {
@@ -143,7 +156,8 @@ impl<R: Replicated> AntiEntropy<R> {
     }
 
     /// What every member has acknowledged, of what `state` knows: history up to here may be forgotten by
-    /// [`Replicated::collect`]. Never goes back within a life.
+    /// [`Replicated::collect`]. Never goes back within a life, also when a member joins who has acknowledged nothing: such
+    /// a one is sent all of the state.
     pub fn stable(&mut self, state: &R) -> VersionVector {
         let known = self.peers.values().map(|peer| &peer.known);
         let now = known.fold(state.vector().clone(), |all, known| all.meet(known));
@@ -151,16 +165,32 @@ impl<R: Replicated> AntiEntropy<R> {
         self.stable.clone()
     }
 
-    /// Configures a later membership; it spreads to the others by itself. One that is not later changes nothing.
-    pub fn reconfigure(&mut self, now: Duration, membership: Membership) -> Option<SyncEvent> {
+    /// Configures a later membership; it spreads by itself to those who know this member. One that is not later changes
+    /// nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`MembershipError`]; nothing changed.
+    pub fn reconfigure(
+        &mut self,
+        now: Duration,
+        membership: Membership,
+    ) -> Result<Option<SyncEvent>, MembershipError> {
+        membership.check()?;
+        Ok(self.adopt(now, membership))
+    }
+
+    /// A membership that was checked holds from now on, if it is a later one.
+    pub(super) fn adopt(&mut self, now: Duration, membership: Membership) -> Option<SyncEvent> {
         if membership.epoch() <= self.config.membership.epoch() {
             return None;
         }
         self.config.membership = membership.clone();
         self.admit_members(now);
         for peer in self.peers.values_mut() {
-            peer.owes_hello = true;
-            peer.attempts = 0;
+            let hears_us = peer.hears_us && mutant::is_planted("membership_said_once");
+            peer.must_hear();
+            peer.hears_us = hears_us;
         }
         Some(if self.is_evicted {
             SyncEvent::Evicted(membership)
@@ -177,13 +207,14 @@ impl<R: Replicated> AntiEntropy<R> {
             self.stage = Stage::default();
             return;
         }
-        self.stage
-            .retain(|member| config.membership.joined(member).is_some());
-        self.peers
-            .retain(|member, _| config.membership.joined(*member).is_some());
-        for (member, _) in config.membership.iter() {
+        let peers = &mut self.peers;
+        peers.retain(|member, peer| config.membership.joined(*member) == Some(peer.joined));
+        self.stage.retain(|member| peers.contains_key(&member));
+        for (member, joined) in config.membership.iter() {
             if member != config.local {
-                self.peers.entry(member).or_insert_with(|| Peer::new(now));
+                peers
+                    .entry(member)
+                    .or_insert_with(|| Peer::new(joined, now));
             }
         }
     }
@@ -191,17 +222,19 @@ impl<R: Replicated> AntiEntropy<R> {
     /// When to ask [`poll_transmit`](Self::poll_transmit) again, if nothing happens before.
     #[must_use]
     pub fn poll_timeout(&self, now: Duration) -> Option<Duration> {
-        if !self.strangers.is_empty() {
-            return Some(now);
-        }
         let are_places_taken = self.in_transfer().count() >= TRANSFERS_MAX;
         let peers = self.peers.values();
-        peers.map(|peer| peer.due(now, are_places_taken)).min()
+        let due = peers.map(|peer| peer.due(now, are_places_taken));
+        let strangers = (!self.strangers.is_empty()).then_some(self.strangers_after.max(now));
+        due.chain(strangers).min()
     }
 
     /// The next frame to send; ask until there is none.
     pub fn poll_transmit(&mut self, now: Duration, state: &R) -> Option<Transmit> {
-        if let Some(to) = self.strangers.pop_first() {
+        if self.strangers_after <= now
+            && let Some(to) = self.strangers.pop_first()
+        {
+            self.strangers_after = now + self.config.retry_min / 4;
             let frame = self.hello(to, state);
             return Some(Transmit { to, frame });
         }
@@ -221,6 +254,7 @@ impl<R: Replicated> AntiEntropy<R> {
     fn transmit_to(&mut self, to: Member, now: Duration, state: &R) -> Option<Vec<u8>> {
         let attempts = self.peers.get(&to)?.attempts;
         let wait = self.wait(attempts);
+        let hello_after = now + self.config.retry_min;
         let peer = self.peers.get_mut(&to)?;
         if !peer.is_met() {
             if peer.due(now, false) > now {
@@ -228,9 +262,11 @@ impl<R: Replicated> AntiEntropy<R> {
             }
             peer.attempts = peer.attempts.saturating_add(1);
             peer.retry_at = now + wait;
+            peer.hello_after = hello_after;
             return Some(self.hello(to, state));
         }
         if peer.owes_hello {
+            peer.hello_after = hello_after;
             return Some(self.hello(to, state));
         }
         let owed = core::mem::replace(&mut peer.owed, Owed::Nothing);
@@ -469,11 +505,7 @@ impl<R: Replicated> AntiEntropy<R> {
             number: self.random.next().max(1),
             table: ids.collect(),
         };
-        for peer in self.peers.values_mut() {
-            peer.hears_us = false;
-            peer.owes_hello = true;
-            peer.attempts = 0;
-        }
+        self.peers.values_mut().for_each(Peer::must_hear);
     }
 
     fn passage(&self, to: Member) -> Passage {

@@ -1,7 +1,29 @@
 use core::time::Duration;
 
-use super::membership::{Member, Membership};
+use thiserror::Error;
+
+use super::membership::{Member, Membership, MembershipError};
 use crate::wire::Budget;
+
+/// The shortest and the longest that anything of the pace may be: a sync that never waits would never be silent.
+const PACE: [Duration; 2] = [Duration::from_millis(1), Duration::from_secs(366 * 86_400)];
+
+/// A configuration that a sync cannot go by. Nothing was made of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A time is too short, or longer than a year.
+    #[error("{name} is {given:?}; let it be from {:?} to {:?}", PACE[0], PACE[1])]
+    Pace {
+        /// Which field.
+        name: &'static str,
+        /// What it is.
+        given: Duration,
+    },
+    /// Nobody would take the membership.
+    #[error(transparent)]
+    Membership(#[from] MembershipError),
+}
 
 /// What a sync is about, and its pace.
 #[derive(Clone, Debug)]
@@ -16,7 +38,8 @@ pub struct SyncConfig {
     pub joined: u64,
     /// Drawn at random in every life: what session numbers and jitter are made of.
     pub seed: u64,
-    /// How often digests are exchanged at rest. Half to all of it, by chance.
+    /// How often digests are exchanged at rest. Half to all of it, by chance. This and the other times: from a
+    /// millisecond to a year.
     pub idle: Duration,
     /// How long to wait for an answer at first; each time twice as long, up to `retry_max`. What another peer brought
     /// is made known to the rest after a quarter to half of it.
@@ -26,7 +49,8 @@ pub struct SyncConfig {
     /// The length to which deltas are split, in bytes. What cannot be told apart is sent in pieces of so many bytes, and
     /// applied when all of them are there: so no frame that carries events is longer, but for about 50 bytes.
     pub part_bytes: usize,
-    /// What a peer's frame may spend, and what a delta that comes in pieces may but for its length.
+    /// What a peer's frame may spend, and what a delta that comes in pieces may but for its length. The state may become as
+    /// large as its [`bounds`](Budget::bounds) say: what would have it outgrow them is refused. The same at all members.
     pub budget: Budget,
     /// How long a delta may be that comes in pieces, in bytes. They are held in memory, of one delta at a time, as they
     /// arrive. At least what the state takes: a new member may be sent all of it.
@@ -54,5 +78,25 @@ impl SyncConfig {
             },
             transfer_bytes_max: Budget::default().bytes_max,
         }
+    }
+
+    /// Whether a sync can go by it; [`AntiEntropy::new`](super::AntiEntropy::new) looks.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`].
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let [shortest, longest] = PACE;
+        let pace = [
+            ("idle", self.idle),
+            ("retry_min", self.retry_min),
+            ("retry_max", self.retry_max),
+        ];
+        for (name, given) in pace {
+            if !(shortest..=longest).contains(&given) {
+                return Err(ConfigError::Pace { name, given });
+            }
+        }
+        Ok(self.membership.check()?)
     }
 }

@@ -53,7 +53,7 @@ pub enum SyncEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// It was read as nonsense there, or is over the peer's budget.
+    /// It was read as nonsense there, or is over the peer's budget, or the peer's state would outgrow it.
     Malformed,
     /// The peer holds another value for one of its events: two writers used one replica id.
     Conflict,
@@ -144,8 +144,21 @@ pub enum SyncError {
         /// Our epoch.
         epoch: u64,
     },
+    /// The sender claims a later membership and takes no part in the present one, so it is not believed. It may be right,
+    /// if this replica was away while all whom it knew were replaced: then configure the membership here.
+    #[error(
+        "member {from} is not in epoch {epoch} and claims epoch {claimed}; if that is true, configure it here"
+    )]
+    ForeignMembership {
+        /// Who sent it.
+        from: Member,
+        /// Our epoch.
+        epoch: u64,
+        /// The epoch that it claims.
+        claimed: u64,
+    },
     /// Two memberships of one epoch: two operators changed it at once. Decide, and give the one that holds a higher
-    /// epoch.
+    /// epoch: until then these two exchange nothing.
     #[error(
         "member {from} has another membership of epoch {epoch}; configure one with a higher epoch"
     )]
@@ -155,7 +168,8 @@ pub enum SyncError {
         /// The epoch of both.
         epoch: u64,
     },
-    /// A delta that does not go with what is held: two writers used one replica id, or a value passes its limits. Its
+    /// A delta that does not go with what is held: two writers used one replica id, a value passes its limits, or the
+    /// state would outgrow the [`bounds`](crate::wire::Budget::bounds) of the budget. Its
     /// sender is told, and sends it again after a longer and longer while.
     #[error("delta from member {from} was refused")]
     Refused {

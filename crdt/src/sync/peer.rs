@@ -48,9 +48,11 @@ impl<D> Part<D> {
 /// One peer, as this replica knows it in its present life.
 #[derive(Debug)]
 pub(super) struct Peer<D> {
+    /// The epoch in which it joined: who joins again is another.
+    pub(super) joined: u64,
     /// Its session, if it has said hello.
     pub(super) session: Option<Session>,
-    /// Whether it has said that it knows our session.
+    /// Whether it has said that it knows our session and our membership.
     pub(super) hears_us: bool,
     /// What it has said it knows.
     pub(super) known: VersionVector,
@@ -75,6 +77,8 @@ pub(super) struct Peer<D> {
     /// How often the first part was sent without news that some of it has arrived: other words of the peer are none.
     pub(super) part_attempts: u32,
     pub(super) owes_hello: bool,
+    /// Until when no frame of its makes us say hello once more.
+    pub(super) hello_after: Duration,
     pub(super) owed: Owed,
     /// What it is told to have arrived.
     pub(super) ack: Option<VersionVector>,
@@ -94,8 +98,9 @@ pub(super) struct Peer<D> {
 }
 
 impl<D> Peer<D> {
-    pub(super) const fn new(now: Duration) -> Self {
+    pub(super) const fn new(joined: u64, now: Duration) -> Self {
         Self {
+            joined,
             session: None,
             hears_us: false,
             known: VersionVector::new(),
@@ -111,6 +116,7 @@ impl<D> Peer<D> {
             attempts: 0,
             part_attempts: 0,
             owes_hello: true,
+            hello_after: Duration::ZERO,
             owed: Owed::Nothing,
             ack: None,
             progress: None,
@@ -123,13 +129,20 @@ impl<D> Peer<D> {
         }
     }
 
-    /// Whether the conversation can go on: each knows the other's session.
+    /// Whether the conversation can go on: each knows the other's session, and both go by one membership.
     pub(super) const fn is_met(&self) -> bool {
         self.session.is_some() && self.hears_us
     }
 
-    /// Takes in whom the peer says to be in this session.
-    pub(super) fn meet(&mut self, hello: &Hello, our_session: u64) {
+    /// Has yet to hear our session and our membership, and is told until it says that it has.
+    pub(super) const fn must_hear(&mut self) {
+        self.hears_us = false;
+        self.owes_hello = true;
+        self.attempts = 0;
+    }
+
+    /// Takes in whom the peer says to be in this session; `is_behind` if it does not know our membership yet.
+    pub(super) fn meet(&mut self, hello: &Hello, our_session: u64, is_behind: bool) {
         let is_new = self
             .session
             .as_ref()
@@ -141,11 +154,14 @@ impl<D> Peer<D> {
             });
             self.forget();
         }
-        self.hears_us = hello.echo == our_session;
+        self.hears_us = hello.echo == our_session && !is_behind;
         if !hello.is_heard || !self.hears_us {
             self.owes_hello = true;
         }
-        self.attempts = 0;
+        // To one who does not take our membership it is said again after a longer and longer while.
+        if is_new || !is_behind {
+            self.attempts = 0;
+        }
     }
 
     /// Believes nothing of the peer any more.
@@ -326,7 +342,7 @@ mod tests {
     /// What it refused it took when it was sent again; then comes the refusal once more.
     #[test]
     fn a_refusal_that_comes_late_and_twice_ends_with_what_was_taken() {
-        let mut peer: Peer<VersionVector> = Peer::new(Duration::ZERO);
+        let mut peer: Peer<VersionVector> = Peer::new(1, Duration::ZERO);
         let mut vector = VersionVector::new();
         vector.raise(ReplicaId::new(1).unwrap(), 1);
         let send = |peer: &mut Peer<_>| peer.take_parts(Vec::from([vector.clone()]));

@@ -59,13 +59,16 @@ impl<R: Replicated> AntiEntropy<R> {
             Ok(opened) => opened,
             Err(source) => {
                 // Perhaps it lives a new life, or has not heard of ours; or it is an echo of either's earlier one.
-                if peer.retry_at <= now || peer.attempts == 0 {
-                    peer.owes_hello = true;
-                }
+                peer.owes_hello |= peer.hello_after <= now;
                 return Err(unreadable(source));
             }
         };
         let budget = self.config.budget;
+        // As many ids as have room in a frame: who knows more than we may is to be understood all the same.
+        let of_vectors = Budget {
+            ids_max: usize::MAX,
+            ..budget
+        };
         match kind {
             Kind::Hello => {}
             Kind::Digest => {
@@ -79,7 +82,7 @@ impl<R: Replicated> AntiEntropy<R> {
                 }
             }
             Kind::Vector | Kind::VectorAsking | Kind::VectorReset => {
-                let vector = VersionVector::from_session_bytes(body, &session.table, budget)
+                let vector = VersionVector::from_session_bytes(body, &session.table, of_vectors)
                     .map_err(malformed)?;
                 if kind == Kind::VectorReset {
                     peer.forget();
@@ -90,7 +93,7 @@ impl<R: Replicated> AntiEntropy<R> {
                 }
             }
             Kind::Ack => {
-                let vector = VersionVector::from_session_bytes(body, &session.table, budget)
+                let vector = VersionVector::from_session_bytes(body, &session.table, of_vectors)
                     .map_err(malformed)?;
                 peer.knows(&vector);
             }
@@ -142,6 +145,7 @@ impl<R: Replicated> AntiEntropy<R> {
             Err(SyncError::Refused { source, .. }) => match source {
                 ApplyError::FarFuture(_) => Refusal::FarFuture,
                 ApplyError::Jump(_) => Refusal::Jump,
+                ApplyError::Outgrown(_) => Refusal::Malformed,
                 ApplyError::OutOfBounds { .. } => Refusal::OutOfBounds,
                 ApplyError::Conflict { .. } | ApplyError::Gap { .. } => Refusal::Conflict,
             },
@@ -245,7 +249,11 @@ impl<R: Replicated> AntiEntropy<R> {
         let Some(peer) = self.peers.get_mut(&from) else {
             return Ok(NOTHING_NEW);
         };
-        let changed = match state.apply_within(delta, limits) {
+        let limits = Limits {
+            bounds: limits.bounds.meet(self.config.budget.bounds()),
+            ..*limits
+        };
+        let changed = match state.apply_within(delta, &limits) {
             Ok(changed) => changed,
             Err(ApplyError::Gap { .. }) => {
                 peer.owe(Owed::VectorReset);
@@ -289,11 +297,23 @@ impl<R: Replicated> AntiEntropy<R> {
             });
         }
         let (theirs, ours) = (&hello.membership, &self.config.membership);
-        if theirs.epoch() == ours.epoch() && theirs != ours {
-            let epoch = ours.epoch();
+        let (claimed, epoch) = (theirs.epoch(), ours.epoch());
+        if claimed == epoch && theirs != ours {
             return Err(SyncError::TwoMemberships { from, epoch });
         }
-        let event = self.reconfigure(now, hello.membership.clone());
+        if ours.joined(from).is_none() {
+            // Who is ahead is not told: were it as strange to us as we to it, neither would ever fall silent.
+            return Err(if claimed > epoch {
+                SyncError::ForeignMembership {
+                    from,
+                    epoch,
+                    claimed,
+                }
+            } else {
+                self.not_a_member(from)
+            });
+        }
+        let event = self.adopt(now, hello.membership.clone());
         if self.is_evicted {
             return Ok(Handled {
                 changed: Changed::No,
@@ -303,13 +323,12 @@ impl<R: Replicated> AntiEntropy<R> {
         if self.config.membership.joined(from) != Some(hello.joined) {
             return Err(self.not_a_member(from));
         }
-        let is_behind = hello.membership.epoch() < self.config.membership.epoch();
+        let is_behind = claimed < epoch;
         let number = self.session.number;
         let Some(peer) = self.peers.get_mut(&from) else {
             return Err(self.not_a_member(from));
         };
-        peer.meet(hello, number);
-        peer.owes_hello |= is_behind;
+        peer.meet(hello, number, is_behind);
         if hello.digest == state.vector().digest() {
             peer.tells(state.vector());
         } else {

@@ -93,6 +93,7 @@ impl<R: Subject> World<R> {
         let mut config = SyncConfig::new(member, 1, membership, self.dice.bits());
         config.part_bytes = 64;
         AntiEntropy::new(config, self.now)
+            .unwrap_or_else(|_| unreachable!("the usual pace, and few members"))
     }
 
     fn new_writer(&mut self) -> Writer {

@@ -148,6 +148,7 @@ impl TextDelta {
 
     pub(super) fn since(log: &Log, known: &VersionVector, upto: &VersionVector) -> Self {
         let mut telling = Telling::default();
+        // Of what a peer says to know and is not there, nothing.
         for events in upto.since(known) {
             let (replica, known, upto) = (events.replica(), events.first() - 1, events.last());
             let at = telling.begin(replica, known);

@@ -12,6 +12,8 @@ pub(super) type Lv = usize;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Graph {
     entries: Vec<Entry>,
+    /// How many parents all of them have.
+    parents: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -31,6 +33,10 @@ pub(super) struct Conflict {
 }
 
 impl Graph {
+    pub(super) const fn parent_count(&self) -> usize {
+        self.parents
+    }
+
     pub(super) fn push(&mut self, events: Range<Lv>, parents: &[Lv]) {
         if let Some(last) = self.entries.last_mut()
             && last.events.end == events.start
@@ -39,6 +45,7 @@ impl Graph {
             last.events.end = events.end;
             return;
         }
+        self.parents += parents.len();
         self.entries.push(Entry {
             events,
             parents: parents.to_vec(),
@@ -47,7 +54,12 @@ impl Graph {
 
     /// Forgets the events from `end` on.
     pub(super) fn truncate(&mut self, end: Lv) {
-        self.entries.retain(|entry| entry.events.start < end);
+        let parents = &mut self.parents;
+        self.entries.retain(|entry| {
+            let stays = entry.events.start < end;
+            *parents -= if stays { 0 } else { entry.parents.len() };
+            stays
+        });
         if let Some(last) = self.entries.last_mut() {
             last.events.end = last.events.end.min(end);
         }

@@ -74,8 +74,28 @@ impl Log {
         self.end
     }
 
+    /// How many dots it takes to tell all events, at most: one for each run, and what the runs had seen.
+    pub(super) const fn dot_count(&self) -> usize {
+        self.runs.len() + self.authors.len() + self.graph.parent_count()
+    }
+
     pub(super) fn frontier(&self) -> &[Lv] {
         &self.frontier
+    }
+
+    /// How many dots more it takes at most when this is appended here.
+    pub(super) fn growth_of(&self, first: Dot, edit: Edit) -> usize {
+        let goes_on = self.end > self.sealed
+            && matches!(self.frontier.as_slice(), [last] if *last + 1 == self.end)
+            && self
+                .authors
+                .last()
+                .is_some_and(|last| last.replica == first.replica())
+            && self
+                .runs
+                .last()
+                .is_some_and(|last| last.edit.continued_by(edit) == edit.len);
+        if goes_on { 0 } else { 2 + self.frontier.len() }
     }
 
     /// Appends what the writer saw as the latest text.

@@ -309,6 +309,7 @@ fn forged_values_are_refused_by_replica_and_change_nothing() {
         wall_ms: 1_000_000,
         drift_ms_max: 5_000,
         advance_max: 100,
+        ..Limits::NONE
     };
     let culprit = replica(9);
     let mut writer = Writer::new(culprit, 0, 100);

@@ -2,6 +2,7 @@
 #![cfg(feature = "protocol")]
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
+mod bounds;
 mod durability;
 mod machines;
 mod members;

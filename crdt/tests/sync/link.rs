@@ -28,7 +28,7 @@ impl<R: Replicated> Side<R> {
     pub(crate) fn new(config: SyncConfig, now: Duration, state: R) -> Self {
         Self {
             member: config.local,
-            sync: AntiEntropy::new(config, now),
+            sync: AntiEntropy::new(config, now).unwrap(),
             state,
             tolerance: Tolerance::USUAL,
             events: Vec::new(),

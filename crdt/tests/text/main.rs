@@ -205,3 +205,20 @@ fn every_cut_and_every_flipped_byte_is_refused() {
     let refused = TextDelta::from_bytes(&here.delta_since(&VersionVector::new()).to_bytes(), small);
     assert!(matches!(refused, Err(DecodeError::OverBudget { .. })));
 }
+
+/// A peer may claim to know any event at all: it is told what else there is, and nothing overflows.
+#[test]
+fn a_vector_of_events_that_do_not_exist_is_answered_like_one_of_all_that_do() {
+    let (mut text, mut mine, mut theirs) = (Text::bottom(), writer(1), writer(2));
+    text.insert(&mut mine, 0, "tea").unwrap();
+    text.insert(&mut theirs, 3, " and oats").unwrap();
+    let (mut forged, mut honest) = (VersionVector::new(), VersionVector::new());
+    forged.raise(mine.replica(), u64::MAX);
+    honest.raise(mine.replica(), 3);
+    let delta = text.delta_since(&forged);
+    assert_eq!(delta, text.delta_since(&honest));
+    assert!(!delta.is_empty());
+    forged.raise(theirs.replica(), u64::MAX);
+    assert!(text.delta_since(&forged).is_empty());
+    assert!(text.delta_between(&forged, &forged).is_empty());
+}

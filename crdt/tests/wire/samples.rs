@@ -329,7 +329,7 @@ pub(crate) fn frames() -> Vec<(String, Vec<u8>)> {
     let members = [1, 2].map(|number| Member::new(number).unwrap());
     let mut sides = members.map(|local| {
         let config = SyncConfig::new(local, 7, Membership::new(members), local.get());
-        AntiEntropy::<Tags>::new(config, Duration::ZERO)
+        AntiEntropy::<Tags>::new(config, Duration::ZERO).unwrap()
     });
     let mut states = [Tags::bottom(), Tags::bottom()];
     let mut frames = Vec::new();
@@ -399,7 +399,7 @@ fn large_frames() -> Vec<(String, Vec<u8>)> {
         config.part_bytes = 48;
         // Not within these seconds is sent again what is refused.
         config.retry_min = config.retry_max;
-        AntiEntropy::<Price>::new(config, Duration::ZERO)
+        AntiEntropy::<Price>::new(config, Duration::ZERO).unwrap()
     });
     let mut states = [Price::bottom(), Price::bottom()];
     let (mut writer, mut frames) = (writer(0xA11CE), Vec::new());

@@ -39,6 +39,7 @@ pub const TARGET: Target = Target {
         Mutant::compiled("map_order_in_bytes"),
         Mutant::compiled("lww_tie_by_arrival"),
         Mutant::compiled("piece_out_of_place"),
+        Mutant::compiled("membership_said_once"),
     ],
 };
 

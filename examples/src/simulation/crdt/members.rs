@@ -59,6 +59,8 @@ pub(super) struct Members {
     reached: Arc<Mutex<Reached>>,
     damage: Arc<AtomicBool>,
     membership: Membership,
+    /// All memberships before.
+    past: Vec<Membership>,
     evicted: Option<PeerId>,
     backups: BTreeMap<PeerId, Backup>,
     pending: Vec<(PeerId, Mutation<Option<Dot>>)>,
@@ -87,6 +89,7 @@ impl Members {
             reached: Arc::new(Mutex::new(reached::none())),
             damage: Arc::new(AtomicBool::new(true)),
             membership: Membership::new(members),
+            past: Vec::new(),
             evicted: None,
             backups: BTreeMap::new(),
             pending: Vec::new(),
@@ -253,7 +256,7 @@ impl Members {
         self.evicted = Some(at);
         self.answered.retain(|(writer, _)| *writer != at);
         self.reached.lock().mark(reached::EVICTED);
-        self.publish(membership, Some(at));
+        self.publish(membership, None);
     }
 
     /// A machine takes the place of the evicted one, which is left alone.
@@ -271,7 +274,7 @@ impl Members {
         let membership = self.membership.with(member(peer(number)));
         if self.evicted == Some(peer(number)) {
             self.evicted = None;
-            self.publish(membership, None);
+            self.publish(membership, Some(peer(number)));
             self.pending.retain(|(writer, _)| *writer != peer(number));
             if let Some(passing) = &mut self.passing {
                 passing.forget(peer(number));
@@ -279,28 +282,64 @@ impl Members {
             world.kill(peer(number));
             world.restart(peer(number));
         } else {
-            self.publish(membership, self.evicted);
+            self.publish(membership, Some(peer(number)));
             self.add(world, peer(number));
         }
         self.reached.lock().mark(reached::REJOINED);
     }
 
-    /// The operator tells everybody who is in, and one of those at once; the others may hear of it from each other.
-    fn publish(&mut self, membership: Membership, but: Option<PeerId>) {
-        let mut lives = self.lives.lock();
-        let mut told = Vec::new();
-        for (at, known) in &mut lives.memberships {
-            if Some(*at) != but {
-                *known = membership.clone();
-                told.push(*at);
+    /// The operator tells the newcomer, if there is one, and one who was in before and stays; the others hear of it from
+    /// each other. Whom none of these could tell, because it may know of an epoch only that all of them are strangers to,
+    /// he tells too.
+    fn publish(&mut self, membership: Membership, newcomer: Option<PeerId>) {
+        let before = std::mem::replace(&mut self.membership, membership);
+        let members: Vec<PeerId> = self
+            .membership
+            .iter()
+            .map(|(it, _)| peer(it.get()))
+            .collect();
+        let stay = members
+            .iter()
+            .copied()
+            .filter(|at| Some(*at) != newcomer && before.joined(member(*at)).is_some());
+        let first = self.rng.choice(stay.collect::<Vec<_>>());
+        self.past.push(before);
+        let mut knowing: Vec<PeerId> = first.into_iter().chain(newcomer).collect();
+        knowing.iter().for_each(|at| self.give(*at));
+        loop {
+            let mut others = members.iter().filter(|at| !knowing.contains(at));
+            let Some(next) = others.clone().next() else {
+                break;
+            };
+            if let Some(heard) = others.find(|at| self.is_told_by(&knowing, **at)) {
+                knowing.push(*heard);
+            } else {
+                self.reached.lock().mark(reached::TOLD_BY_HAND);
+                self.give(*next);
+                knowing.push(*next);
             }
         }
-        let first = self.rng.choice(told);
-        if let Some(handle) = first.and_then(|first| lives.handles.get(&first)) {
+    }
+
+    /// Whether a member believes one of `knowing`, whatever epoch it knows by now.
+    fn is_told_by(&self, knowing: &[PeerId], at: PeerId) -> bool {
+        let lives = self.lives.lock();
+        let given = lives.memberships.get(&at).map_or(0, Membership::epoch);
+        let mut may_know = self.past.iter().filter(|past| past.epoch() >= given);
+        may_know.all(|past| {
+            let is_known = |by: &PeerId| past.joined(member(*by)).is_some();
+            past.joined(member(at)).is_none() || knowing.iter().any(is_known)
+        })
+    }
+
+    /// The operator tells one the membership.
+    fn give(&self, at: PeerId) {
+        let mut lives = self.lives.lock();
+        lives.memberships.insert(at, self.membership.clone());
+        if let Some(handle) = lives.handles.get(&at) {
             // A machine that is down reads it when it boots.
-            let _ = handle.reconfigure(membership.clone());
+            let _ = handle.reconfigure(self.membership.clone());
         }
-        self.membership = membership;
     }
 
     fn hear_answers(&mut self) {
@@ -329,8 +368,8 @@ impl Members {
         }
     }
 
-    /// Links are whole again, the operator sets all calendars to the latest that any has shown, and asks after the
-    /// membership: whom it was given may have died with it.
+    /// Links are whole again, and the operator sets all calendars to the latest that any has shown. The membership nobody
+    /// is told once more.
     pub(super) fn end_trouble(&self, world: &mut World) {
         self.damage.store(false, Ordering::Relaxed);
         let lives = self.lives.lock();
@@ -344,12 +383,6 @@ impl Members {
         for (at, (calendar, _)) in &lives.clocks {
             let behind = latest.saturating_sub(shown(calendar));
             world.jump_calendar(*at, i64::try_from(behind).unwrap_or(i64::MAX));
-        }
-        for (member, _) in self.membership.iter() {
-            if let Some(handle) = lives.handles.get(&peer(member.get())) {
-                // It cannot be busy: all of them are up, and nobody writes.
-                let _ = handle.reconfigure(self.membership.clone());
-            }
         }
     }
 
@@ -366,6 +399,9 @@ impl Members {
         let Some(handles) = self.current() else {
             return false;
         };
+        if !self.have_heard(&handles) {
+            return false;
+        }
         let mut digests = handles
             .iter()
             .map(|handle| handle.read(|doc| doc.vector().digest()));
@@ -373,14 +409,23 @@ impl Members {
         digests.all(|digest| Some(digest) == first)
     }
 
+    fn have_heard(&self, handles: &[ReplicaHandle<Document>]) -> bool {
+        handles
+            .iter()
+            .all(|handle| handle.membership() == self.membership)
+    }
+
     pub(super) fn conclude(mut self, world: &World) -> Run {
         self.hear_answers();
         self.look();
-        if !self.are_settled() {
+        let handles = self.current().unwrap_or_default();
+        if !self.have_heard(&handles) {
+            let complaint = "the membership has not spread in the calm".to_owned();
+            self.history.lock().complain(complaint);
+        } else if !self.are_settled() {
             let complaint = "divergence: the members did not become equal in the calm".to_owned();
             self.history.lock().complain(complaint);
         }
-        let handles = self.current().unwrap_or_default();
         let mut bytes = handles
             .iter()
             .map(|handle| handle.read(Document::canonical_bytes));
@@ -466,6 +511,7 @@ fn boot_member(
 fn tell(event: &ReplicaEvent, reached: &Mutex<Reached>, history: &Mutex<History>) {
     let name = match event {
         ReplicaEvent::Evicted { .. } => reached::LEARNED_EVICTION,
+        ReplicaEvent::Membership(_) => reached::MEMBERSHIP_HEARD,
         ReplicaEvent::Refused(SyncError::NotAMember { .. }) => reached::STRANGER_REFUSED,
         ReplicaEvent::Refused(SyncError::Refused {
             source: ApplyError::FarFuture(_),

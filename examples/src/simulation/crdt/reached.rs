@@ -8,6 +8,10 @@ pub(super) const EVICTED: &str = "member_evicted";
 pub(super) const REJOINED: &str = "member_came_back";
 pub(super) const STRANGER_REFUSED: &str = "evicted_member_refused_by_name";
 pub(super) const LEARNED_EVICTION: &str = "eviction_learned";
+/// Heard from another member, or from the operator.
+pub(super) const MEMBERSHIP_HEARD: &str = "later_membership_heard";
+/// Everybody whom it may still know is gone.
+pub(super) const TOLD_BY_HAND: &str = "membership_told_by_hand";
 pub(super) const ID_KEPT: &str = "id_kept_over_a_restart";
 pub(super) const ID_FRESH: &str = "fresh_id_after_a_restart";
 pub(super) const LATE_WRITE: &str = "write_after_eviction";
@@ -35,6 +39,8 @@ pub(super) fn none() -> Reached {
         REJOINED,
         STRANGER_REFUSED,
         LEARNED_EVICTION,
+        MEMBERSHIP_HEARD,
+        TOLD_BY_HAND,
         ID_KEPT,
         ID_FRESH,
         LATE_WRITE,
