@@ -20,7 +20,7 @@ use futures_util::StreamExt as _;
 use peaberry_chain::dev::{DevChain, DevOptions, Undone};
 use peaberry_chain::evm::EvmClient;
 use peaberry_chain::follow::{
-    Alarm, Change, ChangeKind, Changes, FollowConfig, FollowDriver, Start,
+    Alarm, Change, ChangeKind, Changes, FollowConfig, FollowDriver, Notice, Start,
 };
 use peaberry_chain::primitives::{Bytes, U256};
 use peaberry_chain::wallet::EvmKey;
@@ -144,8 +144,17 @@ impl Books {
     }
 
     async fn next(&mut self) -> Result<Result<Change, Alarm>, Box<dyn Error>> {
-        let next = tokio::time::timeout(PATIENCE, self.changes.next()).await?;
-        next.ok_or_else(|| "the follower has stopped".into())
+        loop {
+            let next = tokio::time::timeout(PATIENCE, self.changes.next()).await?;
+            match next.ok_or("the follower has stopped")? {
+                Ok(Notice::Change(change)) => return Ok(Ok(change)),
+                Ok(Notice::Stalled(stall)) => {
+                    println!("no answer for {} s: {}", stall.lasts.as_secs(), stall.why);
+                }
+                Ok(Notice::Resumed) => println!("there are answers again"),
+                Err(alarm) => return Ok(Err(alarm)),
+            }
+        }
     }
 
     fn enter(&mut self, change: Change) {

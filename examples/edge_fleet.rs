@@ -118,7 +118,7 @@ fn main() -> Result<(), Failure> {
     drop(office);
     let each = live_bytes().saturating_sub(empty) / devices;
     println!(
-        "{each} bytes for each of {devices} machines, all that drives them counted; {DEVICE_BYTES_MAX} are allowed"
+        "{each} bytes for each of {devices} machines once the office is gone, all that drives them counted; {DEVICE_BYTES_MAX} are allowed"
     );
     if devices < DEVICES_TO_SHARE {
         println!("so few have to share the {CONNECTIONS} connections: try --devices 10000");

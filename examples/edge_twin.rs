@@ -69,7 +69,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let messages = connect(&mut device, &mut service, NOON_MS + 120_000)?;
     println!("after {messages} messages, on both sides:");
     for (key, value) in device.all_desired() {
-        println!("  {key} = {value}, reported {:?}", device.reported(key));
+        let reported = device.reported(key).map(|it| format!("reported {it}"));
+        let reported = reported.unwrap_or_else(|| "not reported yet".to_owned());
+        println!("  {key} = {value}, {reported}");
         assert_eq!(service.desired(key), Some(value));
     }
     assert_eq!(
@@ -100,7 +102,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .err()
         .ok_or("a stamp a year ahead must be refused")?;
     println!(
-        "{error}: {}",
+        "a wish dated a year ahead: {error}: {}",
         std::error::Error::source(&error).ok_or("it has a cause")?
     );
     assert_eq!(device.desired(&target), Some(&94.0.into()));

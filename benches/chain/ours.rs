@@ -23,7 +23,6 @@ use super::{BLOCK_TIME, Failure, PIPELINE, key, shop};
 pub(crate) struct Ours {
     chain: ChainId,
     multi: MultiChain,
-    client: EvmClient,
     outbox: OutboxHandle,
     raw_key: EvmKey,
     next_nonce: AtomicU64,
@@ -56,8 +55,7 @@ impl Ours {
         tokio::spawn(driver);
         Ok(Self {
             chain: network.chain,
-            multi: MultiChain::new().with(Arc::new(client.clone())),
-            client,
+            multi: MultiChain::new().with(Arc::new(client)),
             outbox,
             raw_key: key(2),
             next_nonce: AtomicU64::new(0),
@@ -87,7 +85,7 @@ impl Ours {
             data: Bytes::new(),
         };
         let signed = transaction.sign(&self.raw_key).await.expect("a key signs");
-        let sent = self.client.rpc().broadcast(signed.raw()).await;
+        let sent = self.multi.submit_raw(self.chain, signed.raw()).await;
         sent.expect("the node takes it");
     }
 

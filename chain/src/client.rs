@@ -55,6 +55,16 @@ pub trait ChainClient: Send + Sync {
     /// [`transaction`](ChainError::transaction) says whose status to ask for.
     async fn submit(&self, intent: &Intent) -> Result<TxId, ChainError>;
 
+    /// Sends a transaction that was signed before, by whoever had the key, as it goes over the wire; as often as you like:
+    /// a chain carries it out at most once. Stores nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ChainError::WrongChain`]: it says that it is for another chain; [`ChainError::Malformed`] or
+    /// [`ChainError::TransactionTooLarge`]: it is no transaction. Nothing was sent. Otherwise as
+    /// [`submit`](Self::submit).
+    async fn submit_raw(&self, raw: &Bytes) -> Result<TxId, ChainError>;
+
     /// What has become of a transaction.
     ///
     /// # Errors

@@ -12,6 +12,8 @@ mod network;
 #[cfg(feature = "ws")]
 mod new_heads;
 mod quorum;
+#[cfg(feature = "http")]
+mod reason;
 mod receipt;
 mod refusal;
 mod revert;

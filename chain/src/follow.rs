@@ -13,7 +13,7 @@ mod ring;
 mod tests;
 mod walk;
 
-pub use change::{Alarm, Change, ChangeKind, FollowCommand, FollowEvent};
+pub use change::{Alarm, Change, ChangeKind, FollowCommand, FollowEvent, Notice, Stall};
 pub use config::{FollowConfig, Start};
 pub use driver::{Changes, FollowDriver};
 pub use protocol::{FOLLOW, Follow, FollowError};

@@ -136,6 +136,15 @@ impl MultiChain {
         self.client(chain)?.submit(intent).await
     }
 
+    /// [`ChainClient::submit_raw`].
+    ///
+    /// # Errors
+    ///
+    /// As [`ChainClient::submit_raw`], and [`ChainError::UnknownChain`].
+    pub async fn submit_raw(&self, chain: ChainId, raw: &Bytes) -> Result<TxId, ChainError> {
+        self.client(chain)?.submit_raw(raw).await
+    }
+
     /// [`ChainClient::status`].
     ///
     /// # Errors

@@ -15,6 +15,7 @@ mod intake;
 mod journal;
 mod lane;
 mod protocol;
+mod reason;
 mod record;
 mod request;
 mod solana_lane;
@@ -22,6 +23,7 @@ mod solana_lane;
 mod solana_performer;
 #[cfg(test)]
 mod tests;
+mod trouble;
 
 pub use config::{ChainRules, OutboxConfig};
 pub use event::{Deferral, OutboxCommand, OutboxEvent, Refusal, Stage, Submission, Taken, Update};

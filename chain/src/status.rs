@@ -39,8 +39,9 @@ pub enum TransactionStatus {
         depth: u64,
         /// Whether that block is final.
         is_final: bool,
-        /// Why, where the node says. Those of EVM chains do not: ask
-        /// [`explain_revert`](crate::evm::EvmClient::explain_revert), which tries the call again.
+        /// Why, where the node can say. On EVM chains from a trace, or, of nodes that do not trace, by trying the call
+        /// again on the state before its block: what earlier transactions of the same block did is not seen then. Three
+        /// questions more at most; `None` where they find nothing or fail.
         reason: Option<Revert>,
     },
 }

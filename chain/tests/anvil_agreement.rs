@@ -14,7 +14,6 @@
 )]
 
 mod dice;
-#[allow(dead_code, reason = "other tests ask other things of a node")]
 mod node;
 
 use std::collections::BTreeSet;

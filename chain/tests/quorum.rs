@@ -1,8 +1,13 @@
-//! Reads by quorum: m of k nodes, one of which lies, is silent, or lags.
+//! Reads by quorum: m of k nodes, one of which lies, is silent, or lags. The truth is that of the development chain, and of
+//! Anvil.
 #![expect(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
     reason = "a test's helpers fail as loudly as the test"
 )]
+
+mod node;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +15,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use peaberry_chain::bindings::{CoffeeToken, SolCall, SolError, creation};
-use peaberry_chain::dev::{DevChain, DevOptions, Undone};
+use peaberry_chain::dev::{DevChain, DevOptions};
 use peaberry_chain::evm::{
     Dissent, EvmClient, EvmRpc, FeeHistory, QuorumRpc, Receipt, SeenTransaction,
 };
@@ -20,6 +25,22 @@ use peaberry_chain::{
     Amount, Asset, Block, BlockAt, CallRequest, ChainClient, ChainError, ChainId, EvmAddress,
     Finality, Intent, Log, LogFilter, LogRange, Revert, Sent,
 };
+
+use node::{Node, NodeKind, on_both};
+
+on_both! {
+    NodeKind::itself =>
+    a_liar_is_outvoted_and_named
+    two_liars_of_five_are_outvoted_and_named
+    a_silent_node_is_missed_and_not_accused
+    without_a_quorum_nothing_is_believed
+    a_liar_names_no_nonce_while_another_node_is_silent
+    one_nodes_word_does_not_make_a_transaction_taken
+    one_nodes_refusal_is_no_verdict
+    a_refusal_by_enough_nodes_is_an_answer
+    a_payment_goes_through_a_quorum
+    a_head_is_what_enough_nodes_have
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -36,7 +57,7 @@ enum Kind {
 
 /// A node of the chain.
 struct Member {
-    chain: DevChain,
+    chain: Arc<dyn EvmRpc>,
     kind: Kind,
 }
 
@@ -66,7 +87,7 @@ impl EvmRpc for Member {
     }
 
     async fn balance(&self, account: EvmAddress, at: BlockAt) -> Result<U256, ChainError> {
-        let truth = EvmRpc::balance(&self.chain, account, at);
+        let truth = self.chain.balance(account, at);
         self.answer(truth, |balance| balance + U256::ONE).await
     }
 
@@ -182,7 +203,7 @@ fn reverted() -> ChainError {
 
 /// A chain with a payment of 5 wei and a contract that has logged something, and nodes of these kinds.
 struct Ground {
-    chain: DevChain,
+    node: Node,
     rpc: Arc<QuorumRpc>,
     key: EvmKey,
     paid: B256,
@@ -193,19 +214,22 @@ struct Ground {
 const SHOP: EvmAddress = EvmAddress::repeat_byte(9);
 
 impl Ground {
-    async fn with(kinds: &[Kind], wanted: usize) -> Self {
+    async fn on(kind: NodeKind, kinds: &[Kind], wanted: usize) -> Self {
         let key = EvmKey::from_bytes(&[1; 32]).unwrap();
         let options = DevOptions {
             finalized_depth: 2,
             safe_depth: 1,
             ..DevOptions::default()
         };
-        let chain = DevChain::new(options.fund(key.evm_address()));
-        let direct = chain.client().await.unwrap();
-        let direct = direct.with_signer(Arc::new(key.clone())).unwrap();
+        let node = Node::of(kind, options.fund(key.evm_address())).await;
+        let chain: Arc<dyn EvmRpc> = Arc::new(node.rpc.clone());
+        let direct = EvmClient::connect(chain.clone(), node.network()).await;
+        let direct = direct.unwrap().with_signer(Arc::new(key.clone())).unwrap();
         let paid = direct.submit(&payment(&key)).await.unwrap();
+        node.mine().await;
         let token = key.evm_address().create(1);
         direct.submit(&deployment(&key)).await.unwrap();
+        node.mine().await;
         let nodes = kinds.iter().enumerate().map(|(index, kind)| {
             let member = Member {
                 chain: chain.clone(),
@@ -224,7 +248,7 @@ impl Ground {
             panic!("an EVM chain");
         };
         Self {
-            chain,
+            node,
             rpc: Arc::new(rpc),
             key,
             paid,
@@ -235,11 +259,11 @@ impl Ground {
 
     /// Everything that is read through the quorum is what the chain says.
     async fn reads_truly(&self) {
-        let (rpc, truth) = (&self.rpc, &self.chain);
+        let (rpc, truth) = (&self.rpc, &self.node);
         assert_eq!(rpc.chain_id().await.unwrap(), truth.network().chain);
         assert_eq!(
             rpc.balance(SHOP, BlockAt::Latest).await.unwrap(),
-            truth.balance(SHOP)
+            truth.balance(SHOP).await
         );
         let account = self.key.evm_address();
         assert_eq!(rpc.nonce(account, BlockAt::Latest).await.unwrap(), 2);
@@ -247,14 +271,14 @@ impl Ground {
         let receipt = rpc.receipt(self.paid).await.unwrap().unwrap();
         assert!(receipt.is_success);
         let head = rpc.block(BlockAt::Latest).await.unwrap();
-        assert_eq!(head, Some(truth.head()));
+        assert_eq!(head, Some(truth.head().await));
         let number = BlockAt::Number(2);
-        assert_eq!(rpc.block(number).await.unwrap(), Some(truth.head()));
+        assert_eq!(rpc.block(number).await.unwrap(), Some(truth.head().await));
         let seen = rpc.transaction(self.paid).await.unwrap().unwrap();
         assert_eq!((seen.from, seen.nonce), (account, 0));
         let (all, range) = (LogFilter::default(), LogRange::Numbers(0..=2));
         let logs = rpc.logs(&all, &range).await.unwrap();
-        assert_eq!(logs, truth.logs(&all, &range).await.unwrap());
+        assert_eq!(logs, truth.rpc.logs(&all, &range).await.unwrap());
         assert_eq!(logs.len(), 1, "a role was granted");
         let name = CallRequest::new(self.token, CoffeeToken::nameCall {}.abi_encode());
         let name = rpc.call(&name, BlockAt::Latest).await.unwrap();
@@ -329,15 +353,14 @@ fn deployment(key: &EvmKey) -> Intent {
 }
 
 /// A liar among three changes nothing, wherever it stands, and is named.
-#[tokio::test]
-async fn a_liar_is_outvoted_and_named() {
+async fn a_liar_is_outvoted_and_named(kind: NodeKind) {
     use Kind::{Honest, Liar};
     for kinds in [
         [Liar, Honest, Honest],
         [Honest, Liar, Honest],
         [Honest, Honest, Liar],
     ] {
-        let ground = Ground::with(&kinds, 2).await;
+        let ground = Ground::on(kind, &kinds, 2).await;
         ground.reads_truly().await;
         let names = ground.names();
         assert!(
@@ -348,28 +371,25 @@ async fn a_liar_is_outvoted_and_named() {
 }
 
 /// Two liars of five, who even agree with each other.
-#[tokio::test]
-async fn two_liars_of_five_are_outvoted_and_named() {
+async fn two_liars_of_five_are_outvoted_and_named(kind: NodeKind) {
     use Kind::{Honest, Liar};
-    let ground = Ground::with(&[Liar, Honest, Liar, Honest, Honest], 3).await;
+    let ground = Ground::on(kind, &[Liar, Honest, Liar, Honest, Honest], 3).await;
     ground.reads_truly().await;
     assert_eq!(ground.names(), ["Liar 0", "Liar 2"]);
 }
 
 /// Who says nothing is not accused, and holds nothing up.
-#[tokio::test]
-async fn a_silent_node_is_missed_and_not_accused() {
+async fn a_silent_node_is_missed_and_not_accused(kind: NodeKind) {
     use Kind::{Honest, Silent};
-    let ground = Ground::with(&[Silent, Honest, Honest], 2).await;
+    let ground = Ground::on(kind, &[Silent, Honest, Honest], 2).await;
     ground.reads_truly().await;
     assert_eq!(ground.names(), Vec::<String>::new());
 }
 
 /// Without enough equal answers there is none: an error that says how many there were, and that nothing was sent.
-#[tokio::test]
-async fn without_a_quorum_nothing_is_believed() {
+async fn without_a_quorum_nothing_is_believed(kind: NodeKind) {
     use Kind::{Honest, Liar, Silent};
-    let ground = Ground::with(&[Honest, Liar, Silent], 2).await;
+    let ground = Ground::on(kind, &[Honest, Liar, Silent], 2).await;
     let error = ground.rpc.receipt(ground.paid).await.unwrap_err();
     let is_so = matches!(
         error,
@@ -390,20 +410,18 @@ async fn without_a_quorum_nothing_is_believed() {
 }
 
 /// Where one node is silent and another lies about its mempool, no nonce out of all proportion is believed.
-#[tokio::test]
-async fn a_liar_names_no_nonce_while_another_node_is_silent() {
+async fn a_liar_names_no_nonce_while_another_node_is_silent(kind: NodeKind) {
     use Kind::{Honest, Liar, Silent};
-    let ground = Ground::with(&[Honest, Liar, Silent], 2).await;
+    let ground = Ground::on(kind, &[Honest, Liar, Silent], 2).await;
     let account = ground.key.evm_address();
     let nonce = ground.rpc.nonce(account, BlockAt::Pending).await;
     assert_eq!(nonce.unwrap(), 2);
 }
 
 /// That one node has taken a transaction is no more than its word: what the others say is told, and that it may be out.
-#[tokio::test]
-async fn one_nodes_word_does_not_make_a_transaction_taken() {
+async fn one_nodes_word_does_not_make_a_transaction_taken(kind: NodeKind) {
     use Kind::{Honest, Liar, Stingy};
-    let ground = Ground::with(&[Liar, Stingy, Stingy], 2).await;
+    let ground = Ground::on(kind, &[Liar, Stingy, Stingy], 2).await;
     let error = ground.rpc.broadcast(&[1, 2, 3]).await.unwrap_err();
     assert!(error.may_have_been_sent(), "{error:?}");
     let ChainError::TakenByFew { source, .. } = error else {
@@ -412,23 +430,22 @@ async fn one_nodes_word_does_not_make_a_transaction_taken() {
     assert!(matches!(*source, ChainError::FeeTooLow { .. }));
 
     // Nor does one node that finds a range too wide keep the others from answering.
-    let ground = Ground::with(&[Stingy, Honest, Honest], 2).await;
+    let ground = Ground::on(kind, &[Stingy, Honest, Honest], 2).await;
     ground.reads_truly().await;
 }
 
 /// A refusal for good is an answer as any other: one node's is no more than its word.
-#[tokio::test]
-async fn one_nodes_refusal_is_no_verdict() {
+async fn one_nodes_refusal_is_no_verdict(kind: NodeKind) {
     use Kind::{Honest, Naysayer, Silent, Stingy};
     for kinds in [
         [Naysayer, Silent, Silent],
         [Silent, Naysayer, Silent],
         [Silent, Silent, Naysayer],
     ] {
-        let ground = Ground::with(&kinds, 2).await;
+        let ground = Ground::on(kind, &kinds, 2).await;
         let transfer = CallRequest::new(SHOP, []).from(ground.key.evm_address());
         // By its hash: which block is the newest, one node alone does not say either.
-        let at = BlockAt::Hash(ground.chain.head().hash);
+        let at = BlockAt::Hash(ground.node.head().await.hash);
         for error in [
             ground.rpc.call(&transfer, at).await.unwrap_err(),
             ground.rpc.estimate_gas(&transfer, at).await.unwrap_err(),
@@ -445,28 +462,27 @@ async fn one_nodes_refusal_is_no_verdict() {
         [Stingy, Naysayer, Stingy],
         [Stingy, Stingy, Naysayer],
     ] {
-        let ground = Ground::with(&kinds, 2).await;
+        let ground = Ground::on(kind, &kinds, 2).await;
         let error = ground.rpc.broadcast(&[1, 2, 3]).await.unwrap_err();
         assert!(
             matches!(error, ChainError::FeeTooLow { .. }),
             "{kinds:?}: {error:?}"
         );
     }
-    let ground = Ground::with(&[Honest, Naysayer, Honest], 2).await;
+    let ground = Ground::on(kind, &[Honest, Naysayer, Honest], 2).await;
     ground.reads_truly().await;
     assert_eq!(ground.names(), ["Naysayer 1"]);
 }
 
 /// What enough nodes refuse for good is refused, also where one says that it has it or gives an answer.
-#[tokio::test]
-async fn a_refusal_by_enough_nodes_is_an_answer() {
+async fn a_refusal_by_enough_nodes_is_an_answer(kind: NodeKind) {
     use Kind::{Honest, Liar, Naysayer, Silent};
     for kinds in [
         [Liar, Naysayer, Naysayer],
         [Naysayer, Liar, Naysayer],
         [Naysayer, Silent, Naysayer],
     ] {
-        let ground = Ground::with(&kinds, 2).await;
+        let ground = Ground::on(kind, &kinds, 2).await;
         let error = ground.rpc.broadcast(&[1, 2, 3]).await.unwrap_err();
         assert!(
             matches!(error, ChainError::InvalidTransaction { .. }),
@@ -474,8 +490,8 @@ async fn a_refusal_by_enough_nodes_is_an_answer() {
         );
     }
     // Two honest nodes that refuse a call, beside one that makes up an answer: this is how it is told.
-    let ground = Ground::with(&[Liar, Honest, Honest], 2).await;
-    let at = BlockAt::Hash(ground.chain.head().hash);
+    let ground = Ground::on(kind, &[Liar, Honest, Honest], 2).await;
+    let at = BlockAt::Hash(ground.node.head().await.hash);
     let refused = ground.rpc.call(&ground.spending(), at).await;
     assert!(
         matches!(refused, Err(ChainError::Reverted(_))),
@@ -485,37 +501,35 @@ async fn a_refusal_by_enough_nodes_is_an_answer() {
 }
 
 /// A payment through a quorum reaches the chain, and is final there, whoever else lies or is silent.
-#[tokio::test]
-async fn a_payment_goes_through_a_quorum() {
+async fn a_payment_goes_through_a_quorum(kind: NodeKind) {
     use Kind::{Honest, Liar, Silent};
     for kinds in [[Liar, Honest, Honest], [Silent, Honest, Honest]] {
-        let ground = Ground::with(&kinds, 2).await;
-        let client = EvmClient::connect(ground.rpc.clone(), ground.chain.network()).await;
+        let ground = Ground::on(kind, &kinds, 2).await;
+        let client = EvmClient::connect(ground.rpc.clone(), ground.node.network()).await;
         let client = client
             .unwrap()
             .with_signer(Arc::new(ground.key.clone()))
             .unwrap();
         let id = client.submit(&payment(&ground.key)).await.unwrap();
-        ground.chain.mine_many(4);
+        ground.node.mine_many(4).await;
         let status = client
             .wait(id, Finality::Final, Duration::from_secs(20))
             .await;
         assert!(status.is_ok(), "{kinds:?}: {status:?}");
-        assert_eq!(ground.chain.balance(SHOP), U256::from(10));
+        assert_eq!(ground.node.balance(SHOP).await, U256::from(10));
     }
 }
 
 /// Whoever reads the newest state reads it of one block that enough nodes have, also while the chain moves on.
-#[tokio::test]
-async fn a_head_is_what_enough_nodes_have() {
+async fn a_head_is_what_enough_nodes_have(kind: NodeKind) {
     use Kind::{Honest, Liar};
-    let ground = Ground::with(&[Honest, Honest, Liar], 2).await;
-    ground.chain.mine_many(3);
-    ground.chain.reorg(2, Undone::Return);
+    let ground = Ground::on(kind, &[Honest, Honest, Liar], 2).await;
+    ground.node.mine_many(3).await;
+    ground.node.reorg_and_return(2).await;
     let head = ground.rpc.block(BlockAt::Latest).await.unwrap();
-    assert_eq!(head, Some(ground.chain.head()));
+    assert_eq!(head, Some(ground.node.head().await));
     let last = ground.rpc.block(BlockAt::Final).await.unwrap().unwrap();
-    assert_eq!(last.number, ground.chain.head().number - 2);
+    assert_eq!(last.number, ground.node.head().await.number - 2);
 }
 
 /// Half of the nodes are no majority.
@@ -526,7 +540,7 @@ fn half_is_no_quorum() {
         (0..4)
             .map(|index| {
                 let member = Member {
-                    chain: DevChain::new(DevOptions::default()),
+                    chain: Arc::new(DevChain::new(DevOptions::default())),
                     kind: Kind::Honest,
                 };
                 (index.to_string(), Arc::new(member) as Arc<dyn EvmRpc>)

@@ -1,14 +1,18 @@
 //! `https://` and `wss://` against servers on loopback: the right authority is believed, and nobody else.
 #![expect(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
     reason = "a test's helpers fail as loudly as the test"
 )]
+
+mod node;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use peaberry_chain::dev::{DevChain, DevOptions, DevServer};
+use peaberry_chain::dev::DevOptions;
 use peaberry_chain::evm::{EvmClient, JsonRpc, NewHeads, NewHeadsOptions};
 use peaberry_chain::{
     ChainClient as _, ChainError, Finality, HttpEndpoint, HttpOptions, Sent, TlsRoots,
@@ -20,15 +24,23 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
+use node::{Node, NodeKind, on_both};
+
 /// Whoever waits longer than this for a server on loopback waits for ever.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A development chain, and TLS in front of it.
+on_both! {
+    NodeKind::itself =>
+    an_authority_of_ones_own_is_believed_over_https
+    an_authority_of_ones_own_is_believed_over_wss
+    nobody_else_is_believed
+}
+
+/// A node, and TLS in front of it.
 struct Ground {
-    chain: DevChain,
+    node: Node,
     port: u16,
     authority: String,
-    _server: DevServer,
     front: JoinHandle<()>,
 }
 
@@ -61,10 +73,9 @@ fn identity(name: &str, authority: &CertifiedIssuer<'static, KeyPair>) -> TlsAcc
 }
 
 impl Ground {
-    async fn of(name: &str) -> Self {
-        let chain = DevChain::new(DevOptions::default());
-        let server = DevServer::start(chain.clone(), 0).await.unwrap();
-        let behind = server.url().trim_start_matches("http://").to_owned();
+    async fn on(kind: NodeKind, name: &str) -> Self {
+        let node = Node::of(kind, DevOptions::default()).await;
+        let behind = node.url().await.trim_start_matches("http://").to_owned();
         let authority = authority();
         let acceptor = identity(name, &authority);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -84,10 +95,9 @@ impl Ground {
             }
         });
         Self {
-            chain,
+            node,
             port,
             authority: authority.pem(),
-            _server: server,
             front,
         }
     }
@@ -100,7 +110,7 @@ impl Ground {
         let url = format!("https://localhost:{}", self.port);
         let endpoint = HttpEndpoint::with_roots(&url, HttpOptions::default(), roots).unwrap();
         let rpc = Arc::new(JsonRpc::endpoint(endpoint));
-        EvmClient::connect(rpc, self.chain.network()).await
+        EvmClient::connect(rpc, self.node.network()).await
     }
 
     async fn news(&self, roots: &TlsRoots) -> (NewHeads, Result<(), ChainError>) {
@@ -126,28 +136,25 @@ fn expect_no_connection(error: &ChainError) {
     assert!(is_it, "{error:?}");
 }
 
-#[tokio::test]
-async fn an_authority_of_ones_own_is_believed_over_https() {
-    let ground = Ground::of("localhost").await;
+async fn an_authority_of_ones_own_is_believed_over_https(kind: NodeKind) {
+    let ground = Ground::on(kind, "localhost").await;
     let client = ground.client(&ground.roots()).await.unwrap();
-    ground.chain.mine_many(3);
+    ground.node.mine_many(3).await;
     assert_eq!(client.head(Finality::Latest).await.unwrap().number, 3);
 }
 
-#[tokio::test]
-async fn an_authority_of_ones_own_is_believed_over_wss() {
-    let ground = Ground::of("localhost").await;
+async fn an_authority_of_ones_own_is_believed_over_wss(kind: NodeKind) {
+    let ground = Ground::on(kind, "localhost").await;
     let (mut heads, connected) = ground.news(&ground.roots()).await;
     connected.unwrap();
-    ground.chain.mine();
+    ground.node.mine().await;
     next(&mut heads).await.unwrap();
 }
 
 /// Mozilla's list, another authority, another name: nothing is sent to such a server.
-#[tokio::test]
-async fn nobody_else_is_believed() {
-    let ground = Ground::of("localhost").await;
-    let elsewhere = Ground::of("node.example").await;
+async fn nobody_else_is_believed(kind: NodeKind) {
+    let ground = Ground::on(kind, "localhost").await;
+    let elsewhere = Ground::on(kind, "node.example").await;
     let other = TlsRoots::from_pem(authority().pem().as_bytes()).unwrap();
     let strangers = [
         (&ground, TlsRoots::mozilla()),

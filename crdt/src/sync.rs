@@ -15,7 +15,7 @@
 //! | `Ack` | what I know of the replicas in your delta | the next `Delta`, if you still lack something |
 //! | `Piece` | some bytes of a delta that is too long for one frame and cannot be split | a `PieceAck`; the last piece by an `Ack` |
 //! | `PieceAck` | how much of that has arrived | the next `Piece` |
-//! | `Refusal` | that I do not take what you sent, and why | nothing: what was refused is sent again after [`retry_max`](SyncConfig::retry_max), then after twice as long each time, up to an hour |
+//! | `Refusal` | that I do not take what you sent, and why | nothing: half as much is sent until what is refused is alone; that is sent again after about [`retry_max`](SyncConfig::retry_max), or [`retry_min`](SyncConfig::retry_min) if clocks differ, then after twice as long each time, up to an hour |
 //!
 //! # Why it is safe
 //!
@@ -40,7 +40,11 @@
 //!   state.
 //! - **What passes its limits stays out.** A delta with a stamp from the far future, a total that jumps, or another value
 //!   for a known event is refused by name and changes nothing; its sender is told, so that it does not send it over and
-//!   over. The exchange with all others goes on.
+//!   over. What the sender knew before that event gets through, and what it came to know later waits with it: its own
+//!   writes, too, for they may rest on it. So a member that takes in what a stricter one refuses waits with what it writes
+//!   until that one takes it. The exchange among others goes on.
+//! - **Who serves and is served takes turns.** A delta in pieces keeps other senders waiting only while it comes at a pace,
+//!   and a peer keeps others waiting only while it takes what it is sent: other words do not count.
 //!
 //! Members are trusted to tell the truth: one that forges another's events is not defended against.
 //!

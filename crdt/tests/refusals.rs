@@ -4,8 +4,8 @@
 
 use peaberry_crdt::wire::{Budget, DecodeError, IdTable, Message as _};
 use peaberry_crdt::{
-    AddWinsSet, ApplyError, Causal, Changed, Delta, Lattice, Limits, LwwRegister, MvRegister,
-    ReplicaId, Stamp, VersionVector, WriteError, Writer,
+    AddWinsSet, ApplyError, Causal, Changed, Delta, DotList, Lattice, Limits, LwwRegister,
+    MvRegister, ReplicaId, Stamp, VersionVector, WriteError, Writer,
 };
 
 type Set = Causal<AddWinsSet<u32>>;
@@ -273,4 +273,37 @@ fn a_delta_that_lies_about_what_it_carries_is_refused_by_name() {
         read(&unclaimed),
         Err(DecodeError::Unclaimed { replica, counter })
     );
+}
+
+/// A forger writes at a place that the others know by another path. It is another place, the same for all, whatever comes
+/// first; and what is made of it can be written and read.
+#[test]
+fn a_forged_path_is_a_place_of_its_own_whatever_comes_first() {
+    type Rows = Causal<DotList<AddWinsSet<u8>>>;
+    let add = |rows: &mut Rows, number, index| {
+        let row = |mint| AddWinsSet::default().add(mint, 7);
+        let insert = |list: &DotList<AddWinsSet<u8>>, mint| list.insert(mint, index, row(mint));
+        rows.write(&mut writer(number), insert).unwrap()
+    };
+    let mut honest = Rows::bottom();
+    let first = add(&mut honest, 1, 0);
+    let second = add(&mut honest, 2, 1);
+    // The second row, as if it had been the first.
+    let mut forged = Rows::bottom();
+    add(&mut forged, 2, 0);
+    let update = |list: &DotList<AddWinsSet<u8>>, mint| list.update(0, |row| Ok(row.add(mint, 8)));
+    let forged = forged.write(&mut writer(3), update).unwrap();
+    let [mut here, mut there] = [Rows::bottom(), Rows::bottom()];
+    for delta in [&first, &second, &forged] {
+        here.apply(delta).unwrap();
+    }
+    for delta in [&forged, &first, &second] {
+        there.apply(delta).unwrap();
+    }
+    assert_eq!(here, there);
+    assert_eq!(here.value().len(), 3);
+    let bytes = here.canonical_bytes();
+    assert_eq!(bytes, there.canonical_bytes());
+    let read = Rows::from_bytes(&here.to_bytes(), Budget::default()).unwrap();
+    assert_eq!((read.canonical_bytes(), &read), (bytes, &there));
 }

@@ -114,7 +114,7 @@ impl Presence {
 
 impl Sighting {
     fn take(&mut self, health: &Health) {
-        // Both are told in the first report of a start only.
+        // Most reports say neither.
         if !health.location.as_str().is_empty() {
             self.location = health.location.clone();
         }

@@ -3,6 +3,11 @@
 //! A rule decides on samples as they are made. What is sent later (a backlog after an outage, a batch that is read back from
 //! the spool) never comes past it: each rule remembers the time of the last sample it judged and passes over any that is
 //! not later, or of another start of the device, so that replaying a backlog fires nothing a second time.
+//!
+//! A rule that is not latched begins each start of its device silent, and its minimum duration counts from the first sample of
+//! that start: if its metric is still out of bounds it fires again, and if not, nothing is told. Whoever keeps a list of what is
+//! raised takes off it, when a device says that it has started, what earlier starts raised without a latch. One that is latched
+//! stays raised ([`Rules::restore_raised`]).
 
 use peaberry_core::mutant::is_planted;
 

@@ -51,19 +51,32 @@ fn rinse(site: &str, device: &str) -> Message {
     Message::new(topic.to_string(), command.encode())
 }
 
-/// Counts what comes in.
-struct Counted<U> {
+/// Counts what comes in, by a broker that may let nobody hear what is for one device.
+struct Watched<U> {
     inner: U,
     inbound: Arc<AtomicUsize>,
+    denies: Option<&'static str>,
+    denied: Vec<UplinkEvent>,
 }
 
-impl<U: Uplink> Uplink for Counted<U> {
+impl<U: Uplink> Uplink for Watched<U> {
     fn subscribe(&mut self, filter: &str) {
         self.inner.subscribe(filter);
     }
 
     fn subscribe_now(&mut self, filters: &mut dyn Iterator<Item = String>) -> usize {
-        self.inner.subscribe_now(filters)
+        let Some(device) = self.denies else {
+            return self.inner.subscribe_now(filters);
+        };
+        let is_denied = |filter: &String| filter.split('/').any(|level| level == device);
+        let (denied, asked): (Vec<_>, Vec<_>) = filters.partition(is_denied);
+        let count = denied.len() + asked.len();
+        self.denied.extend(denied.into_iter().map(|filter| {
+            let (filter, reason) = (filter.into(), "NotAuthorized".into());
+            UplinkEvent::NotSubscribed { filter, reason }
+        }));
+        self.inner.subscribe_now(&mut asked.into_iter());
+        count
     }
 
     fn unsubscribe(&mut self, filter: &str) {
@@ -83,6 +96,10 @@ impl<U: Uplink> Uplink for Counted<U> {
     }
 
     fn poll_events(&mut self, cx: &mut Context<'_>, events: &mut Vec<UplinkEvent>) -> Poll<()> {
+        if !self.denied.is_empty() {
+            events.append(&mut self.denied);
+            return Poll::Ready(());
+        }
         let before = events.len();
         let polled = self.inner.poll_events(cx, events);
         let is_inbound = |event: &&UplinkEvent| matches!(event, UplinkEvent::Inbound { .. });
@@ -94,20 +111,30 @@ impl<U: Uplink> Uplink for Counted<U> {
 
 /// The devices of one process, over some gateways.
 struct Gateways<U: Uplink> {
-    fleet: Fleet<Counted<U>>,
+    fleet: Fleet<Watched<U>>,
     inbound: Vec<Arc<AtomicUsize>>,
     events: Vec<FleetEvent<Name>>,
 }
 
 impl<U: Uplink> Gateways<U> {
     fn open(uplinks: impl IntoIterator<Item = U>, devices: &[String]) -> Self {
+        Self::open_where(None, uplinks, devices)
+    }
+
+    fn open_where(
+        denies: Option<&'static str>,
+        uplinks: impl IntoIterator<Item = U>,
+        devices: &[String],
+    ) -> Self {
         let mut inbound = Vec::new();
         let count = |inner| {
             let counter: Arc<AtomicUsize> = Arc::default();
             inbound.push(counter.clone());
-            Counted {
+            Watched {
                 inner,
                 inbound: counter,
+                denies,
+                denied: Vec::new(),
             }
         };
         let uplinks = uplinks.into_iter().map(count).collect();
@@ -261,55 +288,10 @@ fn a_device_that_moved_hears_what_waited_for_it_elsewhere_and_its_old_session_le
     assert_eq!(after.fleet.status().refused_messages, 1);
 }
 
-/// A broker that lets nobody hear what is for `m-1`.
-struct Guarded {
-    inner: MemoryUplink,
-    denied: Vec<UplinkEvent>,
-}
-
-impl Uplink for Guarded {
-    fn subscribe(&mut self, filter: &str) {
-        self.inner.subscribe(filter);
-    }
-
-    fn subscribe_now(&mut self, filters: &mut dyn Iterator<Item = String>) -> usize {
-        let (denied, asked): (Vec<_>, Vec<_>) = filters.partition(|it| it.contains("/m-1/"));
-        let count = denied.len() + asked.len();
-        self.denied.extend(denied.into_iter().map(|filter| {
-            let (filter, reason) = (filter.into(), "NotAuthorized".into());
-            UplinkEvent::NotSubscribed { filter, reason }
-        }));
-        self.inner.subscribe_now(&mut asked.into_iter());
-        count
-    }
-
-    fn room(&self) -> usize {
-        self.inner.room()
-    }
-
-    fn submit(&mut self, seq: u64, message: Message) -> Result<(), SubmitError> {
-        self.inner.submit(seq, message)
-    }
-
-    fn acknowledge(&mut self, token: AckToken) {
-        self.inner.acknowledge(token);
-    }
-
-    fn poll_events(&mut self, cx: &mut Context<'_>, events: &mut Vec<UplinkEvent>) -> Poll<()> {
-        let is_denied = !self.denied.is_empty();
-        events.append(&mut self.denied);
-        match self.inner.poll_events(cx, events) {
-            Poll::Pending if !is_denied => Poll::Pending,
-            _ => Poll::Ready(()),
-        }
-    }
-}
-
 #[test]
 fn a_device_that_may_not_hear_is_named() {
-    let inner = MemoryBroker::new(1).connect("gateway");
-    let denied = Vec::new();
-    let mut gateways = Gateways::open([Guarded { inner, denied }], &names("m", 3));
+    let uplink = MemoryBroker::new(1).connect("gateway");
+    let mut gateways = Gateways::open_where(Some("m-1"), [uplink], &names("m", 3));
     for second in 0..3 {
         gateways.turn(Instant::default() + Duration::from_secs(second));
     }

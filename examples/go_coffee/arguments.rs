@@ -41,7 +41,7 @@ pub(crate) struct Shop {
     #[arg(long, value_name = "URL")]
     pub(crate) mqtt: Option<String>,
     /// The node of the chain on which orders are paid, such as `http://127.0.0.1:8545`; without it one in this process. It
-    /// must make blocks by itself and fund the accounts of development nodes, as `anvil --block-time 1` does.
+    /// must fund the accounts of development nodes, as `anvil` does; one that makes blocks on demand alone is asked for them.
     #[arg(long, value_name = "URL")]
     pub(crate) rpc: Option<String>,
     /// The number of that chain.

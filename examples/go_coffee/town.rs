@@ -14,6 +14,7 @@ use peaberry_chain::{
     Amount, BlockAt, CallRequest, ChainClient, ChainError, EvmAddress, Finality, FinalityPolicy,
     Intent, LogFilter, LogRange, TxId,
 };
+use serde_json::Value;
 use tokio::task::JoinHandle;
 
 use crate::Failure;
@@ -30,6 +31,10 @@ const FINALIZED_DEPTH: u64 = 12;
 /// From what depth on a block of a node far away is taken for final.
 const RPC_DEPTH: u64 = 2;
 
+/// How often a node far away is looked at, and how long it may make no block.
+const PROMPT_EVERY: Duration = Duration::from_millis(500);
+const PROMPT_AFTER: Duration = Duration::from_secs(3);
+
 /// How long one of the first transactions may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -44,6 +49,8 @@ pub(crate) struct Town {
     dev: Option<DevChain>,
     undone: Arc<AtomicU64>,
     miner: Option<JoinHandle<Result<(), ChainError>>>,
+    /// Of a node far away.
+    prompter: Option<JoinHandle<()>>,
 }
 
 impl Town {
@@ -53,6 +60,7 @@ impl Town {
             .map(|index| wallet.evm_key(index))
             .collect::<Result<_, _>>()?;
         let accounts: Vec<_> = keys.iter().map(EvmKey::evm_address).collect();
+        let mut prompter = None;
         let (rpc, network, rules, dev) = match rpc {
             Some(url) => {
                 let network = EvmNetwork {
@@ -60,7 +68,9 @@ impl Town {
                     block_time: Duration::from_secs(1),
                     ..EvmNetwork::generic(chain_id)
                 };
-                let rpc: Arc<dyn EvmRpc> = Arc::new(JsonRpc::http(url)?);
+                let node = JsonRpc::http(url)?;
+                prompter = Some(tokio::spawn(prompt(node.clone())));
+                let rpc: Arc<dyn EvmRpc> = Arc::new(node);
                 (rpc, network, ChainRules::of(&network), None)
             }
             None => {
@@ -82,6 +92,7 @@ impl Town {
             dev,
             undone: Arc::default(),
             miner: None,
+            prompter,
         })
     }
 
@@ -163,6 +174,9 @@ impl Drop for Town {
         if let Some(miner) = &self.miner {
             miner.abort();
         }
+        if let Some(prompter) = &self.prompter {
+            prompter.abort();
+        }
     }
 }
 
@@ -195,6 +209,38 @@ fn rules() -> ChainRules {
         retry_after: BLOCK_TIME * 5,
         bump_after_blocks: 50,
         ..ChainRules::every(BLOCK_TIME)
+    }
+}
+
+/// Sees to it that a node's chain goes on: payments are final only below later blocks. One that makes blocks on demand is
+/// asked for them; of any other it is said, once, what everybody waits for.
+async fn prompt(node: JsonRpc) {
+    let (mut newest, mut still) = (None, Duration::ZERO);
+    let mut patience = PROMPT_AFTER;
+    let mut has_spoken = false;
+    loop {
+        tokio::time::sleep(PROMPT_EVERY).await;
+        let head = node.block(BlockAt::Latest).await;
+        let head = head.ok().flatten().map(|block| block.hash);
+        if head != newest {
+            (newest, still) = (head, Duration::ZERO);
+        }
+        still += PROMPT_EVERY;
+        if still <= patience {
+            continue;
+        }
+        let mine = node.client().request_noparams::<Value>("evm_mine");
+        let words = match mine.await {
+            Ok(_) => {
+                // One that is asked for all blocks is asked for the next soon.
+                patience = PROMPT_EVERY;
+                "the node makes blocks on demand: it is asked for one whenever it stands still"
+            }
+            Err(_) => "waiting for the node to make a block: it has made none for a while",
+        };
+        if !std::mem::replace(&mut has_spoken, true) {
+            eprintln!("{words}");
+        }
     }
 }
 

@@ -187,7 +187,15 @@ async fn a_replay_is_a_success_that_moves_nothing() {
     let first = world.client.broadcast(&transaction).await.unwrap();
     let again = world.client.broadcast(&transaction).await.unwrap();
     assert_eq!(first, again);
+    // As bytes alone it is the same transaction, whoever sends it.
+    let as_bytes = world.client.submit_raw(transaction.raw()).await;
+    assert_eq!(as_bytes.unwrap(), first);
     assert_eq!([world.sol(1).await, world.node.included() as u64], [SOL, 1]);
+
+    let short = transaction.raw().slice(..60);
+    let error = world.client.submit_raw(&short).await.unwrap_err();
+    assert!(matches!(error, ChainError::Malformed { .. }), "{error}");
+    assert!(!error.may_have_been_sent());
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //!
 //! A method that is not here answers -32601: there is no pretending.
 
+mod filters;
 mod methods;
 mod params;
 pub(super) mod shapes;

@@ -7,6 +7,8 @@ mod admission;
 mod block_at;
 mod estimate;
 mod fees;
+mod filters;
+mod gifts;
 mod logs;
 mod making;
 mod snapshots;
@@ -19,6 +21,7 @@ use alloy_primitives::{B256, Bytes};
 use revm::context::CfgEnv;
 
 pub(super) use block_at::At;
+pub(super) use filters::{News, Watched};
 
 use super::execution::{self, Call};
 use super::offered::Offered;
@@ -27,6 +30,8 @@ use super::sealed::{Included, Sealed};
 use super::state::{BlockHashes, State, View};
 use super::{DevOptions, Mining, Rejection, Undone};
 use crate::evm::NodeError;
+use filters::Filters;
+use gifts::Gifts;
 use snapshots::Snapshots;
 
 /// Where a transaction stands.
@@ -49,6 +54,8 @@ pub(super) struct Ledger {
     // The time of the next block, where somebody has said it.
     next_timestamp_s: Option<u64>,
     snapshots: Snapshots,
+    filters: Filters,
+    gifts: Gifts,
     // Who wants to be told that there are new blocks; a signal that lies there already says it, too.
     #[cfg(feature = "dev-ws")]
     watchers: Vec<futures_channel::mpsc::Sender<()>>,
@@ -116,6 +123,8 @@ impl Ledger {
             forks: 0,
             next_timestamp_s: None,
             snapshots: Snapshots::default(),
+            filters: Filters::default(),
+            gifts: Gifts::default(),
             #[cfg(feature = "dev-ws")]
             watchers: Vec::new(),
             options,
@@ -167,6 +176,7 @@ impl Ledger {
         let transaction = Arc::new(Offered::decode(raw)?);
         let hash = transaction.hash;
         self.admit(transaction)?;
+        self.filters.waits(hash);
         if self.mining == Mining::EachTransaction && self.has_work() {
             self.mine(None);
         }
@@ -190,11 +200,13 @@ impl Ledger {
             let Some(block) = self.chain.pop() else {
                 break;
             };
+            self.filters.undone(&block);
             let block = block.included.into_iter().rev();
             transactions.extend(block.map(|included| included.transaction));
         }
         transactions.reverse();
         self.state.rewind(self.height());
+        self.forget_gifts();
         self.forks += 1;
         if undone == Undone::Return {
             for transaction in &transactions {

@@ -8,7 +8,9 @@ use super::execution::{Call, refused};
 use super::ledger::At;
 use super::sealed::Sealed;
 use crate::evm::{Asked, EvmRpc, FeeHistory, NodeError, Receipt, SeenTransaction};
-use crate::{Block, BlockAt, CallRequest, ChainError, ChainId, Log, LogFilter, LogRange, TxId};
+use crate::{
+    Block, BlockAt, CallRequest, ChainError, ChainId, Log, LogFilter, LogRange, Revert, TxId,
+};
 
 /// An error of ours, read as that of any node.
 fn read(error: NodeError, doing: &'static str) -> ChainError {
@@ -114,6 +116,10 @@ impl EvmRpc for DevChain {
         let ledger = self.ledger();
         let found = ledger.place(hash);
         Ok(found.and_then(|(place, block, _)| block.receipt_of(place.index)))
+    }
+
+    async fn revert_reason(&self, hash: B256) -> Result<Option<Revert>, ChainError> {
+        Ok(Self::revert_reason(self, hash))
     }
 
     async fn block(&self, at: BlockAt) -> Result<Option<Block>, ChainError> {

@@ -31,6 +31,14 @@ pub(super) struct State {
     written: BTreeMap<u64, Written>,
 }
 
+/// An account as it was before somebody set its balance.
+#[derive(Debug)]
+pub(super) struct Replaced {
+    address: Address,
+    pub(super) height: u64,
+    record: Option<Record>,
+}
+
 #[derive(Debug, Default)]
 struct Written {
     accounts: BTreeSet<Address>,
@@ -115,6 +123,27 @@ impl State {
             let info = (!account.is_empty()).then_some(account.info);
             self.write_account(address, height, info);
         }
+    }
+
+    /// Gives an account this balance at the end of `height`, which must be the newest; what was there.
+    pub(super) fn set_balance(&mut self, address: Address, height: u64, balance: U256) -> Replaced {
+        let record = self.record(address, height).cloned();
+        let info = record.as_ref().map(|record| record.info.clone());
+        let info = AccountInfo {
+            balance,
+            ..info.unwrap_or_default()
+        };
+        let is_nothing = info.is_empty();
+        self.write_account(address, height, (!is_nothing).then_some(info));
+        Replaced {
+            address,
+            height,
+            record,
+        }
+    }
+
+    pub(super) fn put_back(&mut self, replaced: Replaced) {
+        self.write_record(replaced.address, replaced.height, replaced.record);
     }
 
     /// Undoes everything above `height`.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alloy_primitives::{Address as EvmAddress, Bytes, U256};
+use alloy_primitives::{Address as EvmAddress, B256, Bytes, U256};
 use async_trait::async_trait;
 use futures_util::future::try_join3;
 use parking_lot::Mutex;
@@ -224,6 +224,12 @@ impl EvmClient {
         }
     }
 
+    /// Why an included transaction was undone, where its node can say. That it was undone is certain without.
+    pub(crate) async fn reason_of(&self, transaction: B256) -> Option<Revert> {
+        let reason = self.rpc.revert_reason(transaction).await;
+        reason.unwrap_or_default()
+    }
+
     async fn included(&self, receipt: Receipt) -> Result<TransactionStatus, ChainError> {
         // The receipt names a block; whether the chain still has it, the chain says.
         let (canonical, latest) = futures_util::future::try_join(
@@ -247,7 +253,7 @@ impl EvmClient {
                 block,
                 depth,
                 is_final,
-                reason: None,
+                reason: self.reason_of(receipt.transaction).await,
             },
         })
     }
@@ -375,6 +381,15 @@ impl ChainClient for EvmClient {
         let transaction = self.prepare(intent).await?;
         let signed = self.sign(from, &transaction).await?;
         self.rpc.broadcast(signed.raw()).await.map(TxId::Evm)
+    }
+
+    async fn submit_raw(&self, raw: &Bytes) -> Result<TxId, ChainError> {
+        let found = SignedTransaction::from_raw(raw.clone()).chain()?;
+        let expected = self.network.chain;
+        if let Some(found) = found.filter(|found| *found != expected) {
+            return Err(ChainError::WrongChain { expected, found });
+        }
+        self.rpc.broadcast(raw).await.map(TxId::Evm)
     }
 
     async fn status(&self, id: TxId) -> Result<TransactionStatus, ChainError> {

@@ -50,6 +50,55 @@ impl From<JsonTransaction> for SeenTransaction {
     }
 }
 
+/// An included transaction as the call that it made.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct JsonTransactionCall {
+    from: Address,
+    #[serde(default)]
+    to: Option<Address>,
+    value: U256,
+    input: Bytes,
+    gas: U64,
+    #[serde(default)]
+    block_number: Option<U64>,
+}
+
+/// The same call with the same gas.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct JsonReplay {
+    from: Address,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<Address>,
+    value: U256,
+    input: Bytes,
+    gas: U64,
+}
+
+impl JsonTransactionCall {
+    /// The call, and the number of its block; `None` while it waits.
+    pub(super) fn into_replay(self) -> Option<(JsonReplay, u64)> {
+        let number = self.block_number?.to();
+        let call = JsonReplay {
+            from: self.from,
+            to: self.to,
+            value: self.value,
+            input: self.input,
+            gas: self.gas,
+        };
+        Some((call, number))
+    }
+}
+
+/// How a traced call ended.
+#[derive(Debug, Deserialize)]
+pub(super) struct JsonTraced {
+    #[serde(default)]
+    pub(super) error: Option<String>,
+    #[serde(default)]
+    pub(super) output: Option<Bytes>,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct JsonLog {

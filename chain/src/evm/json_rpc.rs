@@ -22,7 +22,7 @@ use crate::deadline::within;
 use crate::http::RuntimeClock;
 use crate::{
     Block, BlockAt, CallRequest, ChainError, ChainId, HttpEndpoint, HttpOptions, Log, LogFilter,
-    LogRange, RpcTransport, Sent, TransportFailure, TxId,
+    LogRange, Revert, RpcTransport, Sent, TransportFailure, TxId,
 };
 
 /// How long a node may take to answer, unless told otherwise.
@@ -95,7 +95,7 @@ impl JsonRpc {
         &self.client
     }
 
-    async fn ask<P: RpcSend, R: RpcRecv>(
+    pub(super) async fn ask<P: RpcSend, R: RpcRecv>(
         &self,
         doing: &'static str,
         params: P,
@@ -299,6 +299,10 @@ impl EvmRpc for JsonRpc {
             return Err(malformed(DOING, "another transaction's"));
         }
         Ok(receipt)
+    }
+
+    async fn revert_reason(&self, hash: B256) -> Result<Option<Revert>, ChainError> {
+        self.reason_of(hash).await
     }
 
     async fn block(&self, at: BlockAt) -> Result<Option<Block>, ChainError> {

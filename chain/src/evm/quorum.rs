@@ -233,11 +233,7 @@ fn largest_group<'a, T>(
 /// contract's, and must be the same.
 fn is_same_refusal(one: &ChainError, other: &ChainError) -> bool {
     match (one, other) {
-        (
-            ChainError::Reverted(Revert::Unexplained(_)),
-            ChainError::Reverted(Revert::Unexplained(_)),
-        ) => true,
-        (ChainError::Reverted(one), ChainError::Reverted(other)) => one == other,
+        (ChainError::Reverted(one), ChainError::Reverted(other)) => is_same_reason(one, other),
         (ChainError::Refused { code: one, .. }, ChainError::Refused { code: other, .. }) => {
             one == other
         }
@@ -247,6 +243,14 @@ fn is_same_refusal(one: &ChainError, other: &ChainError) -> bool {
             ChainError::FeeTooLow { .. } | ChainError::ReplacementUnderpriced,
         ) => true,
         (one, other) => mem::discriminant(one) == mem::discriminant(other),
+    }
+}
+
+fn is_same_reason(one: &Revert, other: &Revert) -> bool {
+    match (one, other) {
+        // A node's own words.
+        (Revert::Unexplained(_), Revert::Unexplained(_)) => true,
+        (one, other) => one == other,
     }
 }
 
@@ -350,6 +354,14 @@ impl EvmRpc for QuorumRpc {
     async fn receipt(&self, hash: B256) -> Result<Option<Receipt>, ChainError> {
         let answers = self.ask_all(|node| node.receipt(hash)).await;
         self.agree("eth_getTransactionReceipt", answers, Option::is_none)
+    }
+
+    async fn revert_reason(&self, hash: B256) -> Result<Option<Revert>, ChainError> {
+        let answers = self.ask_all(|node| node.revert_reason(hash)).await;
+        // Nodes find it out in different ways and words: who says otherwise is not accused, and too few are not believed.
+        let reasons = answers.iter().flatten().flatten();
+        let (agreed, most) = largest_group(reasons, is_same_reason);
+        Ok(most.filter(|_| agreed >= self.wanted).cloned())
     }
 
     async fn block(&self, at: BlockAt) -> Result<Option<Block>, ChainError> {

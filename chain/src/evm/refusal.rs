@@ -109,19 +109,37 @@ const REVERTED: &[&str] = &[
     "invalid opcode",
     "vm execution error",
 ];
+// As providers say it: no two alike, and whoever follows must not depend on this list.
 const TOO_WIDE: &[&str] = &[
     "block range",
+    "blocks range",
     "query returned more than",
+    "query timeout exceeded",
     "too many results",
+    "too many blocks",
+    "too many logs",
     "range is too",
     "range too",
+    "range exceed",
     "exceed maximum",
+    "exceed max",
     "exceeds max",
+    "exceeds limit of",
     "exceeds the range",
+    "exceeded max",
+    "maximum allowed",
+    "max allowed",
+    "max range",
     "limited to",
     "logs matched",
     "response size",
+    "response too large",
+    "response is too",
     "10000 results",
+    "requested blocks",
+    "reduce the range",
+    "smaller range",
+    "reducing your",
 ];
 const RATE: &[&str] = &[
     "rate limit",
@@ -139,6 +157,7 @@ const NOT_THERE: &[&str] = &[
     "header for hash not found",
     "missing trie node",
     "no state available",
+    "blockoutofrange",
 ];
 
 impl NodeError {
@@ -316,6 +335,31 @@ mod tests {
             error(-32600, "eth_getLogs is limited to a 10 block range"),
             ChainError::RangeTooWide { .. }
         ));
+        // Of Alchemy, Infura, QuickNode, Ankr, Cloudflare, thirdweb, NodeReal, Moonbeam, 1RPC and others.
+        for words in [
+            "Log response size exceeded. You can make eth_getLogs requests with up to a 2K block range",
+            "Query timeout exceeded. Consider reducing your block range.",
+            "range 1000000 exceeds limit of 10000",
+            "eth_getLogs is limited to a 10,000 range",
+            "block range is too wide",
+            "eth_getLogs range is too large, max is 10k blocks",
+            "block range is larger than max block range, block range = 5120, max block range = 5000",
+            "exceed maximum block range: 50000",
+            "Max range: 800",
+            "Maximum allowed number of requested blocks is 2000",
+            "max allowed range is 1000 blocks",
+            "backend response too large",
+            "requested too many blocks from 1 to 9000, maximum is set to 2048",
+            "logs matched by query exceeds limit of 10000",
+            "block range too high",
+            "is limited to 0 - 10000 blocks range",
+        ] {
+            let error = error(-32000, words);
+            assert!(
+                matches!(error, ChainError::RangeTooWide { .. }),
+                "{words}: {error:?}"
+            );
+        }
         assert!(matches!(
             error(429, "slow down"),
             ChainError::RateLimited { .. }

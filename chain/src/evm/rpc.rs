@@ -4,7 +4,7 @@ use alloy_primitives::{Address, B256, Bytes, U256};
 use async_trait::async_trait;
 
 use super::{FeeHistory, Receipt, SeenTransaction};
-use crate::{Block, BlockAt, CallRequest, ChainError, ChainId, Log, LogFilter, LogRange};
+use crate::{Block, BlockAt, CallRequest, ChainError, ChainId, Log, LogFilter, LogRange, Revert};
 
 /// An EVM node, in the process or far away. Callable concurrently; used as `Arc<dyn EvmRpc>`.
 ///
@@ -103,6 +103,19 @@ pub trait EvmRpc: Send + Sync {
     ///
     /// The node could not be asked.
     async fn receipt(&self, hash: B256) -> Result<Option<Receipt>, ChainError>;
+
+    /// Why the included transaction `hash` was undone; `None` if it was not, is not included, or cannot be explained. A good
+    /// guess: a node that does not trace tries the call again on the state before its block, where what earlier
+    /// transactions of that block did is not seen. Not every node can, so unless an implementation has an answer there is
+    /// none.
+    ///
+    /// # Errors
+    ///
+    /// The node could not be asked, or has forgotten the state of that time.
+    async fn revert_reason(&self, hash: B256) -> Result<Option<Revert>, ChainError> {
+        let _ = hash;
+        Ok(None)
+    }
 
     /// A block; `None` if there is none. [`BlockAt::Pending`] has none.
     ///

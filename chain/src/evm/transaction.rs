@@ -1,10 +1,11 @@
 //! An EVM transaction, before and after it is signed.
 
 use alloy_consensus::transaction::RlpEcdsaEncodableTx;
-use alloy_consensus::{SignableTransaction, TxEip1559, TxLegacy};
+use alloy_consensus::{SignableTransaction, Transaction as _, TxEip1559, TxEnvelope, TxLegacy};
+use alloy_eips::Decodable2718 as _;
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
 
-use crate::{ChainError, ChainId, Payload, Signature, Signer};
+use crate::{ChainError, ChainId, Payload, Sent, Signature, Signer};
 
 /// A complete transaction without its signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +73,21 @@ impl SignedTransaction {
     #[must_use]
     pub const fn raw(&self) -> &Bytes {
         &self.raw
+    }
+
+    /// The chain that its signature is for; `None` where it is valid on any, as before EIP-155.
+    ///
+    /// # Errors
+    ///
+    /// [`ChainError::Malformed`]: the bytes are no signed transaction of a kind that Ethereum knows.
+    pub fn chain(&self) -> Result<Option<ChainId>, ChainError> {
+        let envelope = TxEnvelope::decode_2718_exact(&self.raw);
+        let envelope = envelope.map_err(|error| ChainError::Malformed {
+            doing: "a signed transaction",
+            reason: error.to_string(),
+            sent: Sent::No,
+        })?;
+        Ok(envelope.chain_id().map(ChainId::evm))
     }
 
     /// Its name on the chain: Keccak-256 of the bytes.

@@ -1,5 +1,7 @@
 //! What a follower tells.
 
+use std::time::Duration;
+
 use alloy_primitives::{B256, Bytes};
 use peaberry_core::wire::{Reader, put_bytes, put_varint};
 
@@ -60,6 +62,32 @@ pub struct Alarm {
     pub is: Option<B256>,
 }
 
+/// That a chain cannot be followed now, because its node is unreachable, limits us, or fails. Nothing is lost: it is looked
+/// at again and again.
+#[derive(Clone, Debug)]
+pub struct Stall {
+    /// How long every look has failed by now.
+    pub lasts: Duration,
+    /// How the last one failed.
+    pub why: ChainError,
+}
+
+/// What [`Changes`](super::Changes) tells.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "who follows a chain must handle all of it"
+)]
+pub enum Notice {
+    /// The chain has changed: to be acknowledged.
+    Change(Change),
+    /// Every look has failed for [`FollowConfig::stalled_after`](super::FollowConfig::stalled_after): told once, and not
+    /// kept over a restart.
+    Stalled(Stall),
+    /// A look has succeeded behind [`Stalled`](Self::Stalled).
+    Resumed,
+}
+
 /// A command to a [`Follow`](super::Follow).
 #[derive(Debug)]
 #[expect(clippy::exhaustive_enums, reason = "these are all there are")]
@@ -87,6 +115,10 @@ pub enum FollowEvent {
     Change(Change),
     /// A final block has changed: either the chain or the node is broken. Nothing is told any more, also after a restart.
     Alarm(Alarm),
+    /// Every look has failed for so long: told once. The next one that succeeds ends it.
+    Stalled(Stall),
+    /// A look has succeeded behind [`Stalled`](Self::Stalled): it goes on where it was.
+    Resumed,
 }
 
 pub(super) fn encode(kind: &ChangeKind) -> Vec<u8> {

@@ -8,7 +8,7 @@ use crate::{ChainId, LogFilter};
 /// What is followed.
 #[derive(Clone, Debug)]
 pub struct FollowConfig {
-    /// The chain.
+    /// The chain; a client of another is refused.
     pub chain: ChainId,
     /// Which logs are wanted; change it only together with the group, for what lies behind is not read again.
     pub filter: LogFilter,
@@ -21,9 +21,12 @@ pub struct FollowConfig {
     pub ring_max: usize,
     /// Changes that wait for the application's acknowledgement; with so many it goes on no further. 1,024 by default.
     pub unacknowledged_max: usize,
-    /// How many final blocks are asked for at once when far behind; halved when a node finds that too wide, and raised
-    /// again. 2,000 by default.
+    /// How many final blocks are asked for at once when far behind; halved when a node finds that too wide or answers with
+    /// any other error, down to one, and raised again. 2,000 by default.
     pub range_max: u64,
+    /// How long every look must fail until that is told, as [`Notice::Stalled`](super::Notice::Stalled). Ten looks by
+    /// default, and at least half a minute.
+    pub stalled_after: Duration,
 }
 
 /// Where to begin.
@@ -39,12 +42,14 @@ impl FollowConfig {
     /// Logs that match `filter` on an EVM network, from its newest final block on.
     #[must_use]
     pub fn evm(network: &EvmNetwork, filter: LogFilter) -> Self {
+        let poll_every =
+            (network.block_time / 2).clamp(Duration::from_millis(20), Duration::from_secs(6));
         Self {
             chain: network.chain,
             filter,
             start: Start::Final,
-            poll_every: (network.block_time / 2)
-                .clamp(Duration::from_millis(20), Duration::from_secs(6)),
+            poll_every,
+            stalled_after: (poll_every * 10).max(Duration::from_secs(30)),
             ring_max: 1024,
             unacknowledged_max: 1024,
             range_max: 2_000,

@@ -10,7 +10,7 @@ use futures_channel::mpsc;
 use futures_util::stream::{Stream, StreamExt};
 use peaberry_core::{Busy, Channel, Handle, Node, Storage};
 
-use super::change::{Alarm, Change, FollowCommand, FollowEvent};
+use super::change::{Alarm, FollowCommand, FollowEvent, Notice};
 use super::config::FollowConfig;
 use super::protocol::{FOLLOW, Follow, FollowError};
 use super::walk::{Step, Walk, step_along};
@@ -28,9 +28,9 @@ pub struct FollowDriver {
 
 type Walking = Pin<Box<dyn Future<Output = (u64, Result<Step, ChainError>)> + Send>>;
 
-/// The changes of a chain, in order; ends behind an alarm, and with the node.
+/// The changes of a chain, in order, and whether it can be followed at all; ends behind an alarm, and with the node.
 pub struct Changes {
-    events: mpsc::UnboundedReceiver<Result<Change, Alarm>>,
+    events: mpsc::UnboundedReceiver<Result<Notice, Alarm>>,
     commands: Handle<FollowCommand>,
 }
 
@@ -48,19 +48,32 @@ impl FollowDriver {
         storage: &dyn Storage,
         client: Arc<dyn ChainClient>,
     ) -> Result<(Changes, Self), FollowError> {
+        if client.chain_id() != config.chain {
+            return Err(FollowError::WrongChain {
+                expected: config.chain,
+                found: client.chain_id(),
+            });
+        }
         let channel = Channel::new(FOLLOW, group);
         let follow = Follow::open(channel, config, storage)?;
-        // Bounded: by one walk at a time, and by the changes that wait for an acknowledgement.
+        // Bounded: by one walk at a time, by the changes that wait for an acknowledgement, and by their not being told of
+        // one stall twice.
         let (walk, walks) = mpsc::unbounded();
         let (tell, events) = mpsc::unbounded();
         let sink = move |batch: &mut Vec<FollowEvent>| {
             for event in batch.drain(..) {
                 // Whoever dropped the other end wants nothing any more.
-                match event {
-                    FollowEvent::Walk(request) => drop(walk.unbounded_send(request)),
-                    FollowEvent::Change(change) => drop(tell.unbounded_send(Ok(change))),
-                    FollowEvent::Alarm(alarm) => drop(tell.unbounded_send(Err(alarm))),
-                }
+                let notice = match event {
+                    FollowEvent::Walk(request) => {
+                        drop(walk.unbounded_send(request));
+                        continue;
+                    }
+                    FollowEvent::Change(change) => Ok(Notice::Change(change)),
+                    FollowEvent::Stalled(stall) => Ok(Notice::Stalled(stall)),
+                    FollowEvent::Resumed => Ok(Notice::Resumed),
+                    FollowEvent::Alarm(alarm) => Err(alarm),
+                };
+                drop(tell.unbounded_send(notice));
             }
         };
         let commands = node.add(channel, follow, sink)?;
@@ -94,7 +107,7 @@ impl Changes {
 }
 
 impl Stream for Changes {
-    type Item = Result<Change, Alarm>;
+    type Item = Result<Notice, Alarm>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.events.poll_next_unpin(cx)

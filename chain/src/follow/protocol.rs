@@ -9,11 +9,11 @@ use peaberry_core::{
     mutant,
 };
 
-use super::change::{Alarm, Change, ChangeKind, FollowCommand, FollowEvent, decode, encode};
+use super::change::{Alarm, Change, ChangeKind, FollowCommand, FollowEvent, Stall, decode, encode};
 use super::config::{FollowConfig, Start};
 use super::ring::{ACKNOWLEDGED, CURSOR, RingError, Stored};
 use super::walk::{Known, Path, Step, Walk};
-use crate::{Block, ChainError, Log};
+use crate::{Block, ChainError, ChainId, Log};
 
 /// The follower's protocol on a node.
 pub const FOLLOW: ProtocolId = ProtocolId(41);
@@ -21,6 +21,9 @@ pub const FOLLOW: ProtocolId = ProtocolId(41);
 /// How often in a row the chain must be seen without a final block before the alarm is raised: one answer may have come
 /// from a node that lags.
 const BREAKS_UNTIL_ALARM: u8 = 3;
+/// How often in a row a fork must be seen that ends below the tip until the blocks above it are taken for gone: a node that is
+/// behind may also have ended up on a fork that the others have left.
+const LOOKS_UNTIL_SHORTER: u8 = 3;
 const PAGE_BYTES: usize = 1 << 20;
 const FINAL: &[u8] = b"f";
 const ALARM: &[u8] = b"h";
@@ -37,6 +40,14 @@ pub enum FollowError {
     /// What is stored does not decode: it was written by something else, or by a newer version.
     #[error("what was followed does not decode: restore the store from a backup")]
     Damaged(#[from] RingError),
+    /// The client is one of another chain than the one to be followed.
+    #[error("the client serves {found}, not {expected}: check which chain it was made for")]
+    WrongChain {
+        /// The chain to be followed.
+        expected: ChainId,
+        /// The client's.
+        found: ChainId,
+    },
     /// The node could not host it.
     #[error("the node could not host the follower")]
     Add(#[from] peaberry_core::AddError),
@@ -66,6 +77,10 @@ pub struct Follow {
     is_woken: bool,
     range: u64,
     breaks: u8,
+    shorter: u8,
+    /// Since when every look has failed.
+    failing_since: Option<Instant>,
+    is_stalled: bool,
     is_resumed: bool,
 }
 
@@ -100,6 +115,9 @@ impl Follow {
             walk_at: Instant::default(),
             is_woken: false,
             breaks: 0,
+            shorter: 0,
+            failing_since: None,
+            is_stalled: false,
             is_resumed: false,
             space,
         };
@@ -199,6 +217,7 @@ impl Follow {
         if self.alarm.is_some() {
             return;
         }
+        self.tell_stall(result.as_ref().err(), now, fx);
         match result {
             Ok(Step::Path(path)) => self.path(path, now, fx),
             Ok(Step::Range {
@@ -232,12 +251,30 @@ impl Follow {
                 }
                 self.range = (self.range / 2).max(1);
             }
-            // A node may take too long for so much, and not say so. When all is well it grows again.
-            Err(ChainError::TimedOut { .. }) => self.range = (self.range / 2).max(1),
             Err(ChainError::RateLimited { retry_after }) => {
                 self.walk_at = now + retry_after.max(self.config.poll_every);
             }
-            Err(_) => {}
+            // Each provider has its own words for too much, or a status of HTTP, or takes too long. When all is well it grows
+            // again.
+            Err(_) => self.range = (self.range / 2).max(1),
+        }
+    }
+
+    /// Says once that every look fails, and once that they do no more. What has changed is told behind that.
+    fn tell_stall(&mut self, failure: Option<&ChainError>, now: Instant, fx: Fx<'_, '_>) {
+        let Some(failure) = failure else {
+            self.failing_since = None;
+            if std::mem::take(&mut self.is_stalled) {
+                fx.emit_after_commit(FollowEvent::Resumed);
+            }
+            return;
+        };
+        let lasts = now.since(*self.failing_since.get_or_insert(now));
+        if lasts >= self.config.stalled_after && !self.is_stalled {
+            self.is_stalled = true;
+            let why = failure.clone();
+            // In its place among the changes.
+            fx.emit_after_commit(FollowEvent::Stalled(Stall { lasts, why }));
         }
     }
 
@@ -256,7 +293,7 @@ impl Follow {
                     .ring
                     .iter()
                     .any(|stored| stored.block.number == number && stored.block.hash == hash);
-                if !is_known {
+                if !is_known || self.may_lag(number, &path) {
                     return;
                 }
                 while self.tip().is_some_and(|tip| tip.number > number) {
@@ -288,6 +325,22 @@ impl Follow {
         if has_more && (has_grown || tip.is_some()) {
             self.walk_at = now;
         }
+    }
+
+    /// Whether a path that leaves our fork below the tip and ends there may be that of a node that is behind.
+    fn may_lag(&mut self, ancestor: u64, path: &Path) -> bool {
+        let end = path
+            .blocks
+            .last()
+            .map_or(ancestor, |(block, _)| block.number);
+        let is_shorter = self
+            .tip()
+            .is_some_and(|tip| ancestor < tip.number && end < tip.number);
+        self.shorter = match is_shorter {
+            true => self.shorter.saturating_add(1),
+            false => 0,
+        };
+        is_shorter && self.shorter < LOOKS_UNTIL_SHORTER
     }
 
     fn add(&mut self, block: Block, logs: Vec<Log>, fx: Fx<'_, '_>) {

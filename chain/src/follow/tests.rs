@@ -15,6 +15,13 @@ use crate::{
     Estimate, Finality, Intent, Log, LogFilter, LogRange, Sent, TransactionStatus, TxId,
 };
 
+/// What was told beside changes.
+#[derive(Debug, PartialEq, Eq)]
+enum Said {
+    Stalled(Duration),
+    Resumed,
+}
+
 struct Rig {
     follow: Follow,
     storage: MemoryStorage,
@@ -22,6 +29,7 @@ struct Rig {
     walks: Vec<Walk>,
     changes: Vec<Change>,
     alarms: usize,
+    said: Vec<Said>,
 }
 
 fn channel() -> Channel {
@@ -37,6 +45,7 @@ fn config() -> FollowConfig {
         ring_max: 1024,
         unacknowledged_max: 1024,
         range_max: 2_000,
+        stalled_after: Duration::from_secs(30),
     }
 }
 
@@ -69,6 +78,7 @@ impl Rig {
             walks: Vec::new(),
             changes: Vec::new(),
             alarms: 0,
+            said: Vec::new(),
         };
         rig.turn(Vec::new());
         rig
@@ -97,6 +107,8 @@ impl Rig {
                 FollowEvent::Walk(walk) => self.walks.push(walk.clone()),
                 FollowEvent::Change(change) => self.changes.push(change.clone()),
                 FollowEvent::Alarm(_) => self.alarms += 1,
+                FollowEvent::Stalled(stall) => self.said.push(Said::Stalled(stall.lasts)),
+                FollowEvent::Resumed => self.said.push(Said::Resumed),
             }
         }
     }
@@ -201,6 +213,109 @@ fn less_is_asked_for_whatever_a_node_says_of_too_much() {
     assert_eq!(rig.walk(Err(too_large())).range_max, 2_000);
     assert_eq!(rig.walk(Err(timed_out())).range_max, 1_000);
     assert_eq!(rig.walk(Err(too_large())).range_max, 500);
+    // Words that nobody knows, and statuses of HTTP, down to one block.
+    let refused = || ChainError::Refused {
+        doing: "eth_getLogs",
+        code: -32_000,
+        message: "the moon is in the wrong house".into(),
+        sent: Sent::No,
+    };
+    assert_eq!(rig.walk(Err(refused())).range_max, 250);
+    assert_eq!(rig.walk(Err(unreachable())).range_max, 125);
+    assert!(
+        rig.walks.is_empty(),
+        "no haste where nobody knows whether it helps"
+    );
+    while rig.walk(Err(refused())).range_max > 1 {}
+    assert_eq!(rig.walk(Err(refused())).range_max, 1);
+    // All is well again, and it grows.
+    rig.walk(Ok(Step::Range {
+        parent: hash(0, 3),
+        numbers: 4..=4,
+        last: block(0, 4),
+        logs: Vec::new(),
+    }));
+    assert_eq!(rig.walk(Ok(Step::Nothing)).range_max, 2);
+}
+
+fn unreachable() -> ChainError {
+    ChainError::Connection {
+        doing: "eth_getLogs",
+        sent: Sent::No,
+        source: std::sync::Arc::new(std::io::Error::other("nobody is there")),
+    }
+}
+
+/// That nobody answers is told once, when it has lasted; and once that there is an answer again, whatever it says.
+#[test]
+fn a_lasting_failure_is_told_once_and_its_end() {
+    let mut rig = Rig::new();
+    rig.begin(3);
+    // Looks are five seconds apart.
+    for _ in 0..6 {
+        rig.walk(Err(unreachable()));
+    }
+    assert_eq!(rig.said, []);
+    for _ in 0..10 {
+        rig.walk(Err(unreachable()));
+    }
+    assert_eq!(rig.said, [Said::Stalled(Duration::from_secs(30))]);
+    rig.walk(Ok(Step::Nothing));
+    assert_eq!(rig.said.last(), Some(&Said::Resumed));
+    // Failures with an answer between them have not lasted.
+    for _ in 0..20 {
+        for _ in 0..5 {
+            rig.walk(Err(unreachable()));
+        }
+        rig.walk(Ok(Step::Nothing));
+    }
+    assert_eq!(rig.said.len(), 2);
+}
+
+/// A fork that ends below the tip may be that of a node which is behind: it is believed when it is seen in a row.
+#[test]
+fn a_shorter_fork_is_believed_in_the_third_look() {
+    let mut rig = Rig::new();
+    rig.begin(6);
+    let fork = |last: u64| {
+        let other = (5..=last).map(|number| {
+            let parent = if number == 5 { 0 } else { 9 };
+            let block = Block {
+                parent: hash(parent, number - 1),
+                ..block(9, number)
+            };
+            (block, Vec::new())
+        });
+        Ok(Step::Path(Path {
+            final_block: Some(block(0, 1)),
+            ancestor: Some((4, hash(0, 4))),
+            blocks: other.collect(),
+        }))
+    };
+    let removed = |rig: &Rig| {
+        let is_removed =
+            |change: &&Change| matches!(change.kind, super::ChangeKind::Removed { .. });
+        rig.changes.iter().filter(is_removed).count()
+    };
+    rig.walk(fork(5));
+    rig.walk(fork(5));
+    // The others still have ours.
+    rig.walk(Ok(Step::Path(Path {
+        final_block: Some(block(0, 1)),
+        ancestor: Some((6, hash(0, 6))),
+        blocks: Vec::new(),
+    })));
+    rig.walk(fork(5));
+    rig.walk(fork(5));
+    assert_eq!((removed(&rig), rig.follow.tip()), (0, Some(block(0, 6))));
+    rig.walk(fork(5));
+    assert_eq!(removed(&rig), 2);
+    assert_eq!(rig.follow.tip().unwrap().hash, hash(9, 5));
+    // One that is as long as ours is no sign of lateness.
+    let mut rig = Rig::new();
+    rig.begin(6);
+    rig.walk(fork(6));
+    assert_eq!(removed(&rig), 2);
 }
 
 /// Where one block is too much there is a pause between two questions.
@@ -286,6 +401,10 @@ impl ChainClient for Long {
     }
 
     async fn submit(&self, _: &Intent) -> Result<TxId, ChainError> {
+        Err(too_large())
+    }
+
+    async fn submit_raw(&self, _: &Bytes) -> Result<TxId, ChainError> {
         Err(too_large())
     }
 

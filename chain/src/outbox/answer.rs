@@ -36,6 +36,12 @@ impl Outbox {
                 entry.asked = None;
                 self.touched
                     .insert((entry.record.chain, entry.record.account));
+                // What a node has to say may be no: it has answered.
+                match result.as_ref().err().filter(|error| error.is_retryable()) {
+                    Some(silence) => entry.trouble.failed(silence, now),
+                    None => entry.trouble.is_over(),
+                }
+                self.tell_stalled(id, now, fx);
                 match asked {
                     Asked::Gas => self.weighed(id, result, now, fx),
                     Asked::Sign { fees, is_cancel } => {
@@ -53,9 +59,15 @@ impl Outbox {
         let price = self.prices.entry(chain).or_default();
         price.asked = None;
         match result {
-            Ok(Found::Fees(fees)) => price.fees = Some((fees, now)),
+            Ok(Found::Fees(fees)) => {
+                price.fees = Some((fees, now));
+                price.trouble.is_over();
+            }
             Ok(_) => {}
-            Err(error) => price.not_before = now + pause_after(&error, &rules),
+            Err(error) => {
+                price.not_before = now + pause_after(&error, &rules);
+                price.trouble.failed(&error, now);
+            }
         }
         let lanes = self.lanes.keys().filter(|(of, _)| *of == chain);
         self.touched.extend(lanes.copied());
@@ -75,11 +87,21 @@ impl Outbox {
         lane.looking = None;
         lane.look_at = now + rules.look_every;
         self.touched.insert(key);
+        match &result {
+            Ok(_) => lane.trouble.is_over(),
+            Err(error) => lane.trouble.failed(error, now),
+        }
+        // Where things stood is told before what has become of them.
+        self.tell_trouble(key, now, fx);
         match result {
-            Ok(Found::Account(view)) => self.seen(key, &view, fx),
+            Ok(Found::Account(view)) => self.seen(key, &view, now, fx),
             Ok(Found::Solana(view)) => self.seen_solana(key, &view, fx),
             Ok(_) => {}
-            Err(error) => lane.look_at = now + pause_after(&error, &rules),
+            Err(error) => {
+                if let Some(lane) = self.lanes.get_mut(&key) {
+                    lane.look_at = now + pause_after(&error, &rules);
+                }
+            }
         }
     }
 

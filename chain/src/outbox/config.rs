@@ -79,6 +79,9 @@ pub struct ChainRules {
     /// The least gas that a transfer of nothing to oneself is given, which fills a missing nonce or calls an intent off. More
     /// where the chain's estimate, or for calling off the intent itself, wants more. 21,000 by default, as Ethereum has it.
     pub transfer_gas: u64,
+    /// How long nothing but failures may be answered until each intent that this holds up is told so, as
+    /// [`Stage::Stalled`](super::Stage::Stalled). Ten blocks by default, at least half a minute and at most two minutes.
+    pub stalled_after: Duration,
 }
 
 impl ChainRules {
@@ -95,6 +98,8 @@ impl ChainRules {
             in_flight_max: 16,
             receipts_kept: 10_000,
             transfer_gas: 21_000,
+            stalled_after: (block_time * 10)
+                .clamp(Duration::from_secs(30), Duration::from_secs(120)),
         }
     }
 

@@ -1,6 +1,7 @@
 //! What an outbox is told, and what it tells.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::record::{EntryId, IdempotencyKey, Inclusion, Outcome};
 use super::request::{Found, Request};
@@ -134,6 +135,16 @@ pub enum Stage {
     Deferred {
         /// For what.
         reason: Deferral,
+    },
+    /// Nothing can be found out about it, or nobody answers who is to take it, for
+    /// [`ChainRules::stalled_after`](super::ChainRules::stalled_after) by now: the node is unreachable, limits us, or fails.
+    /// Told once; what it waits for is tried again and again. When there are answers again, where it stood is told again, and
+    /// then what has become of it.
+    Stalled {
+        /// For how long.
+        lasts: Duration,
+        /// How it failed last.
+        why: String,
     },
     /// In a block that may still be reorganised away.
     Included(Inclusion),

@@ -126,18 +126,15 @@ async fn places(
         None => BTreeMap::new(),
     };
     let places = blocks.iter().map(async |(number, hash)| {
-        let is_there = match branch.get(number) {
+        match branch.get(number) {
             Some(own) if own == hash => return Ok(Place::Final),
-            Some(_) => false,
-            None => {
-                let block = rpc.block(BlockAt::Number(*number)).await?;
-                block.is_some_and(|block| block.hash == *hash)
-            }
-        };
-        Ok(if is_there {
-            Place::Canonical
-        } else {
-            Place::Gone
+            Some(_) => return Ok(Place::Gone),
+            None => {}
+        }
+        Ok(match rpc.block(BlockAt::Number(*number)).await? {
+            Some(block) if block.hash == *hash => Place::Canonical,
+            Some(_) => Place::Gone,
+            None => Place::Beyond,
         })
     });
     try_join_all(places).await
@@ -185,11 +182,16 @@ async fn sight(
     // The newest attempt is the likeliest; an older one may have won all the same.
     for hash in wanted.attempts.iter().rev() {
         if let Some(receipt) = client.rpc().receipt(*hash).await? {
+            let reason = match receipt.is_success {
+                true => None,
+                false => client.reason_of(*hash).await,
+            };
             return Ok(Sight::Included {
                 transaction: *hash,
                 block_number: receipt.block_number,
                 block_hash: receipt.block_hash,
                 is_success: receipt.is_success,
+                reason,
             });
         }
     }

@@ -1,10 +1,11 @@
 //! What a look at an EVM account has shown: what is included, final, undone, displaced or missing.
 
-use peaberry_core::mutant;
+use peaberry_core::{Instant, mutant};
 
 use super::event::{Deferral, Stage};
 use super::lane::{LaneKey, View};
 use super::protocol::{Fx, Outbox};
+use super::reason::kept;
 use super::record::{EntryId, Inclusion, Outcome};
 use super::request::{AccountView, Place, Sight};
 use crate::TxId;
@@ -13,12 +14,15 @@ use crate::TxId;
 const MISSES_UNTIL_DISPLACED: u8 = 3;
 /// How often in a row a block must be seen below the final one until what is in it is final.
 const LOOKS_UNTIL_SETTLED: u8 = 3;
+/// How often in a row nonces that were used must be seen free until it is believed that the chain has become shorter. A look
+/// is a quarter of a block's time: a node that is behind by less than sixteen blocks is not mistaken for that.
+const LOOKS_UNTIL_SHORTER: u8 = 64;
 /// Transactions above the first that a node lacks which are sent again with it.
 const RESENT_AT_ONCE: u64 = 16;
 
 impl Outbox {
     /// What a look has shown.
-    pub(super) fn seen(&mut self, key: LaneKey, seen: &AccountView, fx: Fx<'_, '_>) {
+    pub(super) fn seen(&mut self, key: LaneKey, seen: &AccountView, now: Instant, fx: Fx<'_, '_>) {
         let Some(lane) = self.lanes.get_mut(&key) else {
             return;
         };
@@ -40,6 +44,7 @@ impl Outbox {
             0
         };
         let blocks = std::mem::take(&mut lane.blocks_asked);
+        let was_in_doubt = std::mem::take(&mut lane.is_in_doubt);
         for (block, place) in blocks.into_iter().zip(&seen.places) {
             let is_final = match place {
                 Place::Final => self.is_counted(key, block, seen),
@@ -49,8 +54,11 @@ impl Outbox {
                 }
                 Place::Gone => {
                     self.lose_block(key, block, fx);
+                    self.doubt_the_others(key, was_in_doubt, now);
                     false
                 }
+                // Nearly always a node that is behind; whether the chain is shorter the nonces show in the long run.
+                Place::Beyond => false,
             };
             if is_final {
                 self.settle_block(key, block, fx);
@@ -60,7 +68,7 @@ impl Outbox {
             self.lose_above(key, seen.latest_nonce, fx);
         }
         for (id, sight) in &seen.sights {
-            self.sighted(*id, *sight, seen, fx);
+            self.sighted(*id, sight.clone(), seen, fx);
         }
         self.resend_missing(key, view);
         self.count_from_now(key, view);
@@ -125,7 +133,7 @@ impl Outbox {
             let Some(entry) = self.open.get(&id) else {
                 continue;
             };
-            let Some(inclusion) = entry.record.included else {
+            let Some(inclusion) = entry.record.included.clone() else {
                 continue;
             };
             let attempts = entry.record.attempts.iter();
@@ -156,14 +164,36 @@ impl Outbox {
         }
     }
 
-    /// What was included with a nonce that is free again is not included.
+    /// What was included with a nonce that stays free is not included. A node that is behind has such nonces, too, and its
+    /// chain is a part of the others': so this takes many looks in a row. A reorganisation is seen by its blocks.
     fn lose_above(&mut self, key: LaneKey, latest_nonce: u64, fx: Fx<'_, '_>) {
-        let Some(lane) = self.lanes.get(&key) else {
+        let Some(lane) = self.lanes.get_mut(&key) else {
             return;
         };
-        let free: Vec<EntryId> = lane.held.range(latest_nonce..).map(|(_, id)| *id).collect();
+        let held = lane.held.range(latest_nonce..).map(|(_, id)| *id);
+        let is_included = |id: &EntryId| {
+            let entry = self.open.get(id);
+            entry.is_some_and(|entry| entry.record.included.is_some())
+        };
+        let free: Vec<EntryId> = held.filter(is_included).collect();
+        lane.shorter = match free.is_empty() {
+            true => 0,
+            false => lane.shorter.saturating_add(1),
+        };
+        if lane.shorter < LOOKS_UNTIL_SHORTER {
+            return;
+        }
+        lane.shorter = 0;
         for id in free {
             self.lose(id, fx);
+        }
+    }
+
+    /// One block is gone, and perhaps others with it: they are asked about at once.
+    fn doubt_the_others(&mut self, key: LaneKey, was_in_doubt: bool, now: Instant) {
+        if let Some(lane) = self.lanes.get_mut(&key).filter(|_| !was_in_doubt) {
+            lane.is_in_doubt = !lane.included.is_empty();
+            lane.look_at = now;
         }
     }
 
@@ -199,6 +229,7 @@ impl Outbox {
                 block_number,
                 block_hash,
                 is_success,
+                reason,
             } => {
                 entry.misses = 0;
                 let inclusion = Inclusion {
@@ -206,6 +237,7 @@ impl Outbox {
                     block_number,
                     block_hash,
                     is_success,
+                    reason: reason.filter(|_| !is_success).map(kept),
                 };
                 self.include(id, inclusion, fx);
             }
@@ -243,18 +275,18 @@ impl Outbox {
         let Some(entry) = self.open.get_mut(&id) else {
             return;
         };
-        if entry.record.included == Some(inclusion) {
+        if entry.record.included.as_ref() == Some(&inclusion) {
             return;
         }
         entry.refresh();
         let key = (entry.record.chain, entry.record.account);
+        let block = (inclusion.block_number, inclusion.block_hash);
         let previous = entry.record.included.replace(inclusion);
         if let Some(lane) = self.lanes.get_mut(&key) {
             if let Some(previous) = previous {
                 lane.remove_included((previous.block_number, previous.block_hash), id);
             }
             lane.flying.remove(&id);
-            let block = (inclusion.block_number, inclusion.block_hash);
             lane.included.entry(block).or_default().insert(id);
         }
         self.journal.put(fx.batch(), id, &entry.record);

@@ -8,6 +8,7 @@ use peaberry_core::{Instant, mutant};
 
 use super::event::{Deferral, Stage};
 use super::record::{EntryId, Record};
+use super::trouble::Trouble;
 use crate::{Address, ChainId};
 
 /// An account on a chain. Its transactions are ordered; those of different lanes know nothing of each other.
@@ -43,6 +44,10 @@ pub(super) struct Entry {
     /// How often in a row it would have been reverted.
     pub(super) reverts: u8,
     pub(super) deferral: Option<Deferral>,
+    /// Of the questions about it alone.
+    pub(super) trouble: Trouble,
+    /// It was told that it stands still for want of answers.
+    pub(super) is_stalled: bool,
 }
 
 impl Entry {
@@ -60,6 +65,8 @@ impl Entry {
             refusals: 0,
             reverts: 0,
             deferral: None,
+            trouble: Trouble::default(),
+            is_stalled: false,
         }
     }
 
@@ -93,7 +100,7 @@ impl Entry {
         let newest = self.record.attempts.last();
         match (&self.record.outcome, &self.record.included, newest) {
             (Some(outcome), ..) => Stage::Ended(outcome.clone()),
-            (None, Some(inclusion), _) => Stage::Included(*inclusion),
+            (None, Some(inclusion), _) => Stage::Included(inclusion.clone()),
             (None, None, _) if self.deferral.is_some() => Stage::Deferred {
                 reason: self.deferral.clone().unwrap_or(Deferral::FeeCap),
             },
@@ -135,6 +142,14 @@ pub(super) struct Lane {
     /// The blocks that it asks about.
     pub(super) blocks_asked: Vec<(u64, B256)>,
     pub(super) look_at: Instant,
+    /// A block was seen to be gone: all of them are asked about.
+    pub(super) is_in_doubt: bool,
+    /// How often in a row nonces were seen free that were used in blocks which are not known to be gone.
+    pub(super) shorter: u8,
+    /// Of the looks.
+    pub(super) trouble: Trouble,
+    /// How long, and why, nothing could be found out when that was told.
+    pub(super) stalled: Option<(Duration, String)>,
     /// When it is to be woken.
     pub(super) due: Option<Instant>,
 }
@@ -242,10 +257,22 @@ impl Lane {
         is_credible.then_some(next)
     }
 
+    /// All entries of the account, each once.
+    pub(super) fn entries(&self) -> BTreeSet<EntryId> {
+        let waiting = self.waiting.iter().chain(&self.flying);
+        let parked = self.parked.iter().map(|(_, id)| id);
+        let included = self.included.values().flatten();
+        waiting.chain(parked).chain(included).copied().collect()
+    }
+
     /// The blocks whose place on the chain is looked at: the highest, on which all others stand, and those that should be
-    /// final by now.
+    /// final by now. Once one is gone, the others that are not final stand in doubt, the highest first.
     pub(super) fn blocks_to_check(&self) -> Vec<(u64, B256)> {
         const BLOCKS_MAX: usize = 64;
+        if self.is_in_doubt {
+            let highest = self.included.keys().rev().take(BLOCKS_MAX);
+            return highest.copied().collect();
+        }
         let final_number = self.view.and_then(|view| view.final_number);
         let mut blocks: Vec<_> = self
             .included

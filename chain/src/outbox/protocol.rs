@@ -13,6 +13,7 @@ use super::journal::{Journal, OpenError, Tombstone};
 use super::lane::{Entry, Lane, LaneKey};
 use super::record::{EntryId, IdempotencyKey, Outcome, Record};
 use super::request::{Ask, Request};
+use super::trouble::Trouble;
 use crate::evm::Fees;
 use crate::{ChainFamily, ChainId, TxId};
 
@@ -65,6 +66,7 @@ pub(super) struct Price {
     pub(super) fees: Option<(Fees, Instant)>,
     pub(super) asked: Option<u64>,
     pub(super) not_before: Instant,
+    pub(super) trouble: Trouble,
 }
 
 /// An entry that is over, kept to answer for its key.
@@ -284,6 +286,7 @@ impl Outbox {
             Some(ChainFamily::Solana) => self.advance_solana(key, now, fx),
             None => {}
         }
+        self.tell_trouble(key, now, fx);
         self.write_floor(key, fx);
         self.reschedule(key, now);
     }
@@ -342,6 +345,7 @@ impl Outbox {
                 self.asked.remove(&number);
             }
             self.lanes.remove(&key);
+            self.forget_trouble_of_the_idle(key.0);
             return;
         }
         let look = lane.looking.is_none().then_some(lane.look_at);
@@ -377,7 +381,7 @@ impl Protocol for Outbox {
     ) -> Result<(), Infallible> {
         match input {
             Input::Command(OutboxCommand::Submit { ticket, submission }) => {
-                self.submit(ticket, *submission, fx);
+                self.submit(ticket, *submission, now, fx);
             }
             Input::Command(OutboxCommand::Cancel(id)) => self.cancel(id, fx),
             Input::Command(OutboxCommand::Answer { number, result }) => {

@@ -5,8 +5,9 @@ use std::fmt;
 use alloy_primitives::{B256, Bytes, U256};
 use peaberry_core::wire::{Reader, WireError, put_bytes, put_varint};
 
+use super::reason::{put_revert, read_revert};
 use crate::evm::Fees;
-use crate::{Address, Amount, Asset, ChainFamily, ChainId, Intent, SolanaAddress, TxId};
+use crate::{Address, Amount, Asset, ChainFamily, ChainId, Intent, Revert, SolanaAddress, TxId};
 
 /// The longest idempotency key.
 pub const KEY_BYTES_MAX: usize = 64;
@@ -113,7 +114,7 @@ impl Attempt {
 }
 
 /// Where a transaction was included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inclusion {
     /// Which of the intent's attempts.
     pub transaction: TxId,
@@ -123,6 +124,10 @@ pub struct Inclusion {
     pub block_hash: B256,
     /// Whether it was carried out; otherwise its fee was paid and everything else undone.
     pub is_success: bool,
+    /// Why it was undone, where the node could say when the inclusion was seen: 512 bytes of it at most. A good guess, as
+    /// [`TransactionStatus::Reverted`](crate::TransactionStatus::Reverted) has it; `None` where it was carried out, where
+    /// the node knew nothing, and on Solana.
+    pub reason: Option<Revert>,
 }
 
 /// How an intent ended.
@@ -541,15 +546,31 @@ fn put_inclusion(out: &mut Vec<u8>, inclusion: &Inclusion) {
     put_id(out, inclusion.transaction);
     put_varint(out, inclusion.block_number);
     out.extend_from_slice(inclusion.block_hash.as_slice());
-    out.push(u8::from(inclusion.is_success));
+    match (&inclusion.reason, inclusion.is_success) {
+        (_, true) => out.push(1),
+        (None, false) => out.push(0),
+        (Some(reason), false) => {
+            out.push(2);
+            put_revert(out, reason);
+        }
+    }
 }
 
 fn read_inclusion(reader: &mut Reader<'_>) -> Result<Inclusion, RecordError> {
+    let (transaction, block_number) = (read_id(reader)?, reader.varint()?);
+    let block_hash = reader.array::<32>()?.into();
+    let (is_success, reason) = match reader.u8()? {
+        0 => (false, None),
+        1 => (true, None),
+        2 => (false, Some(read_revert(reader)?)),
+        _ => return Err(RecordError::Field("inclusion")),
+    };
     Ok(Inclusion {
-        transaction: read_id(reader)?,
-        block_number: reader.varint()?,
-        block_hash: reader.array::<32>()?.into(),
-        is_success: read_flag(reader)?,
+        transaction,
+        block_number,
+        block_hash,
+        is_success,
+        reason,
     })
 }
 
@@ -578,7 +599,7 @@ fn read_outcome(reader: &mut Reader<'_>) -> Result<Outcome, RecordError> {
     }
 }
 
-fn read_reason(reader: &mut Reader<'_>) -> Result<String, RecordError> {
+pub(super) fn read_reason(reader: &mut Reader<'_>) -> Result<String, RecordError> {
     let reason = str::from_utf8(reader.bytes(REASON_BYTES_MAX)?);
     let reason = reason.map_err(|_not_text| RecordError::Field("reason"))?;
     Ok(reason.to_owned())

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use super::record::EntryId;
 use crate::evm::{Fees, SignedTransaction, Transaction};
-use crate::{CallRequest, ChainError, ChainId, Intent, SolanaAddress};
+use crate::{CallRequest, ChainError, ChainId, Intent, Revert, SolanaAddress};
 
 /// Something for a [`Performer`] to do. Plain data: it may be lost, done twice, or done late, and nothing breaks.
 #[derive(Clone, Debug)]
@@ -136,12 +136,14 @@ pub enum Place {
     Final,
     /// A node has it at its number.
     Canonical,
-    /// The chain has another there, or none.
+    /// The chain has another there.
     Gone,
+    /// The node has no block of that number: it is behind, or the chain has become shorter.
+    Beyond,
 }
 
 /// What was seen of an entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "the outbox must look at each")]
 pub enum Sight {
     /// Its nonce is not used yet on this chain.
@@ -156,6 +158,8 @@ pub enum Sight {
         block_hash: B256,
         /// Whether it was carried out.
         is_success: bool,
+        /// Why it was undone, where the node can say.
+        reason: Option<Revert>,
     },
     /// Its nonce is used, and by none of its attempts as far as this node knows.
     Missing,

@@ -167,6 +167,7 @@ impl Outbox {
             block_number: sight.slot,
             block_hash: sight.block_hash,
             is_success: sight.is_success,
+            reason: None,
         };
         if sight.is_final {
             self.end(id, Outcome::Final(inclusion), fx);

@@ -393,6 +393,14 @@ impl ChainClient for SolanaClient {
         self.submit_signed(&transaction, plan.transfer).await
     }
 
+    /// Until when it is valid the bytes do not say: its [`status`](ChainClient::status) never becomes
+    /// [`Dropped`](TransactionStatus::Dropped). [`SolanaClient::broadcast`] knows.
+    async fn submit_raw(&self, raw: &Bytes) -> Result<TxId, ChainError> {
+        let transaction = SignedTransaction::from_raw(raw.clone(), u64::MAX)?;
+        self.rpc.send(&transaction, None).await?;
+        Ok(transaction.id())
+    }
+
     async fn status(&self, id: TxId) -> Result<TransactionStatus, ChainError> {
         let TxId::Solana(signature) = id else {
             return Err(ChainError::WrongTransactionFamily {

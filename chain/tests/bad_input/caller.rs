@@ -1,48 +1,75 @@
 //! What a caller can get wrong: refused before anything is asked.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use peaberry_chain::bindings::{CoffeeToken as Token, SolCall, creation};
-use peaberry_chain::dev::{CallKind, DevChain, DevOptions};
+use peaberry_chain::dev::DevOptions;
 use peaberry_chain::evm::{EvmClient, EvmNetwork};
-use peaberry_chain::primitives::U256;
+use peaberry_chain::primitives::{Bytes, U256, hex};
 use peaberry_chain::wallet::EvmKey;
 use peaberry_chain::{
-    Address, Amount, Asset, BlockAt, CallRequest, ChainClient, ChainError, ChainId, EvmAddress,
-    Intent, MultiChain, Revert, SolanaAddress, TxId,
+    Address, Amount, Asset, ChainClient, ChainError, ChainId, EvmAddress, Finality, Intent,
+    MultiChain, Revert, SolanaAddress, TxId,
 };
+use serde_json::{Value, json};
+
+use crate::node::{Node, NodeKind, on_both};
+
+on_both! {
+    World::on =>
+    a_node_of_another_chain_is_refused
+    a_solana_address_on_an_evm_chain_is_refused
+    an_amount_that_does_not_fit_is_refused
+    whoever_cannot_pay_is_told_so
+    a_revert_is_decoded_and_traced
+}
 
 struct World {
-    chain: DevChain,
+    node: Node,
     client: EvmClient,
     owner: Address,
 }
 
 impl World {
-    async fn new() -> Self {
+    /// A node that includes at once what it gets.
+    async fn on(kind: NodeKind) -> Self {
         let key = EvmKey::from_bytes(&[7; 32]).unwrap();
-        let chain = DevChain::new(DevOptions::default().fund(key.evm_address()));
-        let client = chain.client().await.unwrap();
+        let options = DevOptions::default().fund(key.evm_address());
+        let node = Node::of(kind, options).await;
+        node.mine_each(true).await;
+        let rpc = Arc::new(node.rpc.clone());
+        let client = EvmClient::connect(rpc, node.network()).await.unwrap();
         Self {
             client: client.with_signer(Arc::new(key.clone())).unwrap(),
             owner: key.evm_address().into(),
-            chain,
+            node,
+        }
+    }
+
+    fn transfer(&self, to: Address, asset: Asset, amount: Amount) -> Intent {
+        let from = self.owner;
+        Intent::Transfer {
+            from,
+            to,
+            asset,
+            amount,
         }
     }
 
     /// Refused by every door, and the chain saw nothing of it.
     async fn refuse(&self, to: Address, asset: Asset, amount: Amount) -> ChainError {
-        let intent = Intent::Transfer {
-            from: self.owner,
-            to,
-            asset,
-            amount,
-        };
-        let error = self.client.submit(&intent).await.unwrap_err();
+        let intent = self.transfer(to, asset, amount);
+        assert!(self.client.estimate(&intent).await.is_err());
+        self.refuse_sending(&intent).await
+    }
+
+    /// Refused where it is sent, and the chain saw nothing of it.
+    async fn refuse_sending(&self, intent: &Intent) -> ChainError {
+        let error = self.client.submit(intent).await.unwrap_err();
         assert!(!error.may_have_been_sent(), "{error}");
         assert_eq!(error.transaction(), None);
-        assert!(self.client.estimate(&intent).await.is_err());
-        assert_eq!(self.chain.head().number, 0);
+        assert_eq!(self.node.head().await.number, 0);
         error
     }
 }
@@ -51,10 +78,8 @@ fn nobody() -> Address {
     EvmAddress::repeat_byte(1).into()
 }
 
-#[tokio::test]
-async fn a_node_of_another_chain_is_refused() {
-    let world = World::new().await;
-    let node = Arc::new(world.chain.clone());
+async fn a_node_of_another_chain_is_refused(world: World) {
+    let node = Arc::new(world.node.rpc.clone());
     let error = EvmClient::connect(node, EvmNetwork::bsc()).await;
     let error = error.unwrap_err();
     assert!(
@@ -109,9 +134,7 @@ fn a_bad_checksum_is_no_address() {
     assert_eq!(plain, mixed);
 }
 
-#[tokio::test]
-async fn a_solana_address_on_an_evm_chain_is_refused() {
-    let world = World::new().await;
+async fn a_solana_address_on_an_evm_chain_is_refused(world: World) {
     let stray = Address::from(SolanaAddress([9; 32]));
     let coin = Amount::wei(1);
     for (to, asset) in [(stray, Asset::Native), (nobody(), Asset::Token(stray))] {
@@ -138,9 +161,7 @@ async fn a_solana_address_on_an_evm_chain_is_refused() {
     assert!(matches!(error, ChainError::NoSigner { .. }), "{error}");
 }
 
-#[tokio::test]
-async fn an_amount_that_does_not_fit_is_refused() {
-    let world = World::new().await;
+async fn an_amount_that_does_not_fit_is_refused(world: World) {
     let huge = "115792089237316195423570985008687907853269984665640564039458";
     let error = Amount::parse(huge, 18).unwrap_err();
     assert!(
@@ -164,42 +185,30 @@ async fn an_amount_that_does_not_fit_is_refused() {
         error,
         ChainError::DecimalsDiffer { left: 18, right: 9 }
     ));
-    let error = world.refuse(nobody(), Asset::Native, most).await;
+    let most = world.transfer(nobody(), Asset::Native, most);
+    let error = world.refuse_sending(&most).await;
     assert!(
         matches!(error, ChainError::InsufficientFunds { .. }),
         "{error}"
     );
 }
 
-#[tokio::test]
-async fn whoever_cannot_pay_is_told_so() {
-    let world = World::new().await;
+async fn whoever_cannot_pay_is_told_so(world: World) {
     let amount = Amount::parse("10000.000000000000000001", 18).unwrap();
-    let error = world.refuse(nobody(), Asset::Native, amount).await;
-    assert!(
-        matches!(error, ChainError::InsufficientFunds { .. }),
-        "{error}"
-    );
     // Enough for the payment, not for its gas.
     let all = Amount::parse("10000", 18).unwrap();
-    let intent = Intent::Transfer {
-        from: world.owner,
-        to: nobody(),
-        asset: Asset::Native,
-        amount: all,
-    };
-    let error = world.client.submit(&intent).await.unwrap_err();
-    assert!(
-        matches!(error, ChainError::InsufficientFunds { .. }),
-        "{error}"
-    );
-    assert!(!error.may_have_been_sent());
+    for amount in [amount, all] {
+        let intent = world.transfer(nobody(), Asset::Native, amount);
+        let error = world.refuse_sending(&intent).await;
+        assert!(
+            matches!(error, ChainError::InsufficientFunds { .. }),
+            "{error}"
+        );
+    }
 }
 
 /// The reason is decoded before anything is sent; and the chain tells which call it began in.
-#[tokio::test]
-async fn a_revert_is_decoded_and_traced() {
-    let world = World::new().await;
+async fn a_revert_is_decoded_and_traced(world: World) {
     let Address::Evm(owner) = world.owner else {
         panic!("an EVM account")
     };
@@ -215,7 +224,10 @@ async fn a_revert_is_decoded_and_traced() {
         value: Amount::wei(0),
         code: creation(&Token::BYTECODE, &constructor),
     };
-    world.client.submit(&deploy).await.unwrap();
+    let deployed = world.client.submit(&deploy).await.unwrap();
+    let patience = Duration::from_secs(20);
+    let waiting = world.client.wait(deployed, Finality::Latest, patience);
+    waiting.await.unwrap();
     let token = owner.create(0);
     let data = Token::transferCall {
         to: EvmAddress::repeat_byte(1),
@@ -235,13 +247,17 @@ async fn a_revert_is_decoded_and_traced() {
     assert_eq!(*selector, Token::InsufficientBalance::SELECTOR);
     assert!(!error.may_have_been_sent());
 
-    let request = CallRequest::new(token, data.abi_encode()).from(owner);
-    let trace = world.chain.trace_call(&request, BlockAt::Latest).unwrap();
-    let culprit = trace.culprit().unwrap();
-    assert_eq!((culprit.kind, culprit.to), (CallKind::Call, Some(token)));
-    assert!(matches!(
-        &culprit.failure,
-        Some(Revert::Custom { selector, .. }) if *selector == Token::InsufficientBalance::SELECTOR
-    ));
-    assert!(trace.to_string().contains("undone by error 0x"), "{trace}");
+    let call = json!({"from": owner, "to": token, "data": Bytes::from(data.abi_encode())});
+    let params = (call, "latest", json!({"tracer": "callTracer"}));
+    let trace: Value = world.node.ask("debug_traceCall", params).await;
+    assert_eq!(
+        (&trace["type"], &trace["to"]),
+        (&json!("CALL"), &json!(token))
+    );
+    assert_eq!(trace["error"], "execution reverted");
+    let output = trace["output"].as_str().unwrap();
+    assert!(
+        output.starts_with(&hex::encode_prefixed(selector)),
+        "{trace}"
+    );
 }

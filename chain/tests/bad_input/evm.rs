@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use peaberry_chain::dev::{DevChain, DevOptions, Mining};
+use peaberry_chain::dev::DevOptions;
 use peaberry_chain::evm::{EvmClient, JsonRpc};
 use peaberry_chain::wallet::EvmKey;
 use peaberry_chain::{
@@ -10,30 +10,38 @@ use peaberry_chain::{
     TransactionStatus, TxId,
 };
 
+use crate::node::{Node, NodeKind, on_both};
+
 use super::server::{ANSWER_WITHIN, Server, Spoiled};
 use super::{WAYS, expect_patience, expect_typed, expect_typed_questions};
 
+on_both! {
+    NodeKind::itself =>
+    a_spoiled_answer_to_a_question_is_a_typed_error_and_sends_nothing
+    a_spoiled_answer_to_a_submission_names_what_may_have_been_sent
+    blocks_logs_and_receipts_that_make_no_sense_are_malformed
+    a_limited_rate_is_kept_without_asking_again
+    without_a_connection_nothing_was_sent
+}
+
 struct World {
-    chain: DevChain,
+    node: Node,
     server: Server,
     key: EvmKey,
 }
 
 impl World {
-    async fn new() -> Self {
+    async fn on(kind: NodeKind) -> Self {
         let key = EvmKey::from_bytes(&[7; 32]).unwrap();
-        let options = DevOptions {
-            mining: Mining::OnDemand,
-            ..DevOptions::default()
-        };
-        let chain = DevChain::new(options.fund(key.evm_address()));
-        let server = Server::start(Arc::new(chain.clone())).await;
-        Self { chain, server, key }
+        let options = DevOptions::default().fund(key.evm_address());
+        let node = Node::of(kind, options).await;
+        let server = Server::start(node.transport.clone()).await;
+        Self { node, server, key }
     }
 
     async fn client(&self) -> EvmClient {
         let rpc = JsonRpc::endpoint(self.server.endpoint()).with_answer_within(ANSWER_WITHIN);
-        let client = EvmClient::connect(Arc::new(rpc), self.chain.network())
+        let client = EvmClient::connect(Arc::new(rpc), self.node.network())
             .await
             .unwrap();
         client.with_signer(Arc::new(self.key.clone())).unwrap()
@@ -49,9 +57,8 @@ impl World {
     }
 }
 
-#[tokio::test]
-async fn a_spoiled_answer_to_a_question_is_a_typed_error_and_sends_nothing() {
-    let world = World::new().await;
+async fn a_spoiled_answer_to_a_question_is_a_typed_error_and_sends_nothing(kind: NodeKind) {
+    let world = World::on(kind).await;
     let owner = world.key.evm_address().into();
     expect_typed_questions(&world.server, "eth_getBalance", owner, async || {
         world.client().await
@@ -60,14 +67,13 @@ async fn a_spoiled_answer_to_a_question_is_a_typed_error_and_sends_nothing() {
 }
 
 /// The node got the bytes: whoever asks for the transaction that the error names finds it.
-#[tokio::test]
-async fn a_spoiled_answer_to_a_submission_names_what_may_have_been_sent() {
+async fn a_spoiled_answer_to_a_submission_names_what_may_have_been_sent(kind: NodeKind) {
     for way in WAYS {
-        let world = World::new().await;
+        let world = World::on(kind).await;
         let client = world.client().await;
         world.server.spoil("eth_sendRawTransaction", way);
         let error = client.submit(&world.payment()).await.unwrap_err();
-        let waiting = world.chain.waiting();
+        let waiting = world.node.waiting().await;
         expect_typed(way, &error, waiting.first().copied().map(TxId::Evm));
         assert_eq!(waiting.is_empty(), way == Spoiled::RateLimited, "{way:?}");
         world.server.relent();
@@ -79,9 +85,8 @@ async fn a_spoiled_answer_to_a_submission_names_what_may_have_been_sent() {
 }
 
 /// Null, where nothing may be there, is an answer; anything else is still none.
-#[tokio::test]
-async fn blocks_logs_and_receipts_that_make_no_sense_are_malformed() {
-    let world = World::new().await;
+async fn blocks_logs_and_receipts_that_make_no_sense_are_malformed(kind: NodeKind) {
+    let world = World::on(kind).await;
     let client = world.client().await;
     world
         .server
@@ -101,20 +106,18 @@ async fn blocks_logs_and_receipts_that_make_no_sense_are_malformed() {
     world.server.spoil("eth_feeHistory", Spoiled::Null);
     let error = client.submit(&world.payment()).await.unwrap_err();
     expect_typed(Spoiled::Null, &error, None);
-    assert!(world.chain.waiting().is_empty());
+    assert!(world.node.waiting().await.is_empty());
 }
 
-#[tokio::test]
-async fn a_limited_rate_is_kept_without_asking_again() {
-    let world = World::new().await;
+async fn a_limited_rate_is_kept_without_asking_again(kind: NodeKind) {
+    let world = World::on(kind).await;
     let (client, payment) = (world.client().await, world.payment());
     expect_patience(&world.server, "eth_getBlockByNumber", &client, &payment).await;
 }
 
 /// A node that is not there got nothing.
-#[tokio::test]
-async fn without_a_connection_nothing_was_sent() {
-    let world = World::new().await;
+async fn without_a_connection_nothing_was_sent(kind: NodeKind) {
+    let world = World::on(kind).await;
     let client = world.client().await;
     let transaction = client.prepare(&world.payment()).await.unwrap();
     let signed = client.sign(world.key.evm_address(), &transaction).await;

@@ -6,11 +6,14 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::print_stdout,
     reason = "a test's helpers fail as loudly as the test"
 )]
 
 mod caller;
 mod evm;
+#[path = "../node/mod.rs"]
+mod node;
 mod server;
 mod solana;
 

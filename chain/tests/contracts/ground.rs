@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use peaberry_chain::bindings::{SolCall, SolError, SolEvent};
-use peaberry_chain::dev::{DevChain, DevOptions};
+use peaberry_chain::dev::DevOptions;
 use peaberry_chain::evm::{EvmRpc, Fees, Receipt, Transaction};
 use peaberry_chain::primitives::{Address, B256, Bytes, LogData, U256};
 use peaberry_chain::wallet::EvmKey;
@@ -13,7 +13,7 @@ use peaberry_chain::{
 use tokio::runtime::Runtime;
 
 use crate::dice::Dice;
-use crate::node::Node;
+use crate::node::{Node, NodeKind};
 
 pub(crate) const ACCOUNTS: usize = 4;
 pub(crate) const CHAIN: u64 = 31_337;
@@ -49,7 +49,7 @@ pub(crate) struct Ground {
     keys: Vec<EvmKey>,
     nonces: Vec<u64>,
     pub(crate) dice: Dice,
-    _node: Option<Node>,
+    _node: Node,
 }
 
 /// The creation code in an artefact.
@@ -59,39 +59,29 @@ pub(crate) fn bytecode(artefact: &str) -> Bytes {
 }
 
 impl Ground {
-    /// The development chain.
-    pub(crate) fn new(seed: u64) -> Self {
-        let keys = keys();
-        let chain = DevChain::new(funded(&keys));
-        Self::on(Arc::new(chain), keys, seed)
-    }
-
-    /// Anvil, or `None` where it is not installed.
-    pub(crate) fn anvil(seed: u64) -> Option<Self> {
-        let keys = keys();
-        let runtime = runtime();
+    /// On the development chain, or on Anvil, which is here.
+    pub(crate) fn on(kind: NodeKind, seed: u64) -> Self {
+        let keys: Vec<EvmKey> = (1..=ACCOUNTS)
+            .map(|key| EvmKey::from_bytes(&[u8::try_from(key).unwrap(); 32]).unwrap())
+            .collect();
+        let options = keys.iter().fold(DevOptions::default(), |options, key| {
+            options.fund(key.evm_address())
+        });
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().build().unwrap();
         let node = runtime.block_on(async {
-            let node = Node::anvil(&funded(&keys)).await?;
-            node.mine_each().await;
-            Some(node)
-        })?;
-        let ground = Self::on(Arc::new(node.rpc.clone()), keys, seed);
-        // The connection lives in the runtime that made it.
-        Some(Self {
-            runtime,
-            _node: Some(node),
-            ..ground
-        })
-    }
-
-    fn on(rpc: Arc<dyn EvmRpc>, keys: Vec<EvmKey>, seed: u64) -> Self {
+            let node = Node::of(kind, options).await;
+            node.mine_each(true).await;
+            node
+        });
+        let rpc = node.direct();
         Self {
             rpc,
-            runtime: runtime(),
+            runtime,
             keys,
             nonces: vec![0; ACCOUNTS],
             dice: Dice(seed),
-            _node: None,
+            _node: node,
         }
     }
 
@@ -206,22 +196,4 @@ impl Ground {
     fn now<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
     }
-}
-
-fn runtime() -> Runtime {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    runtime.enable_all().build().unwrap()
-}
-
-fn keys() -> Vec<EvmKey> {
-    (1..=ACCOUNTS)
-        .map(|key| EvmKey::from_bytes(&[u8::try_from(key).unwrap(); 32]).unwrap())
-        .collect()
-}
-
-fn funded(keys: &[EvmKey]) -> DevOptions {
-    let keys = keys.iter();
-    keys.fold(DevOptions::default(), |options, key| {
-        options.fund(key.evm_address())
-    })
 }

@@ -11,6 +11,11 @@ use peaberry_chain::primitives::{Address, B256, Bytes, U256, keccak256};
 
 use crate::ground::{ACCOUNTS, Ground, Outcome, agree};
 use crate::hostile::{self, MANNERS, Manner};
+use crate::node::{NodeKind, on_both};
+
+on_both! {
+    tokens_of_every_manner_are_taken_or_refused
+}
 
 const STEPS: u64 = 24;
 const FUNDS: u64 = 1_000;
@@ -304,8 +309,7 @@ impl<'a> Game<'a> {
 }
 
 /// Of every manner what becomes of a payment, and of what is paid out.
-#[test]
-fn tokens_of_every_manner_are_taken_or_refused() {
+fn tokens_of_every_manner_are_taken_or_refused(kind: NodeKind) {
     for (manner, is_taken, is_given) in [
         (Manner::Plain, true, true),
         (Manner::AnswersNothing, true, true),
@@ -317,7 +321,7 @@ fn tokens_of_every_manner_are_taken_or_refused() {
         (Manner::Reverts, false, false),
         (Manner::CallsBack, true, true),
     ] {
-        let mut ground = Ground::new(1);
+        let mut ground = Ground::on(kind, 1);
         let mut game = Game::begin(&mut ground, &Processor::BYTECODE).unwrap();
         let invoice = Invoice::open(HOSTILE, 50, None, u64::MAX);
         game.open(1, 0, invoice).unwrap();

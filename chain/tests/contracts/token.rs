@@ -7,6 +7,12 @@ use peaberry_chain::bindings::{CoffeeToken as Token, SolCall, SolError, creation
 use peaberry_chain::primitives::{Address, B256, Bytes, U256, keccak256, uint};
 
 use crate::ground::{ACCOUNTS, CHAIN, Ground, agree, event};
+use crate::node::{NodeKind, on_both};
+
+on_both! {
+    a_signature_is_good_for_one_contract
+    points_stay_within_their_half
+}
 
 const STEPS: u64 = 24;
 const ORDERS: u64 = 3;
@@ -494,9 +500,8 @@ fn expect(what: &str, found: U256, wanted: U256) -> Result<(), String> {
 }
 
 /// What is signed for one contract is refused by its twin, of the same code, name, chain, payer and payee.
-#[test]
-fn a_signature_is_good_for_one_contract() {
-    let mut ground = Ground::new(1);
+fn a_signature_is_good_for_one_contract(kind: NodeKind) {
+    let mut ground = Ground::on(kind, 1);
     let cap = U256::from(1_000);
     let code = token_of(&ground, &Token::BYTECODE, cap, U256::ONE);
     let [token, twin] = [(); 2].map(|()| ground.deploy(0, code.clone()));
@@ -535,9 +540,8 @@ fn a_signature_is_good_for_one_contract() {
 }
 
 /// Points fill their half of the slot and do not run over it; what would is refused, and the payment with it.
-#[test]
-fn points_stay_within_their_half() {
-    let mut ground = Ground::new(1);
+fn points_stay_within_their_half(kind: NodeKind) {
+    let mut ground = Ground::on(kind, 1);
     let all = U256::from(u128::MAX);
     let token = token_of(&ground, &Token::BYTECODE, all, U256::ONE);
     let token = ground.deploy(0, token);

@@ -5,7 +5,8 @@ use peaberry_chain::evm::{EvmRpc as _, Fees, Transaction};
 use peaberry_chain::primitives::U256;
 use peaberry_chain::{BlockAt, CallRequest, ChainError, ChainId, EvmAddress};
 
-use super::{GWEI, World, now};
+use super::now;
+use crate::node::{GWEI, World};
 
 fn fees(fee_max: u128, tip_max: u128) -> Fees {
     Fees::Eip1559 { fee_max, tip_max }
@@ -14,13 +15,13 @@ fn fees(fee_max: u128, tip_max: u128) -> Fees {
 /// geth's rule: both fees a tenth higher, one of them is not enough.
 #[test]
 fn a_replacement_pays_a_tenth_more_of_both_fees() {
-    let world = World::new();
+    let world = World::dev();
     let offer = |fee_max, tip_max| {
         let transaction = Transaction {
             fees: fees(fee_max, tip_max),
             ..world.payment(0)
         };
-        world.chain.submit(world.sign(0, &transaction).raw())
+        world.chain().submit(world.sign(0, &transaction).raw())
     };
     let held = offer(10 * GWEI, GWEI).unwrap();
     for (fee_max, tip_max) in [
@@ -36,14 +37,14 @@ fn a_replacement_pays_a_tenth_more_of_both_fees() {
     }
     let new = offer(11 * GWEI, 11 * GWEI / 10).unwrap();
     assert_ne!(new, held);
-    assert_eq!(world.chain.waiting(), [new]);
-    world.chain.mine();
-    assert_eq!(world.chain.transactions(1), [new]);
+    assert_eq!(world.chain().waiting(), [new]);
+    world.chain().mine();
+    assert_eq!(world.chain().transactions(1), [new]);
 }
 
 #[test]
 fn the_best_paying_sender_comes_first_and_each_in_the_order_of_nonces() {
-    let world = World::new();
+    let world = World::dev();
     let mut sent = Vec::new();
     for (key, nonce, tip) in [(0, 0, 1), (0, 1, 9), (1, 0, 5), (1, 1, 2)] {
         let transaction = Transaction {
@@ -52,20 +53,20 @@ fn the_best_paying_sender_comes_first_and_each_in_the_order_of_nonces() {
         };
         sent.push(
             world
-                .chain
+                .chain()
                 .submit(world.sign(key, &transaction).raw())
                 .unwrap(),
         );
     }
-    world.chain.mine();
+    world.chain().mine();
     let order = [2, 3, 0, 1].map(|place| *sent.get::<usize>(place).unwrap());
-    assert_eq!(world.chain.transactions(1), order);
+    assert_eq!(world.chain().transactions(1), order);
 }
 
 /// What cannot pay the base fee waits; it is no reason to hold back others.
 #[test]
 fn who_cannot_pay_the_base_fee_waits_until_it_falls() {
-    let world = World::with(|options| DevOptions {
+    let world = World::dev_with(|options| DevOptions {
         base_fee: 100_000_000_000,
         ..options
     });
@@ -73,20 +74,20 @@ fn who_cannot_pay_the_base_fee_waits_until_it_falls() {
         fees: fees(80 * GWEI, GWEI),
         ..world.payment(0)
     };
-    let poor = world.chain.submit(world.sign(0, &poor).raw()).unwrap();
-    world.chain.mine();
-    assert!(world.chain.transactions(1).is_empty());
+    let poor = world.chain().submit(world.sign(0, &poor).raw()).unwrap();
+    world.chain().mine();
+    assert!(world.chain().transactions(1).is_empty());
     // An eighth less with each empty block.
-    world.chain.mine();
-    assert_eq!(world.chain.transactions(2), [poor]);
+    world.chain().mine();
+    assert_eq!(world.chain().transactions(2), [poor]);
 }
 
 #[test]
 fn what_no_node_takes_is_refused_and_changes_nothing() {
-    let world = World::new();
+    let world = World::dev();
     let refuse = |transaction: Transaction| {
-        let refused = world.chain.submit(world.sign(0, &transaction).raw());
-        assert!(world.chain.waiting().is_empty());
+        let refused = world.chain().submit(world.sign(0, &transaction).raw());
+        assert!(world.chain().waiting().is_empty());
         refused.unwrap_err()
     };
     let plain = || world.payment(0);
@@ -151,16 +152,16 @@ fn what_no_node_takes_is_refused_and_changes_nothing() {
     ));
     let raw = world.sign(0, &plain());
     assert!(matches!(
-        world.chain.submit(&raw.raw()[1..]),
+        world.chain().submit(&raw.raw()[1..]),
         Err(Rejection::Malformed(_))
     ));
     assert!(matches!(
-        world.chain.submit(&[]),
+        world.chain().submit(&[]),
         Err(Rejection::Malformed(_))
     ));
     let trailing = [&raw.raw()[..], &[0]].concat();
     assert!(matches!(
-        world.chain.submit(&trailing),
+        world.chain().submit(&trailing),
         Err(Rejection::Malformed(_))
     ));
 }
@@ -168,28 +169,28 @@ fn what_no_node_takes_is_refused_and_changes_nothing() {
 /// All that waits of one account must be paid together.
 #[test]
 fn what_waits_is_counted_against_the_balance() {
-    let world = World::new();
+    let world = World::dev();
     let most = Transaction {
-        value: world.chain.balance(world.address(0)) / U256::from(2),
+        value: world.chain().balance(world.address(0)) / U256::from(2),
         ..world.payment(0)
     };
-    world.chain.submit(world.sign(0, &most).raw()).unwrap();
+    world.chain().submit(world.sign(0, &most).raw()).unwrap();
     let again = Transaction { nonce: 1, ..most };
-    let refused = world.chain.submit(world.sign(0, &again).raw());
+    let refused = world.chain().submit(world.sign(0, &again).raw());
     assert!(matches!(refused, Err(Rejection::InsufficientFunds { .. })));
 }
 
 /// Whoever cannot pay is told so by the estimate, before there is anything to send.
 #[test]
 fn an_estimate_looks_at_the_balance() {
-    let world = World::new();
+    let world = World::dev();
     let request = CallRequest {
         to: Some(EvmAddress::repeat_byte(9).into()),
         value: U256::MAX,
         ..CallRequest::default()
     }
     .from(world.address(0));
-    let refused = now(world.chain.estimate_gas(&request, BlockAt::Latest));
+    let refused = now(world.chain().estimate_gas(&request, BlockAt::Latest));
     assert!(
         matches!(refused, Err(ChainError::InsufficientFunds { .. })),
         "{refused:?}"

@@ -1,24 +1,17 @@
 //! News of blocks over a WebSocket: the server's side, and whoever listens to it or to worse.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use futures_util::{SinkExt as _, StreamExt as _};
-use peaberry_chain::dev::{DevChain, DevServer, Undone};
-use peaberry_chain::evm::{EvmClient, JsonRpc, NewHeads, NewHeadsOptions};
-use peaberry_chain::follow::{ChangeKind, Changes, FollowConfig, FollowDriver, Start};
-use peaberry_chain::primitives::Bytes;
-use peaberry_chain::{ChainError, EvmAddress, LogFilter, RpcTransport, TransportFailure};
-use peaberry_core::{MemoryNetwork, MemoryStorage, Node, PeerId, SystemClock};
+use peaberry_chain::ChainError;
+use peaberry_chain::dev::{DevServer, Undone};
+use peaberry_chain::evm::{NewHeads, NewHeadsOptions};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, accept_async, client_async};
 
-use super::World;
+use crate::node::World;
 
 fn eager() -> NewHeadsOptions {
     NewHeadsOptions {
@@ -65,8 +58,8 @@ impl Socket {
 /// Every new block is told once, those that take others' places too; other questions are answered beside it.
 #[tokio::test]
 async fn whoever_subscribes_is_told_of_each_block() {
-    let world = World::new();
-    let server = DevServer::start(world.chain.clone(), 0).await.unwrap();
+    let world = World::dev();
+    let server = DevServer::start(world.chain().clone(), 0).await.unwrap();
     let mut socket = Socket::open(&server).await;
     assert_eq!(
         socket.ask("eth_chainId", json!([])).await["result"],
@@ -86,17 +79,17 @@ async fn whoever_subscribes_is_told_of_each_block() {
             assert!(header["parentHash"].is_string() && header["transactions"].is_null());
         }
     };
-    world.chain.mine_many(3);
+    world.chain().mine_many(3);
     expect(&mut socket, 1..=3).await;
     // Two blocks go, three take their place.
-    world.chain.reorg(2, Undone::Drop);
+    world.chain().reorg(2, Undone::Drop);
     expect(&mut socket, 2..=4).await;
 
     let gone = socket.ask("eth_unsubscribe", json!([number])).await;
     assert_eq!(gone["result"], true);
     let again = socket.ask("eth_unsubscribe", json!([number])).await;
     assert_eq!(again["result"], false);
-    world.chain.mine();
+    world.chain().mine();
     assert_eq!(
         socket.ask("eth_blockNumber", json!([])).await["result"],
         "0x5"
@@ -105,8 +98,8 @@ async fn whoever_subscribes_is_told_of_each_block() {
 
 #[tokio::test]
 async fn subscriptions_and_messages_are_bounded() {
-    let world = World::new();
-    let server = DevServer::start(world.chain.clone(), 0).await.unwrap();
+    let world = World::dev();
+    let server = DevServer::start(world.chain().clone(), 0).await.unwrap();
     let mut socket = Socket::open(&server).await;
     for _ in 0..16 {
         let made = socket.ask("eth_subscribe", json!(["newHeads"])).await;
@@ -132,13 +125,13 @@ async fn subscriptions_and_messages_are_bounded() {
 /// Once for the connection, at least once for each burst of blocks; and again when the node is back.
 #[tokio::test]
 async fn news_of_blocks_wake_and_come_back_with_the_node() {
-    let world = World::new();
-    let server = DevServer::start(world.chain.clone(), 0).await.unwrap();
+    let world = World::dev();
+    let server = DevServer::start(world.chain().clone(), 0).await.unwrap();
     let port = server.ws_url().rsplit(':').next().unwrap().parse().unwrap();
     let mut heads = NewHeads::new(&server.ws_url(), eager()).unwrap();
     heads.next().await.unwrap().unwrap();
     for _ in 0..3 {
-        world.chain.mine();
+        world.chain().mine();
         heads.next().await.unwrap().unwrap();
     }
     drop(server);
@@ -146,12 +139,12 @@ async fn news_of_blocks_wake_and_come_back_with_the_node() {
     assert!(matches!(lost, ChainError::Connection { .. }), "{lost}");
     assert!(!lost.may_have_been_sent());
     let _server = loop {
-        if let Ok(server) = DevServer::start(world.chain.clone(), port).await {
+        if let Ok(server) = DevServer::start(world.chain().clone(), port).await {
             break server;
         }
     };
     while heads.next().await.unwrap().is_err() {}
-    world.chain.mine();
+    world.chain().mine();
     heads.next().await.unwrap().unwrap();
 }
 
@@ -245,95 +238,4 @@ fn keys_in_urls_are_not_printed_and_others_are_refused() {
             "{url}"
         );
     }
-}
-
-/// Someone who follows the chain from its first block on, looking once in an hour unless woken.
-async fn follower(client: EvmClient) -> Changes {
-    let storage = Arc::new(MemoryStorage::new());
-    let transport = MemoryNetwork::new().join(PeerId::new(1).unwrap());
-    let clock = Arc::new(SystemClock::new());
-    let mut host = Node::new(Arc::new(transport), storage.clone(), clock);
-    let nothing = LogFilter::default().address(EvmAddress::ZERO);
-    let config = FollowConfig {
-        start: Start::At(0),
-        poll_every: Duration::from_secs(3600),
-        ..FollowConfig::evm(client.network(), nothing)
-    };
-    let (mut changes, driver) =
-        FollowDriver::install(&mut host, 1, config, &*storage, Arc::new(client)).unwrap();
-    tokio::spawn(driver);
-    tokio::spawn(host.into_task());
-    assert_eq!(added(&mut changes).await, 0);
-    changes
-}
-
-/// The number of the next block that is there.
-async fn added(changes: &mut Changes) -> u64 {
-    loop {
-        let change = changes.next().await.unwrap().unwrap();
-        changes.acknowledge(change.number);
-        if let ChangeKind::Added { block, .. } = change.kind {
-            return block.number;
-        }
-    }
-}
-
-/// A follower that looks once in an hour sees a block at once, because it was woken; and only because of that.
-#[tokio::test]
-async fn a_follower_is_woken_by_news() {
-    let world = World::new();
-    let server = DevServer::start(world.chain.clone(), 0).await.unwrap();
-    let mut changes = follower(world.chain.client().await.unwrap()).await;
-    let mut heads = NewHeads::new(&server.ws_url(), eager()).unwrap();
-    heads.next().await.unwrap().unwrap();
-    for number in 1..4 {
-        world.chain.mine();
-        heads.next().await.unwrap().unwrap();
-        changes.wake();
-        assert_eq!(added(&mut changes).await, number);
-    }
-}
-
-/// A node whose answers can be held back, each as it was when it was asked for.
-struct Slow {
-    chain: DevChain,
-    is_held: AtomicBool,
-    holds: Semaphore,
-    lets_go: Semaphore,
-}
-
-#[async_trait]
-impl RpcTransport for Slow {
-    async fn exchange(&self, request: Bytes) -> Result<Bytes, TransportFailure> {
-        let answer = self.chain.answer(&request);
-        if self.is_held.swap(false, Ordering::SeqCst) {
-            self.holds.add_permits(1);
-            self.lets_go.acquire().await.unwrap().forget();
-        }
-        Ok(answer.into())
-    }
-}
-
-/// News that come while a look is under way, which saw nothing of them yet, are looked at behind it.
-#[tokio::test]
-async fn news_during_a_look_are_not_lost() {
-    let world = World::new();
-    let node = Arc::new(Slow {
-        chain: world.chain.clone(),
-        is_held: AtomicBool::new(false),
-        holds: Semaphore::new(0),
-        lets_go: Semaphore::new(0),
-    });
-    let rpc = Arc::new(JsonRpc::over(node.clone()));
-    let client = EvmClient::connect(rpc, world.chain.network())
-        .await
-        .unwrap();
-    let mut changes = follower(client).await;
-    node.is_held.store(true, Ordering::SeqCst);
-    changes.wake();
-    node.holds.acquire().await.unwrap().forget();
-    world.chain.mine();
-    changes.wake();
-    node.lets_go.add_permits(1);
-    assert_eq!(added(&mut changes).await, 1);
 }

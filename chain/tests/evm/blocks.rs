@@ -6,11 +6,13 @@ use peaberry_chain::{
     BlockAt, CallRequest, ChainClient, ChainError, EvmAddress, Finality, TransactionStatus, TxId,
 };
 
-use super::{World, network, on_both};
+use super::network;
+use crate::node::{World, on_both};
 
 const TO: EvmAddress = EvmAddress::repeat_byte(9);
 
 on_both! {
+    World::on =>
     every_height_keeps_its_state
     tags_follow_the_head_at_their_depths
     looking_at_the_pending_state_changes_nothing

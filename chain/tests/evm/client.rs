@@ -1,19 +1,25 @@
 //! The client: fees, finality, and what it says of reverts.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use peaberry_chain::evm::{EvmClient, EvmNetwork, EvmRpc, FeeModel, Fees};
-use peaberry_chain::primitives::U256;
+use async_trait::async_trait;
+use peaberry_chain::evm::{EvmClient, EvmNetwork, EvmRpc, FeeModel, Fees, JsonRpc, Transaction};
+use peaberry_chain::primitives::{B256, Bytes, U256};
 use peaberry_chain::{
     Amount, Asset, BlockAt, CallRequest, ChainClient, ChainError, ChainId, EvmAddress, Finality,
-    FinalityPolicy, Intent, Revert, TransactionStatus,
+    FinalityPolicy, Intent, MultiChain, Revert, RpcTransport, TransactionStatus, TransportFailure,
+    TxId,
 };
+use serde_json::{Value, json};
 
-use super::{World, network, on_both};
+use super::network;
+use crate::node::{World, on_both};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
 on_both! {
+    World::on =>
     a_transfer_is_estimated_submitted_and_becomes_final
     a_chain_of_one_price_is_paid_one_price
     without_a_tag_depth_is_finality
@@ -21,6 +27,7 @@ on_both! {
     a_plain_transfer_takes_what_it_takes
     a_revert_is_said_before_anything_is_sent
     an_included_revert_is_explained
+    what_was_signed_before_is_sent_as_it_is
 }
 
 fn transfer(world: &World, wei: u128) -> Intent {
@@ -33,7 +40,7 @@ fn transfer(world: &World, wei: u128) -> Intent {
 }
 
 async fn a_transfer_is_estimated_submitted_and_becomes_final(world: World) {
-    world.node.mine_each().await;
+    world.node.mine_each(true).await;
     let client = world.client(network()).await;
     let intent = transfer(&world, 5);
     let before = client
@@ -62,7 +69,7 @@ async fn a_transfer_is_estimated_submitted_and_becomes_final(world: World) {
 
 /// Old transactions (EIP-155) for chains without a base fee: the node names the price.
 async fn a_chain_of_one_price_is_paid_one_price(world: World) {
-    world.node.mine_each().await;
+    world.node.mine_each(true).await;
     let fees = FeeModel::Legacy;
     let client = world.client(EvmNetwork { fees, ..network() }).await;
     let offered = client.fees().await.unwrap();
@@ -75,7 +82,7 @@ async fn a_chain_of_one_price_is_paid_one_price(world: World) {
     );
     let id = client.submit(&transfer(&world, 5)).await.unwrap();
     client.wait(id, Finality::Latest, PATIENCE).await.unwrap();
-    let peaberry_chain::TxId::Evm(hash) = id else {
+    let TxId::Evm(hash) = id else {
         panic!("{id}");
     };
     let receipt = world.node.rpc.receipt(hash).await.unwrap().unwrap();
@@ -85,7 +92,7 @@ async fn a_chain_of_one_price_is_paid_one_price(world: World) {
 
 /// A chain without the tag `finalized`: so many blocks below the head.
 async fn without_a_tag_depth_is_finality(world: World) {
-    world.node.mine_each().await;
+    world.node.mine_each(true).await;
     let finality = FinalityPolicy::Depth(3);
     let client = world
         .client(EvmNetwork {
@@ -125,7 +132,7 @@ async fn without_a_tag_depth_is_finality(world: World) {
 }
 
 async fn another_chain_is_refused_when_connecting(world: World) {
-    let rpc = std::sync::Arc::new(world.node.rpc.clone());
+    let rpc = Arc::new(world.node.rpc.clone());
     let error = EvmClient::connect(rpc, EvmNetwork::polygon())
         .await
         .unwrap_err();
@@ -182,18 +189,26 @@ async fn a_revert_is_said_before_anything_is_sent(world: World) {
     assert_eq!(world.nonce(0, BlockAt::Pending).await, 0);
 }
 
-/// Whoever sends it all the same pays for it, and is told why.
+/// Whoever sends it all the same pays for it, and is told why: from a trace; or by its being tried again, of a node that
+/// does not trace.
 async fn an_included_revert_is_explained(world: World) {
     let client = world.client(network()).await;
     let hash = world.send(0, &world.creation(0, &no_beans())).await;
+    let well = world.send(0, &world.payment(1)).await;
     world.node.mine().await;
-    let status = client
-        .status(peaberry_chain::TxId::Evm(hash))
-        .await
-        .unwrap();
-    let TransactionStatus::Reverted { block, .. } = status else {
-        panic!("{status:?}");
-    };
+    let untraced = Arc::new(Untraced(world.node.transport.clone()));
+    let untraced = JsonRpc::over(untraced);
+    for rpc in [&world.node.rpc, &untraced] {
+        let client = EvmClient::connect(Arc::new(rpc.clone()), network()).await;
+        let status = client.unwrap().status(TxId::Evm(hash)).await.unwrap();
+        let TransactionStatus::Reverted { reason, .. } = status else {
+            panic!("{status:?}");
+        };
+        assert_eq!(reason, Some(Revert::Message("no beans".into())));
+        assert_eq!(rpc.revert_reason(well).await.unwrap(), None);
+        assert_eq!(rpc.revert_reason(B256::ZERO).await.unwrap(), None);
+    }
+    let block = world.node.head().await;
     let request = CallRequest {
         data: no_beans().into(),
         ..CallRequest::default()
@@ -201,4 +216,52 @@ async fn an_included_revert_is_explained(world: World) {
     .from(world.address(0));
     let why = client.explain_revert(&request, block).await.unwrap();
     assert_eq!(why, Some(Revert::Message("no beans".into())));
+}
+
+async fn what_was_signed_before_is_sent_as_it_is(world: World) {
+    world.node.mine_each(true).await;
+    let client = world.client(network()).await;
+    let chains = MultiChain::new().with(Arc::new(client.clone()));
+    let transaction = client.prepare(&transfer(&world, 5)).await.unwrap();
+    let signed = client.sign(world.address(0), &transaction).await.unwrap();
+    let id = chains.submit_raw(network().chain, signed.raw()).await;
+    let id = id.unwrap();
+    assert_eq!(id, TxId::Evm(signed.hash()));
+    let status = client.wait(id, Finality::Latest, PATIENCE).await.unwrap();
+    assert!(matches!(status, TransactionStatus::Included { .. }));
+
+    // For another chain, cut off, and no transaction at all: refused before anything is sent.
+    let elsewhere = Transaction {
+        chain: ChainId::POLYGON,
+        ..transaction
+    };
+    let elsewhere = client.sign(world.address(0), &elsewhere).await.unwrap();
+    let error = client.submit_raw(elsewhere.raw()).await.unwrap_err();
+    assert!(
+        matches!(&error, ChainError::WrongChain { found, .. } if *found == ChainId::POLYGON),
+        "{error}"
+    );
+    assert!(!error.may_have_been_sent());
+    let short = signed.raw().slice(..signed.raw().len() - 1);
+    for bytes in [short, Bytes::new(), Bytes::from_static(&[0x7f; 8])] {
+        let error = client.submit_raw(&bytes).await.unwrap_err();
+        assert!(matches!(error, ChainError::Malformed { .. }), "{error}");
+        assert!(!error.may_have_been_sent());
+    }
+}
+
+/// A node without traces, as most public ones are.
+struct Untraced(Arc<dyn RpcTransport>);
+
+#[async_trait]
+impl RpcTransport for Untraced {
+    async fn exchange(&self, request: Bytes) -> Result<Bytes, TransportFailure> {
+        let asked: Value = serde_json::from_slice(&request).unwrap();
+        if !asked["method"].as_str().unwrap().starts_with("debug_") {
+            return self.0.exchange(request).await;
+        }
+        let error = json!({"code": -32601, "message": "method not supported on this plan"});
+        let answer = json!({"jsonrpc": "2.0", "id": asked["id"], "error": error});
+        Ok(answer.to_string().into_bytes().into())
+    }
 }

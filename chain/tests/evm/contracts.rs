@@ -11,12 +11,14 @@ use peaberry_chain::{
     LogRange, Revert, TransactionStatus,
 };
 
-use super::{World, network, on_both};
+use super::network;
+use crate::node::{World, on_both};
 
 const TOKEN: &[u8] = include_bytes!("../../contracts/artifacts/CoffeeToken.json");
 const PATIENCE: Duration = Duration::from_secs(20);
 
 on_both! {
+    World::on =>
     a_contract_is_deployed_called_and_its_logs_are_found
     the_estimate_is_the_lowest_gas_that_does
     balances_of_tokens_are_in_their_decimals
@@ -31,7 +33,7 @@ pub(crate) struct Shop {
 impl Shop {
     /// CoffeeToken with 1,000 units in the hands of its owner.
     pub(crate) async fn open(world: &World) -> Result<Self, ChainError> {
-        world.node.mine_each().await;
+        world.node.mine_each(true).await;
         let client = Arc::new(world.client(network()).await);
         let owner = world.address(0);
         let abi = Abi::from_json(TOKEN)?;

@@ -4,9 +4,10 @@ use peaberry_chain::evm::{EvmRpc, Transaction};
 use peaberry_chain::primitives::U256;
 use peaberry_chain::{BlockAt, ChainError, ChainId};
 
-use super::{GWEI, World, fees, on_both};
+use crate::node::{GWEI, World, fees, on_both};
 
 on_both! {
+    World::on =>
     a_gap_holds_back_what_lies_behind
     a_replacement_takes_the_place_of_what_it_outbids
     known_bytes_are_a_success_and_used_nonces_an_open_question
@@ -65,7 +66,7 @@ async fn known_bytes_are_a_success_and_used_nonces_an_open_question(world: World
     let late = world.offer(0, &rival).await.unwrap_err();
     assert!(matches!(late, ChainError::NonceTooLow { .. }), "{late}");
     assert!(late.may_have_been_sent());
-    let signed = world.sign(0, &rival).await;
+    let signed = world.sign(0, &rival);
     assert_eq!(
         late.transaction(),
         Some(peaberry_chain::TxId::Evm(signed.hash()))
@@ -81,7 +82,7 @@ async fn what_was_forgotten_waits_no_more(world: World) {
 }
 
 async fn each_transaction_makes_its_block_where_that_is_the_custom(world: World) {
-    world.node.mine_each().await;
+    world.node.mine_each(true).await;
     for nonce in 0..3 {
         let hash = world.send(0, &world.payment(nonce)).await;
         while world.node.rpc.receipt(hash).await.unwrap().is_none() {
@@ -117,7 +118,7 @@ async fn what_no_node_takes_was_not_sent(world: World) {
         assert!(is_for_good, "{refused}");
         assert!(!refused.may_have_been_sent(), "{refused}");
     }
-    let raw = world.sign(0, &plain()).await;
+    let raw = world.sign(0, &plain());
     for malformed in [&raw.raw()[..40], &[0xc0]] {
         let refused = world.node.rpc.broadcast(malformed).await.unwrap_err();
         let is_for_good = matches!(refused, ChainError::InvalidTransaction { .. });

@@ -7,9 +7,10 @@ use peaberry_chain::evm::{EvmRpc, Transaction};
 use peaberry_chain::primitives::{B256, Bytes, U256, hex};
 use serde_json::json;
 
-use super::{World, fees, on_both};
+use crate::node::{World, fees, on_both};
 
 on_both! {
+    World::on =>
     a_revert_within_a_call_is_traced_to_its_reason
     a_transaction_is_traced_behind_those_before_it
 }

@@ -2,71 +2,140 @@
 //!
 //! Anvil is looked for at `PEABERRY_ANVIL`, then on the path. Where it is not, its half of a test says so and skips
 //! itself.
+#![allow(
+    dead_code,
+    unused_imports,
+    unused_macros,
+    reason = "each test asks other things of a node"
+)]
 
-use std::process::{Child, Command, Stdio};
+mod anvil;
+mod called;
+mod lagging;
+mod world;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use peaberry_chain::dev::{DevChain, DevOptions, Mining};
-use peaberry_chain::evm::{EvmRpc, JsonRpc};
-use peaberry_chain::primitives::B256;
+use anvil::Anvil;
+pub(crate) use called::Called;
+pub(crate) use lagging::Lagging;
+use peaberry_chain::dev::{DevChain, DevOptions, DevServer, Mining};
+use peaberry_chain::evm::{EvmNetwork, EvmRpc, JsonRpc};
+use peaberry_chain::primitives::{B256, Bytes};
+use peaberry_chain::{Block, BlockAt, EvmAddress, HttpEndpoint, HttpOptions, RpcTransport};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+pub(crate) use world::{GWEI, World, fees};
+
+/// Runs each of these tests on both nodes: `on_both! { make => one another }`, where `make(kind).await` gives each of them
+/// what it takes. Tests that are no futures are called with the kind: `on_both! { one another }`.
+macro_rules! on_both {
+    ($make:expr => $($name:ident)+) => {
+        mod dev_chain {
+            #[allow(unused_imports, reason = "what makes a test's ground may stand beside it")]
+            use super::*;
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name($make(crate::node::NodeKind::DevChain).await).await;
+            })+
+        }
+        mod anvil {
+            #[allow(unused_imports, reason = "what makes a test's ground may stand beside it")]
+            use super::*;
+            $(#[tokio::test]
+            async fn $name() {
+                if crate::node::NodeKind::Anvil.is_here() {
+                    super::$name($make(crate::node::NodeKind::Anvil).await).await;
+                }
+            })+
+        }
+    };
+    ($($name:ident)+) => {
+        mod dev_chain {
+            $(#[test]
+            fn $name() {
+                super::$name(crate::node::NodeKind::DevChain);
+            })+
+        }
+        mod anvil {
+            $(#[test]
+            fn $name() {
+                if crate::node::NodeKind::Anvil.is_here() {
+                    super::$name(crate::node::NodeKind::Anvil);
+                }
+            })+
+        }
+    };
+}
+pub(crate) use on_both;
+
+/// Which node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NodeKind {
+    DevChain,
+    Anvil,
+}
+
+impl NodeKind {
+    /// Whether it can be started on this machine; where it cannot, that is said.
+    pub(crate) fn is_here(self) -> bool {
+        self == Self::DevChain || anvil::program().is_some()
+    }
+
+    /// For tests that start their nodes themselves.
+    pub(crate) async fn itself(self) -> Self {
+        self
+    }
+}
 
 /// A node that makes blocks when it is told to, by the rules of its options.
 pub(crate) struct Node {
     pub(crate) rpc: JsonRpc,
-    _anvil: Option<Anvil>,
+    /// The same without anything of ours between.
+    pub(crate) transport: Arc<dyn RpcTransport>,
+    host: Host,
+    chain: u64,
 }
 
-struct Anvil(Child);
-
-impl Drop for Anvil {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
+enum Host {
+    Dev {
+        chain: DevChain,
+        server: OnceCell<DevServer>,
+    },
+    Anvil(Anvil),
 }
 
 impl Node {
     /// The development chain.
     pub(crate) fn dev(options: DevOptions) -> Self {
         let mining = Mining::OnDemand;
+        let number = options.chain;
         let chain = DevChain::new(DevOptions { mining, ..options });
+        let transport = Arc::new(chain.clone());
         Self {
-            rpc: JsonRpc::over(Arc::new(chain)),
-            _anvil: None,
+            rpc: JsonRpc::over(transport.clone()),
+            transport,
+            host: Host::Dev {
+                chain,
+                server: OnceCell::new(),
+            },
+            chain: number,
         }
     }
 
     /// Anvil, or `None` where it is not installed.
     pub(crate) async fn anvil(options: &DevOptions) -> Option<Self> {
-        let program = std::env::var("PEABERRY_ANVIL").unwrap_or_else(|_unset| "anvil".into());
-        // A port that was free a moment ago.
-        let port = {
-            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            listener.local_addr().unwrap().port()
+        let anvil = Anvil::start(anvil::program()?, options).await;
+        let endpoint = HttpEndpoint::new(&anvil.url, HttpOptions::default()).unwrap();
+        let node = Self {
+            rpc: JsonRpc::endpoint(endpoint.clone()),
+            transport: Arc::new(endpoint),
+            host: Host::Anvil(anvil),
+            chain: options.chain,
         };
-        let child = Command::new(program)
-            .args(["--silent", "--no-mining", "--order", "fees"])
-            .args(["--accounts", "0", "--hardfork", "osaka"])
-            .args(["--host", "127.0.0.1", "--port", &port.to_string()])
-            .args(["--chain-id", &options.chain.to_string()])
-            .args(["--gas-limit", &options.block_gas_limit.to_string()])
-            .args(["--base-fee", &options.base_fee.to_string()])
-            .args(["--timestamp", &options.genesis_timestamp_s.to_string()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn();
-        let Ok(child) = child else {
-            println!("skipped: no anvil; set PEABERRY_ANVIL to the program, or put it on the path");
-            return None;
-        };
-        let anvil = Some(Anvil(child));
-        let rpc = JsonRpc::http(&format!("http://127.0.0.1:{port}")).unwrap();
-        let node = Self { rpc, _anvil: anvil };
-        node.expect_awake().await;
         for (account, balance) in &options.accounts {
             node.tell("anvil_setBalance", (*account, *balance)).await;
         }
@@ -74,14 +143,53 @@ impl Node {
         Some(node)
     }
 
-    async fn expect_awake(&self) {
-        for _ in 0..1200 {
-            if self.rpc.chain_id().await.is_ok() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(25)).await;
+    /// The node of this kind, which is here.
+    pub(crate) async fn of(kind: NodeKind, options: DevOptions) -> Self {
+        match kind {
+            NodeKind::DevChain => Self::dev(options),
+            NodeKind::Anvil => Self::anvil(&options).await.expect("anvil is here"),
         }
-        panic!("anvil did not answer within 30 s");
+    }
+
+    pub(crate) fn network(&self) -> EvmNetwork {
+        EvmNetwork {
+            block_time: Duration::from_millis(200),
+            ..EvmNetwork::generic(self.chain)
+        }
+    }
+
+    /// The development chain itself, for what is its own.
+    pub(crate) fn chain(&self) -> &DevChain {
+        match &self.host {
+            Host::Dev { chain, .. } => chain,
+            Host::Anvil(_) => panic!("this is Anvil"),
+        }
+    }
+
+    /// The node without JSON between where it is in the process: for games of many questions.
+    pub(crate) fn direct(&self) -> Arc<dyn EvmRpc> {
+        match &self.host {
+            Host::Dev { chain, .. } => Arc::new(chain.clone()),
+            Host::Anvil(_) => Arc::new(self.rpc.clone()),
+        }
+    }
+
+    /// Where it is served over HTTP; over WebSockets, too, by the other scheme.
+    pub(crate) async fn url(&self) -> String {
+        match &self.host {
+            Host::Anvil(anvil) => anvil.url.clone(),
+            Host::Dev { chain, server } => {
+                let start = async || DevServer::start(chain.clone(), 0).await.unwrap();
+                server.get_or_init(start).await.url()
+            }
+        }
+    }
+
+    /// The text of a request, and what is answered to it.
+    pub(crate) async fn exchange(&self, request: &Value) -> Value {
+        let request = Bytes::from(request.to_string().into_bytes());
+        let answer = self.transport.exchange(request).await.unwrap();
+        serde_json::from_slice(&answer).unwrap()
     }
 
     /// What the node answers to a method by its name.
@@ -97,9 +205,34 @@ impl Node {
         let _: Value = self.ask(method, params).await;
     }
 
+    pub(crate) async fn head(&self) -> Block {
+        self.rpc.block(BlockAt::Latest).await.unwrap().unwrap()
+    }
+
+    /// The transactions of a block, in order.
+    pub(crate) async fn transactions(&self, number: u64) -> Vec<B256> {
+        let params = (format!("{number:#x}"), false);
+        let block: Value = self.ask("eth_getBlockByNumber", params).await;
+        serde_json::from_value(block["transactions"].clone()).unwrap()
+    }
+
+    /// What waits.
+    pub(crate) async fn waiting(&self) -> Vec<B256> {
+        if let Host::Dev { chain, .. } = &self.host {
+            return chain.waiting();
+        }
+        let pool: Value = self.ask("txpool_content", ()).await;
+        let parts = ["pending", "queued"].map(|part| pool[part].as_object().unwrap().clone());
+        let accounts = parts.iter().flat_map(|part| part.values());
+        let waiting = accounts.flat_map(|account| account.as_object().unwrap().values());
+        let hashes = waiting.map(|one| serde_json::from_value(one["hash"].clone()).unwrap());
+        hashes.collect()
+    }
+
     /// Makes a block of what waits.
-    pub(crate) async fn mine(&self) {
+    pub(crate) async fn mine(&self) -> Block {
         self.tell("evm_mine", ()).await;
+        self.head().await
     }
 
     pub(crate) async fn mine_many(&self, count: u64) {
@@ -112,14 +245,43 @@ impl Node {
         self.mine().await;
     }
 
-    /// Makes a block of each transaction from now on.
-    pub(crate) async fn mine_each(&self) {
-        self.tell("evm_setAutomine", (true,)).await;
+    /// Makes a block that takes nothing of what waits. On Anvil that is not there meanwhile.
+    pub(crate) async fn mine_empty(&self) {
+        if let Host::Dev { chain, .. } = &self.host {
+            chain.mine_empty();
+            return;
+        }
+        let waiting = self.raw(&self.waiting().await).await;
+        self.tell("anvil_dropAllTransactions", ()).await;
+        self.mine().await;
+        for raw in waiting {
+            self.tell("eth_sendRawTransaction", (raw,)).await;
+        }
+    }
+
+    /// Makes a block of each transaction from now on, or none.
+    pub(crate) async fn mine_each(&self, is_so: bool) {
+        self.tell("evm_setAutomine", (is_so,)).await;
     }
 
     /// Undoes the newest `depth` blocks for as many empty ones; what was in them is lost.
     pub(crate) async fn reorg(&self, depth: u64) {
         self.tell("anvil_reorg", (depth, json!([]))).await;
+    }
+
+    /// Undoes the newest `depth` blocks for others; what was in them is in the first of these.
+    pub(crate) async fn reorg_and_return(&self, depth: u64) {
+        if let Host::Dev { .. } = &self.host {
+            self.tell("peaberry_reorg", (depth,)).await;
+            return;
+        }
+        let head = self.head().await.number;
+        let mut undone = Vec::new();
+        for number in head + 1 - depth..=head {
+            undone.extend(self.raw(&self.transactions(number).await).await);
+        }
+        let undone: Vec<_> = undone.into_iter().map(|raw| (raw, 0)).collect();
+        self.tell("anvil_reorg", (depth, undone)).await;
     }
 
     /// Undoes the newest `depth` blocks.
@@ -133,66 +295,24 @@ impl Node {
 
     /// What called what, as geth's `callTracer` tells it.
     pub(crate) async fn trace(&self, hash: B256) -> Value {
-        self.ask(
-            "debug_traceTransaction",
-            (hash, json!({"tracer": "callTracer"})),
-        )
-        .await
+        let params = (hash, json!({"tracer": "callTracer"}));
+        self.ask("debug_traceTransaction", params).await
+    }
+
+    /// How much an account has in the newest block, in wei.
+    pub(crate) async fn balance(&self, of: EvmAddress) -> peaberry_chain::primitives::U256 {
+        self.rpc.balance(of, BlockAt::Latest).await.unwrap()
+    }
+
+    async fn raw(&self, hashes: &[B256]) -> Vec<Bytes> {
+        let mut raw = Vec::new();
+        for hash in hashes {
+            raw.push(self.ask("eth_getRawTransactionByHash", (*hash,)).await);
+        }
+        raw
     }
 }
 
 /// A method's arguments.
 pub(crate) trait Params: Serialize + std::fmt::Debug + Clone + Unpin + Send + Sync {}
 impl<T: Serialize + std::fmt::Debug + Clone + Unpin + Send + Sync> Params for T {}
-
-/// As much of a call, and those within it, as nodes must agree on.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Called {
-    kind: String,
-    from: Value,
-    to: Value,
-    value: Value,
-    gas: [Value; 2],
-    data: [Value; 2],
-    is_undone: bool,
-    within: Vec<Self>,
-}
-
-impl Called {
-    /// A whole transaction. Of the outermost call Anvil leaves out what the transaction itself costs from the limit, and
-    /// counts the block's earlier transactions as gas used; geth tells those of the transaction.
-    pub(crate) fn read(trace: &Value) -> Self {
-        Self {
-            gas: [Value::Null, Value::Null],
-            ..Self::read_call(trace)
-        }
-    }
-
-    fn read_call(trace: &Value) -> Self {
-        let bytes = |name: &str| match trace[name].as_str() {
-            None | Some("0x") => Value::Null,
-            Some(text) => Value::from(text),
-        };
-        let is_undone = trace["error"].is_string();
-        let is_creation = trace["type"].as_str().unwrap().starts_with("CREATE");
-        let within = trace["calls"].as_array();
-        Self {
-            kind: trace["type"].as_str().unwrap().to_owned(),
-            from: trace["from"].clone(),
-            // Where a creation that failed would have been, nodes say or do not.
-            to: if is_undone && is_creation {
-                Value::Null
-            } else {
-                trace["to"].clone()
-            },
-            value: match trace["value"].as_str() {
-                None | Some("0x0") => Value::Null,
-                Some(text) => Value::from(text),
-            },
-            gas: [trace["gas"].clone(), trace["gasUsed"].clone()],
-            data: [bytes("input"), bytes("output")],
-            is_undone,
-            within: within.into_iter().flatten().map(Self::read_call).collect(),
-        }
-    }
-}

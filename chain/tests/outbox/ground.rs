@@ -1,4 +1,4 @@
-//! A chain in the process, an account with money, a store, and the outbox that runs on them now.
+//! A chain, an account with money, a store, and the outbox that runs on them now.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use parking_lot::Mutex;
-use peaberry_chain::dev::{DevChain, DevOptions, Mining};
-use peaberry_chain::evm::{EvmClient, EvmRpc as _};
+use peaberry_chain::dev::DevOptions;
+use peaberry_chain::evm::{EvmClient, EvmRpc};
 use peaberry_chain::outbox::{
     Ask, ChainRules, Found, IdempotencyKey, OutboxConfig, OutboxHandle, Outcome, Performer, Stage,
     Stages, Submission,
@@ -19,11 +19,13 @@ use peaberry_core::{MemoryNetwork, MemoryStorage, Node, NodeThread, PeerId, Syst
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-/// Whoever waits longer than this for a chain in the process waits for ever.
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::node::{Node as NodeOfChain, NodeKind};
+
+/// Whoever waits longer than this for a chain on this machine waits for ever.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Ground {
-    pub(crate) chain: DevChain,
+    pub(crate) node: NodeOfChain,
     pub(crate) key: EvmKey,
     storage: Arc<MemoryStorage>,
 }
@@ -43,36 +45,43 @@ impl Drop for Life {
 
 impl Ground {
     /// A chain that includes what it gets at once.
-    pub(crate) fn new() -> Self {
-        Self::with(Mining::EachTransaction)
+    pub(crate) async fn eager(kind: NodeKind) -> Self {
+        let ground = Self::patient(kind).await;
+        ground.node.mine_each(true).await;
+        ground
     }
 
-    pub(crate) fn with(mining: Mining) -> Self {
+    /// A chain that makes blocks on demand.
+    pub(crate) async fn patient(kind: NodeKind) -> Self {
         let key = EvmKey::from_bytes(&[1; 32]).unwrap();
         let options = DevOptions {
-            mining,
             finalized_depth: 8,
             safe_depth: 4,
             ..DevOptions::default()
         };
         Self {
-            chain: DevChain::new(options.fund(key.evm_address())),
+            node: NodeOfChain::of(kind, options.fund(key.evm_address())).await,
             key,
             storage: Arc::new(MemoryStorage::new()),
         }
     }
 
     pub(crate) fn id(&self) -> ChainId {
-        self.chain.network().chain
+        self.node.network().chain
     }
 
     pub(crate) fn account(&self) -> EvmAddress {
         self.key.evm_address()
     }
 
-    /// Talks to the chain directly.
+    /// Talks to the node directly.
     pub(crate) async fn client(&self) -> EvmClient {
-        let client = self.chain.client().await.unwrap();
+        self.client_over(Arc::new(self.node.rpc.clone())).await
+    }
+
+    pub(crate) async fn client_over(&self, rpc: Arc<dyn EvmRpc>) -> EvmClient {
+        let client = EvmClient::connect(rpc, self.node.network()).await;
+        let client = client.unwrap();
         client.with_signer(Arc::new(self.key.clone())).unwrap()
     }
 
@@ -112,29 +121,29 @@ impl Ground {
         Submission::new(IdempotencyKey::new(name).unwrap(), self.id(), intent)
     }
 
-    /// How much of 7 wei each has arrived.
-    pub(crate) fn payments_to(&self, to: EvmAddress) -> u64 {
-        self.chain.balance(to).to::<u64>() / 7
+    /// How many of 7 wei each have arrived.
+    pub(crate) async fn payments_to(&self, to: EvmAddress) -> u64 {
+        self.node.balance(to).await.to::<u64>() / 7
     }
 
-    /// Waits until another transaction has taken the place of those that waited before.
-    pub(crate) async fn replaced(&self, before: &[B256]) {
-        eventually("another transaction takes its place", || {
-            let waiting = self.chain.waiting();
-            waiting.len() == 1 && waiting != before
+    /// Waits until another transaction has taken the place of those that waited before; what waits then.
+    pub(crate) async fn replaced(&self, before: &[B256]) -> Vec<B256> {
+        eventually("another transaction takes its place", async || {
+            let waiting = self.node.waiting().await;
+            (waiting.len() == 1 && waiting != before).then_some(waiting)
         })
-        .await;
+        .await
     }
 
     /// The account's nonce on the chain.
     pub(crate) async fn nonce(&self) -> u64 {
-        let nonce = self.chain.nonce(self.account(), BlockAt::Latest).await;
+        let nonce = self.node.rpc.nonce(self.account(), BlockAt::Latest).await;
         nonce.unwrap()
     }
 
     /// Makes blocks until all that is included is final.
-    pub(crate) fn settle(&self) {
-        self.chain.mine_many(10);
+    pub(crate) async fn settle(&self) {
+        self.node.mine_many(10).await;
     }
 }
 
@@ -187,7 +196,7 @@ pub(crate) async fn end(ground: &Ground, stages: &mut Stages) -> Outcome {
             tokio::select! {
                 outcome = stages.ended() => return outcome,
                 () = tokio::time::sleep(Duration::from_millis(50)) => {
-                    ground.chain.mine();
+                    ground.node.mine().await;
                 }
             }
         }
@@ -198,15 +207,18 @@ pub(crate) async fn end(ground: &Ground, stages: &mut Stages) -> Outcome {
         .expect("the outbox has not stopped")
 }
 
-/// Waits until `holds`.
-pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+/// Waits until there is something.
+pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let waiting = async {
-        while !holds() {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     let came = tokio::time::timeout(PATIENCE, waiting).await;
-    assert!(came.is_ok(), "it never came to that: {what}");
+    came.unwrap_or_else(|_late| panic!("it never came to that: {what}"))
 }
 
 /// What happens to a request on its way.

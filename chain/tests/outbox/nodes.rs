@@ -1,11 +1,10 @@
-//! Nodes over HTTP that hang, limit, garble and overwhelm: what is known afterwards, and that all is paid once.
+//! Nodes behind HTTP that hang, limit, garble and overwhelm: what is known afterwards, and that all is paid once.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use peaberry_chain::dev::{DevChain, DevServer};
-use peaberry_chain::evm::{EvmClient, EvmRpc as _, JsonRpc};
+use peaberry_chain::evm::{EvmClient, JsonRpc};
 use peaberry_chain::outbox::Outcome;
 use peaberry_chain::primitives::Bytes;
 use peaberry_chain::{BlockAt, ChainError, EvmAddress, HttpEndpoint, HttpOptions, RpcTransport};
@@ -13,6 +12,14 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::ground::{Ground, end, eventually};
+use crate::node::{NodeKind, on_both};
+
+on_both! {
+    NodeKind::itself =>
+    errors_say_whether_anything_may_have_been_sent
+    all_is_paid_once_through_a_node_that_misbehaves
+    a_payment_goes_over_http
+}
 
 fn shop() -> EvmAddress {
     EvmAddress::repeat_byte(9)
@@ -51,7 +58,7 @@ impl Drop for Node {
 
 impl Node {
     /// Behaves so with requests whose text holds `method`, and well with all others.
-    async fn start(chain: &DevChain, method: &'static str) -> Self {
+    async fn start(chain: &Arc<dyn RpcTransport>, method: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let habit = Arc::new(Mutex::new(Habit::Answers));
@@ -75,7 +82,7 @@ impl Node {
 /// One request on a connection, as HTTP/1.1 has it.
 async fn serve(
     mut stream: TcpStream,
-    chain: DevChain,
+    chain: Arc<dyn RpcTransport>,
     method: &str,
     habit: Arc<Mutex<Habit>>,
 ) -> std::io::Result<()> {
@@ -151,16 +158,13 @@ async fn client_of(ground: &Ground, url: &str) -> EvmClient {
     };
     let rpc = JsonRpc::endpoint(HttpEndpoint::new(url, options).unwrap())
         .with_answer_within(Duration::from_millis(300));
-    let client = EvmClient::connect(Arc::new(rpc), ground.chain.network()).await;
-    let client = client.unwrap();
-    client.with_signer(Arc::new(ground.key.clone())).unwrap()
+    ground.client_over(Arc::new(rpc)).await
 }
 
 /// Each way to fail is told apart, and says whether the transaction may be on its way.
-#[tokio::test]
-async fn errors_say_whether_anything_may_have_been_sent() {
-    let ground = Ground::new();
-    let node = Node::start(&ground.chain, "eth_").await;
+async fn errors_say_whether_anything_may_have_been_sent(kind: NodeKind) {
+    let ground = Ground::eager(kind).await;
+    let node = Node::start(&ground.node.transport, "eth_").await;
     let client = client_of(&ground, &node.url).await;
     let payment = ground.payment("order 1", shop());
     let transaction = client.prepare(&payment.intent).await.unwrap();
@@ -200,8 +204,7 @@ async fn errors_say_whether_anything_may_have_been_sent() {
 }
 
 /// Whatever a node does with transactions, once it behaves each intent has been carried out once.
-#[tokio::test]
-async fn all_is_paid_once_through_a_node_that_misbehaves() {
+async fn all_is_paid_once_through_a_node_that_misbehaves(kind: NodeKind) {
     for habit in [
         Habit::Hangs,
         Habit::DoesAndHangs,
@@ -210,8 +213,8 @@ async fn all_is_paid_once_through_a_node_that_misbehaves() {
         Habit::Overwhelms,
         Habit::Limits,
     ] {
-        let ground = Ground::new();
-        let node = Node::start(&ground.chain, "eth_sendRawTransaction").await;
+        let ground = Ground::eager(kind).await;
+        let node = Node::start(&ground.node.transport, "eth_sendRawTransaction").await;
         let life = ground.live(client_of(&ground, &node.url).await);
         node.is_now(habit);
         let mut all = Vec::new();
@@ -220,9 +223,9 @@ async fn all_is_paid_once_through_a_node_that_misbehaves() {
             all.push(life.outbox.submit(payment).await.unwrap());
         }
         let mut rounds = 0;
-        eventually("the node has been tried", || {
+        eventually("the node has been tried", async || {
             rounds += 1;
-            rounds > 60
+            (rounds > 60).then_some(())
         })
         .await;
         node.is_now(Habit::Answers);
@@ -230,20 +233,18 @@ async fn all_is_paid_once_through_a_node_that_misbehaves() {
             let outcome = end(&ground, stages).await;
             assert!(matches!(outcome, Outcome::Final(_)), "{habit:?}");
         }
-        assert_eq!(ground.payments_to(shop()), 3, "{habit:?}");
-        let nonce = ground.chain.nonce(ground.account(), BlockAt::Latest).await;
-        assert_eq!(nonce.unwrap(), 3, "{habit:?}");
+        assert_eq!(ground.payments_to(shop()).await, 3, "{habit:?}");
+        assert_eq!(ground.nonce().await, 3, "{habit:?}");
     }
 }
 
 /// The same over the shipped server, as any Ethereum tool sees the chain.
-#[tokio::test]
-async fn a_payment_goes_over_http() {
-    let ground = Ground::new();
-    let server = DevServer::start(ground.chain.clone(), 0).await.unwrap();
-    let life = ground.live(client_of(&ground, &server.url()).await);
+async fn a_payment_goes_over_http(kind: NodeKind) {
+    let ground = Ground::eager(kind).await;
+    let url = ground.node.url().await;
+    let life = ground.live(client_of(&ground, &url).await);
     let payment = ground.payment("order 1", shop());
     let mut stages = life.outbox.submit(payment).await.unwrap();
     assert!(matches!(end(&ground, &mut stages).await, Outcome::Final(_)));
-    assert_eq!(ground.payments_to(shop()), 1);
+    assert_eq!(ground.payments_to(shop()).await, 1);
 }

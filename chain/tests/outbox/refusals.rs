@@ -9,9 +9,18 @@ use peaberry_chain::outbox::{
 };
 use peaberry_chain::primitives::Bytes;
 use peaberry_chain::wallet::EvmKey;
-use peaberry_chain::{Amount, Asset, ChainError, ChainId, EvmAddress, Intent};
+use peaberry_chain::{Amount, Asset, ChainError, ChainId, EvmAddress, Intent, Revert};
 
 use crate::ground::{Ground, end, until};
+use crate::node::on_both;
+
+on_both! {
+    Ground::eager =>
+    an_account_without_money_is_deferred_until_it_has_some
+    a_revert_is_told_with_its_reason_and_nothing_is_sent
+    a_transaction_that_every_node_refuses_blocks_no_other
+    an_intent_without_signer_waits_and_can_be_called_off
+}
 
 fn shop() -> EvmAddress {
     EvmAddress::repeat_byte(9)
@@ -40,9 +49,7 @@ fn code_that_says(reason: &str) -> Vec<u8> {
 }
 
 /// An account that cannot pay waits for its money; the caller is told; other accounts go on.
-#[tokio::test]
-async fn an_account_without_money_is_deferred_until_it_has_some() {
-    let ground = Ground::new();
+async fn an_account_without_money_is_deferred_until_it_has_some(ground: Ground) {
     for (seed, gas_limit) in [(2, None), (3, Some(21_000))] {
         let poor = EvmKey::from_bytes(&[seed; 32]).unwrap();
         let client = ground.client().await.with_signer(Arc::new(poor.clone()));
@@ -61,15 +68,15 @@ async fn an_account_without_money_is_deferred_until_it_has_some() {
             )
         })
         .await;
-        assert!(ground.chain.waiting().is_empty(), "nothing was sent");
-        let before = ground.payments_to(shop());
+        assert!(ground.node.waiting().await.is_empty(), "nothing was sent");
+        let before = ground.payments_to(shop()).await;
 
         let ether = 1_000_000_000_000_000_000;
         let gift = transfer(&ground, &ground.key, poor.evm_address(), ether);
         let mut given = life.outbox.submit(gift).await.unwrap();
         assert!(matches!(end(&ground, &mut given).await, Outcome::Final(_)));
         assert!(matches!(end(&ground, &mut stages).await, Outcome::Final(_)));
-        assert_eq!(ground.payments_to(shop()), before + 1);
+        assert_eq!(ground.payments_to(shop()).await, before + 1);
     }
 }
 
@@ -88,9 +95,7 @@ fn transfer(ground: &Ground, from: &EvmKey, to: EvmAddress, wei: u64) -> Submiss
 }
 
 /// What would be reverted is rejected with the contract's own words, and costs nothing.
-#[tokio::test]
-async fn a_revert_is_told_with_its_reason_and_nothing_is_sent() {
-    let ground = Ground::new();
+async fn a_revert_is_told_with_its_reason_and_nothing_is_sent(ground: Ground) {
     let life = ground.live_well().await;
     let deploy = Intent::Deploy {
         from: ground.account().into(),
@@ -104,21 +109,26 @@ async fn a_revert_is_told_with_its_reason_and_nothing_is_sent() {
         panic!("it cannot be carried out");
     };
     assert!(reason.contains("no beans"), "{reason}");
-    assert_eq!(ground.chain.head().number, 0, "no block was made");
+    assert_eq!(ground.node.head().await.number, 0, "no block was made");
 
     // With gas of its own nobody asks before: it is carried out, and undone on the chain. That is told, too.
     let key = IdempotencyKey::new("deploy all the same").unwrap();
     let deploy = Submission { key, ..deploy }.with_gas_limit(200_000);
-    let mut stages = life.outbox.submit(deploy).await.unwrap();
+    let mut stages = life.outbox.submit(deploy.clone()).await.unwrap();
     let Outcome::Final(inclusion) = end(&ground, &mut stages).await else {
         panic!("it is on the chain");
     };
     assert!(!inclusion.is_success);
+    assert_eq!(inclusion.reason, Some(Revert::Message("no beans".into())));
+    // Whoever asks later, or in another life, is told the same.
+    drop(life);
+    let life = ground.live_well().await;
+    let mut again = life.outbox.submit(deploy).await.unwrap();
+    assert_eq!(again.ended().await, Some(Outcome::Final(inclusion)));
 }
 
 /// Whatever a node refuses for good does not stand in the way of what comes behind it.
-#[tokio::test]
-async fn a_transaction_that_every_node_refuses_blocks_no_other() {
+async fn a_transaction_that_every_node_refuses_blocks_no_other(ground: Ground) {
     /// No node takes payments of 13 wei.
     struct Picky(EvmClient);
 
@@ -143,7 +153,6 @@ async fn a_transaction_that_every_node_refuses_blocks_no_other() {
         }
     }
 
-    let ground = Ground::new();
     let life = ground.live(Picky(ground.client().await));
     let unlucky = transfer(&ground, &ground.key, shop(), 13);
     let mut unlucky = life.outbox.submit(unlucky).await.unwrap();
@@ -157,14 +166,20 @@ async fn a_transaction_that_every_node_refuses_blocks_no_other() {
         panic!("it was never carried out");
     };
     assert!(reason.contains("bad luck"), "{reason}");
-    assert_eq!(ground.payments_to(shop()), 1);
+    assert_eq!(ground.payments_to(shop()).await, 1);
+}
+
+/// A client that signs for nobody.
+async fn unarmed(ground: &Ground) -> EvmClient {
+    let rpc = Arc::new(ground.node.rpc.clone());
+    EvmClient::connect(rpc, ground.node.network())
+        .await
+        .unwrap()
 }
 
 /// Without a signer for its account an intent waits, and says for what.
-#[tokio::test]
-async fn an_intent_without_signer_waits_and_can_be_called_off() {
-    let ground = Ground::new();
-    let life = ground.live(ground.chain.client().await.unwrap());
+async fn an_intent_without_signer_waits_and_can_be_called_off(ground: Ground) {
+    let life = ground.live(unarmed(&ground).await);
     let payment = ground.payment("order 1", shop());
     let mut stages = life.outbox.submit(payment).await.unwrap();
     until(&mut stages, |stage| {

@@ -4,11 +4,20 @@ use peaberry_chain::primitives::{B256, U256, keccak256};
 
 use super::members::Members;
 use super::{World, oracle};
+use crate::node::{NodeKind, on_both};
+
+on_both! {
+    what_was_observed_before_a_reset_is_never_taken
+    what_halted_a_feed_comes_no_second_time
+    a_jump_halts_the_feed_and_keeps_its_last_answer
+    the_resetter_resets
+    a_quorum_resets_this_halt_and_no_later_one
+}
 
 const FEED: U256 = U256::ZERO;
 
-fn jumped(members: Members) -> World {
-    let mut world = World::new(members, 1, 0);
+fn jumped(kind: NodeKind, members: Members) -> World {
+    let mut world = World::new(kind, members, 1, 0);
     for (round, value) in [(1, 10_000), (2, 11_000), (3, 9_900), (4, 20_000)] {
         world.transmit(&world.report(1, round, value));
         assert_eq!(world.is_halted(0), round == 4, "{round}");
@@ -37,10 +46,9 @@ fn goes_on(world: &mut World) {
 
 /// Sources were wrong, and are right again: nothing of what was signed meanwhile is taken after the reset, whoever brings
 /// it, neither what halted the feed nor what was never brought.
-#[test]
-fn what_was_observed_before_a_reset_is_never_taken() {
+fn what_was_observed_before_a_reset_is_never_taken(kind: NodeKind) {
     for members in [Members::quorum(4, 1), Members::group(4, 1)] {
-        let mut world = World::new(members, 2, 0);
+        let mut world = World::new(kind, members, 2, 0);
         world.transmit(&world.report(1, 9, 10_000));
         let wrong = world.signed(&world.report(1, 10, 20_000));
         let later = world.report(1, 11, 20_000);
@@ -72,9 +80,8 @@ fn what_was_observed_before_a_reset_is_never_taken() {
 }
 
 /// Also by the reckoning of oracles whose clocks are ahead of the chain's.
-#[test]
-fn what_halted_a_feed_comes_no_second_time() {
-    let mut world = World::new(Members::quorum(4, 1), 1, 0);
+fn what_halted_a_feed_comes_no_second_time(kind: NodeKind) {
+    let mut world = World::new(kind, Members::quorum(4, 1), 1, 0);
     world.transmit(&world.report(1, 9, 10_000));
     let mut wrong = world.report(1, 10, 20_000);
     wrong.observed_at_ms += 500_000;
@@ -91,9 +98,8 @@ fn opens_at(world: &World) -> u64 {
     world.ask(&oracle::feedStatesCall {}).states[0].opensAt
 }
 
-#[test]
-fn a_jump_halts_the_feed_and_keeps_its_last_answer() {
-    let mut world = jumped(Members::quorum(4, 1));
+fn a_jump_halts_the_feed_and_keeps_its_last_answer(kind: NodeKind) {
+    let mut world = jumped(kind, Members::quorum(4, 1));
     assert_eq!(world.latest(0), 9_900);
     let report = world.report(1, 5, 9_900);
     assert_eq!(world.transmit_refused(&report), "Halted");
@@ -104,9 +110,8 @@ fn a_jump_halts_the_feed_and_keeps_its_last_answer() {
     assert_eq!(fresh.err().as_deref(), Some("Halted"));
 }
 
-#[test]
-fn the_resetter_resets() {
-    let mut world = jumped(Members::quorum(4, 1));
+fn the_resetter_resets(kind: NodeKind) {
+    let mut world = jumped(kind, Members::quorum(4, 1));
     world.accepted(&oracle::resetCall { feed: FEED });
     assert_eq!(
         world.refused(&oracle::resetCall { feed: FEED }),
@@ -115,10 +120,9 @@ fn the_resetter_resets() {
     goes_on(&mut world);
 }
 
-#[test]
-fn a_quorum_resets_this_halt_and_no_later_one() {
+fn a_quorum_resets_this_halt_and_no_later_one(kind: NodeKind) {
     for members in [Members::quorum(7, 1), Members::group(4, 1)] {
-        let mut world = jumped(members);
+        let mut world = jumped(kind, members);
         let digest = reset_digest(&world, 3);
         if matches!(world.members, Members::Quorum(_)) {
             // f+1 can report, but not reset.

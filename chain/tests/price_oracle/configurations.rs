@@ -6,6 +6,15 @@ use peaberry_chain::primitives::{B256, U256, keccak256};
 use super::members::Members;
 use super::oracle::Configuration;
 use super::{World, configuration, oracle};
+use crate::node::{NodeKind, on_both};
+
+on_both! {
+    members_hand_over_to_the_next_ones
+    generations_that_never_were_have_nothing_to_say
+    the_two_hundred_and_sixtieth_configuration_is_found
+    a_digest_never_comes_back
+    senseless_configurations_are_refused
+}
 
 fn rotation_digest(world: &World, generation: u32, next: &Configuration) -> B256 {
     let fields = [
@@ -17,10 +26,9 @@ fn rotation_digest(world: &World, generation: u32, next: &Configuration) -> B256
     world.digest(keccak256(fields.concat()))
 }
 
-#[test]
-fn members_hand_over_to_the_next_ones() {
+fn members_hand_over_to_the_next_ones(kind: NodeKind) {
     for members in [Members::quorum(7, 1), Members::group(4, 1)] {
-        let mut world = World::new(members, 1, 0);
+        let mut world = World::new(kind, members, 1, 0);
         world.transmit(&world.report(5, 5, 10_000));
         let heirs = Members::quorum(4, 2);
         let mut next = configuration(&heirs, 2);
@@ -72,10 +80,9 @@ fn members_hand_over_to_the_next_ones() {
 }
 
 /// Where nothing was ever configured everything is zero: as many members, signatures and feeds.
-#[test]
-fn generations_that_never_were_have_nothing_to_say() {
+fn generations_that_never_were_have_nothing_to_say(kind: NodeKind) {
     for members in [Members::quorum(4, 1), Members::group(4, 1)] {
-        let mut world = World::new(members, 1, 0);
+        let mut world = World::new(kind, members, 1, 0);
         for generation in [0, 2, 127, 128, 255, 256, 65_535] {
             let mut report = world.report(1, 1, 10_000);
             report.generation = generation;
@@ -89,9 +96,8 @@ fn generations_that_never_were_have_nothing_to_say() {
 }
 
 /// Where a configuration lies is computed from its generation, whose encoding grows at 128 and at 256.
-#[test]
-fn the_two_hundred_and_sixtieth_configuration_is_found() {
-    let mut world = World::new(Members::quorum(4, 1), 1, 0);
+fn the_two_hundred_and_sixtieth_configuration_is_found(kind: NodeKind) {
+    let mut world = World::new(kind, Members::quorum(4, 1), 1, 0);
     for generation in 2..=260_u32 {
         let mut next = world.configuration.clone();
         next.digest = keccak256(generation.to_be_bytes());
@@ -104,9 +110,8 @@ fn the_two_hundred_and_sixtieth_configuration_is_found() {
     }
 }
 
-#[test]
-fn a_digest_never_comes_back() {
-    let mut world = World::new(Members::quorum(4, 1), 1, 0);
+fn a_digest_never_comes_back(kind: NodeKind) {
+    let mut world = World::new(kind, Members::quorum(4, 1), 1, 0);
     let first = world.configuration.clone();
     let mut next = first.clone();
     next.digest = B256::repeat_byte(2);
@@ -118,10 +123,9 @@ fn a_digest_never_comes_back() {
 }
 
 /// Zero of anything is refused, and so is whoever would count twice.
-#[test]
-fn senseless_configurations_are_refused() {
+fn senseless_configurations_are_refused(kind: NodeKind) {
     let members = Members::quorum(4, 1);
-    let mut world = World::new(Members::quorum(4, 1), 1, 0);
+    let mut world = World::new(kind, Members::quorum(4, 1), 1, 0);
     let twice = [&members.keys()[..60], &members.keys()[..20]].concat();
     let nobody = [&members.keys()[..60], &[0; 20]].concat();
     let order = "02fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141";

@@ -1,4 +1,4 @@
-//! What `PriceOracle` stores and refuses, on a development chain, and the gas that it takes.
+//! What `PriceOracle` stores and refuses, and the gas that it takes: on a development chain, and on Anvil.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -15,20 +15,24 @@ mod gas;
 mod members;
 mod model;
 #[path = "../node/mod.rs"]
-#[allow(dead_code, reason = "other tests ask other things of a node")]
 mod node;
 mod reads;
 mod reports;
 
+use std::sync::Arc;
+
 use alloy_sol_types::{SolCall, sol};
 use peaberry_chain::contract::Abi;
-use peaberry_chain::dev::{DevChain, DevOptions, Mining};
+use peaberry_chain::dev::DevOptions;
 use peaberry_chain::evm::{EvmRpc, Fees, Receipt, Transaction};
 use peaberry_chain::primitives::{B256, Bytes, U256, aliases::U136, keccak256};
 use peaberry_chain::wallet::EvmKey;
 use peaberry_chain::{BlockAt, CallRequest, ChainError, EvmAddress, Revert};
 
+use tokio::runtime::Runtime;
+
 use self::members::Members;
+use self::node::{Node, NodeKind};
 use self::oracle::{Configuration, FeedParameters};
 
 const ORACLE: &[u8] = include_bytes!("../../contracts/artifacts/PriceOracle.json");
@@ -99,7 +103,10 @@ mod oracle {
 
 /// An oracle contract, whoever may configure it, and its members.
 struct World {
-    chain: DevChain,
+    node: Node,
+    rpc: Arc<dyn EvmRpc>,
+    /// The connection to the node lives in it.
+    runtime: Runtime,
     owner: EvmKey,
     address: EvmAddress,
     abi: Abi,
@@ -108,8 +115,6 @@ struct World {
     now_s: u64,
     members: Members,
     configuration: Configuration,
-    /// All transactions so far, signed.
-    sent: Vec<Bytes>,
 }
 
 /// What is signed, field by field.
@@ -126,14 +131,13 @@ struct Report {
 
 impl World {
     /// With `feeds` feeds whose breaker trips at a tenth, keeping `history` answers of each.
-    fn new(members: Members, feeds: u8, history: u16) -> Self {
-        Self::of(ORACLE, members, feeds, history)
+    fn new(kind: NodeKind, members: Members, feeds: u8, history: u16) -> Self {
+        Self::of(kind, ORACLE, members, feeds, history)
     }
 
     /// The rules of its chain, on which `owner` can pay.
     fn options(owner: EvmAddress) -> DevOptions {
         let options = DevOptions {
-            mining: Mining::OnDemand,
             genesis_timestamp_s: START_S,
             ..DevOptions::default()
         };
@@ -141,12 +145,17 @@ impl World {
     }
 
     /// The same of another artefact.
-    fn of(artefact: &[u8], members: Members, feeds: u8, history: u16) -> Self {
+    fn of(kind: NodeKind, artefact: &[u8], members: Members, feeds: u8, history: u16) -> Self {
         let owner = EvmKey::from_bytes(&[7; 32]).unwrap();
         let account = owner.evm_address();
         let configuration = configuration(&members, feeds);
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().build().unwrap();
+        let node = runtime.block_on(Node::of(kind, Self::options(account)));
         let mut world = Self {
-            chain: DevChain::new(Self::options(account)),
+            rpc: node.direct(),
+            node,
+            runtime,
             address: account.create(0),
             owner,
             abi: Abi::from_json(ORACLE).unwrap(),
@@ -154,7 +163,6 @@ impl World {
             now_s: START_S,
             members,
             configuration: configuration.clone(),
-            sent: Vec::new(),
         };
         let artefact: serde_json::Value = serde_json::from_slice(artefact).unwrap();
         let code: Bytes = artefact["bytecode"].as_str().unwrap().parse().unwrap();
@@ -202,7 +210,7 @@ impl World {
 
     fn send(&mut self, to: Option<EvmAddress>, data: Bytes) -> B256 {
         let transaction = Transaction {
-            chain: self.chain.network().chain,
+            chain: self.node.network().chain,
             nonce: self.nonce,
             gas_limit: 8_000_000,
             fees: Fees::Eip1559 {
@@ -214,21 +222,31 @@ impl World {
             data,
         };
         self.nonce += 1;
-        let signed = block_on(transaction.sign(&self.owner)).unwrap();
-        self.sent.push(signed.raw().clone());
-        let hash = self.chain.submit(signed.raw()).unwrap();
+        let signing = transaction.sign(&self.owner);
+        let signed = self.runtime.block_on(signing).unwrap();
+        let offering = self.rpc.broadcast(signed.raw());
+        let hash = self.runtime.block_on(offering).unwrap();
         self.now_s += BLOCK_S;
-        assert_eq!(self.chain.mine_at(self.now_s).timestamp_s, self.now_s);
+        self.mine_at_now();
         hash
     }
 
+    fn mine_at_now(&self) {
+        let block = self.runtime.block_on(async {
+            self.node.mine_at(self.now_s).await;
+            self.node.head().await
+        });
+        assert_eq!(block.timestamp_s, self.now_s);
+    }
+
     fn receipt(&self, hash: B256) -> Receipt {
-        block_on(self.chain.receipt(hash)).unwrap().unwrap()
+        let receipt = self.runtime.block_on(self.rpc.receipt(hash));
+        receipt.unwrap().expect("it is in the block")
     }
 
     fn reason(&self, hash: B256) -> String {
-        let revert = self.chain.revert_reason(hash).unwrap();
-        error_name(&self.abi, revert)
+        let reason = self.runtime.block_on(self.rpc.revert_reason(hash));
+        error_name(&self.abi, reason.unwrap().expect("it was undone"))
     }
 
     /// What the contract answers now.
@@ -246,11 +264,9 @@ impl World {
     }
 
     fn read(&self, to: EvmAddress, data: Bytes) -> Result<Bytes, ChainError> {
-        block_on(EvmRpc::call(
-            &self.chain,
-            &CallRequest::new(to, data),
-            BlockAt::Latest,
-        ))
+        let request = CallRequest::new(to, data);
+        let answer = self.rpc.call(&request, BlockAt::Latest);
+        self.runtime.block_on(answer)
     }
 
     /// A report of this round, made now, with `value` for feed 0.
@@ -273,7 +289,7 @@ impl World {
             ),
             keccak256("PriceOracle"),
             keccak256("1"),
-            U256::from(self.chain.network().chain.evm_number().unwrap()).into(),
+            U256::from(self.node.network().chain.evm_number().unwrap()).into(),
             self.address.into_word(),
         ];
         let separator = keccak256(fields.concat());
@@ -402,10 +418,4 @@ fn error_name(abi: &Abi, revert: Revert) -> String {
         Revert::Decoded { name, .. } => name,
         other => format!("{other:?}"),
     }
-}
-
-/// What a future answers that has nothing to wait for.
-fn block_on<F: Future>(future: F) -> F::Output {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    runtime.build().unwrap().block_on(future)
 }

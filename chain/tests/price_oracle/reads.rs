@@ -5,12 +5,21 @@ use peaberry_chain::primitives::{Bytes, U256, aliases::U80};
 
 use alloy_sol_types::{SolCall, sol};
 use peaberry_chain::EvmAddress;
-use peaberry_chain::dev::DevServer;
 use peaberry_chain::evm::JsonRpc;
 use serde_json::json;
 
 use super::members::Members;
 use super::{FEED, World, answer, fields, oracle};
+use crate::node::{NodeKind, on_both};
+
+on_both! {
+    the_standard_interface_names_answer_round_and_times
+    an_old_answer_is_not_fresh
+    another_feed_is_read_through_its_own_contract
+    a_consumer_contract_reads_prices_and_refuses_old_ones
+    a_web3_client_reads_the_standard_interface_over_http
+    a_window_of_answers_can_be_read_back_and_nothing_else
+}
 
 const CONSUMER: &[u8] = include_bytes!("../../contracts/consumers/PriceConsumer.json");
 
@@ -18,9 +27,8 @@ sol! {
     function unitsFor(uint256 cents) returns (uint256);
 }
 
-#[test]
-fn the_standard_interface_names_answer_round_and_times() {
-    let mut world = World::new(Members::quorum(4, 1), 1, 0);
+fn the_standard_interface_names_answer_round_and_times(kind: NodeKind) {
+    let mut world = World::new(kind, Members::quorum(4, 1), 1, 0);
     world.transmit(&world.report(3, 9, 42_000));
     let stored_at = world.now_s;
     let read = fields(world.ask(&oracle::latestRoundDataCall {}));
@@ -30,9 +38,8 @@ fn the_standard_interface_names_answer_round_and_times() {
     assert_eq!(world.ask(&oracle::versionCall {}), U256::ONE);
 }
 
-#[test]
-fn an_old_answer_is_not_fresh() {
-    let mut world = World::new(Members::quorum(4, 1), 1, 0);
+fn an_old_answer_is_not_fresh(kind: NodeKind) {
+    let mut world = World::new(kind, Members::quorum(4, 1), 1, 0);
     world.transmit(&world.report(1, 1, 42_000));
     let fresh = oracle::freshAnswerCall {
         feed: U256::ZERO,
@@ -40,14 +47,13 @@ fn an_old_answer_is_not_fresh() {
     };
     assert_eq!(world.ask(&fresh), "42000".parse().unwrap());
     world.now_s += 600;
-    world.chain.mine_at(world.now_s);
+    world.mine_at_now();
     assert_eq!(world.try_ask(&fresh).err().as_deref(), Some("Stale"));
 }
 
 /// A contract between the reader and the oracle, which makes one of its feeds an aggregator.
-#[test]
-fn another_feed_is_read_through_its_own_contract() {
-    let mut world = World::new(Members::quorum(4, 1), 2, 2);
+fn another_feed_is_read_through_its_own_contract(kind: NodeKind) {
+    let mut world = World::new(kind, Members::quorum(4, 1), 2, 2);
     let code = Abi::from_json(FEED).unwrap();
     let code = code.creation_code(&[world.address.into(), Value::Uint(U256::ONE, 256)]);
     let feed = world.create(code.unwrap());
@@ -68,9 +74,8 @@ fn another_feed_is_read_through_its_own_contract() {
 }
 
 /// A contract that knows nothing but the interface, with the oracle for its feed, and with another feed's own contract.
-#[test]
-fn a_consumer_contract_reads_prices_and_refuses_old_ones() {
-    let mut world = World::new(Members::quorum(4, 1), 2, 0);
+fn a_consumer_contract_reads_prices_and_refuses_old_ones(kind: NodeKind) {
+    let mut world = World::new(kind, Members::quorum(4, 1), 2, 0);
     let code = Abi::from_json(FEED).unwrap();
     let code = code.creation_code(&[world.address.into(), Value::Uint(U256::ONE, 256)]);
     let feed = world.create(code.unwrap());
@@ -104,48 +109,43 @@ fn a_consumer_contract_reads_prices_and_refuses_old_ones() {
         assert_eq!(units(&world, consumer), Some(wanted));
     }
     world.now_s += 3601;
-    world.chain.mine_at(world.now_s);
+    world.mine_at_now();
     for consumer in consumers {
         assert_eq!(units(&world, consumer), None, "the answer is too old");
     }
 }
 
 /// What any web3 library does: JSON over HTTP, with the interface's ABI.
-#[tokio::test]
-async fn a_web3_client_reads_the_standard_interface_over_http() {
-    let world = tokio::task::spawn_blocking(|| {
-        let mut world = World::new(Members::quorum(4, 1), 1, 4);
-        for (round, value) in [(1, 42_000), (2, 42_500)] {
-            world.transmit(&world.report(1, round, value));
-        }
-        world
-    });
-    let world = world.await.unwrap();
-    let server = DevServer::start(world.chain.clone(), 0).await.unwrap();
-    let rpc = JsonRpc::http(&server.url()).unwrap();
-    let call = async |data: Vec<u8>| -> Bytes {
+fn a_web3_client_reads_the_standard_interface_over_http(kind: NodeKind) {
+    let mut world = World::new(kind, Members::quorum(4, 1), 1, 4);
+    for (round, value) in [(1, 42_000), (2, 42_500)] {
+        world.transmit(&world.report(1, round, value));
+    }
+    let url = world.runtime.block_on(world.node.url());
+    let rpc = JsonRpc::http(&url).unwrap();
+    let call = |data: Vec<u8>| -> Bytes {
         let data = Bytes::from(data);
         let request = json!([{"to": world.address, "data": data}, "latest"]);
-        rpc.client().request("eth_call", request).await.unwrap()
+        let asking = rpc.client().request("eth_call", request);
+        world.runtime.block_on(async { asking.await.unwrap() })
     };
-    let latest = call(oracle::latestRoundDataCall {}.abi_encode()).await;
+    let latest = call(oracle::latestRoundDataCall {}.abi_encode());
     let latest = oracle::latestRoundDataCall::abi_decode_returns(&latest).unwrap();
     let (round, value, _, stored_at) = fields(latest);
     assert_eq!((round, value, stored_at), (2, 42_500, world.now_s));
     let first = oracle::getRoundDataCall {
         roundId: U80::from(1),
     };
-    let first = call(first.abi_encode()).await;
+    let first = call(first.abi_encode());
     let first = oracle::getRoundDataCall::abi_decode_returns(&first).unwrap();
     assert_eq!(fields(first).1, 42_000);
-    let decimals = call(oracle::decimalsCall {}.abi_encode()).await;
+    let decimals = call(oracle::decimalsCall {}.abi_encode());
     assert_eq!(oracle::decimalsCall::abi_decode_returns(&decimals), Ok(8));
 }
 
-#[test]
-fn a_window_of_answers_can_be_read_back_and_nothing_else() {
+fn a_window_of_answers_can_be_read_back_and_nothing_else(kind: NodeKind) {
     for window in [0_u16, 256] {
-        let mut world = World::new(Members::quorum(4, 1), 1, window);
+        let mut world = World::new(kind, Members::quorum(4, 1), 1, window);
         let rounds = 260;
         for round in 1..=rounds {
             world.transmit(&world.report(1, round, 42_000 + i128::from(round)));

@@ -4,15 +4,26 @@ use peaberry_chain::primitives::{B256, U256};
 
 use super::members::{Members, attestation};
 use super::{Report, World, answer, oracle};
+use crate::node::{NodeKind, on_both};
 
-fn quorum() -> World {
-    World::new(Members::quorum(7, 1), 2, 0)
+on_both! {
+    a_signed_report_is_taken_by_either_scheme
+    a_report_changed_after_it_was_signed_is_refused
+    each_member_counts_once_and_others_not_at_all
+    every_flipped_byte_of_a_group_signature_is_noticed
+    rounds_only_ascend
+    times_far_from_the_block_are_refused
+    malformed_answers_are_refused
+    answers_out_of_bounds_are_never_stored
 }
 
-#[test]
-fn a_signed_report_is_taken_by_either_scheme() {
+fn quorum(kind: NodeKind) -> World {
+    World::new(kind, Members::quorum(7, 1), 2, 0)
+}
+
+fn a_signed_report_is_taken_by_either_scheme(kind: NodeKind) {
     for members in [Members::quorum(4, 1), Members::group(4, 1)] {
-        let mut world = World::new(members, 2, 0);
+        let mut world = World::new(kind, members, 2, 0);
         let mut report = world.report(2, 3, 42_000);
         report.answers.push(answer(1, 7_000));
         world.transmit(&report);
@@ -23,10 +34,9 @@ fn a_signed_report_is_taken_by_either_scheme() {
 }
 
 /// What was signed is every field: with any of them changed, the signatures are nobody's.
-#[test]
-fn a_report_changed_after_it_was_signed_is_refused() {
+fn a_report_changed_after_it_was_signed_is_refused(kind: NodeKind) {
     for members in [Members::quorum(4, 1), Members::group(4, 1)] {
-        let mut world = World::new(members, 2, 0);
+        let mut world = World::new(kind, members, 2, 0);
         let changes: [&dyn Fn(&mut Report); 5] = [
             &|it| it.epoch += 1,
             &|it| it.round += 1,
@@ -56,9 +66,8 @@ fn a_report_changed_after_it_was_signed_is_refused() {
     }
 }
 
-#[test]
-fn each_member_counts_once_and_others_not_at_all() {
-    let mut world = quorum();
+fn each_member_counts_once_and_others_not_at_all(kind: NodeKind) {
+    let mut world = quorum(kind);
     let report = world.report(1, 1, 42_000);
     let digest = world.digest(report.struct_hash());
     let by = |member| world.members.signature(member, digest);
@@ -101,9 +110,8 @@ fn each_member_counts_once_and_others_not_at_all() {
     world.accepted(&report.call(right));
 }
 
-#[test]
-fn every_flipped_byte_of_a_group_signature_is_noticed() {
-    let mut world = World::new(Members::group(4, 1), 1, 0);
+fn every_flipped_byte_of_a_group_signature_is_noticed(kind: NodeKind) {
+    let mut world = World::new(kind, Members::group(4, 1), 1, 0);
     let report = world.report(1, 1, 42_000);
     let right = world.members.attest(world.digest(report.struct_hash()));
     for index in (0..96).step_by(5).chain([31, 63, 95]) {
@@ -131,9 +139,8 @@ fn every_flipped_byte_of_a_group_signature_is_noticed() {
     world.accepted(&report.call(right));
 }
 
-#[test]
-fn rounds_only_ascend() {
-    let mut world = quorum();
+fn rounds_only_ascend(kind: NodeKind) {
+    let mut world = quorum(kind);
     let first = world.report(2, 5, 42_000);
     world.transmit(&first);
     assert_eq!(world.transmit_refused(&first), "StaleReport");
@@ -151,9 +158,8 @@ fn rounds_only_ascend() {
     assert_eq!(world.latest(0), 42_002);
 }
 
-#[test]
-fn times_far_from_the_block_are_refused() {
-    let mut world = quorum();
+fn times_far_from_the_block_are_refused(kind: NodeKind) {
+    let mut world = quorum(kind);
     let mut report = world.report(1, 1, 42_000);
     report.observed_at_ms -= 700_000;
     assert_eq!(world.transmit_refused(&report), "ReportTooOld");
@@ -163,9 +169,8 @@ fn times_far_from_the_block_are_refused() {
     assert_eq!(world.transmit_refused(&report), "ReportFromTheFuture");
 }
 
-#[test]
-fn malformed_answers_are_refused() {
-    let mut world = quorum();
+fn malformed_answers_are_refused(kind: NodeKind) {
+    let mut world = quorum(kind);
     let stray = |bit: usize| {
         let mut word = answer(0, 42_000);
         word.0[bit / 8] |= 0x80 >> (bit % 8);
@@ -200,9 +205,8 @@ fn malformed_answers_are_refused() {
     }
 }
 
-#[test]
-fn answers_out_of_bounds_are_never_stored() {
-    let mut world = quorum();
+fn answers_out_of_bounds_are_never_stored(kind: NodeKind) {
+    let mut world = quorum(kind);
     let greatest = 10_i128.pow(18);
     for value in [0, 99, greatest + 1, -100, i128::MIN, i128::MAX] {
         let report = world.report(1, 1, value);

@@ -1,6 +1,6 @@
 //! Positions as bytes: the branches once, each before those that grow on it, then the elements.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -54,10 +54,10 @@ impl Element for Position {
             return Ok(positions);
         }
         let mut branches: Vec<(Arc<Branch>, usize)> = Vec::new();
-        let mut known = BTreeMap::new();
+        let mut known = BTreeSet::new();
         for at in 0..input.count()? {
             let branch = take_branch(at, &branches, input)?;
-            if known.insert(branch.0.first, at).is_some() {
+            if !known.insert(branch.0.path) {
                 return Err(malformed);
             }
             branches.push(branch);
@@ -86,7 +86,8 @@ impl Element for Position {
 #[derive(Default)]
 struct Table<'a> {
     branches: Vec<(&'a Arc<Branch>, usize)>,
-    index: BTreeMap<Dot, usize>,
+    /// By their paths.
+    index: BTreeMap<u128, usize>,
 }
 
 impl<'a> Table<'a> {
@@ -95,7 +96,7 @@ impl<'a> Table<'a> {
         let mut parent = 0;
         let mut next = Some(branch);
         while let Some(branch) = next {
-            if let Some(index) = self.index.get(&branch.first) {
+            if let Some(index) = self.index.get(&branch.path) {
                 parent = index + 1;
                 break;
             }
@@ -103,7 +104,7 @@ impl<'a> Table<'a> {
             next = branch.parent.as_ref().map(|parent| &parent.branch);
         }
         for branch in above.into_iter().rev() {
-            self.index.insert(branch.first, self.branches.len());
+            self.index.insert(branch.path, self.branches.len());
             self.branches.push((branch, parent));
             parent = self.branches.len();
         }

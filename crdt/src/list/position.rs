@@ -3,6 +3,9 @@
 use alloc::sync::Arc;
 use core::cmp::Ordering;
 use core::fmt;
+use core::hash::Hasher as _;
+
+use siphasher::sip128::{Hasher128 as _, SipHasher24};
 
 use crate::{Dot, mutant};
 
@@ -18,6 +21,10 @@ pub const POSITION_DEPTH_MAX: usize = 1 << 16;
 /// A path is told by its branches. A branch is what one replica put after one another, each the right child of the one
 /// before, or before one another, each the left child; a node of it is told by its counter. So a path grows by a step
 /// where another replica goes on, or where something is put between what was there, and not by each element.
+///
+/// Two are equal if their whole paths are, and only then neither comes before the other. So what a forger says of an
+/// event's place, if others know another path to it, is another place, and the same one at every replica. To compare
+/// two takes steps by the logarithm of their depth.
 #[derive(Clone)]
 pub struct Position {
     pub(super) branch: Arc<Branch>,
@@ -33,6 +40,12 @@ pub(super) struct Branch {
     pub(super) first: Dot,
     /// How many branches lie above.
     pub(super) depth: usize,
+    /// Which path leads here: SipHash-2-4-128 of it with a key of zeros.
+    pub(super) path: u128,
+    /// A branch further above than the parent's, or that; none for a root. How far depends on the depth alone, by
+    /// skew-binary numbers (Myers: "An applicative random-access stack", 1983), so that any branch above is reached in
+    /// steps by the logarithm of the depth.
+    jump: Option<Arc<Self>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,14 +96,8 @@ impl Position {
     }
 
     pub(super) fn grow(parent: Option<Self>, side: Side, first: Dot) -> Self {
-        let depth = parent.as_ref().map_or(0, |parent| parent.branch.depth + 1);
         Self {
-            branch: Arc::new(Branch {
-                parent,
-                side,
-                first,
-                depth,
-            }),
+            branch: Arc::new(Branch::new(parent, side, first)),
             counter: first.counter(),
         }
     }
@@ -101,7 +108,7 @@ impl Position {
         let (mut node, mut first) = (self, self);
         loop {
             if let Some(left) = left
-                && left.branch.first == node.branch.first
+                && left.branch.path == node.branch.path
             {
                 let is_below = node.branch.side == Side::Right && left.counter < node.counter;
                 return is_below.then_some(first);
@@ -110,7 +117,7 @@ impl Position {
                 return left.is_none().then_some(first);
             };
             if node.branch.side == Side::Right {
-                if left.is_some_and(|left| left.dot() == parent.dot()) {
+                if left == Some(parent) {
                     return Some(first);
                 }
                 first = parent;
@@ -121,34 +128,95 @@ impl Position {
 }
 
 impl Ord for Position {
-    /// Up from both to the branch they share.
     fn cmp(&self, other: &Self) -> Ordering {
-        let (mut mine, mut theirs) = ((self, None), (other, None));
-        loop {
-            let (a, b) = (&mine.0.branch, &theirs.0.branch);
-            if a.first == b.first {
-                return a.order((mine.0.counter, mine.1), (theirs.0.counter, theirs.1));
-            }
-            let depths = a.depth.cmp(&b.depth);
-            match (&a.parent, &b.parent) {
-                (Some(parent), _) if depths.is_gt() => mine = (parent, Some(a)),
-                (_, Some(parent)) if depths.is_lt() => theirs = (parent, Some(b)),
-                (Some(mines), Some(other)) => {
-                    (mine, theirs) = ((mines, Some(a)), (other, Some(b)));
-                }
-                _ => return a.first.cmp(&b.first),
-            }
-        }
+        self.order_to(other, &mut || ())
     }
 }
 
+impl Position {
+    /// Up from both to the branch they share; calls `step` for each branch on the way.
+    fn order_to(&self, other: &Self, step: &mut impl FnMut()) -> Ordering {
+        let depth = self.branch.depth.min(other.branch.depth);
+        let (mut a, mine) = self.at_depth(depth, step);
+        let (mut b, theirs) = other.at_depth(depth, step);
+        if a.path == b.path {
+            return a.order(mine, theirs);
+        }
+        loop {
+            step();
+            let (Some(mine), Some(theirs)) = (&a.parent, &b.parent) else {
+                return a.first.cmp(&b.first);
+            };
+            if mine.branch.path == theirs.branch.path {
+                return mine
+                    .branch
+                    .order((mine.counter, Some(a)), (theirs.counter, Some(b)));
+            }
+            (a, b) = match (&a.jump, &b.jump) {
+                (Some(mine), Some(theirs)) if mine.path != theirs.path => (mine, theirs),
+                _ => (&mine.branch, &theirs.branch),
+            };
+        }
+    }
+
+    /// The branch above that lies so deep, and where on it the way goes down here.
+    fn at_depth(&self, depth: usize, step: &mut impl FnMut()) -> (&Branch, Way<'_>) {
+        let (mut node, mut below) = (self, None);
+        while node.branch.depth > depth {
+            step();
+            let mut last: &Branch = &node.branch;
+            while let Some(jump) = last.jump.as_ref().filter(|jump| jump.depth > depth) {
+                step();
+                last = jump;
+            }
+            let Some(parent) = &last.parent else {
+                break;
+            };
+            (node, below) = (parent, Some(last));
+        }
+        (&node.branch, (node.counter, below))
+    }
+}
+
+/// A node's counter, and the branch on which the way goes down from it, if it does.
+type Way<'a> = (u64, Option<&'a Branch>);
+
 impl Branch {
+    fn new(parent: Option<Position>, side: Side, first: Dot) -> Self {
+        let mut hasher = SipHasher24::new();
+        if let Some(parent) = &parent {
+            hasher.write(&parent.branch.path.to_be_bytes());
+            hasher.write(&parent.counter.to_be_bytes());
+        }
+        hasher.write(&[side as u8]);
+        hasher.write(&first.replica().get().to_be_bytes());
+        hasher.write(&first.counter().to_be_bytes());
+        let above = parent.as_ref().map(|parent| &parent.branch);
+        Self {
+            depth: above.map_or(0, |above| above.depth + 1),
+            path: u128::from_be_bytes(hasher.finish128().as_bytes()),
+            jump: above.map(|above| Arc::clone(Self::far_above(above))),
+            parent,
+            side,
+            first,
+        }
+    }
+
+    /// Where a branch jumps to that grows on this one: as far as two equal jumps from here, or only here.
+    fn far_above(self: &Arc<Self>) -> &Arc<Self> {
+        let Some(once) = &self.jump else {
+            return self;
+        };
+        let twice = once.jump.as_ref().unwrap_or(once);
+        if self.depth - once.depth == once.depth - twice.depth {
+            twice
+        } else {
+            self
+        }
+    }
+
     /// The order of two nodes of this branch, or of what lies below them on another.
-    fn order(
-        &self,
-        (mine, below_mine): (u64, Option<&Arc<Self>>),
-        (theirs, below_theirs): (u64, Option<&Arc<Self>>),
-    ) -> Ordering {
+    fn order(&self, (mine, below_mine): Way<'_>, (theirs, below_theirs): Way<'_>) -> Ordering {
         match mine.cmp(&theirs) {
             Ordering::Less => self.to_later(below_mine),
             Ordering::Greater => self.to_later(below_theirs).reverse(),
@@ -162,7 +230,7 @@ impl Branch {
     }
 
     /// How a node, or a branch below it, stands to later nodes of the branch.
-    fn to_later(&self, below: Option<&Arc<Self>>) -> Ordering {
+    fn to_later(&self, below: Option<&Self>) -> Ordering {
         let node = self.to_parent().reverse();
         match below {
             // A sibling of the next node.
@@ -191,20 +259,7 @@ impl PartialOrd for Position {
 impl PartialEq for Position {
     /// The whole paths, so that two meanings of one dot are seen.
     fn eq(&self, other: &Self) -> bool {
-        let (mut mine, mut theirs) = (self, other);
-        loop {
-            let (a, b) = (&mine.branch, &theirs.branch);
-            if mine.counter != theirs.counter || a.first != b.first || a.side != b.side {
-                return false;
-            }
-            if Arc::ptr_eq(a, b) {
-                return true;
-            }
-            match (&a.parent, &b.parent) {
-                (Some(a), Some(b)) => (mine, theirs) = (a, b),
-                (a, b) => return a.is_none() && b.is_none(),
-            }
-        }
+        self.counter == other.counter && self.branch.path == other.branch.path
     }
 }
 
@@ -213,9 +268,14 @@ impl Eq for Position {}
 /// Without recursion: a path may be long.
 impl Drop for Branch {
     fn drop(&mut self) {
+        // Never the last that holds it: the way up does, too.
+        self.jump = None;
         let mut next = self.parent.take();
         while let Some(parent) = next {
-            next = Arc::into_inner(parent.branch).and_then(|mut branch| branch.parent.take());
+            next = Arc::into_inner(parent.branch).and_then(|mut branch| {
+                branch.jump = None;
+                branch.parent.take()
+            });
         }
     }
 }
@@ -241,8 +301,10 @@ impl fmt::Debug for Position {
 #[cfg(test)]
 mod tests {
     use alloc::vec::Vec;
+    use core::cmp::Ordering;
 
-    use super::Position;
+    use super::{POSITION_DEPTH_MAX, Position, Side};
+    use crate::testkit::Dice;
     use crate::{Dot, ReplicaId};
 
     fn dot(replica: u128, counter: u64) -> Dot {
@@ -282,5 +344,106 @@ mod tests {
         drop(last);
         all.truncate(1);
         assert!(all.is_sorted());
+    }
+
+    /// Two replicas by turns, each behind the other's last.
+    fn grown(mut from: Position, depth: usize) -> Position {
+        while from.depth() < depth {
+            let next = from.depth() as u64 + 1;
+            let replica = 3 - from.branch.first.replica().get();
+            from = from.child(Side::Right, dot(replica, next));
+        }
+        from
+    }
+
+    /// One frame can bring millions of elements of the deepest branch, each of which is compared with others.
+    #[test]
+    fn the_deepest_positions_are_compared_in_a_few_steps() {
+        let root = Position::root(dot(1, 1));
+        let middle = grown(root.clone(), POSITION_DEPTH_MAX / 2);
+        let deepest = grown(middle.clone(), POSITION_DEPTH_MAX);
+        let aside = middle.child(Side::Left, dot(2, 7));
+        let others = [
+            root.child(Side::Left, dot(1, 9)),
+            grown(root.child(Side::Left, dot(1, 9)), POSITION_DEPTH_MAX),
+            grown(aside.clone(), POSITION_DEPTH_MAX - 3),
+            grown(Position::root(dot(2, 1)), POSITION_DEPTH_MAX),
+            // The same once more, with nothing in common but what it says.
+            grown(Position::root(dot(1, 1)), POSITION_DEPTH_MAX),
+            root,
+            middle,
+            aside,
+        ];
+        for other in &others {
+            let mut steps = 0;
+            let order = deepest.order_to(other, &mut || steps += 1);
+            assert!(steps <= 4 * 16, "{steps} steps");
+            assert_eq!(order.is_eq(), deepest == *other);
+        }
+        assert!(deepest == others[4]);
+    }
+
+    /// What the order means: up from both, branch by branch.
+    fn plain_order(one: &Position, other: &Position) -> Ordering {
+        let up = |position: &Position| {
+            let mut path = Vec::from([(position.clone(), None)]);
+            let mut below = position.branch.clone();
+            while let Some(parent) = below.parent.clone() {
+                let above = parent.branch.clone();
+                path.push((parent, Some(below)));
+                below = above;
+            }
+            path.reverse();
+            path
+        };
+        let (mine, theirs) = (up(one), up(other));
+        let is_shared = |at: &usize| {
+            let (a, b) = (&mine[*at].0.branch, &theirs[*at].0.branch);
+            a.path == b.path
+        };
+        let shared = (0..mine.len().min(theirs.len())).take_while(is_shared);
+        let Some(last) = shared.last() else {
+            return mine[0].0.branch.first.cmp(&theirs[0].0.branch.first);
+        };
+        let way = |path: &[(Position, Option<alloc::sync::Arc<super::Branch>>)]| {
+            (path[last].0.counter, path[last].1.clone())
+        };
+        let ((a, below_a), (b, below_b)) = (way(&mine), way(&theirs));
+        let branch = &mine[last].0.branch;
+        branch.order((a, below_a.as_deref()), (b, below_b.as_deref()))
+    }
+
+    /// Forged paths among them, that give one dot several places.
+    #[test]
+    fn the_order_is_total_and_goes_with_equality() {
+        let mut dice = Dice::new(5);
+        let mut all: Vec<Position> = Vec::new();
+        for _ in 0..300 {
+            let replica = u128::from(dice.below(3)) + 1;
+            let dot = dot(replica, dice.below(20) + 1);
+            let side = if dice.below(2) == 0 {
+                Side::Left
+            } else {
+                Side::Right
+            };
+            let at = usize::try_from(dice.below(all.len() as u64 + 1)).unwrap();
+            all.push(match all.get(at) {
+                Some(parent) => parent.child(side, dot),
+                None => Position::root(dot),
+            });
+        }
+        for one in &all {
+            for other in &all {
+                assert_eq!(one.cmp(other), plain_order(one, other));
+                assert_eq!(one.cmp(other).is_eq(), one == other);
+                assert_eq!(one.cmp(other), other.cmp(one).reverse());
+            }
+        }
+        let mut sorted = all.clone();
+        sorted.sort();
+        for (at, one) in sorted.iter().enumerate() {
+            assert!(sorted[at..].iter().all(|later| one <= later));
+        }
+        assert!(all.iter().any(|position| position.depth() > 5));
     }
 }

@@ -19,6 +19,12 @@ pub const TRANSFERS_MAX: usize = 2;
 /// After so many attempts without an answer a peer gives up its place among them.
 const SILENT_ATTEMPTS: u32 = 8;
 
+/// After so many of a part that was not taken, whatever the peer says beside.
+const UNTAKEN_ATTEMPTS: u32 = 32;
+
+/// After how many of them the next one is waited for twice as long: a lossy link takes several.
+const ATTEMPTS_A_PACE: u32 = 4;
+
 /// How many events a peer is sent without having told what it knows, when others may have told it of them. Asking costs
 /// two vectors and a round trip.
 const UNASKED_EVENTS_MAX: u64 = 32;
@@ -188,7 +194,9 @@ impl<R: Replicated> AntiEntropy<R> {
         if !self.strangers.is_empty() {
             return Some(now);
         }
-        self.peers.values().map(|peer| peer.due(now)).min()
+        let are_places_taken = self.in_transfer().count() >= TRANSFERS_MAX;
+        let peers = self.peers.values();
+        peers.map(|peer| peer.due(now, are_places_taken)).min()
     }
 
     /// The next frame to send; ask until there is none.
@@ -211,10 +219,11 @@ impl<R: Replicated> AntiEntropy<R> {
     }
 
     fn transmit_to(&mut self, to: Member, now: Duration, state: &R) -> Option<Vec<u8>> {
-        let wait = self.wait(to);
+        let attempts = self.peers.get(&to)?.attempts;
+        let wait = self.wait(attempts);
         let peer = self.peers.get_mut(&to)?;
         if !peer.is_met() {
-            if peer.due(now) > now {
+            if peer.due(now, false) > now {
                 return None;
             }
             peer.attempts = peer.attempts.saturating_add(1);
@@ -263,7 +272,7 @@ impl<R: Replicated> AntiEntropy<R> {
         }
         if !peer.parts.is_empty()
             && (!peer.is_sent || peer.retry_at <= now)
-            && let Some(frame) = self.write_part(to, now, wait)
+            && let Some(frame) = self.write_part(to, now)
         {
             return Some(frame);
         }
@@ -284,9 +293,12 @@ impl<R: Replicated> AntiEntropy<R> {
     }
 
     /// The first of the parts for a peer, or the next piece of it if it is too long for a frame.
-    fn write_part(&mut self, to: Member, now: Duration, wait: Duration) -> Option<Vec<u8>> {
+    fn write_part(&mut self, to: Member, now: Duration) -> Option<Vec<u8>> {
         let passage = self.passage(to);
-        let in_transfer = self.in_transfer(to);
+        let is_full = self.are_places_taken(to);
+        let peer = self.peers.get(&to)?;
+        let attempts = peer.attempts.max(peer.part_attempts / ATTEMPTS_A_PACE);
+        let (wait, retry_max) = (self.wait(attempts), self.config.retry_max);
         let part_bytes = self.config.part_bytes;
         let peer = self.peers.get_mut(&to)?;
         let mut tells = false;
@@ -298,9 +310,10 @@ impl<R: Replicated> AntiEntropy<R> {
             if written.len() <= part_bytes.saturating_add(frame::AROUND_BYTES) {
                 tells = tells_ids(R::gives(delta), &self.session.table);
                 frame = Some(written);
-            } else if in_transfer >= TRANSFERS_MAX {
+            } else if is_full {
+                // To make it again takes a walk over the state: not before a place is free, or rarely.
                 peer.drop_parts();
-                peer.hold_until = now + wait;
+                peer.place_at = now + retry_max;
                 return None;
             } else {
                 let pieces = Departing::new(R::gives(delta).clone(), delta.to_bytes());
@@ -317,6 +330,7 @@ impl<R: Replicated> AntiEntropy<R> {
         peer.is_sent = true;
         peer.retry_at = now + wait;
         peer.attempts = peer.attempts.saturating_add(1);
+        peer.part_attempts = peer.part_attempts.saturating_add(1);
         self.told_frames += u32::from(tells);
         if self.told_frames == TOLD_FRAMES_MAX {
             peer.owes_hello = true;
@@ -324,58 +338,87 @@ impl<R: Replicated> AntiEntropy<R> {
         frame
     }
 
-    /// To how many others more than one frame of a delta is on its way. Whoever has been silent for long is not waited for:
-    /// it is asked what it knows before anything is made for it again.
-    fn in_transfer(&mut self, but: Member) -> usize {
-        let mut count = 0;
-        for (member, peer) in &mut self.peers {
-            if *member == but || !peer.is_in_transfer() {
-                continue;
-            }
-            if peer.attempts < SILENT_ATTEMPTS {
-                count += 1;
-                continue;
-            }
-            peer.drop_parts();
-            peer.is_told = false;
-            peer.hold_until = peer.hold_until.max(peer.retry_at);
+    /// To whom more than one frame of a delta is on its way, and who takes it.
+    fn in_transfer(&self) -> impl Iterator<Item = Member> + '_ {
+        let peers = self.peers.iter();
+        let taking = peers.filter(|(_, peer)| peer.is_in_transfer() && !gives_up(peer));
+        taking.map(|(member, _)| *member)
+    }
+
+    /// Whether others have all places for transfers. Whoever has taken nothing for long gives up its own for it: it is
+    /// asked what it knows before anything is made for it again.
+    fn are_places_taken(&mut self, but: Member) -> bool {
+        let others = self.in_transfer().filter(|member| *member != but);
+        if others.count() >= TRANSFERS_MAX {
+            return true;
         }
-        count
+        let peers = self.peers.iter_mut().filter(|(member, _)| **member != but);
+        let mut others: Vec<_> = peers.filter(|(_, peer)| peer.is_in_transfer()).collect();
+        if others.len() >= TRANSFERS_MAX {
+            for (_, peer) in &mut others {
+                if gives_up(peer) {
+                    peer.drop_parts();
+                    peer.is_told = false;
+                    peer.hold_until = peer.hold_until.max(peer.retry_at);
+                }
+            }
+        }
+        false
     }
 
     /// Looks what a peer lacks, if anything has happened since.
     fn fill(&mut self, to: Member, now: Duration, state: &R) {
-        let in_transfer = self.in_transfer(to);
+        if !self.lacks(to, now, state) {
+            return;
+        }
+        let is_full = self.are_places_taken(to);
+        let (part_bytes, retry_max) = (self.config.part_bytes, self.config.retry_max);
         let Some(peer) = self.peers.get_mut(&to) else {
             return;
         };
-        if state.vector().partial_le(&peer.known) {
-            // Another has brought it what it refused from us.
-            peer.release();
-        }
-        if peer.hold_until > now || !core::mem::take(&mut peer.is_stale) {
+        if is_full && peer.place_at > now {
             return;
         }
-        peer.drop_known(R::gives);
-        if !peer.parts.is_empty() || state.vector().partial_le(&peer.known) {
-            return;
-        }
+        peer.is_stale = false;
         if !peer.is_told && is_many(&peer.known, state.vector()) {
             peer.ask_at.get_or_insert(now);
             return;
         }
         let delta = state.delta_since(&peer.known);
-        let mut parts = R::split(delta, self.config.part_bytes);
-        if parts.len() > 1 && in_transfer >= TRANSFERS_MAX {
-            // The first part is of use by itself; what follows is made again when it has arrived.
+        let mut parts = R::split(delta, peer.narrowed.unwrap_or(part_bytes));
+        if parts.len() > 1 && is_full {
+            // The first part is of use by itself; what follows is made again when there is a place, or after a while.
+            parts.truncate(1);
+            peer.place_at = now + retry_max;
+        }
+        if peer.narrowed.is_some() {
             parts.truncate(1);
         }
         peer.take_parts(parts);
     }
 
-    /// How long to wait for this peer's answer, by the attempts so far.
-    fn wait(&mut self, to: Member) -> Duration {
-        let attempts = self.peers.get(&to).map_or(0, |peer| peer.attempts);
+    /// Whether something has happened since events for a peer were looked for, it lacks some, and none are on their way.
+    fn lacks(&mut self, to: Member, now: Duration, state: &R) -> bool {
+        let Some(peer) = self.peers.get_mut(&to) else {
+            return false;
+        };
+        let knows_all = state.vector().partial_le(&peer.known);
+        if knows_all || peer.knows_what_it_refused() {
+            peer.release();
+        }
+        if knows_all {
+            peer.narrowed = None;
+        }
+        if peer.hold_until > now || !peer.is_stale {
+            return false;
+        }
+        peer.drop_known(R::gives, self.config.part_bytes);
+        peer.is_stale = !knows_all && peer.parts.is_empty();
+        peer.is_stale
+    }
+
+    /// How long to wait for an answer after so many attempts.
+    fn wait(&mut self, attempts: u32) -> Duration {
         let factor = 1_u32.checked_shl(attempts.min(16)).unwrap_or(1);
         let wait = self
             .config
@@ -453,6 +496,11 @@ fn tells_ids(vector: &VersionVector, table: &IdTable) -> bool {
     vector
         .iter()
         .any(|(replica, _)| table.index(replica).is_none())
+}
+
+/// Whether the peer has been silent for long, or has taken nothing for longer.
+const fn gives_up<D>(peer: &Peer<D>) -> bool {
+    peer.attempts >= SILENT_ATTEMPTS || peer.part_attempts >= UNTAKEN_ATTEMPTS
 }
 
 /// Whether `known` lacks more of `vector` than is sent without asking.

@@ -38,8 +38,9 @@ pub enum SyncEvent {
     /// A higher epoch was heard in which this replica does not take part, or only from an empty state on. It sends
     /// nothing any more. To come back, be made a member again and start with an empty state and a new replica id.
     Evicted(Membership),
-    /// A member does not take what this replica has sent it. It is asked again after a while, each time after twice as
-    /// long, up to an hour; the exchange with all others goes on.
+    /// A member does not take an event that this replica has sent it, or several that cannot be told apart. What comes before
+    /// gets through; the rest is sent again after a while, each time after twice as long, up to an hour. The exchange with
+    /// all others goes on.
     RefusedBy {
         /// Who refuses.
         member: Member,

@@ -5,6 +5,7 @@ use core::time::Duration;
 use super::frame::{Hello, Session};
 use super::outcome::Refusal;
 use super::transfer::{Departing, Progress, TransferId};
+use crate::wire::Message;
 use crate::{Lattice, VersionVector};
 
 /// How long at most nothing is sent to a peer that refuses what it is sent.
@@ -60,11 +61,19 @@ pub(super) struct Peer<D> {
     pub(super) sent: [u8; 4],
     /// Until when nothing is sent, since it would be refused or is too much at once.
     pub(super) hold_until: Duration,
-    /// How often in succession it has refused what it was sent.
+    /// How often in succession it has refused what it was sent and could not be divided.
     refusals: u32,
+    /// What it would have known with what it refused last.
+    refused: Option<VersionVector>,
+    /// To how many bytes deltas are split for it, fewer than for others, so as to find what it refuses.
+    pub(super) narrowed: Option<usize>,
+    /// Until when it waits for a place among the transfers, if none becomes free before.
+    pub(super) place_at: Duration,
     /// When to say again what was not answered.
     pub(super) retry_at: Duration,
     pub(super) attempts: u32,
+    /// How often the first part was sent without news that some of it has arrived: other words of the peer are none.
+    pub(super) part_attempts: u32,
     pub(super) owes_hello: bool,
     pub(super) owed: Owed,
     /// What it is told to have arrived.
@@ -95,8 +104,12 @@ impl<D> Peer<D> {
             sent: [0; 4],
             hold_until: Duration::ZERO,
             refusals: 0,
+            refused: None,
+            narrowed: None,
+            place_at: Duration::ZERO,
             retry_at: now,
             attempts: 0,
+            part_attempts: 0,
             owes_hello: true,
             owed: Owed::Nothing,
             ack: None,
@@ -140,6 +153,8 @@ impl<D> Peer<D> {
         self.known = VersionVector::new();
         self.drop_parts();
         self.release();
+        self.narrowed = None;
+        self.place_at = Duration::ZERO;
         self.ack = None;
         self.progress = None;
         self.completed = None;
@@ -155,19 +170,24 @@ impl<D> Peer<D> {
         self.is_stale = true;
     }
 
-    /// It will not take what it was sent. It is asked again when that may have changed: each time it refuses, after
-    /// twice as long, beginning with `wait`.
-    pub(super) fn is_refused(&mut self, now: Duration, wait: Duration) {
-        self.drop_parts();
-        let factor = 1_u32.checked_shl(self.refusals).unwrap_or(u32::MAX);
-        self.hold_until = now + wait.saturating_mul(factor).min(HOLD_MAX);
-        self.refusals = self.refusals.saturating_add(1);
-    }
-
     /// Nothing is held back any more.
     pub(super) fn release(&mut self) {
         self.hold_until = Duration::ZERO;
         self.refusals = 0;
+        self.refused = None;
+    }
+
+    /// Whether it knows what it refused from us: it has changed its mind, or another has brought it that.
+    pub(super) fn knows_what_it_refused(&self) -> bool {
+        self.refused
+            .as_ref()
+            .is_some_and(|refused| refused.partial_le(&self.known))
+    }
+
+    /// It has taken what it was sent; twice as much may do.
+    fn widen(&mut self, part_bytes: usize) {
+        let twice = self.narrowed.map(|bytes| bytes.saturating_mul(2).max(1));
+        self.narrowed = twice.filter(|bytes| *bytes < part_bytes);
     }
 
     /// The peer knows these events.
@@ -202,8 +222,8 @@ impl<D> Peer<D> {
         }
     }
 
-    /// When there is something to do for it, if nothing happens before.
-    pub(super) fn due(&self, now: Duration) -> Duration {
+    /// When there is something to do for it, if nothing happens before, and if all places for transfers are taken or not.
+    pub(super) fn due(&self, now: Duration, are_places_taken: bool) -> Duration {
         if !self.is_met() {
             return if self.owes_hello && self.attempts == 0 {
                 now
@@ -220,7 +240,12 @@ impl<D> Peer<D> {
             return now;
         }
         let looks_at = if self.is_stale {
-            self.hold_until.max(now)
+            let place_at = if are_places_taken && self.parts.is_empty() {
+                self.place_at
+            } else {
+                now
+            };
+            self.hold_until.max(place_at).max(now)
         } else {
             self.digest_at
         };
@@ -238,19 +263,85 @@ impl<D> Peer<D> {
         self.parts.len() > 1 || matches!(self.parts.front(), Some(Part::Pieces(_)))
     }
 
-    /// Drops the parts whose events the peer knows by now.
-    pub(super) fn drop_known(&mut self, gives: impl Fn(&D) -> &VersionVector) {
+    /// Drops the parts whose events the peer knows by now; others are split to `part_bytes`.
+    pub(super) fn drop_known(&mut self, gives: impl Fn(&D) -> &VersionVector, part_bytes: usize) {
         while let Some(first) = self.parts.front()
             && first.gives(&gives).partial_le(&self.known)
         {
             self.parts.pop_front();
             self.is_sent = false;
+            self.part_attempts = 0;
             self.release();
+            self.widen(part_bytes);
         }
     }
 
     pub(super) fn take_parts(&mut self, parts: Vec<D>) {
         self.parts = parts.into_iter().map(Part::Delta).collect();
         self.is_sent = false;
+        self.part_attempts = 0;
+    }
+}
+
+impl<D: Message> Peer<D> {
+    /// It will not take what it was sent. If others are sent `part_bytes` at a time, it is sent half of this, at once, until
+    /// what it refuses is alone: so it gets all that comes before. Then nothing should be sent for a while, which is
+    /// returned: `wait`, and each time that it refuses twice as long.
+    pub(super) fn refuses(
+        &mut self,
+        wait: Duration,
+        gives: impl Fn(&D) -> &VersionVector,
+        part_bytes: usize,
+    ) -> Option<Duration> {
+        let first = self.parts.pop_front()?;
+        self.drop_parts();
+        if let Part::Delta(delta) = &first {
+            let half = delta.to_bytes().len() / 2;
+            if half < self.narrowed.unwrap_or(part_bytes) {
+                self.narrowed = Some(half);
+                return None;
+            }
+        }
+        self.refused = Some(first.gives(gives).clone());
+        let factor = 1_u32.checked_shl(self.refusals).unwrap_or(u32::MAX);
+        self.refusals = self.refusals.saturating_add(1);
+        Some(wait.saturating_mul(factor).min(HOLD_MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+    use core::time::Duration;
+
+    use super::Peer;
+    use crate::{ReplicaId, VersionVector};
+
+    const WAIT: Duration = Duration::from_secs(10);
+
+    fn gives(vector: &VersionVector) -> &VersionVector {
+        vector
+    }
+
+    /// What it refused it took when it was sent again; then comes the refusal once more.
+    #[test]
+    fn a_refusal_that_comes_late_and_twice_ends_with_what_was_taken() {
+        let mut peer: Peer<VersionVector> = Peer::new(Duration::ZERO);
+        let mut vector = VersionVector::new();
+        vector.raise(ReplicaId::new(1).unwrap(), 1);
+        let send = |peer: &mut Peer<_>| peer.take_parts(Vec::from([vector.clone()]));
+        send(&mut peer);
+        // Perhaps there is less of it.
+        assert_eq!(peer.refuses(WAIT, gives, 64 << 10), None);
+        for hold in [WAIT, 2 * WAIT] {
+            send(&mut peer);
+            assert_eq!(peer.refuses(WAIT, gives, 64 << 10), Some(hold));
+        }
+        assert!(!peer.knows_what_it_refused());
+        peer.knows(&vector);
+        assert!(peer.knows_what_it_refused());
+        peer.release();
+        send(&mut peer);
+        assert_eq!(peer.refuses(WAIT, gives, 64 << 10), Some(WAIT));
     }
 }

@@ -112,7 +112,9 @@ impl<R: Replicated> AntiEntropy<R> {
                     && departing.has_arrived(&progress)
                 {
                     peer.is_sent = false;
-                    peer.attempts = 0;
+                    if progress.arrived > 0 {
+                        (peer.attempts, peer.part_attempts) = (0, 0);
+                    }
                 }
             }
             Kind::Refusal => {
@@ -122,14 +124,7 @@ impl<R: Replicated> AntiEntropy<R> {
                 let reason = Refusal::of_number(number);
                 let reason = reason
                     .ok_or_else(|| malformed(DecodeError::Malformed("reason of a refusal")))?;
-                if peer.is_sent && peer.sent == [a, b, c, d] {
-                    peer.is_refused(now, self.config.retry_max);
-                    let member = from;
-                    return Ok(Handled {
-                        changed: Changed::No,
-                        event: Some(SyncEvent::RefusedBy { member, reason }),
-                    });
-                }
+                return Ok(self.hear_refusal(now, from, [a, b, c, d], reason));
             }
         }
         Ok(NOTHING_NEW)
@@ -156,6 +151,40 @@ impl<R: Replicated> AntiEntropy<R> {
             peer.refusal = Some((frame::checksum_of(frame), reason));
         }
         taken
+    }
+
+    /// What a frame with this checksum brought is not taken. Only of clocks it may be hoped that they agree soon.
+    fn hear_refusal(
+        &mut self,
+        now: Duration,
+        from: Member,
+        refused: [u8; 4],
+        reason: Refusal,
+    ) -> Handled {
+        let (retry_min, retry_max) = (self.config.retry_min, self.config.retry_max);
+        let wait = if reason == Refusal::FarFuture {
+            retry_min
+        } else {
+            retry_max
+        };
+        let part_bytes = self.config.part_bytes;
+        let peer = self.peers.get_mut(&from);
+        let mut peer = peer.filter(|peer| peer.is_sent && peer.sent == refused);
+        let hold = peer
+            .as_mut()
+            .and_then(|peer| peer.refuses(wait, R::gives, part_bytes));
+        let Some(hold) = hold else {
+            return NOTHING_NEW;
+        };
+        let hold_until = now + hold / 2 + self.jitter(hold / 2);
+        if let Some(peer) = self.peers.get_mut(&from) {
+            peer.hold_until = hold_until;
+        }
+        let member = from;
+        Handled {
+            changed: Changed::No,
+            event: Some(SyncEvent::RefusedBy { member, reason }),
+        }
     }
 
     /// Lays a piece of a delta to the others, and joins the delta if that was the last.

@@ -66,7 +66,7 @@ impl Departing {
 
     /// Whether this news calls for another piece. News may be old: only those who lost what they had begin at nothing.
     pub(super) fn has_arrived(&mut self, upto: &Progress) -> bool {
-        let is_new = upto.arrived > self.arrived || upto.arrived == 0;
+        let is_new = upto.arrived > self.arrived || (upto.arrived == 0 && self.arrived > 0);
         if upto.id != self.id || !is_new || upto.arrived >= self.bytes.len() {
             return false;
         }
@@ -172,19 +172,64 @@ pub fn decode_any_piece(bytes: &[u8]) {
     }
 }
 
-/// What has arrived of the one delta that is being laid together.
+/// In how many times its patience a delta must have come that keeps others waiting.
+const PATIENCES: usize = 64;
+
+/// How often the patience is doubled at most.
+const DOUBLINGS_MAX: u32 = 6;
+
+/// What has arrived of the one delta that is being laid together, and whose turn it is.
+///
+/// A member keeps its turn for as long as its delta comes at a pace, or nobody else asks for one. Else the next who asks
+/// has it, and if that one is too slow the former again, with twice the patience until one of them has come to an end.
+/// Whoever has ended its turn, with a whole or by beginning another, goes behind those who were turned away.
 #[derive(Debug, Default)]
 pub(super) struct Stage {
-    arriving: Option<Arriving>,
+    turn: Option<Turn>,
+    /// The last who was turned away since the turn began, and when.
+    turned_away: Option<(Member, Duration)>,
+    /// Who had the last turn, and until when another may have the next.
+    yields: Option<(Member, Duration)>,
+    doublings: u32,
 }
 
 #[derive(Debug)]
-struct Arriving {
+struct Turn {
     from: Member,
     id: TransferId,
     total: usize,
     bytes: Vec<u8>,
-    heard_at: Duration,
+    /// Until when so many bytes must be there, or it is another's turn if one asks.
+    due_at: Duration,
+    due: usize,
+    /// Whether it may go on when they are: not if it begins another while others wait.
+    is_first: bool,
+}
+
+impl Turn {
+    fn begin(from: Member, piece: &Piece<'_>, due_at: Duration) -> Self {
+        Self {
+            from,
+            id: piece.id,
+            total: piece.total,
+            bytes: Vec::new(),
+            due_at,
+            due: 1,
+            is_first: true,
+        }
+    }
+
+    fn is_of(&self, from: Member, piece: &Piece<'_>) -> bool {
+        (self.from, self.id, self.total) == (from, piece.id, piece.total)
+    }
+
+    /// More has come: by when the next of it must.
+    fn renew(&mut self, due_at: Duration) {
+        if self.bytes.len() >= self.due && self.is_first {
+            self.due_at = due_at;
+            self.due = self.bytes.len() + self.total.div_ceil(PATIENCES);
+        }
+    }
 }
 
 /// What a piece has brought.
@@ -201,7 +246,7 @@ pub(super) enum Staged {
 }
 
 impl Stage {
-    /// Lays a piece to the others. The delta of a member that has brought nothing new for `patience` gives way to another's.
+    /// Lays a piece to the others. A delta that comes slower than a 64th part of it in `patience` gives way to another's.
     pub(super) fn put(
         &mut self,
         now: Duration,
@@ -209,51 +254,77 @@ impl Stage {
         piece: &Piece<'_>,
         patience: Duration,
     ) -> Staged {
-        if let Some(held) = &self.arriving
-            && held.from != from
-            && now < held.heard_at.saturating_add(patience)
-        {
+        let patience = patience.saturating_mul(1 << self.doublings);
+        if self.is_anothers(now, from) {
+            self.turned_away = Some((from, now));
             return Staged::Busy;
         }
-        let is_held =
-            |held: &Arriving| (held.from, held.id, held.total) == (from, piece.id, piece.total);
-        if !self.arriving.as_ref().is_some_and(is_held) {
+        if !self
+            .turn
+            .as_ref()
+            .is_some_and(|turn| turn.is_of(from, piece))
+        {
             if piece.offset > 0 {
                 return Staged::Some(Progress {
                     id: piece.id,
                     arrived: 0,
                 });
             }
-            self.arriving = Some(Arriving {
-                from,
-                id: piece.id,
-                total: piece.total,
-                bytes: Vec::new(),
-                heard_at: now,
-            });
+            self.begin(from, piece, now.saturating_add(patience));
         }
-        let Some(held) = &mut self.arriving else {
+        let Some(turn) = &mut self.turn else {
             return Staged::Busy;
         };
-        if piece.offset == held.bytes.len() || mutant::is_planted("piece_out_of_place") {
-            held.bytes.extend_from_slice(piece.bytes);
-            held.heard_at = now;
+        if piece.offset == turn.bytes.len() || mutant::is_planted("piece_out_of_place") {
+            turn.bytes.extend_from_slice(piece.bytes);
+            turn.renew(now.saturating_add(patience));
         }
-        if held.bytes.len() < held.total {
+        if turn.bytes.len() < turn.total {
             return Staged::Some(Progress {
-                id: held.id,
-                arrived: held.bytes.len(),
+                id: turn.id,
+                arrived: turn.bytes.len(),
             });
         }
-        match self.arriving.take() {
-            Some(whole) if id_of(&whole.bytes) == whole.id => Staged::All(whole.bytes),
+        let waits = self.turned_away.take();
+        self.yields = waits.map(|(_, at)| (from, at.saturating_add(patience)));
+        match self.turn.take() {
+            Some(whole) if id_of(&whole.bytes) == whole.id => {
+                self.doublings = 0;
+                Staged::All(whole.bytes)
+            }
             _ => Staged::Mixed,
         }
     }
 
+    fn is_anothers(&self, now: Duration, from: Member) -> bool {
+        match (&self.turn, self.yields) {
+            (Some(turn), _) => turn.from != from && now < turn.due_at,
+            (None, Some((last, until))) => last == from && now < until,
+            (None, None) => false,
+        }
+    }
+
+    /// Begins a turn, or in it another delta.
+    fn begin(&mut self, from: Member, piece: &Piece<'_>, due_at: Duration) {
+        let mut next = Turn::begin(from, piece, due_at);
+        match self.turn.take() {
+            Some(last) if last.from == from && self.turned_away.is_some() => {
+                (next.due_at, next.is_first) = (last.due_at, false);
+            }
+            Some(last) if last.from != from => {
+                self.doublings = (self.doublings + 1).min(DOUBLINGS_MAX);
+                self.turned_away = None;
+            }
+            _ => self.turned_away = None,
+        }
+        self.yields = None;
+        self.turn = Some(next);
+    }
+
     /// Drops what comes from those whom `is_member` does not know.
     pub(super) fn retain(&mut self, is_member: impl Fn(Member) -> bool) {
-        self.arriving.take_if(|held| !is_member(held.from));
+        self.turn.take_if(|turn| !is_member(turn.from));
+        self.turned_away.take_if(|(from, _)| !is_member(*from));
     }
 }
 
@@ -322,6 +393,98 @@ mod tests {
             stage.put(at(21), member(1), &piece, PATIENCE),
             some(piece.id())
         );
+    }
+
+    /// A byte now and then, of a delta that never ends or of one after the other, keeps the stage from nobody for ever.
+    #[test]
+    fn who_brings_a_byte_now_and_then_gives_way() {
+        for restarts in [false, true] {
+            let (honest, mut stage) = (departing(9), Stage::default());
+            let some = Staged::Some(Progress {
+                id: honest.next(0).id(),
+                arrived: 32,
+            });
+            let bytes = [1; 100];
+            let mut taken_at = None;
+            for second in 0..200_u8 {
+                let now = Duration::from_secs(second.into());
+                if second % 10 == 0 {
+                    let at = usize::from(second / 10);
+                    let (id, offset) = if restarts { (second + 1, 0) } else { (0, at) };
+                    let piece = super::Piece {
+                        id: [id; 16],
+                        total: 64 * 100,
+                        offset,
+                        bytes: &bytes[..1],
+                    };
+                    stage.put(now, member(1), &piece, PATIENCE);
+                }
+                if stage.put(now, member(2), &honest.next(0), PATIENCE) == some {
+                    taken_at.get_or_insert(second);
+                }
+            }
+            assert!(taken_at.is_some_and(|second| second <= 40), "{taken_at:?}");
+        }
+    }
+
+    /// Who brings one whole after the other, each of a piece, takes turns with who asks for one.
+    #[test]
+    fn who_has_had_its_turn_goes_behind_who_waits() {
+        let mut stage = Stage::default();
+        let (sent, honest) = (departing(7), departing(9));
+        let at = Duration::from_secs;
+        let first = sent.next(0);
+        stage.put(at(0), member(1), &first, PATIENCE);
+        assert_eq!(
+            stage.put(at(1), member(2), &honest.next(0), PATIENCE),
+            Staged::Busy
+        );
+        let rest = super::Piece {
+            offset: 32,
+            bytes: &sent.bytes[32..],
+            ..first
+        };
+        assert!(matches!(
+            stage.put(at(2), member(1), &rest, PATIENCE),
+            Staged::All(_)
+        ));
+        assert_eq!(stage.put(at(3), member(1), &first, PATIENCE), Staged::Busy);
+        assert!(matches!(
+            stage.put(at(10), member(2), &honest.next(0), PATIENCE),
+            Staged::Some(_)
+        ));
+        // If none comes who waited, there is no need to wait.
+        stage.retain(|from| from != member(2));
+        assert!(matches!(
+            stage.put(at(11), member(1), &first, PATIENCE),
+            Staged::Some(_)
+        ));
+    }
+
+    /// Two that are both slower than the pace do not push each other out for ever.
+    #[test]
+    fn slow_links_come_to_an_end_by_turns() {
+        let mut stage = Stage::default();
+        let mut senders = [departing(7), departing(9)];
+        let mut ends = [false; 2];
+        for second in 0..4_000_u64 {
+            for (at, sender) in senders.iter_mut().enumerate() {
+                // A piece a minute: three times as long as the patience without one.
+                if second % 60 != 30 * at as u64 || ends[at] {
+                    continue;
+                }
+                let from = member(at as u64 + 1);
+                match stage.put(Duration::from_secs(second), from, &sender.next(0), PATIENCE) {
+                    Staged::Some(progress) => {
+                        sender.has_arrived(&progress);
+                    }
+                    Staged::All(_) => ends[at] = true,
+                    Staged::Busy => {}
+                    Staged::Mixed => unreachable!("nobody lies"),
+                }
+            }
+        }
+        assert_eq!(ends, [true; 2]);
     }
 
     #[test]

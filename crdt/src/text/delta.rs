@@ -53,25 +53,38 @@ impl Told {
     }
 }
 
+/// What of one replica's events comes next in an order.
+#[derive(Clone, Copy, Default)]
+struct Next {
+    run: usize,
+    /// How many of its parents have come.
+    parents: usize,
+}
+
 /// A delta in the making.
 #[derive(Default)]
 pub(super) struct Telling {
+    /// In ascending order.
     told: Vec<Told>,
     inserted: String,
 }
 
 impl Telling {
-    /// Goes on with events of a replica, of which the first `known` are not told.
+    /// Goes on with events of a replica, of which the first `known` are not told. Where it stands holds until another is
+    /// begun.
     pub(super) fn begin(&mut self, replica: ReplicaId, known: u64) -> usize {
-        if let Some(at) = self.told.iter().position(|told| told.replica == replica) {
-            return at;
-        }
-        self.told.push(Told {
-            replica,
-            known,
-            runs: Vec::new(),
-        });
-        self.told.len() - 1
+        let held = self
+            .told
+            .binary_search_by_key(&replica, |told| told.replica);
+        held.unwrap_or_else(|at| {
+            let told = Told {
+                replica,
+                known,
+                runs: Vec::new(),
+            };
+            self.told.insert(at, told);
+            at
+        })
     }
 
     /// Appends what follows the replica's last.
@@ -135,8 +148,8 @@ impl TextDelta {
 
     pub(super) fn since(log: &Log, known: &VersionVector, upto: &VersionVector) -> Self {
         let mut telling = Telling::default();
-        for replica in log.replicas() {
-            let (known, upto) = (known.get(replica), upto.get(replica));
+        for events in upto.since(known) {
+            let (replica, known, upto) = (events.replica(), events.first() - 1, events.last());
             let at = telling.begin(replica, known);
             log.told(replica, known, |piece| {
                 if piece.counter > upto {
@@ -222,29 +235,34 @@ impl TextDelta {
 
     /// The runs, by the replica's and their own number, each behind what it had seen; `None` if there is no such order.
     pub(super) fn order(&self) -> Option<Vec<(usize, usize)>> {
+        self.order_by(&mut || ())
+    }
+
+    /// Calls `step` each time that it looks at a run's parent.
+    fn order_by(&self, step: &mut impl FnMut()) -> Option<Vec<(usize, usize)>> {
         let mut order = Vec::new();
-        let mut next: Vec<usize> = self.told.iter().map(|_| 0).collect();
+        let mut next = Vec::from_iter(self.told.iter().map(|_| Next::default()));
         for first in 0..self.told.len() {
             let mut waiting = Vec::from([first]);
             let mut is_waiting = BTreeSet::from([first]);
             while let Some(&at) = waiting.last() {
-                let run = self.told.get(at)?.runs.get(*next.get(at)?);
-                let Some(run) = run else {
-                    waiting.pop();
-                    is_waiting.remove(&at);
-                    continue;
-                };
-                if let Some(before) = self.missing(run, &next) {
+                if let Some(before) = self.missing(at, &mut next, step) {
                     if !is_waiting.insert(before) {
                         return None;
                     }
                     waiting.push(before);
                     continue;
                 }
-                let taken = next.get_mut(at)?;
-                order.push((at, *taken));
-                *taken += 1;
-                if waiting.len() > 1 {
+                let Next { run, .. } = *next.get(at)?;
+                let is_taken = self.told.get(at)?.runs.len() > run;
+                if is_taken {
+                    order.push((at, run));
+                    *next.get_mut(at)? = Next {
+                        run: run + 1,
+                        parents: 0,
+                    };
+                }
+                if !is_taken || waiting.len() > 1 {
                     waiting.pop();
                     is_waiting.remove(&at);
                 }
@@ -253,17 +271,23 @@ impl TextDelta {
         Some(order)
     }
 
-    /// Of which replica more must come before a run.
-    fn missing(&self, run: &ToldRun, next: &[usize]) -> Option<usize> {
-        run.parents.iter().flatten().find_map(|parent| {
-            let at = self.position(parent.replica())?;
-            let told = self.told.get(at)?;
-            let reached = told
-                .runs
-                .get(*next.get(at)?)
-                .map_or(u64::MAX, |run| run.counter);
-            (parent.counter() >= reached).then_some(at)
-        })
+    /// Of which replica more must come before the next run of one. A parent that has come is not looked at again.
+    fn missing(&self, at: usize, next: &mut [Next], step: &mut impl FnMut()) -> Option<usize> {
+        let Next { run, parents } = *next.get(at)?;
+        let all = self.told.get(at)?.runs.get(run)?.parents.as_ref()?;
+        let left = all.get(parents..)?.iter();
+        let reached = |told: usize| {
+            let first = self.told.get(told)?.runs.get(next.get(told)?.run);
+            Some(first.map_or(u64::MAX, |run| run.counter))
+        };
+        let found = left.enumerate().find_map(|(count, parent)| {
+            step();
+            let before = self.position(parent.replica())?;
+            (parent.counter() >= reached(before)?).then_some((count, before))
+        });
+        let come = found.map_or(all.len(), |(count, _)| parents + count);
+        next.get_mut(at)?.parents = come;
+        found.map(|(_, before)| before)
     }
 
     pub(super) fn position(&self, replica: ReplicaId) -> Option<usize> {
@@ -354,8 +378,6 @@ impl TextDelta {
 impl Telling {
     /// The delta of events that were told in another order than that of replicas.
     fn finish_sorted(self) -> TextDelta {
-        let mut by_replica: Vec<usize> = (0..self.told.len()).collect();
-        by_replica.sort_by_key(|at| self.told.get(*at).map(|told| told.replica));
         let mut sorted = Self::default();
         let whole = TextDelta {
             from: VersionVector::new(),
@@ -363,7 +385,7 @@ impl Telling {
             told: self.told,
             inserted: self.inserted,
         };
-        for told in by_replica.into_iter().filter_map(|at| whole.told.get(at)) {
+        for told in &whole.told {
             let at = sorted.begin(told.replica, told.known);
             for run in &told.runs {
                 let text = whole.text_of(run, 0, run.edit.len);
@@ -380,5 +402,103 @@ impl Telling {
             }
         }
         sorted.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+    use alloc::string::String;
+    use alloc::vec::Vec;
+
+    use super::super::edit::{Edit, Kind};
+    use super::{Piece, Telling, TextDelta};
+    use crate::{Dot, Lattice, ReplicaId, Text, VersionVector, Writer};
+
+    fn replica(number: u64) -> ReplicaId {
+        ReplicaId::new(u128::from(number)).unwrap()
+    }
+
+    /// One event of the lowest replica that had seen one of each of the `count` others: a step for each parent, and one
+    /// more each time that one of them had to come first. And the others' come in the order of their replicas.
+    #[test]
+    fn an_event_of_many_parents_is_put_in_its_place_in_as_many_steps() {
+        let count = 1_000;
+        let mut telling = Telling::default();
+        let mut tell = |number, parents: Vec<Dot>| {
+            let at = telling.begin(replica(number), 0);
+            telling.push(
+                at,
+                Piece {
+                    counter: 1,
+                    parents: Some(parents),
+                    edit: Edit::new(Kind::Insert, 0, 1),
+                    text: "x",
+                },
+            );
+        };
+        let others = 2..count + 2;
+        tell(
+            1,
+            others
+                .clone()
+                .map(|number| Dot::new(replica(number), 1).unwrap())
+                .collect(),
+        );
+        others.for_each(|number| tell(number, Vec::new()));
+        let delta = telling.finish();
+        let mut steps = 0;
+        let order = delta.order_by(&mut || steps += 1).unwrap();
+        let told = usize::try_from(count).unwrap();
+        assert!(
+            order
+                .iter()
+                .copied()
+                .eq((1..=told).map(|at| (at, 0)).chain([(0, 0)]))
+        );
+        assert!(steps <= 2 * count, "{steps} steps");
+        let mut text = Text::bottom();
+        text.apply(&delta).unwrap();
+        assert_eq!(text.len_chars(), told + 1);
+    }
+
+    /// What is told in whatever order of replicas is told once, and the text as it is in the order of replicas.
+    #[test]
+    fn replicas_are_told_in_ascending_order_whichever_came_first() {
+        let mut telling = Telling::default();
+        for (number, counter) in [(5, 1), (2, 1), (9, 1), (2, 2), (5, 2)] {
+            let at = telling.begin(replica(number), counter - 1);
+            let text = format!("{number}");
+            telling.push(
+                at,
+                Piece {
+                    counter,
+                    parents: (counter == 1).then(Vec::new),
+                    edit: Edit::new(Kind::Insert, 0, 1),
+                    text: &text,
+                },
+            );
+        }
+        let delta = telling.finish_sorted();
+        assert_eq!(delta.inserted, "22559");
+        assert_eq!(delta.told.len(), 3);
+    }
+
+    /// Peers ask for the last event of one among many replicas that ever wrote.
+    #[test]
+    fn a_delta_tells_of_no_replica_that_has_nothing_new() {
+        let mut text = Text::bottom();
+        for number in 1..=100 {
+            let mut writer = Writer::new(replica(number), 0, 10);
+            text.insert(&mut writer, 0, "tea").unwrap();
+        }
+        let mut known: VersionVector = text.vector().clone();
+        let mut last = Writer::new(replica(7_000), 0, 10);
+        text.insert(&mut last, 0, "x").unwrap();
+        let delta: TextDelta = text.delta_since(&known);
+        assert_eq!((delta.told.len(), delta.inserted), (1, String::from("x")));
+        // More than anybody can have written.
+        known.raise(replica(7_000), u64::MAX);
+        assert!(text.delta_since(&known).is_empty());
     }
 }

@@ -100,8 +100,7 @@ impl Log {
         self.append(first, edit, text, follows);
         self.graph.push(self.end..self.end + edit.len, parents);
         self.end += edit.len;
-        self.frontier.retain(|head| !parents.contains(head));
-        self.frontier.push(self.end - 1);
+        advance(&mut self.frontier, parents, self.end - 1);
     }
 
     fn append(&mut self, first: Dot, edit: Edit, text: &str, follows: bool) {
@@ -231,14 +230,15 @@ impl Log {
         piece.map_or("", |(_, _, text)| text)
     }
 
-    pub(super) fn replicas(&self) -> impl Iterator<Item = ReplicaId> + '_ {
-        self.by_replica.keys().copied()
-    }
-
     /// The events of a replica after its first `known`, cut where their parents or their kind change.
     pub(super) fn told(&self, replica: ReplicaId, known: u64, mut tell: impl FnMut(Piece<'_>)) {
         let authors = self.by_replica.get(&replica).map_or(&[][..], Vec::as_slice);
-        for at in authors {
+        // The one before the first that begins behind what is known may go on there.
+        let behind = authors.partition_point(|at| {
+            let author = self.authors.get(*at);
+            author.is_some_and(|author| author.counter <= known)
+        });
+        for at in authors.get(behind.saturating_sub(1)..).unwrap_or_default() {
             let Some(author) = self.authors.get(*at) else {
                 continue;
             };
@@ -335,6 +335,22 @@ impl Log {
             }
         })
     }
+}
+
+/// The last events, in ascending order, when `last` follows that had seen `parents`, in ascending order.
+pub(super) fn advance(heads: &mut Vec<Lv>, parents: &[Lv], last: Lv) {
+    /// To take one out moves those behind it, which costs about as much as to look so many up.
+    const MOVE_COSTS_LESS: usize = 8;
+    if parents.len() < MOVE_COSTS_LESS {
+        for parent in parents {
+            if let Ok(at) = heads.binary_search(parent) {
+                heads.remove(at);
+            }
+        }
+    } else {
+        heads.retain(|head| parents.binary_search(head).is_err());
+    }
+    heads.push(last);
 }
 
 /// Some of the `count` characters of `text`.

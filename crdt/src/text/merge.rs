@@ -5,7 +5,7 @@ use core::ops::Range;
 
 use super::edit::Kind;
 use super::graph::{Entry, Lv};
-use super::log::{Applied, Log};
+use super::log::{self, Applied, Log};
 use super::tracker::Tracker;
 use crate::mutant;
 
@@ -39,8 +39,7 @@ pub(super) fn merge(
         let mut group = Vec::new();
         let mut next = Some(entry);
         while let Some(entry) = next {
-            frontier.retain(|head| !entry.parents.contains(head));
-            frontier.push(entry.events.end - 1);
+            log::advance(&mut frontier, &entry.parents, entry.events.end - 1);
             group.push(entry);
             let is_settled =
                 |entry: &Entry| matches!(frontier.as_slice(), [_]) && entry.parents == frontier;

@@ -1,10 +1,14 @@
 //! States that no frame has room for.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use peaberry_crdt::sync::{Refusal, SyncError, SyncEvent};
 use peaberry_crdt::wire::{DecodeError, Message as _};
-use peaberry_crdt::{Causal, Lattice, MvRegister, ObservedRemoveMap, ReplicaId, Writer};
+use peaberry_crdt::{
+    ApplyError, Causal, Changed, Lattice, Limits, MvRegister, ObservedRemoveMap, ReplicaId,
+    Replicated, VersionVector, Writer,
+};
 
 use crate::link::{Link, Side, config, member};
 
@@ -284,4 +288,132 @@ fn a_frame_over_the_budget_is_refused_to_its_sender() {
     };
     assert!(!sides[0].events.is_empty() && sides[0].events.iter().all(|event| *event == refused));
     assert!(sides[0].deltas <= 12, "{} in an hour", sides[0].deltas);
+}
+
+/// Counts how often a delta is made of it.
+struct Counted {
+    shelves: Shelves,
+    made: Cell<u64>,
+}
+
+impl Counted {
+    fn new(shelves: Shelves) -> Self {
+        let made = Cell::new(0);
+        Self { shelves, made }
+    }
+}
+
+impl Replicated for Counted {
+    type Delta = <Shelves as Replicated>::Delta;
+
+    fn vector(&self) -> &VersionVector {
+        self.shelves.vector()
+    }
+
+    fn delta_since(&self, known: &VersionVector) -> Self::Delta {
+        self.made.set(self.made.get() + 1);
+        self.shelves.delta_since(known)
+    }
+
+    fn needs(delta: &Self::Delta) -> &VersionVector {
+        Shelves::needs(delta)
+    }
+
+    fn gives(delta: &Self::Delta) -> &VersionVector {
+        Shelves::gives(delta)
+    }
+
+    fn apply_within(
+        &mut self,
+        delta: &Self::Delta,
+        limits: &Limits,
+    ) -> Result<Changed, ApplyError> {
+        self.shelves.apply_within(delta, limits)
+    }
+
+    fn split(delta: Self::Delta, bytes_max: usize) -> Vec<Self::Delta> {
+        Shelves::split(delta, bytes_max)
+    }
+
+    fn canonical_bytes(&self) -> Vec<u8> {
+        self.shelves.canonical_bytes()
+    }
+
+    fn collect(&mut self, stable: &VersionVector) -> Changed {
+        self.shelves.collect(stable)
+    }
+}
+
+/// Three newcomers at once, of which two are served: what the third is to have is made now and then, and not each time
+/// that somebody says a word. Both where it cannot be divided, and where it can.
+#[test]
+fn who_waits_for_a_place_costs_no_walks_over_the_state() {
+    let (cut, _) = cut(400, 100);
+    let (mut whole, mut writer) = (Shelves::bottom(), writer(0xF));
+    (0..400).for_each(|shelf| fill(&mut whole, &mut writer, shelf, 100));
+    for state in [cut, whole] {
+        let mut sides: Vec<Side<Counted>> = (1..=4)
+            .map(|number| {
+                let mut config = config(number, 4, number);
+                config.part_bytes = 256;
+                let state = match number {
+                    1 => state.clone(),
+                    _ => Shelves::bottom(),
+                };
+                Side::new(config, Duration::ZERO, Counted::new(state))
+            })
+            .collect();
+        let mut link = Link::new(50);
+        let is_served = |side: &Side<Counted>| side.state.vector() == state.vector();
+        link.until(&mut sides, HOUR, |sides| sides[1..].iter().any(is_served));
+        let (made, seconds) = (sides[0].state.made.get(), link.now.as_secs());
+        assert!(seconds > 40, "{seconds} s are soon over");
+        assert!(made <= 10 + seconds / 5, "{made} times in {seconds} s");
+        link.until(&mut sides, HOUR, |sides| sides.iter().all(is_served));
+    }
+}
+
+/// A peer that lays another's delta together says nothing to ours, and speaks of other things all the time.
+#[test]
+fn a_piece_that_is_not_answered_is_sent_ever_more_rarely() {
+    let (state, _) = cut(400, 100);
+    let mut sides = [1, 2].map(|number| {
+        let mut config = config(number, 2, number);
+        config.part_bytes = 256;
+        Side::new(config, Duration::ZERO, Shelves::bottom())
+    });
+    sides[0].state = state;
+    let mut link = Link::new(0);
+    link.without_pieces = vec![member(2)];
+    while link.now < Duration::from_secs(120) {
+        link.step(&mut sides);
+    }
+    let sent = sides[0].deltas;
+    assert!((8..=50).contains(&sent), "{sent} in two minutes");
+}
+
+/// Two that talk and take no piece do not keep the places from a third.
+#[test]
+fn who_takes_no_piece_gives_up_its_place() {
+    let (state, _) = cut(400, 100);
+    let mut sides: Vec<Side<Shelves>> = (1..=4)
+        .map(|number| {
+            let mut config = config(number, 4, number);
+            config.part_bytes = 256;
+            let state = match number {
+                1 => state.clone(),
+                _ => Shelves::bottom(),
+            };
+            Side::new(config, Duration::ZERO, state)
+        })
+        .collect();
+    let mut link = Link::new(0);
+    link.without_pieces = vec![member(2), member(3), member(4)];
+    while link.now < Duration::from_secs(5) {
+        link.step(&mut sides);
+    }
+    link.without_pieces.pop();
+    link.until(&mut sides, Duration::from_secs(300), |sides| {
+        sides[3].state == sides[0].state
+    });
 }

@@ -214,3 +214,52 @@ fn two_values_for_one_dot_are_refused_by_name() {
     let sent: u64 = sides.iter().map(|side| side.deltas).sum();
     assert!(sent <= 20, "{sent} in ten minutes");
 }
+
+/// One writes with stamps at the very edge of what is tolerated: the second member takes them in, the third only half a
+/// second later. That keeps from the third neither what the second wrote before nor, for long, what it wrote after.
+#[test]
+fn a_clock_at_the_edge_keeps_no_writes_of_others_for_long() {
+    let (mut link, mut sides) = (Link::new(0), sides(Tolerance::USUAL));
+    link.step = Duration::from_millis(100);
+    sides[1].tolerance.drift_ms_max += 1_000;
+    let (mut hers, mut his, mut clock) = (writer(0xA), writer(0xB), Hlc::new(u64::MAX));
+    let mut longest = 0;
+    for number in 1..=300 {
+        let edge = link.wall_ms() + Tolerance::USUAL.drift_ms_max + 500;
+        price(&mut sides[0], &mut hers, &mut clock, edge);
+        tag(&mut sides[1], &mut his, number);
+        run(&mut link, &mut sides, Duration::from_secs(1));
+        longest = longest.max(number - sides[2].state.value().tags.len() as u64);
+    }
+    assert!(!sides[2].errors.is_empty(), "it was refused");
+    assert!(longest <= 15, "{longest} s behind");
+}
+
+/// What comes before what is refused is taken, whatever follows.
+#[test]
+fn what_comes_before_a_refused_event_is_taken() {
+    let (mut link, mut sides) = (Link::new(0), sides(Tolerance::USUAL));
+    let (mut hers, mut clock) = (writer(0xA), Hlc::new(u64::MAX));
+    for number in 0..100 {
+        tag(&mut sides[0], &mut hers, number);
+    }
+    let ahead = link.wall_ms() + 70 * 60_000;
+    price(&mut sides[0], &mut hers, &mut clock, ahead);
+    for number in 100..200 {
+        tag(&mut sides[0], &mut hers, number);
+    }
+    run(&mut link, &mut sides, Duration::from_secs(5));
+    for side in &sides[1..] {
+        assert_eq!(side.state.value().tags.len(), 100);
+    }
+    // Told when it is alone, and each time that it is tried again.
+    assert!(
+        (2..=16).contains(&sides[0].events.len()),
+        "{:?}",
+        sides[0].events
+    );
+    link.step = Duration::from_millis(200);
+    run(&mut link, &mut sides, 150 * MINUTE);
+    assert!(sides.windows(2).all(|pair| pair[0].state == pair[1].state));
+    assert_eq!(sides[2].state.value().tags.len(), 200);
+}

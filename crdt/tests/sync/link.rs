@@ -50,6 +50,8 @@ pub(crate) struct Link {
     pub(crate) now: Duration,
     pub(crate) step: Duration,
     pub(crate) lost_percent: u64,
+    /// Who gets no piece of a large delta, and every other frame.
+    pub(crate) without_pieces: Vec<Member>,
     pub(crate) dice: Dice,
     /// What every member's calendar shows when the link's time begins.
     pub(crate) wall_ms: u64,
@@ -61,6 +63,7 @@ impl Link {
             now: Duration::ZERO,
             step: Duration::from_millis(50),
             lost_percent,
+            without_pieces: Vec::new(),
             dice: Dice::new(11),
             wall_ms: 1_767_225_600_000,
         }
@@ -88,6 +91,9 @@ impl Link {
                     sender.longest = sender.longest.max(sent.frame.len());
                 }
                 if self.dice.below(100) < self.lost_percent {
+                    continue;
+                }
+                if sent.frame[0] == 8 && self.without_pieces.contains(&sent.to) {
                     continue;
                 }
                 let Some(to) = sides.iter_mut().find(|side| side.member == sent.to) else {

@@ -397,6 +397,8 @@ fn large_frames() -> Vec<(String, Vec<u8>)> {
     let mut sides = members.map(|local| {
         let mut config = SyncConfig::new(local, 7, Membership::new(members), local.get());
         config.part_bytes = 48;
+        // Not within these seconds is sent again what is refused.
+        config.retry_min = config.retry_max;
         AntiEntropy::<Price>::new(config, Duration::ZERO)
     });
     let mut states = [Price::bottom(), Price::bottom()];

@@ -98,7 +98,10 @@ fn with_period(value: &TwinValue, min: i64, apply: impl FnOnce(u64) -> Configure
     let TwinValue::Integer(ms) = value else {
         return Configured::Refused("it must be a whole number of milliseconds");
     };
-    if !(min..=PERIOD_MS_MAX).contains(ms) {
+    if *ms < min {
+        return Configured::Refused("it is too short a time");
+    }
+    if *ms > PERIOD_MS_MAX {
         return Configured::Refused("it must be at most a day");
     }
     apply(ms.cast_unsigned())

@@ -93,15 +93,12 @@ impl Orders {
             return;
         };
         let (is_cancelled, is_last) = self.is_leaving(number);
-        if step.after_crash == AfterCrash::Repeat || is_planted("edge_step_repeated") {
-            if is_cancelled {
-                self.end(number, OrderPhase::Cancelled, None, fx);
-            } else {
-                self.announce(number, step, now, fx);
-            }
-        } else if is_cancelled && !is_last {
+        if is_cancelled && !is_last {
             // Done or not, no step follows.
             self.end(number, OrderPhase::Cancelled, None, fx);
+        } else if step.after_crash == AfterCrash::Repeat || is_planted("edge_step_repeated") {
+            // Also where a last step was cancelled: it may be done, and would have been finished without the crash.
+            self.announce(number, step, now, fx);
         } else {
             let reason = Text::new(&format!("power was lost during {}", step.name));
             self.end(number, OrderPhase::Unknown, Some(reason), fx);

@@ -438,42 +438,6 @@ proptest! {
 fn a_latte_is_brewed_once_wherever_power_is_lost() {
     use crate::coffee;
 
-    let space = Subspace::of(CHANNEL);
-    let start = |storage: &MemoryStorage| {
-        let (recipes, can) = (coffee::recipes(), coffee::capabilities());
-        Orders::open(storage, &space, recipes, can, OrdersSettings::default()).unwrap()
-    };
-    // What begins; nothing does where power is lost before the commit.
-    let turn = |orders: &mut Orders,
-                storage: &MemoryStorage,
-                command: Option<OrderCommand>,
-                is_lost: bool| {
-        let mut buffer = EffectsBuffer::new(CHANNEL);
-        if let Some(command) = command {
-            let input = Input::Command(command);
-            let Ok(()) = orders.step(Instant::default(), input, &mut buffer.effects());
-        }
-        let Ok(()) = orders.settle(Instant::default(), &mut buffer.effects());
-        let at_once = buffer.events().iter();
-        assert!(
-            at_once.filter_map(begun).next().is_none(),
-            "not before it is durable"
-        );
-        if is_lost {
-            return Vec::new();
-        }
-        storage.commit(buffer.batch(), Durability::Synced).unwrap();
-        let after = buffer.events_after_commit().iter();
-        after.filter_map(begun).collect::<Vec<_>>()
-    };
-    let place = || OrderCommand::Place {
-        key: name("o"),
-        recipe: name("latte"),
-    };
-    let done = |run: StepRun| OrderCommand::Done {
-        run,
-        quality_permille: 900,
-    };
     let steps = coffee::recipes()
         .into_iter()
         .find(|it| it.name == name("latte"));
@@ -481,27 +445,23 @@ fn a_latte_is_brewed_once_wherever_power_is_lost() {
     assert_eq!(steps.len(), 5);
     for committed in 0..=steps.len() + 1 {
         for loses_a_turn in [false, true] {
-            let storage = MemoryStorage::new();
-            let mut orders = start(&storage);
-            for resource in ["water", "beans", "milk"] {
-                let (resource, units) = (name(resource), 1_000);
-                let stock = OrderCommand::Stock { resource, units };
-                turn(&mut orders, &storage, Some(stock), false);
-            }
-            let mut begun: Vec<StepRun> = Vec::new();
-            let next = |begun: &[StepRun]| begun.last().map_or_else(place, |run| done(*run));
+            let mut bar = Bar::new();
+            let next = |bar: &Bar| match bar.begun.is_empty() {
+                true => bar.place(),
+                false => bar.done(),
+            };
             for _ in 0..committed {
-                let command = Some(next(&begun));
-                begun.extend(turn(&mut orders, &storage, command, false));
+                bar.turn(Some(next(&bar)), true);
             }
             if loses_a_turn {
-                turn(&mut orders, &storage, Some(next(&begun)), true);
+                bar.turn(Some(next(&bar)), false);
             }
+            let last = bar.begun.last().copied();
             let case = format!("{committed} turns, and one lost: {loses_a_turn}");
 
-            let mut orders = start(&storage);
-            let again = turn(&mut orders, &storage, None, false);
-            let phase = orders.standing(&name("o")).map(|update| update.phase);
+            bar.restart();
+            let again = bar.turn(None, true);
+            let phase = bar.phase();
             let under_way = committed.checked_sub(1).and_then(|at| steps.get(at));
             match under_way.map(|step| step.after_crash) {
                 None if committed == 0 => assert_eq!((phase, again.len()), (None, 0), "{case}"),
@@ -515,7 +475,7 @@ fn a_latte_is_brewed_once_wherever_power_is_lost() {
                     let [run] = again.as_slice() else {
                         panic!("{case}: {again:?}");
                     };
-                    let last = begun.last().unwrap();
+                    let last = last.unwrap();
                     assert_eq!((run.order, run.step), (last.order, last.step), "{case}");
                     assert!(run.attempt > last.attempt, "{case}");
                 }
@@ -528,9 +488,124 @@ fn a_latte_is_brewed_once_wherever_power_is_lost() {
                 }
             }
             // Whoever ordered asks again: it is brewed only if nobody had heard of it.
-            let retried = turn(&mut orders, &storage, Some(place()), false);
+            let retried = bar.turn(Some(bar.place()), true);
             assert_eq!(retried.len(), usize::from(committed == 0), "{case}");
         }
+    }
+}
+
+/// A latte of five steps that is cancelled in each of them, and power lost right before or behind the commit of that.
+#[test]
+fn a_cancelled_latte_ends_once_and_brews_no_further_wherever_power_is_lost() {
+    for steps_begun in 1..=5 {
+        for is_heard in [false, true] {
+            let mut bar = Bar::new();
+            bar.turn(Some(bar.place()), true);
+            for _ in 1..steps_begun {
+                bar.turn(Some(bar.done()), true);
+            }
+            let cancel = OrderCommand::Cancel { key: name("o") };
+            bar.turn(Some(cancel), is_heard);
+            let (begun, case) = (bar.begun.len(), format!("step {steps_begun}, {is_heard}"));
+            bar.restart();
+            bar.turn(None, true);
+            while bar.phase().is_some_and(|phase| !phase.is_final()) {
+                bar.turn(Some(bar.done()), true);
+            }
+            let further: Vec<_> = bar.begun.drain(begun..).map(|run| run.step).collect();
+            let expected = match (steps_begun, is_heard) {
+                // Nobody has heard of the cancellation: it goes on, as far as a crash lets it.
+                (2, false) => (OrderPhase::Completed, vec![1, 2, 3, 4]),
+                // The last step cannot be broken off, and is the end.
+                (5, _) => (OrderPhase::Completed, vec![4]),
+                (_, false) => (OrderPhase::Unknown, vec![]),
+                (_, true) => (OrderPhase::Cancelled, vec![]),
+            };
+            assert_eq!((bar.phase().unwrap(), further), expected, "{case}");
+            // What it was promised and did not use is free again.
+            let milk = bar.orders.free(&name("milk"));
+            let used = expected.0 == OrderPhase::Completed || steps_begun >= 4;
+            assert_eq!(milk, if used { 800 } else { 1_000 }, "{case}");
+            assert!(bar.turn(Some(bar.place()), true).is_empty(), "{case}");
+        }
+    }
+}
+
+/// A machine that brews what coffee shops brew, without anything around it.
+struct Bar {
+    storage: MemoryStorage,
+    orders: Orders,
+    begun: Vec<StepRun>,
+}
+
+impl Bar {
+    fn new() -> Self {
+        let storage = MemoryStorage::new();
+        let mut bar = Self {
+            orders: Self::open(&storage),
+            storage,
+            begun: Vec::new(),
+        };
+        for resource in ["water", "beans", "milk"] {
+            let (resource, units) = (name(resource), 1_000);
+            bar.turn(Some(OrderCommand::Stock { resource, units }), true);
+        }
+        bar
+    }
+
+    fn open(storage: &MemoryStorage) -> Orders {
+        use crate::coffee;
+        let (recipes, can) = (coffee::recipes(), coffee::capabilities());
+        let (space, settings) = (Subspace::of(CHANNEL), OrdersSettings::default());
+        Orders::open(storage, &space, recipes, can, settings).unwrap()
+    }
+
+    fn restart(&mut self) {
+        self.orders = Self::open(&self.storage);
+    }
+
+    fn place(&self) -> OrderCommand {
+        let (key, recipe) = (name("o"), name("latte"));
+        OrderCommand::Place { key, recipe }
+    }
+
+    /// The step that began last is done.
+    fn done(&self) -> OrderCommand {
+        OrderCommand::Done {
+            run: *self.begun.last().unwrap(),
+            quality_permille: 900,
+        }
+    }
+
+    fn phase(&self) -> Option<OrderPhase> {
+        let standing = self.orders.standing(&name("o"));
+        standing.map(|update| update.phase)
+    }
+
+    /// What begins; nothing does where power is lost before the commit.
+    fn turn(&mut self, command: Option<OrderCommand>, is_committed: bool) -> Vec<StepRun> {
+        let mut buffer = EffectsBuffer::new(CHANNEL);
+        if let Some(command) = command {
+            let input = Input::Command(command);
+            let Ok(()) = self
+                .orders
+                .step(Instant::default(), input, &mut buffer.effects());
+        }
+        let Ok(()) = self
+            .orders
+            .settle(Instant::default(), &mut buffer.effects());
+        let at_once = buffer.events().iter();
+        let at_once = at_once.filter_map(begun).next();
+        assert!(at_once.is_none(), "not before it is durable");
+        if !is_committed {
+            return Vec::new();
+        }
+        let batch = buffer.batch();
+        self.storage.commit(batch, Durability::Synced).unwrap();
+        let after = buffer.events_after_commit().iter();
+        let begun: Vec<_> = after.filter_map(begun).collect();
+        self.begun.extend(&begun);
+        begun
     }
 }
 

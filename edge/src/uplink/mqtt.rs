@@ -470,6 +470,7 @@ impl Shared {
         let mut state = self.state.lock();
         if let Some(seq) = state.window.written(packet_id) {
             state.push(UplinkEvent::Accepted(seq));
+            state.ask_for_wanted();
         }
     }
 
@@ -486,6 +487,7 @@ impl Shared {
                 reason: reason.into(),
             },
         });
+        state.ask_for_wanted();
     }
 
     /// The broker says of each filter of a packet, in their order, why it refuses it.
@@ -540,6 +542,9 @@ impl State {
 
     /// Asks for what is wanted and has not been asked for, if it can be.
     fn ask_for_wanted(&mut self) {
+        if self.asked >= self.wanted.len() {
+            return;
+        }
         let wanted = std::mem::take(&mut self.wanted);
         let rest = wanted.iter().skip(self.asked);
         self.asked += self.ask_for(&mut rest.map(ToString::to_string));
@@ -679,6 +684,43 @@ mod tests {
         window.push(What::Message(73));
         window.written(3);
         assert_eq!(window.acknowledged(3), Some(73));
+    }
+
+    struct Asked(Arc<Mutex<Vec<String>>>);
+
+    impl Requests for Asked {
+        fn publish(&self, _: Message) -> bool {
+            true
+        }
+
+        fn subscribe(&self, filters: Vec<String>) -> bool {
+            self.0.lock().extend(filters);
+            true
+        }
+
+        fn unsubscribe(&self, _: &str) -> bool {
+            true
+        }
+
+        fn acknowledge(&self, _: u16) -> bool {
+            true
+        }
+    }
+
+    /// A filter that finds the window full of messages is asked for when one of them is done.
+    #[test]
+    fn a_filter_waits_for_room_and_no_longer() {
+        let mut settings = MqttSettings::new("m", "127.0.0.1", 1);
+        settings.window = 1;
+        let (shared, asked) = (Shared::new(&settings), Arc::default());
+        shared.up(Asked(Arc::clone(&asked)), false, settings.takes());
+        shared.state.lock().window.push(What::Message(7));
+        shared.written(1);
+        shared.state.lock().wanted.push("a/#".into());
+        shared.state.lock().ask_for_wanted();
+        assert!(asked.lock().is_empty());
+        shared.acknowledged(1, None);
+        assert_eq!(*asked.lock(), ["a/#"]);
     }
 
     #[test]

@@ -387,6 +387,7 @@ fn boot_machine(boot: &mut Boot, shared: &Arc<Shared>) -> Result<Node, BootError
         ring_max: nature.ring_max,
         unacknowledged_max: 48,
         range_max: 40,
+        stalled_after: rules.stalled_after,
     };
     let follow = Follow::open(Channel::new(FOLLOW, 0), config, &*storage)?;
     let node = Node::new(boot.transport(), storage.clone(), boot.clock());

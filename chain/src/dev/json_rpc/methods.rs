@@ -7,12 +7,13 @@ use serde_json::{Value, json};
 use super::super::execution::refused;
 use super::super::ledger::{At, Ledger};
 use super::super::{DevChain, Mining, Undone};
+use super::filters::filter;
 use super::params::{Params, no_overrides};
 use super::shapes::{self, Transactions};
 use super::{INVALID_PARAMS, METHOD_NOT_FOUND, error};
 use crate::evm::NodeError;
 
-type Answer = Result<Value, NodeError>;
+pub(super) type Answer = Result<Value, NodeError>;
 
 // What one request may make.
 const BLOCKS_MAX: u64 = 10_000;
@@ -53,6 +54,9 @@ impl DevChain {
             }
             "eth_maxPriorityFeePerGas" => Ok(json!(U256::from(ledger.suggested_tip()))),
             "eth_feeHistory" => fee_history(ledger, params),
+            _ if method.starts_with("eth_") && method.contains("Filter") => {
+                filter(ledger, method, params)
+            }
             _ if method.starts_with("eth_get") => get(ledger, method, params),
             _ if method.starts_with("debug_trace") => trace(ledger, method, params),
             "eth_call" => {
@@ -287,6 +291,10 @@ fn make(ledger: &mut Ledger, method: &str, params: Params<'_>) -> Answer {
         }
         "evm_snapshot" => Ok(json!(U64::from(ledger.snapshot()))),
         "evm_revert" => Ok(json!(ledger.revert_to(params.get::<Number>(0)?.get()))),
+        "anvil_setBalance" | "hardhat_setBalance" => {
+            ledger.set_balance(params.get(0)?, params.get(1)?);
+            Ok(Value::Null)
+        }
         "anvil_dropTransaction" => {
             let hash = params.get(0)?;
             let was_there = ledger.pool.remove(hash);
@@ -332,7 +340,7 @@ fn make(ledger: &mut Ledger, method: &str, params: Params<'_>) -> Answer {
     }
 }
 
-fn unknown(method: &str) -> NodeError {
+pub(super) fn unknown(method: &str) -> NodeError {
     let name: String = method.chars().take(64).collect();
     let words = format!("the method {name} does not exist/is not available");
     error(METHOD_NOT_FOUND, words)

@@ -248,15 +248,44 @@ impl LogsParam {
                 LogRange::Numbers(read(from)?..=read(to)?)
             }
         };
-        let addresses = self.address.map_or_else(Vec::new, OneOrMany::into_vec);
-        if self.topics.len() > 4 || addresses.len() > ADDRESSES_MAX {
+        Ok((Self::filter(self.address, self.topics)?, range))
+    }
+
+    /// The filter, and the ends of the range that are named and are no tag of what is to come.
+    pub(super) fn read_open(
+        self,
+        number: impl Fn(At) -> Option<u64>,
+    ) -> Result<(LogFilter, Option<u64>, Option<u64>), NodeError> {
+        if self.block_hash.is_some() {
+            return Err(error(
+                INVALID_PARAMS,
+                "a filter of one block has no changes",
+            ));
+        }
+        let read = |block: Option<BlockParam>| match block.map(|block| block.read(0)).transpose()? {
+            None | Some(At::Latest | At::Pending) => Ok(None),
+            Some(At::Number(number)) => Ok(Some(number)),
+            Some(tag) => number(tag)
+                .map(Some)
+                .ok_or_else(|| error(-32000, "unknown block")),
+        };
+        let (from, to) = (read(self.from_block)?, read(self.to_block)?);
+        Ok((Self::filter(self.address, self.topics)?, from, to))
+    }
+
+    fn filter(
+        address: Option<OneOrMany<Address>>,
+        wanted: Vec<Option<OneOrMany<Option<B256>>>>,
+    ) -> Result<LogFilter, NodeError> {
+        let addresses = address.map_or_else(Vec::new, OneOrMany::into_vec);
+        if wanted.len() > 4 || addresses.len() > ADDRESSES_MAX {
             return Err(error(INVALID_PARAMS, "exceed max topics or addresses"));
         }
         let mut filter = LogFilter {
             addresses: addresses.into_iter().map(Into::into).collect(),
             ..LogFilter::default()
         };
-        for (place, topics) in filter.topics.iter_mut().zip(self.topics) {
+        for (place, topics) in filter.topics.iter_mut().zip(wanted) {
             let topics = topics.map_or_else(Vec::new, OneOrMany::into_vec);
             if topics.len() > TOPICS_MAX {
                 return Err(error(INVALID_PARAMS, "exceed max topics"));
@@ -267,6 +296,6 @@ impl LogsParam {
                 .collect::<Option<_>>()
                 .unwrap_or_default();
         }
-        Ok((filter, range))
+        Ok(filter)
     }
 }

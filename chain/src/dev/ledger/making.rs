@@ -128,6 +128,7 @@ impl Ledger {
         for hash in refused {
             self.pool.remove(hash);
         }
+        self.filters.added(&block);
         self.chain.push(block);
         self.forget_used();
         #[cfg(feature = "dev-ws")]

@@ -23,6 +23,7 @@ struct Snapshot {
     head: B256,
     pool: Pool,
     next_timestamp_s: Option<u64>,
+    gifts: usize,
 }
 
 impl Ledger {
@@ -33,6 +34,7 @@ impl Ledger {
             head: self.head().hash,
             pool: self.pool.clone(),
             next_timestamp_s: self.next_timestamp_s,
+            gifts: self.gifts.count(),
         };
         if self.snapshots.taken.len() >= SNAPSHOTS_MAX {
             self.snapshots.taken.pop_front();
@@ -57,6 +59,7 @@ impl Ledger {
             return false;
         };
         self.rewind(self.height() - snapshot.height, Undone::Drop);
+        self.take_back_gifts(snapshot.gifts);
         self.pool = snapshot.pool;
         self.next_timestamp_s = snapshot.next_timestamp_s;
         true

@@ -78,14 +78,29 @@ fn attempt(chain: ChainId) -> impl Strategy<Value = Attempt> {
 }
 
 fn inclusion(chain: ChainId) -> impl Strategy<Value = Inclusion> {
-    (any::<u8>(), any::<u64>(), any::<[u8; 32]>(), any::<bool>()).prop_map(
-        move |(byte, block_number, hash, is_success)| Inclusion {
+    let reason = prop::option::of(revert());
+    (any::<u8>(), any::<u64>(), any::<[u8; 32]>(), reason).prop_map(
+        move |(byte, block_number, hash, reason)| Inclusion {
             transaction: id(chain, byte),
             block_number,
             block_hash: hash.into(),
-            is_success,
+            is_success: reason.is_none() && block_number % 2 == 0,
+            reason,
         },
     )
+}
+
+/// As a node may have said it, and as much of it as is kept.
+fn revert() -> impl Strategy<Value = Revert> {
+    let data = prop::collection::vec(any::<u8>(), 0..700);
+    let said = prop_oneof![
+        ".{0,700}".prop_map(Revert::Message),
+        ".{0,700}".prop_map(Revert::Unexplained),
+        any::<[u8; 32]>().prop_map(|code| Revert::Panic(U256::from_be_bytes(code))),
+        (any::<u8>(), ".{0,80}").prop_map(|(index, error)| Revert::Instruction { index, error }),
+        data.prop_map(|data| crate::evm::decode_revert(&data, "quiet")),
+    ];
+    said.prop_map(crate::outbox::reason::kept)
 }
 
 fn outcome(chain: ChainId) -> impl Strategy<Value = Outcome> {

@@ -3,8 +3,8 @@
 use alloy_primitives::B256;
 
 use super::rig::{Rig, payment};
-use crate::TxId;
 use crate::outbox::{AccountView, Ask, Outcome, Place, Request, Sight, Stage};
+use crate::{ChainError, Sent, TxId};
 
 const BLOCK: B256 = B256::repeat_byte(12);
 
@@ -48,6 +48,7 @@ fn included() -> Rig {
                 block_number: 12,
                 block_hash: BLOCK,
                 is_success: true,
+                reason: None,
             };
             (one.entry, sight)
         });
@@ -110,4 +111,83 @@ fn a_nonce_that_the_chain_lacks_is_filled_although_it_was_used_for_good() {
     }
     let nonces: Vec<u64> = rig.signed.iter().map(|one| one.nonce).collect();
     assert_eq!(nonces.get(..3), Some(&[0, 1, 0][..]), "{nonces:?}");
+}
+
+fn reorganised(rig: &Rig) -> usize {
+    let is_it = |stage: &&Stage| **stage == Stage::Reorganised;
+    rig.stages.iter().filter(is_it).count()
+}
+
+/// A node that is behind has neither the block nor the nonce: nothing is undone for that, unless it stays so for very long.
+#[test]
+fn a_node_that_is_behind_undoes_nothing() {
+    let mut rig = included();
+    let behind = |request: &Request| AccountView {
+        latest_nonce: 0,
+        pending_nonce: 0,
+        ..on_chain(request, Place::Beyond, 11, None)
+    };
+    for _ in 0..63 {
+        rig.look(behind);
+    }
+    // Another node has it still.
+    rig.look(|request| on_chain(request, Place::Canonical, 13, None));
+    for _ in 0..63 {
+        rig.look(behind);
+    }
+    assert_eq!(reorganised(&rig), 0);
+    rig.look(behind);
+    assert_eq!(reorganised(&rig), 1);
+}
+
+/// Another block in its place is a reorganisation at once, however many nonces the account has.
+#[test]
+fn another_block_in_its_place_undoes_it_at_once() {
+    let mut rig = included();
+    rig.look(|request| on_chain(request, Place::Gone, 13, None));
+    assert_eq!(reorganised(&rig), 1);
+}
+
+fn unreachable() -> ChainError {
+    ChainError::Connection {
+        doing: "a look",
+        sent: Sent::No,
+        source: std::sync::Arc::new(std::io::Error::other("nobody is there")),
+    }
+}
+
+/// That nobody answers is told once when it has lasted, to who comes then, too, and where things stand when it is over.
+#[test]
+fn a_lasting_silence_is_told_once_and_its_end() {
+    let mut rig = included();
+    rig.stages.clear();
+    let silent = |rig: &mut Rig| {
+        rig.wait();
+        while let Some(request) = rig.find(|_| true) {
+            rig.answer(&request, Err(unreachable()));
+        }
+    };
+    // Five seconds each, and half a minute until it is told.
+    for _ in 0..6 {
+        silent(&mut rig);
+    }
+    assert_eq!(rig.stages, []);
+    for _ in 0..6 {
+        silent(&mut rig);
+    }
+    let [Stage::Stalled { lasts, why }] = &rig.stages[..] else {
+        panic!("{:?}", rig.stages);
+    };
+    assert!(
+        lasts.as_secs() >= 30 && why.contains("no connection"),
+        "{why}"
+    );
+    rig.submit(payment("two"));
+    assert!(matches!(rig.stages[1..], [Stage::Stalled { .. }]));
+    rig.look(|request| on_chain(request, Place::Canonical, 13, None));
+    // The second was signed in the meantime; where both stand is told again.
+    let is_included = |stage: &&Stage| matches!(stage, Stage::Included(_));
+    assert_eq!(rig.stages.iter().filter(is_included).count(), 1);
+    let last = rig.stages.last();
+    assert!(matches!(last, Some(Stage::Signed { .. })), "{last:?}");
 }

@@ -56,6 +56,8 @@ pub(super) fn run_for(
                     reader.complain(format!("change {number} was told behind {applied}"));
                 }
                 Said::Follow(FollowEvent::Alarm(alarm)) => shared.reader.lock().alarmed(alarm),
+                // Whether a chain can be followed now changes nothing that was told of it.
+                Said::Follow(FollowEvent::Stalled(_) | FollowEvent::Resumed) => {}
             }
         }
         true

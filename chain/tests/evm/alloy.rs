@@ -1,4 +1,4 @@
-//! Alloy's own provider, over its own HTTP client, against the chain's server: as any Ethereum tool would talk to it.
+//! Alloy's own provider, over its own HTTP client: as any Ethereum tool talks to a node.
 
 use alloy_network::{EthereumWallet, TransactionBuilder as _};
 use alloy_provider::{Provider as _, ProviderBuilder};
@@ -6,26 +6,26 @@ use alloy_rpc_types_eth::{BlockNumberOrTag, Filter, TransactionRequest};
 use alloy_signer_local::PrivateKeySigner;
 use peaberry_chain::EvmAddress;
 use peaberry_chain::bindings::{CoffeeToken as Token, SolCall, creation};
-use peaberry_chain::dev::{DevServer, Mining};
 use peaberry_chain::primitives::{B256, U256};
 
-use super::World;
+use crate::node::{World, on_both};
 
-#[tokio::test]
-async fn alloys_provider_finds_a_node_like_any_other() {
+on_both! {
+    World::on =>
+    alloys_provider_finds_a_node_like_any_other
+}
+
+async fn alloys_provider_finds_a_node_like_any_other(world: World) {
     // Another crate's features may leave the choice of a provider to the program; a second choice changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let world = World::with(|options| peaberry_chain::dev::DevOptions {
-        mining: Mining::EachTransaction,
-        ..options
-    });
-    let server = DevServer::start(world.chain.clone(), 0).await.unwrap();
+    world.node.mine_each(true).await;
+    let url = world.node.url().await;
     let signer = PrivateKeySigner::from_bytes(&B256::repeat_byte(1)).unwrap();
     let owner = signer.address();
     assert_eq!(owner, world.address(0));
     let provider = ProviderBuilder::new()
         .wallet(EthereumWallet::from(signer))
-        .connect_http(server.url().parse().unwrap());
+        .connect_http(url.parse().unwrap());
     assert_eq!(provider.get_chain_id().await.unwrap(), 31_337);
 
     // Nonce, fees and gas are alloy's to find.
@@ -69,7 +69,7 @@ async fn alloys_provider_finds_a_node_like_any_other() {
     let block = block.await.unwrap().unwrap();
     assert_eq!(block.header.number, 2);
     assert_eq!(block.header.inner.hash_slow(), block.header.hash);
-    assert_eq!(block.header.hash, world.chain.head().hash);
+    assert_eq!(block.header.hash, world.node.head().await.hash);
     assert_eq!(block.transactions.len(), 1);
 
     let broke = TransactionRequest::default().with_to(token).with_input(
