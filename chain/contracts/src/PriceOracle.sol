@@ -47,6 +47,8 @@ contract PriceOracle is OracleConfiguration {
     uint256 private constant ROUNDS = uint256(type(uint72).max) << 84;
     uint256 private constant HALTED = 1;
     uint256 private constant DISARMED = 2;
+    /// Where the head lies in the data of a call of `transmit`.
+    uint256 private constant HEAD = 4;
     /// The bits of a report's answer that mean nothing.
     uint256 private constant ANSWER_ZEROS = ((1 << 104) - 1) << 128;
 
@@ -292,7 +294,9 @@ contract PriceOracle is OracleConfiguration {
             uint256 feed = word >> 240;
             if (findings & MALFORMED != 0) revert MalformedAnswer(bytes32(word));
             if (findings & STALE_OR_HALTED != 0) return Verdict.PassOver;
-            if (findings & REOPENING != 0 && observedAtOf(stamp) < reopening[feed]) return Verdict.PassOver;
+            // By the report's own word: the stamp's is cut off at the block's time, which in an estimate is the last block's.
+            bool isEarly = findings & REOPENING != 0 && uint64(wordAt(HEAD)) / 1000 < reopening[feed];
+            if (isEarly) return Verdict.PassOver;
             if (findings & OUT_OF_BOUNDS != 0) {
                 emit AnswerOutOfBounds(feed, int128(uint128(word)));
                 return Verdict.PassOver;

@@ -163,8 +163,7 @@ impl Play {
     /// The feeds after the report, if it is taken.
     fn expected(&self, report: &Report, spoiled: Spoiled) -> Option<[Feed; FEEDS]> {
         let block_s = self.world.now_s + BLOCK_S;
-        // What is observed ahead of the block counts as observed in it.
-        let observed_at_s = (report.observed_at_ms / 1000).min(block_s);
+        let observed_at_s = report.observed_at_ms / 1000;
         let is_old = observed_at_s + REPORT_AGE_MAX_S < block_s;
         if is_old || matches!(spoiled, Spoiled::Signature | Spoiled::Stranger) {
             return None;
