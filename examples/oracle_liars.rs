@@ -78,6 +78,8 @@ impl Lie {
                 forge: true,
                 replay: true,
                 grind: true,
+                // Whom it proposes to whom is another lie in each round.
+                shut_out: false,
             },
         }
     }

@@ -29,7 +29,7 @@ use peaberry_chain::{
 use node::{Node, NodeKind, on_both};
 
 on_both! {
-    NodeKind::itself =>
+    std::future::ready =>
     a_liar_is_outvoted_and_named
     two_liars_of_five_are_outvoted_and_named
     a_silent_node_is_missed_and_not_accused

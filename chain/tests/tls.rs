@@ -30,7 +30,7 @@ use node::{Node, NodeKind, on_both};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 on_both! {
-    NodeKind::itself =>
+    std::future::ready =>
     an_authority_of_ones_own_is_believed_over_https
     an_authority_of_ones_own_is_believed_over_wss
     nobody_else_is_believed

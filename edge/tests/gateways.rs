@@ -15,7 +15,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use peaberry_core::{Clock, Instant, MemoryStorage, SystemClock};
+use peaberry_core::{Channel, Clock, Instant, MemoryStorage, SystemClock};
+use peaberry_edge::collector::{COLLECTOR, Collector, CollectorSettings, Intake};
 use peaberry_edge::device::Device;
 use peaberry_edge::fleet::{Fleet, FleetEvent, FleetSettings};
 use peaberry_edge::payload::{Action, Command, Wire};
@@ -61,7 +62,7 @@ struct Watched<U> {
 
 impl<U: Uplink> Uplink for Watched<U> {
     fn subscribe(&mut self, filter: &str) {
-        self.inner.subscribe(filter);
+        self.subscribe_now(&mut [filter.to_owned()].into_iter());
     }
 
     fn subscribe_now(&mut self, filters: &mut dyn Iterator<Item = String>) -> usize {
@@ -304,6 +305,28 @@ fn a_device_that_may_not_hear_is_named() {
         refused.collect::<Vec<_>>(),
         [(Some(name("m-1")), words.to_owned())]
     );
+}
+
+#[test]
+fn a_collector_that_may_not_hear_says_so() {
+    let storage = MemoryStorage::new();
+    let (owner, settings) = (Channel::new(COLLECTOR, 0), CollectorSettings::default());
+    let collector = Collector::open(&storage, owner, name("site"), settings).unwrap();
+    let uplink = Watched {
+        inner: MemoryBroker::new(1).connect("office"),
+        inbound: Arc::default(),
+        denies: Some("site"),
+        denied: Vec::new(),
+    };
+    let mut intake = Intake::new(collector, uplink);
+    let mut cx = Context::from_waker(Waker::noop());
+    let turned = intake.turn(&mut cx, Instant::default(), &storage).unwrap();
+    let Poll::Ready(report) = turned else {
+        panic!("it has something to say");
+    };
+    let refused = report.refusals.iter().map(|(_, error)| error.to_string());
+    let words = "the broker refused the subscription to peaberry/1/site/+/up/#: NotAuthorized";
+    assert_eq!(refused.collect::<Vec<_>>(), [words]);
 }
 
 /// Many devices on few connections, whose windows are smaller than what they have to ask for, to a broker that dies.

@@ -194,7 +194,7 @@ impl Members {
             Self::Quorum(_) => None,
         };
         match group {
-            Some(first) => ContractTerms::group(first.share().group_key(), REPORT_AGE_MAX_S),
+            Some(first) => ContractTerms::group(first.group().key(), REPORT_AGE_MAX_S),
             None => ContractTerms::quorum(REPORT_AGE_MAX_S),
         }
     }

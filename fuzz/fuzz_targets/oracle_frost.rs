@@ -1,4 +1,4 @@
-//! Any bytes at all as a message of key generation, a kept share, and a part of a group's signature.
+//! Any bytes at all as a message of key generation, a kept share, a public group, and a part of a group's signature.
 
 #![no_main]
 
@@ -6,7 +6,9 @@ use std::sync::{LazyLock, Mutex};
 
 use libfuzzer_sys::fuzz_target;
 use peaberry_chain::primitives::B256;
-use peaberry_oracle::{Attestor, FrostGroup, GroupShare, decode_any_key_generation_bytes};
+use peaberry_oracle::{
+    Attestor, FrostGroup, GroupShare, PublicGroup, decode_any_key_generation_bytes,
+};
 use rand_core::OsRng;
 
 static MEMBER: LazyLock<Mutex<FrostGroup>> = LazyLock::new(|| {
@@ -18,6 +20,9 @@ fuzz_target!(|bytes: &[u8]| {
     decode_any_key_generation_bytes(bytes);
     if let Ok(share) = GroupShare::from_bytes(bytes) {
         assert_eq!(share.to_bytes(), bytes);
+    }
+    if let Ok(group) = PublicGroup::from_bytes(bytes) {
+        assert_eq!(group.to_bytes(), bytes);
     }
     let mut member = MEMBER.lock().unwrap();
     let digest = B256::ZERO;

@@ -199,6 +199,32 @@ fn answer(config: &Config, feed: usize, observations: &[SignedObservation]) -> O
     })
 }
 
+/// Whether more observations would bring no feed an answer: each has one in this set, or none that a leader could get.
+pub(crate) fn is_complete<'a>(
+    config: &Config,
+    set: impl Iterator<Item = &'a SignedObservation> + Clone,
+) -> bool {
+    (0..config.feeds().len()).all(|feed| {
+        let values = set.clone().filter(|it| has_value(it, feed)).count();
+        values >= config.quorum() || is_out_of_reach(config, feed, set.clone())
+    })
+}
+
+/// Whether f+1 of the set have signed that they have no value for the feed. Then at most 2f of all members have one,
+/// whatever those say who are not in the set, and no leader gets an answer.
+pub(crate) fn is_out_of_reach<'a>(
+    config: &Config,
+    feed: usize,
+    set: impl Iterator<Item = &'a SignedObservation>,
+) -> bool {
+    set.filter(|it| !has_value(it, feed)).count() > config.faulty()
+}
+
+fn has_value(signed: &SignedObservation, feed: usize) -> bool {
+    let value = signed.observation.values.get(feed);
+    value.is_some_and(Option::is_some)
+}
+
 fn aggregation_of(config: &Config, weights: impl Iterator<Item = u16>) -> Aggregation {
     if config.weights_are_equal() {
         Aggregation::Median

@@ -12,7 +12,7 @@ use crate::config::Config;
 
 pub use self::ecdsa::{EcdsaAttestation, EcdsaQuorum};
 #[cfg(feature = "frost")]
-pub use self::frost::{FrostGroup, GroupShare, GroupShareError};
+pub use self::frost::{FrostGroup, GroupShare, GroupShareError, PublicGroup};
 
 /// The longest part or request of an attestation, in bytes: room for the commitments of all members.
 pub const PART_BYTES_MAX: usize = 8 << 10;
@@ -25,11 +25,12 @@ pub const PART_BYTES_MAX: usize = 8 << 10;
 /// ([`Gathered::Ask`]), and then `contribute` is called with what was asked.
 ///
 /// An implementer promises:
-/// - **Its own**: `fits` accepts one member of one configuration, the one that it signs for.
+/// - **Its own**: `fits` accepts one member of one configuration, the one that it signs for; one that signs nothing may
+///   accept each.
 /// - **For contracts**: an attestation is whole words of 32 bytes, as `PriceOracle` takes them.
 /// - **No forgery**: what `verify` accepts holds the parts of at least f+1 distinct members, each for this digest.
 /// - **Accountable**: a part that cannot be used is an error that blames its sender, and harms no other part.
-/// - **Robust**: the parts of any f+1 honest members suffice, whatever the others send, and whether or not they do.
+/// - **Robust**: the parts of any f+1 honest members who can sign suffice, whatever the others send, and whether or not they do.
 /// - **Bounded**: parts and requests are at most [`PART_BYTES_MAX`] bytes; bytes from others never panic; what is kept for
 ///   a digest is dropped by `begin` of another one.
 /// - **Fresh secrets**: a nonce that a step needs lives in memory, is used once, and is gone after a restart. A part may
@@ -101,8 +102,10 @@ pub enum Misfit {
         /// How many the configuration wants.
         threshold: usize,
     },
-    /// Other members.
-    #[error("its members are not the {members} of the configuration: generate a key for them")]
+    /// Other members, or fewer than 2f+1 of these.
+    #[error(
+        "its members are not among the {members} of the configuration, or too few of them: generate a key for them"
+    )]
     Members {
         /// How many the configuration has.
         members: usize,
@@ -143,6 +146,9 @@ pub enum AttestError {
     /// The nonce that the request was made for is not here: it was used, or went with a restart. Nobody's fault.
     #[error("the nonce of this request was used, or is gone with a restart")]
     NonceGone,
+    /// There is no share of the group's key here: an observer signs nothing.
+    #[error("there is no share of the group's key here")]
+    NoShare,
     /// A signature that is not the group's for this digest.
     #[error("the signature is not the group's")]
     GroupSignature,

@@ -49,9 +49,11 @@ pub struct Member {
 pub struct Timing {
     /// From the start of one round to the start of the next.
     pub round: Duration,
-    /// How long a leader that has heard 2f+1 waits for the others. Below `round`.
+    /// How long a leader waits for the others when it has heard 2f+1 and waiting brings no feed an answer more; else until
+    /// half of `progress` has passed since its question. Below `round`.
     pub grace: Duration,
-    /// An epoch that has shown no progress for so long is given up. Above `round`.
+    /// An epoch that has shown no progress for so long is given up; a report that lacks an answer which it could have is
+    /// none. Above `round`.
     pub progress: Duration,
     /// How often an oracle says in which epoch it is.
     pub beat: Duration,

@@ -1,6 +1,8 @@
 //! How members make a key that none of them knows.
 
 mod attempt;
+#[cfg(test)]
+mod late_word;
 mod message;
 
 use std::collections::BTreeSet;
@@ -69,7 +71,8 @@ pub enum KeyGenerationEvent {
         /// Ours.
         share: GroupShare,
     },
-    /// The attempt came to nothing. Nobody has learned anything that matters.
+    /// The attempt came to nothing here. Nobody has learned anything that matters. A share that was complete is kept all the
+    /// same ([`kept_shares`]): if 2f+1 others have established its key, it is theirs and ours.
     Failed {
         /// Which one.
         attempt: u32,
@@ -131,9 +134,12 @@ pub enum KeyGenerationFault {
 /// that a liar says it to all or to nobody.
 ///
 /// An attempt succeeds if all who take part do their part. If one lies or is silent it fails, names who that was, and the
-/// next attempt is without them: at most f+1 attempts. That every honest one comes to the same end supposes that messages
-/// arrive within [`Timing::progress`](crate::Timing); if they do not, some may hold a share of an attempt that failed
-/// elsewhere: whoever configures the contract waits until 2f+1 have told the same key.
+/// next attempt is without them: while the honest are up, at most f+1 attempts. Who is left out opens his oracle as an
+/// observer of the group ([`FrostGroup::observer`](crate::FrostGroup)) and has no share; a later attempt with all may give
+/// him one of another key. That every honest one comes to the same end supposes that messages arrive within
+/// [`Timing::progress`](crate::Timing); if they do not, some may hold a share of an attempt that failed elsewhere: whoever
+/// configures the contract waits until 2f+1 have told the same key. Who has said that it has its share keeps it, whatever
+/// comes to light later or wherever the attempt fails: another may count on that word.
 ///
 /// A key is replaced by making another one and handing over to it in the contract
 /// ([`rotation_digest`](crate::rotation_digest)).
@@ -437,11 +443,12 @@ impl KeyGeneration {
         };
         let agreeing = attempt.agreeing();
         let is_clean = attempt.culprits.is_empty() && attempt.unjustified().is_empty();
-        let is_done = agreeing == attempt.participants.len();
         let number = attempt.number;
+        // Where all have their share, what a liar confesses afterwards takes nobody's away.
+        let is_done = agreeing == attempt.participants.len();
+        let are_enough = is_late && is_clean && agreeing >= self.config.quorum();
         if let Some(share) = attempt.share.clone()
-            && is_clean
-            && (is_done || is_late && agreeing >= self.config.quorum())
+            && (is_done || are_enough)
         {
             (self.is_over, self.patience_due) = (true, None);
             fx.emit_after_commit(KeyGenerationEvent::Established {
@@ -450,7 +457,6 @@ impl KeyGeneration {
             });
         } else if is_late {
             let culprits = attempt.blamed().into_iter().collect();
-            self.space.delete(fx.batch(), &record_of(number));
             (self.is_over, self.patience_due) = (true, None);
             fx.emit_after_commit(KeyGenerationEvent::Failed {
                 attempt: number,
@@ -521,7 +527,8 @@ impl KeyGeneration {
     }
 }
 
-/// The complete shares in an oracle's part of `storage`, with the attempts they came of, oldest first.
+/// The complete shares in an oracle's part of `storage`, with the attempts they came of, oldest first. A share says nothing
+/// of the others: the one to use is that of the key which 2f+1 have told.
 ///
 /// # Errors
 ///

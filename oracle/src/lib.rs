@@ -31,7 +31,7 @@ pub use attest::{
     AttestError, Attestor, EcdsaAttestation, EcdsaQuorum, Gathered, Misfit, PART_BYTES_MAX,
 };
 #[cfg(feature = "frost")]
-pub use attest::{FrostGroup, GroupShare, GroupShareError};
+pub use attest::{FrostGroup, GroupShare, GroupShareError, PublicGroup};
 pub use config::{
     Config, ConfigError, ConfigForm, FEEDS_MAX, GENERATION_MAX, MEMBERS_MAX, Member,
     ROUNDS_PER_EPOCH_MAX, Timing, WEIGHT_MAX, WEIGHT_MIN,

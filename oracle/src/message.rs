@@ -39,7 +39,8 @@ pub enum Body {
         new_epoch: u32,
         /// The newest round whose report the sender has; who has a newer one sends it.
         last: Option<RoundId>,
-        /// Feeds whose circuit breaker the sender's operator has reset, with the round of the answer before the jump.
+        /// Feeds whose circuit breaker the sender's operator has reset, with the round of the answer before the newest such
+        /// jump: said for good, for those who were away.
         resets: Vec<(u8, RoundId)>,
     },
     /// The leader to everyone: what do you see?

@@ -57,7 +57,9 @@ pub const fn oracle_channel(group: u64) -> Channel {
 /// do anything at all, and a network that loses, repeats and reorders everything, cannot bring about an answer outside
 /// the range that honest members observed in its round. When messages arrive again,
 /// the first report that is due is of one of the next 2f+1 epochs: the newest one may be spent, liars lead at most 2f in
-/// a row, and the leader behind them is honest.
+/// a row, and the leader behind them is honest. That holds for each feed by itself: an epoch whose reports lack a feed that
+/// 2f+1 may have values for shows no progress to those who have one, and is given up. Where too few have values for a feed
+/// and not f+1 of them say so, the others' answers come on, under leaders that change every [`progress`](crate::Timing).
 ///
 /// # Example
 ///
@@ -159,7 +161,9 @@ impl<A: Attestor> Oracle<A> {
     /// The oracle among the members of `config` that signs with `keyring`, as `storage` remembers it; a new one if it does
     /// not. Oracles of one `group` hear each other.
     ///
-    /// A new configuration is installed by opening with it: promises are kept, since epochs and rounds go on.
+    /// A new configuration is installed by opening with it: promises are kept, since epochs and rounds go on. The last answers
+    /// and what is tripped stay with feeds of the same name and decimals, a reputation and evidence with their signer;
+    /// each feed's next answer is due at once.
     ///
     /// # Errors
     ///
@@ -306,6 +310,9 @@ impl<A: Attestor> Oracle<A> {
         self.pacemaker.progress(now, self.config.timing().progress);
         self.pacemaker.beat_due = Some(now);
         self.publish_again(now);
+        for (feed, trip) in self.promises.breaker.tripped() {
+            fx.emit_after_commit(trip.told(feed));
+        }
         if self.pacemaker.epoch() > 0 {
             self.lead_if_it_is_ours(now);
         }
@@ -385,8 +392,8 @@ impl<A: Attestor> Oracle<A> {
             OracleCommand::Landed(round) => self.landed(round, fx),
             OracleCommand::Resumed { feed, from_ms } => self.resumed(feed, from_ms),
             OracleCommand::Reset { feed } => {
-                if self.promises.breaker.reset(feed) {
-                    self.closed(feed, ResetBy::Operator, fx);
+                if let Some(since) = self.promises.breaker.reset(feed) {
+                    self.closed(feed, since, ResetBy::Operator, fx);
                     // Tell the others at once.
                     self.pacemaker.beat_due = Some(now);
                 }
@@ -405,13 +412,14 @@ impl<A: Attestor> Oracle<A> {
         }
     }
 
-    /// A breaker is closed: the next answer is believed, whatever the last one was.
-    fn closed(&mut self, feed: u8, by: ResetBy, fx: Fx<'_, '_>) {
+    /// A breaker is closed: the next answer is believed, whatever the last one was, unless others have agreed on a later
+    /// one by now, which is what the next one is measured by.
+    fn closed(&mut self, feed: u8, since: RoundId, by: ResetBy, fx: Fx<'_, '_>) {
         if let Some(last) = self.promises.answers.get_mut(usize::from(feed)) {
-            *last = None;
+            *last = last.filter(|it| it.round > since);
         }
         self.promises.put_answers(fx.batch(), self.config.digest());
-        self.promises.put_breaker(fx.batch(), self.config.digest());
+        self.promises.put_breaker(fx.batch());
         fx.emit_after_commit(OracleEvent::Reset { feed, by });
     }
 
@@ -426,12 +434,9 @@ impl<A: Attestor> Oracle<A> {
     ) {
         self.pacemaker.hear(from, new_epoch);
         self.promises.breaker.hear(from, resets);
-        for feed in self
-            .promises
-            .breaker
-            .close_by_quorum(self.config.threshold())
-        {
-            self.closed(feed, ResetBy::Quorum, fx);
+        let quorum = self.config.threshold();
+        for (feed, since) in self.promises.breaker.close_by_quorum(quorum) {
+            self.closed(feed, since, ResetBy::Quorum, fx);
         }
         self.bring_up_to_date(from, last, fx);
         self.advance(now, fx);
@@ -546,7 +551,8 @@ impl<A: Attestor> Oracle<A> {
     }
 
     fn keep_evidence(&mut self, offender: u8, evidence: Evidence, fx: Fx<'_, '_>) {
-        if self.promises.put_evidence(fx.batch(), offender, &evidence) {
+        let signer = self.config.member(offender).map(|it| it.signer);
+        if signer.is_some_and(|it| self.promises.put_evidence(fx.batch(), it, &evidence)) {
             fx.emit_after_commit(OracleEvent::Evidence { offender, evidence });
         }
     }

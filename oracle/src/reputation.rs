@@ -5,12 +5,14 @@
 //! are the median of the opinions in an agreed set, member by member: f liars move none of them out of the range of honest
 //! opinions. Until the operators [install](crate::Config::succeed) them, the weights of a generation do not change.
 
+use peaberry_chain::EvmAddress;
 use peaberry_core::wire::{self, Reader};
 
 use crate::aggregate::weighted_median;
-use crate::config::{Config, MEMBERS_MAX, WEIGHT_MAX, WEIGHT_MIN};
+use crate::config::{Config, MEMBERS_MAX, Member, WEIGHT_MAX, WEIGHT_MIN};
 use crate::observation::SignedObservation;
 use crate::report::Report;
+use crate::schedule::leader_of;
 use crate::wire::DecodeError;
 
 /// What a penalty is measured in: millionths.
@@ -33,6 +35,8 @@ const LATENCY_SHARE: u64 = 4;
 pub struct Reputation {
     /// By member: the average penalty, in millionths, times [`NEWEST_SHARE`] so that small steps are not lost.
     averages: Vec<u64>,
+    /// By member: whose newest reports, as leaders, were made without it; a bit for each leader.
+    left_out_by: Vec<u64>,
 }
 
 impl Reputation {
@@ -41,17 +45,34 @@ impl Reputation {
     pub fn new(members: usize) -> Self {
         Self {
             averages: vec![0; members],
+            left_out_by: vec![0; members],
         }
     }
 
-    /// Takes one agreed round into the record: deviation from the answers, latency behind the report, and silence, all
-    /// from the signed set that the report was made of.
+    /// Takes one agreed round into the record: deviation from the answers, latency behind the report, and feeds without a
+    /// value, all from the signed set that the report was made of.
+    ///
+    /// Whom the set is made without was silent, or was left out by the leader, which nobody can tell. So that costs
+    /// something only while f+1 different leaders had no word of his in their newest reports, one of whom is honest: f
+    /// liars who lead as long as they like cost nobody anything by it.
     pub fn record(&mut self, config: &Config, report: &Report, observations: &[SignedObservation]) {
-        for (number, average) in self.averages.iter_mut().enumerate() {
+        let leader = 1_u64 << (leader_of(config, report.round.epoch()) % 64);
+        let records = self.averages.iter_mut().zip(&mut self.left_out_by);
+        for (number, (average, left_out_by)) in records.enumerate() {
             let signed = observations
                 .iter()
                 .find(|it| usize::from(it.member) == number);
-            let penalty = signed.map_or(WHOLE, |signed| penalty(config, report, signed));
+            let penalty = if let Some(signed) = signed {
+                *left_out_by &= !leader;
+                penalty(config, report, signed)
+            } else {
+                *left_out_by |= leader;
+                let is_silent = left_out_by.count_ones() as usize > config.faulty();
+                if !is_silent {
+                    continue;
+                }
+                WHOLE
+            };
             *average = *average - *average / NEWEST_SHARE + penalty;
         }
     }
@@ -74,24 +95,36 @@ impl Reputation {
         self.averages.iter().map(weight).collect()
     }
 
-    pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        wire::put_varint(&mut out, self.averages.len() as u64);
-        for average in &self.averages {
-            wire::put_varint(&mut out, *average);
+    /// By signer: numbers belong to a generation.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>, members: &[Member]) {
+        let records = self.averages.iter().zip(&self.left_out_by);
+        wire::put_varint(out, members.len() as u64);
+        for (member, (average, left_out_by)) in members.iter().zip(records) {
+            out.extend_from_slice(member.signer.as_slice());
+            wire::put_varint(out, *average);
+            wire::put_varint(out, *left_out_by);
         }
-        out
     }
 
-    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut reader = Reader::new(bytes);
+    /// What [`encode`](Self::encode) wrote for these members or for others: whoever is new has a clean record.
+    pub(crate) fn decode(reader: &mut Reader<'_>, members: &[Member]) -> Result<Self, DecodeError> {
         let count = reader.length(MEMBERS_MAX)?;
-        let mut averages = Vec::with_capacity(count);
+        let mut kept = Vec::with_capacity(count);
         for _ in 0..count {
-            averages.push(reader.varint()?.min(WHOLE * NEWEST_SHARE));
+            let signer = EvmAddress::new(reader.array()?);
+            let average = reader.varint()?.min(WHOLE * NEWEST_SHARE);
+            kept.push((signer, average, reader.varint()?));
         }
-        reader.finish()?;
-        Ok(Self { averages })
+        let are_same = kept.iter().map(|it| it.0);
+        let are_same = are_same.eq(members.iter().map(|it| it.signer));
+        let of = |member: &Member| kept.iter().find(|it| it.0 == member.signer);
+        let average = |member| of(member).map_or(0, |it| it.1);
+        // Leaders are numbered.
+        let left_out_by = |member| of(member).filter(|_| are_same).map_or(0, |it| it.2);
+        Ok(Self {
+            averages: members.iter().map(average).collect(),
+            left_out_by: members.iter().map(left_out_by).collect(),
+        })
     }
 }
 
@@ -149,12 +182,14 @@ mod tests {
     use crate::round_id::RoundId;
     use crate::testing::{config, key};
 
-    fn round_of(
+    /// A round of this epoch.
+    fn round_in(
+        epoch: u32,
         config: &Config,
         seen: &[(u8, i128, u64)],
         standing: &[u16],
     ) -> (Report, Vec<SignedObservation>) {
-        let round = RoundId::new(1, 1).unwrap();
+        let round = RoundId::new(epoch, 1).unwrap();
         let set: Vec<_> = seen
             .iter()
             .map(|(member, value, at)| {
@@ -177,8 +212,9 @@ mod tests {
         let mut record = Reputation::new(4);
         let now = 1_000_000;
         // Member 1 lies by half a percent, 2 is late, 3 is silent.
-        for _ in 0..400 {
-            let (report, set) = round_of(
+        for epoch in 1..=400 {
+            let (report, set) = round_in(
+                epoch,
                 &config,
                 &[
                     (0, 10_000, now),
@@ -200,13 +236,21 @@ mod tests {
             "half of the greatest lateness: {weights:?}"
         );
         assert!(weights[3] <= WEIGHT_MIN + 1, "{weights:?}");
-        assert_eq!(
-            Reputation::from_bytes(&record.to_bytes()),
-            Ok(record.clone())
-        );
+        let mut bytes = Vec::new();
+        record.encode(&mut bytes, config.members());
+        let decoded = |members: &[Member]| Reputation::decode(&mut Reader::new(&bytes), members);
+        assert_eq!(decoded(config.members()), Ok(record.clone()));
 
-        for _ in 0..400 {
-            let (report, set) = round_of(&config, &[0, 1, 2, 3].map(|it| (it, 10_000, now)), &[]);
+        // In another generation everybody has his record under his new number, and a newcomer a clean one.
+        let mut members = config.members().to_vec();
+        members.swap(0, 3);
+        members[1].signer = EvmAddress::repeat_byte(9);
+        let moved = decoded(&members).unwrap().weights();
+        assert_eq!(moved, [weights[3], WEIGHT_MAX, weights[2], weights[0]]);
+
+        for epoch in 1..=400 {
+            let seen = [0, 1, 2, 3].map(|it| (it, 10_000, now));
+            let (report, set) = round_in(epoch, &config, &seen, &[]);
             record.record(&config, &report, &set);
         }
         assert!(
@@ -216,11 +260,37 @@ mod tests {
         );
     }
 
+    /// A liar who leads for as long as he likes, and makes his reports without member 3, costs him nothing: every honest
+    /// leader hears him. Whom a second leader does not hear either has been silent.
+    #[test]
+    fn f_leaders_who_leave_somebody_out_cost_him_nothing_and_one_more_does() {
+        let config = config(1);
+        let mut record = Reputation::new(4);
+        let seen = [0, 1, 2, 3].map(|it| (it, 10_000, 1_000_000));
+        let mut lead = |epochs: std::ops::RangeInclusive<u32>, is_heard: &dyn Fn(u8) -> bool| {
+            for epoch in epochs {
+                let heard = if is_heard(leader_of(&config, epoch)) {
+                    4
+                } else {
+                    3
+                };
+                for _ in 0..100 {
+                    let (report, set) = round_in(epoch, &config, &seen[..heard], &[]);
+                    record.record(&config, &report, &set);
+                }
+            }
+            record.weights()[3]
+        };
+        assert_eq!(lead(1..=8, &|leader| leader != 0), WEIGHT_MAX);
+        assert!(lead(9..=12, &|leader| leader > 1) < WEIGHT_MAX);
+        assert!(lead(13..=16, &|_| false) < WEIGHT_MIN + 100);
+    }
+
     #[test]
     fn f_liars_move_no_agreed_weight_out_of_the_honest_opinions() {
         let config = config(1);
         let opinion = |member: u8, standing: [u16; 4]| {
-            let (_, mut set) = round_of(&config, &[(member, 100, 5)], &standing);
+            let (_, mut set) = round_in(1, &config, &[(member, 100, 5)], &standing);
             set.remove(0)
         };
         let set = [

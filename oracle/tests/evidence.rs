@@ -16,8 +16,8 @@ use peaberry_core::{
     Durability, EffectsBuffer, Envelope, Input, Instant, MemoryStorage, Protocol, Storage, Subspace,
 };
 use peaberry_oracle::{
-    Body, Config, EcdsaQuorum, Evidence, Message, Observation, Oracle, OracleCommand, OracleEvent,
-    RoundId, SignedObservation, kept_evidence, leader_of, oracle_channel,
+    Body, Config, EcdsaQuorum, Evidence, Keyring, Message, Observation, Oracle, OracleCommand,
+    OracleEvent, RoundId, SignedObservation, kept_evidence, leader_of, oracle_channel,
 };
 
 use self::ground::{MEMBERS, key, peer};
@@ -118,7 +118,11 @@ impl Alone {
     }
 
     fn kept(&self) -> Vec<(u8, Evidence)> {
-        kept_evidence(&Subspace::of(oracle_channel(0)), &self.storage).unwrap()
+        let kept = kept_evidence(&Subspace::of(oracle_channel(0)), &self.storage).unwrap();
+        let number = |signer| (0..MEMBERS).find(|it| key(*it).address() == signer);
+        kept.into_iter()
+            .map(|(signer, evidence)| (number(signer).unwrap(), evidence))
+            .collect()
     }
 }
 

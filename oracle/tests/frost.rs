@@ -106,7 +106,7 @@ fn sign(
                             mail.push_back((member, share.into()));
                         }
                         Some(Lie::Forgets) => {
-                            *it = FrostGroup::new(it.share().clone());
+                            *it = FrostGroup::new(it.share().unwrap().clone());
                             mail.push_back((member, it.contribute(digest, None).unwrap()));
                         }
                         Some(Lie::Hangs | Lie::Silent | Lie::Junk) => {}
@@ -264,7 +264,7 @@ fn a_nonce_is_used_once_and_gone_after_a_restart() {
         members[1].contribute(&digest, Some(&mixed)),
         Err(AttestError::NonceGone)
     );
-    let mut restarted = FrostGroup::new(members[2].share().clone());
+    let mut restarted = FrostGroup::new(members[2].share().unwrap().clone());
     assert_eq!(
         restarted.contribute(&digest, Some(&request)),
         Err(AttestError::NonceGone)

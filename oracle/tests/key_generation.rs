@@ -5,7 +5,7 @@
     reason = "a test fails by panicking"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,9 +16,10 @@ use peaberry_chain::primitives::B256;
 use peaberry_core::simulation::{FaultKind, FaultProfile, World};
 use peaberry_core::{Handle, Outgoing, PeerId, Storage, Tapped, Transport};
 use peaberry_oracle::{
-    Attestor, BeginError, Config, ConfigForm, EcdsaKey, Feed, FrostGroup, Gathered, GroupShare,
-    KeyGeneration, KeyGenerationCommand, KeyGenerationEvent, KeyGenerationFault, Keyring, Member,
-    Timing, kept_shares,
+    AttestError, Attestor, BeginError, Config, ConfigForm, EcdsaKey, Feed, FrostGroup, Gathered,
+    GroupShare, KeyGeneration, KeyGenerationCommand, KeyGenerationEvent, KeyGenerationFault,
+    Keyring, Member, Oracle, OracleCommand, OracleEvent, PublicGroup, Timing, kept_shares,
+    leader_of,
 };
 
 fn peer(id: u8) -> PeerId {
@@ -53,8 +54,11 @@ fn config(faulty: u8) -> Arc<Config> {
         members: (0..3 * faulty + 1).map(member).collect(),
         feeds: vec![feed],
         timing: Timing {
+            round: Duration::from_millis(500),
+            grace: Duration::from_millis(50),
             progress: Duration::from_secs(3),
             beat: Duration::from_millis(300),
+            rounds_per_epoch: 3,
             ..Timing::default()
         },
     };
@@ -291,6 +295,93 @@ fn a_liar_is_named_by_all_and_left_out() {
             assert_eq!(shares.keys().copied().collect::<Vec<_>>(), honest);
             assert_they_sign(&shares);
         }
+    }
+}
+
+/// The group of three that a liar's failure has left signs for all four: the one without a share observes, leads and
+/// verifies, also when one with a share is down; and it cannot give a part that it does not have.
+#[test]
+fn the_group_without_the_culprit_reports_and_he_takes_part_without_a_share() {
+    const LEFT_OUT: u8 = 2;
+    let mut ceremony = Ceremony::new(3, 1, Some((LEFT_OUT, Lie::BadShare)));
+    ceremony.begin(1, &[0, 1, 2, 3]);
+    ceremony.run(20);
+    let honest: Vec<u8> = (0..4).filter(|it| *it != LEFT_OUT).collect();
+    assert!(honest.iter().all(|it| ceremony.failed(1)[it] == [LEFT_OUT]));
+    ceremony.begin(2, &honest);
+    ceremony.run(3);
+    let shares = ceremony.established(2);
+    assert_eq!(shares.len(), 3);
+
+    let public = shares[&0].group();
+    let public = PublicGroup::from_bytes(&public.to_bytes()).unwrap();
+    assert_eq!(public.members().collect::<Vec<_>>(), honest);
+    assert_eq!(public.key(), shares[&3].group_key());
+    let mut observer = FrostGroup::observer(public.clone());
+    let part = observer.contribute(&B256::ZERO, None);
+    assert_eq!(part, Err(AttestError::NoShare));
+
+    let mut world = World::new(5);
+    let handles: Arc<Mutex<BTreeMap<u8, Handle<OracleCommand>>>> = Arc::default();
+    let told: Arc<Mutex<Vec<(u8, OracleEvent)>>> = Arc::default();
+    for number in 0..4 {
+        let (config, shares, public) = (config(1), shares.clone(), public.clone());
+        let (handles, told) = (handles.clone(), told.clone());
+        world.add(peer(number + 1), move |boot| {
+            let attestor = match shares.get(&number) {
+                Some(share) => FrostGroup::new(share.clone()),
+                None => FrostGroup::observer(public.clone()),
+            };
+            let storage = boot.storage();
+            let oracle = Oracle::open(config.clone(), key(number), attestor, 0, storage.as_ref())?;
+            let mut node = boot.node();
+            let told = told.clone();
+            let handle =
+                oracle.add_to(&mut node, move |event| told.lock().push((number, event)))?;
+            handles.lock().insert(number, handle);
+            Ok(node)
+        });
+    }
+    let mut price = 10_000;
+    let mut led_by = |world: &mut World, seconds: u32| {
+        told.lock().clear();
+        for step in 0..seconds * 2 {
+            price += 200;
+            for handle in handles.lock().values() {
+                // One that is down sees nothing.
+                let _ = handle.submit(OracleCommand::Observe {
+                    values: vec![Some(price)],
+                    observed_at_ms: step.into(),
+                });
+            }
+            world.run_for(Duration::from_millis(500));
+        }
+        let leaders = told.lock().iter().fold(
+            BTreeMap::<u8, BTreeSet<u8>>::new(),
+            |mut leaders, (by, event)| {
+                if let OracleEvent::Agreed { report, .. } = event {
+                    let digest = report.report.digest(&config(1));
+                    assert_eq!(observer.verify(&digest, &report.attestation), Ok(()));
+                    let leader = leader_of(&config(1), report.report.round.epoch());
+                    leaders.entry(*by).or_default().insert(leader);
+                }
+                assert!(
+                    !matches!(event, OracleEvent::Misbehaviour { .. }),
+                    "{event:?}"
+                );
+                leaders
+            },
+        );
+        leaders
+    };
+    let leaders = led_by(&mut world, 10);
+    for by in 0..4 {
+        assert_eq!(leaders.get(&by), Some(&(0..4).collect()), "{by}");
+    }
+    world.kill(peer(4));
+    let leaders = led_by(&mut world, 20);
+    for by in 0..3 {
+        assert_eq!(leaders.get(&by), Some(&(0..3).collect()), "{by}");
     }
 }
 

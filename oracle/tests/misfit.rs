@@ -74,6 +74,20 @@ fn a_share_of_a_group_of_others_is_refused() {
     );
 }
 
+/// Two of four have a share: when one of the two lies, the other cannot sign alone.
+#[test]
+fn a_group_of_fewer_than_2f_and_1_is_refused_to_members_and_observers() {
+    let shares = GroupShare::deal(2, 2, &mut OsRng).unwrap();
+    let few = Misfit::Members { members: 4 };
+    assert_eq!(misfit(FrostGroup::new(shares[0].clone())), few);
+    assert_eq!(misfit(FrostGroup::observer(shares[0].group().clone())), few);
+    let shares = GroupShare::deal(3, 2, &mut OsRng).unwrap();
+    let storage = MemoryStorage::new();
+    assert!(open(FrostGroup::new(shares[0].clone()), &storage).is_ok());
+    let observer = FrostGroup::observer(shares[1].group().clone());
+    assert!(open(observer, &storage).is_ok());
+}
+
 #[test]
 fn a_quorum_with_another_key_or_of_another_configuration_is_refused() {
     let config = config();

@@ -357,6 +357,58 @@ fn a_jump_stops_its_feed_until_operators_believe_it() {
     assert_eq!(answers(&told, peer(3)), [[15_000, 600]]);
 }
 
+/// A member that is away while a jump is believed hears of it when it comes back, also when an answer was agreed on in
+/// between: else the feed would stop with the next member that falls silent, and no other operator could help.
+#[test]
+fn who_was_away_during_a_reset_is_not_left_behind() {
+    let mut stage = Stage::new();
+    stage.see(10_000, 500, 1_000_000);
+    stage.run(Duration::from_secs(3));
+    stage.see(15_000, 500, 1_010_000);
+    stage.run(Duration::from_secs(3));
+    stage.world.kill(peer(4));
+    for id in [1, 2] {
+        let handle = stage.handles.lock().get(&peer(id)).cloned().unwrap();
+        handle.submit(OracleCommand::Reset { feed: 0 }).unwrap();
+    }
+    stage.see(15_000, 500, 1_020_000);
+    let told = stage.run(Duration::from_secs(5));
+    assert_eq!(answers(&told, peer(3)), [[15_000, 500]], "by the others");
+
+    stage.world.restart(peer(4));
+    let told = stage.run(Duration::from_secs(2));
+    let of_the_fourth: Vec<_> = told
+        .iter()
+        .filter(|(at, event)| {
+            let is_of_breaker = matches!(
+                event,
+                OracleEvent::Tripped { .. } | OracleEvent::Reset { .. }
+            );
+            *at == peer(4) && is_of_breaker
+        })
+        .map(|(_, event)| event.clone())
+        .collect();
+    let (feed, by) = (0, ResetBy::Quorum);
+    let tripped = OracleEvent::Tripped {
+        feed,
+        last: 10_000,
+        refused: 15_000,
+    };
+    assert_eq!(of_the_fourth, [tripped, OracleEvent::Reset { feed, by }]);
+
+    // It takes part again, which is needed now; and what was believed then says nothing of another jump.
+    stage.world.kill(peer(3));
+    stage.see(15_300, 500, 1_030_000);
+    let told = stage.run(Duration::from_secs(10));
+    assert_eq!(answers(&told, peer(4)), [[15_300, 500]]);
+    stage.see(25_000, 500, 1_040_000);
+    let told = stage.run(Duration::from_secs(10));
+    assert_eq!(answers(&told, peer(4)), [] as [Vec<i128>; 0]);
+    let tripped =
+        |(_, event): &&(_, OracleEvent)| matches!(event, OracleEvent::Tripped { last: 15_300, .. });
+    assert_eq!(told.iter().filter(tripped).count(), 3);
+}
+
 #[test]
 fn the_next_leader_takes_over_from_one_that_is_down() {
     let mut stage = Stage::new();

@@ -16,7 +16,7 @@ use super::server::{ANSWER_WITHIN, Server, Spoiled};
 use super::{WAYS, expect_patience, expect_typed, expect_typed_questions};
 
 on_both! {
-    NodeKind::itself =>
+    std::future::ready =>
     a_spoiled_answer_to_a_question_is_a_typed_error_and_sends_nothing
     a_spoiled_answer_to_a_submission_names_what_may_have_been_sent
     blocks_logs_and_receipts_that_make_no_sense_are_malformed

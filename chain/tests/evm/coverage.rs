@@ -78,7 +78,9 @@ fn names_alone(text: &str) -> Vec<String> {
     let mut is_test = false;
     for line in text.lines().map(str::trim) {
         is_test |= line == "#[test]" || line.starts_with("#[tokio::test");
-        let signature = line.strip_prefix("async fn ").or(line.strip_prefix("fn "));
+        let signature = line
+            .strip_prefix("async fn ")
+            .or_else(|| line.strip_prefix("fn "));
         if let Some(signature) = signature.filter(|_| is_test) {
             is_test = false;
             let name = signature.split('(').next().unwrap_or_default();

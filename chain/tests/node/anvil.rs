@@ -1,6 +1,6 @@
 //! Anvil as a process of ours.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ impl Anvil {
         panic!("anvil does not start: {}", program.display());
     }
 
-    fn spawn(program: &PathBuf, options: &DevOptions) -> Self {
+    fn spawn(program: &Path, options: &DevOptions) -> Self {
         let port = {
             let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             listener.local_addr().unwrap().port()

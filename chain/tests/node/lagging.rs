@@ -91,7 +91,7 @@ impl Lagging {
 
     async fn at(&self, at: BlockAt) -> Result<BlockAt, ChainError> {
         let block = self.resolve(at).await?;
-        let block = block.ok_or(ChainError::NotFound {
+        let block = block.ok_or_else(|| ChainError::NotFound {
             what: "that block".into(),
         })?;
         Ok(BlockAt::Hash(block.hash))

@@ -31,7 +31,7 @@ use tokio::sync::OnceCell;
 pub(crate) use world::{GWEI, World, fees};
 
 /// Runs each of these tests on both nodes: `on_both! { make => one another }`, where `make(kind).await` gives each of them
-/// what it takes. Tests that are no futures are called with the kind: `on_both! { one another }`.
+/// what it takes; `std::future::ready` gives the kind itself. Tests that are no futures are called with the kind: `on_both! { one another }`.
 macro_rules! on_both {
     ($make:expr => $($name:ident)+) => {
         mod dev_chain {
@@ -83,11 +83,6 @@ impl NodeKind {
     /// Whether it can be started on this machine; where it cannot, that is said.
     pub(crate) fn is_here(self) -> bool {
         self == Self::DevChain || anvil::program().is_some()
-    }
-
-    /// For tests that start their nodes themselves.
-    pub(crate) async fn itself(self) -> Self {
-        self
     }
 }
 

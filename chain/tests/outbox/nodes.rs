@@ -15,7 +15,7 @@ use crate::ground::{Ground, end, eventually};
 use crate::node::{NodeKind, on_both};
 
 on_both! {
-    NodeKind::itself =>
+    std::future::ready =>
     errors_say_whether_anything_may_have_been_sent
     all_is_paid_once_through_a_node_that_misbehaves
     a_payment_goes_over_http

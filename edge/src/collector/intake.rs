@@ -42,9 +42,9 @@ pub struct IntakeReport {
     pub earlier_starts: BTreeSet<DeviceId>,
     /// Records that were not taken and will come again.
     pub deferred: u64,
-    /// Messages that were refused. A refusal is no answer: what a device of ours has sent stays in its spool and comes again.
+    /// Messages that were refused, and filters that the broker refuses us. A refusal is no answer: what a device of ours has sent stays in its spool and comes again.
     pub refused: u64,
-    /// The first reasons, with their topics.
+    /// The first reasons, with their topics or filters.
     pub refusals: Vec<(Arc<str>, EdgeError)>,
     /// Whether the disk was full: nothing was taken.
     pub is_full: bool,
@@ -86,10 +86,20 @@ impl<U: Uplink> Intake<U> {
         let (mut tokens, mut durable) = (Vec::new(), 0);
         let mut events = std::mem::take(&mut self.events);
         for event in events.drain(..) {
-            if let UplinkEvent::Inbound { message, token } = event {
-                tokens.extend(token);
-                let received = self.collector.receive(storage, &message);
-                note(received, &message, &mut report)?;
+            match event {
+                UplinkEvent::Inbound { message, token } => {
+                    tokens.extend(token);
+                    let received = self.collector.receive(storage, &message);
+                    note(received, &message, &mut report)?;
+                }
+                UplinkEvent::NotSubscribed { filter, reason } => {
+                    let error = EdgeError::NotSubscribed {
+                        filter: filter.to_string(),
+                        reason: reason.to_string(),
+                    };
+                    report.refuse(&filter, error);
+                }
+                _ => {}
             }
             if tokens.len() >= COMMIT_MAX {
                 self.commit(storage, &mut tokens, &mut durable, &mut report)?;
@@ -166,14 +176,18 @@ pub(super) fn note(
         }
         Ok(Received::Deferred) => report.deferred += 1,
         Err(error @ (EdgeError::Storage { .. } | EdgeError::Stored { .. })) => return Err(error),
-        Err(error) => {
-            report.refused += 1;
-            if report.refusals.len() < REFUSALS_MAX {
-                report.refusals.push((message.topic.clone(), error));
-            }
-        }
+        Err(error) => report.refuse(&message.topic, error),
     }
     Ok(())
+}
+
+impl IntakeReport {
+    fn refuse(&mut self, topic: &Arc<str>, error: EdgeError) {
+        self.refused += 1;
+        if self.refusals.len() < REFUSALS_MAX {
+            self.refusals.push((topic.clone(), error));
+        }
+    }
 }
 
 impl<U> fmt::Debug for Intake<U> {

@@ -1,10 +1,10 @@
 //! Oracles in a world of faults, f of them liars, and a model of the contract that stores what they agree on.
 //!
-//! Four or seven oracles observe two prices that wander. Up to f of them lie, equivocate, withhold, replay, forge and
-//! grind, each seed in its own way. Every answer that an honest oracle or the contract takes must lie within the range
+//! Four or seven oracles observe two prices that wander. Up to f of them lie, say that they have no values, equivocate,
+//! withhold, replay, forge, shut out and grind, each seed in its own way. Every answer that an honest oracle or the contract takes must lie within the range
 //! that the honest observed in its round, at most one answer for each round and feed is stored, and nobody honest may ever
-//! be blamed. When the trouble ends, in half of the worlds without a restart, the first answer must be of one of the next
-//! 2f+1 epochs, although the liars go on. In the end, what was signed twice must be found in the honest ones' stores.
+//! be blamed. When the trouble ends, in half of the worlds without a restart, the first answer of every feed must be of one of
+//! the next 2f+1 epochs, be they of 8 rounds or of 100, although the liars go on. In the end, what was signed twice must be found in the honest ones' stores.
 
 mod cheap_key;
 mod contract;
@@ -41,6 +41,7 @@ pub const TARGET: Target = Target {
         Mutant::compiled("frost_nonce_used_again"),
         Mutant::compiled("frost_bad_share_accepted"),
         Mutant::compiled("evidence_not_kept"),
+        Mutant::compiled("missing_answers_are_progress"),
         Mutant::compiled("contract_takes_a_round_twice"),
     ],
 };
@@ -84,6 +85,7 @@ pub fn run(seed: u64) -> Run {
     oracles.end_trouble(&mut world);
     let patience = world.now() + CALM_MAX;
     while world.now() < patience && !oracles.are_served() {
+        oracles.reset_all();
         oracles.look_at_the_market(&world);
         world.run_for(Duration::from_millis(100));
     }

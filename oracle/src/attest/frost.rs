@@ -1,6 +1,7 @@
 //! One Schnorr signature of a group (FROST, RFC 9591), made by f+1 of its members whatever f others do (ROAST).
 
 mod gathering;
+mod public_group;
 mod share;
 mod wire;
 
@@ -15,6 +16,7 @@ use peaberry_core::mutant::is_planted;
 use rand_core::{CryptoRng, CryptoRngCore, OsRng, RngCore};
 
 use self::gathering::Gathering;
+pub use self::public_group::PublicGroup;
 pub use self::share::{GroupShare, GroupShareError};
 use self::wire::{Commitment, Part, Request, identifier};
 use super::{AttestError, Attestor, Gathered, Misfit};
@@ -31,9 +33,14 @@ const ATTESTATION_BYTES: usize = 96;
 /// A member's first part is a commitment to a nonce. Once f+1 have committed, the gatherer asks them to sign together, and
 /// each answers with its share and the commitment to its next nonce. Whoever answers is free again, so as soon as f+1 are
 /// free the gatherer asks them anew, beside those who keep it waiting (Ruffing et al., "ROAST: Robust Asynchronous
-/// Schnorr Threshold Signatures", 2022). Each unfinished attempt has a member in it who does not answer, and nobody is in
-/// two; so with at most f such members the (f+1)-th attempt at the latest succeeds. A share that is not its sender's
-/// blames it, and the gatherer asks that member for nothing more.
+/// Schnorr Threshold Signatures", 2022). Each unfinished attempt has a member in it who does not answer, or who says that
+/// it has lost its nonces; the latter is believed twice of each, so nobody leaves more than three unfinished, and with at
+/// most f such members the (3f+1)-th attempt at the latest succeeds. A share that is not its sender's blames it, and the
+/// gatherer asks that member for nothing more.
+///
+/// The group need not be everybody: 2f+1 members or more have a share, such as those whom a key generation succeeded with.
+/// Any other member is an [`observer`](Self::observer), who observes, leads, gathers and verifies as all do, and signs
+/// nothing. Among 2f+1 are f+1 honest ones, who must then all be up for a signature.
 ///
 /// Nonces live in memory, are used for one request and are gone after a restart. The same request gets the same answer;
 /// another one for a used nonce is refused.
@@ -63,7 +70,8 @@ const ATTESTATION_BYTES: usize = 96;
 /// assert_eq!(members[2].verify(&digest, &attestation.unwrap()), Ok(()));
 /// ```
 pub struct FrostGroup {
-    share: GroupShare,
+    group: PublicGroup,
+    share: Option<GroupShare>,
     rng: Box<dyn CryptoRngCore + Send>,
     signing: Option<Signing>,
     gathering: Option<Gathering>,
@@ -87,6 +95,7 @@ impl fmt::Debug for FrostGroup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FrostGroup")
             .field("share", &self.share)
+            .field("members", &self.group.members().collect::<Vec<_>>())
             .field("gathering", &self.gathering)
             .finish_non_exhaustive()
     }
@@ -104,21 +113,42 @@ impl FrostGroup {
     #[must_use]
     pub fn with_rng(share: GroupShare, rng: impl CryptoRng + RngCore + Send + 'static) -> Self {
         Self {
-            share,
+            group: share.group().clone(),
+            share: Some(share),
             rng: Box::new(rng),
             signing: None,
             gathering: None,
         }
     }
 
-    /// The share that it signs with.
+    /// Gathers and verifies for this group, and signs nothing: for a member who has no share of its key. What it needs is
+    /// public; whoever has a share hands it out ([`GroupShare::group`]).
     #[must_use]
-    pub const fn share(&self) -> &GroupShare {
-        &self.share
+    pub fn observer(group: PublicGroup) -> Self {
+        Self {
+            group,
+            share: None,
+            rng: Box::new(OsRng),
+            signing: None,
+            gathering: None,
+        }
+    }
+
+    /// The share that it signs with; `None` for an [`observer`](Self::observer).
+    #[must_use]
+    pub const fn share(&self) -> Option<&GroupShare> {
+        self.share.as_ref()
+    }
+
+    /// What everybody may know of its group.
+    #[must_use]
+    pub const fn group(&self) -> &PublicGroup {
+        &self.group
     }
 
     fn draw(&mut self) -> Result<Nonce, AttestError> {
-        let key = self.share.key.signing_share();
+        let share = self.share.as_ref().ok_or(AttestError::NoShare)?;
+        let key = share.key.signing_share();
         let (secret, commitments) = round1::commit(key, &mut self.rng);
         let commitment = Commitment::of(&commitments)?;
         Ok(Nonce { secret, commitment })
@@ -141,9 +171,9 @@ impl FrostGroup {
 
     /// Our share for what the gatherer asks.
     fn sign(&mut self, digest: &B256, bytes: &[u8]) -> Result<Bytes, AttestError> {
-        let request = Request::from_bytes(bytes, self.share.threshold())?;
+        let request = Request::from_bytes(bytes, self.group.threshold())?;
         let next = self.draw()?;
-        let share = &self.share;
+        let share = self.share.as_ref().ok_or(AttestError::NoShare)?;
         let signing = self.signing.as_mut().filter(|it| it.digest == *digest);
         let signing = signing.ok_or(AttestError::NonceGone)?;
         if let Some((asked, answer)) = &signing.answered
@@ -176,16 +206,17 @@ impl FrostGroup {
 
 impl Attestor for FrostGroup {
     fn fits(&self, config: &Config, member: u8) -> Result<(), Misfit> {
-        let (own, threshold) = (self.share.threshold(), config.threshold());
+        let (own, threshold) = (self.group.threshold(), config.threshold());
         if own != threshold {
             return Err(Misfit::Threshold { own, threshold });
         }
         let members = config.members().len();
-        if !self.share.members().eq((0..=u8::MAX).take(members)) {
+        let are_known = self.group.members().all(|it| usize::from(it) < members);
+        if !are_known || self.group.members().count() < config.quorum() {
             return Err(Misfit::Members { members });
         }
-        match self.share.member() {
-            own if own != member => Err(Misfit::Member { own, member }),
+        match self.share.as_ref().map(GroupShare::member) {
+            Some(own) if own != member => Err(Misfit::Member { own, member }),
             _ => Ok(()),
         }
     }
@@ -205,12 +236,12 @@ impl Attestor for FrostGroup {
         let gathering = self.gathering.as_mut().filter(|it| it.digest() == digest);
         let gathering = gathering.ok_or(AttestError::Unexpected)?;
         let part = Part::from_bytes(part)?;
-        gathering.take(&self.share, member, part)
+        gathering.take(&self.group, member, part)
     }
 
     fn verify(&self, digest: &B256, attestation: &[u8]) -> Result<(), AttestError> {
         let signature = signature_of(attestation)?;
-        let key = self.share.public.verifying_key();
+        let key = self.group.package.verifying_key();
         let is_ours = key.verify(digest.as_slice(), &signature);
         is_ours.map_err(|_other| AttestError::GroupSignature)
     }

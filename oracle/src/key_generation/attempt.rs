@@ -126,7 +126,7 @@ impl Attempt {
             }
             Said::Echo(_) => Kind::Echo,
             Said::Complaint(dealer) => {
-                if !self.participants.contains(dealer) {
+                if !self.participants.contains(dealer) || *dealer == author {
                     return Ok(());
                 }
                 self.complaints.insert((author, *dealer));
@@ -260,10 +260,11 @@ impl Attempt {
             .collect()
     }
 
-    /// Whom somebody has complained of in vain.
+    /// Whom somebody has complained of in vain. Who has said that it has its share complains of nobody any more.
     pub(super) fn unjustified(&self) -> BTreeSet<u8> {
         let complaints = self.complaints.iter();
         complaints
+            .filter(|(complainer, _)| !self.done.contains_key(complainer))
             .filter(|(complainer, dealer)| !self.justified.contains_key(&(*dealer, *complainer)))
             .map(|(_, dealer)| *dealer)
             .collect()

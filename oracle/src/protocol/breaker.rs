@@ -1,16 +1,42 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::OracleEvent;
 use crate::round_id::RoundId;
 
 /// The feeds for which nothing is signed, and who has said that it may be again.
+///
+/// A word is about one jump: it names the round of the answer before it, and counts for jumps from that answer or an
+/// earlier one. So it can be said for good, to whoever was away, and says nothing of a later jump.
 #[derive(Debug)]
 pub(super) struct Breaker {
-    /// By feed: the round of the answer before the jump.
-    tripped: Vec<Option<RoundId>>,
-    /// By feed: what our operator has reset, by the same round.
+    /// By feed.
+    tripped: Vec<Option<Trip>>,
+    /// By feed: the newest jump that our operator has believed, by the round of the answer before it.
     own: BTreeMap<u8, RoundId>,
-    /// Who of the others has reset which feed, by the same round. Of each member the newest word counts.
+    /// By feed and member: the same of the others. Of each the newest word counts.
     heard: BTreeMap<(u8, u8), RoundId>,
+}
+
+/// A jump that was not believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Trip {
+    /// The round of the answer before it.
+    pub(super) since: RoundId,
+    /// That answer.
+    pub(super) last: i128,
+    /// The one behind the jump.
+    pub(super) refused: i128,
+}
+
+impl Trip {
+    /// What the application is told of it.
+    pub(super) const fn told(self, feed: u8) -> OracleEvent {
+        OracleEvent::Tripped {
+            feed,
+            last: self.last,
+            refused: self.refused,
+        }
+    }
 }
 
 impl Breaker {
@@ -23,17 +49,11 @@ impl Breaker {
     }
 
     /// As it was: what is tripped, and what our operator has reset.
-    pub(super) fn restored(
-        feeds: usize,
-        tripped: &[(u8, RoundId)],
-        own: Vec<(u8, RoundId)>,
-    ) -> Self {
+    pub(super) fn restored(feeds: usize, tripped: &[(u8, Trip)], own: &[(u8, RoundId)]) -> Self {
         let mut breaker = Self::new(feeds);
-        breaker.own = own.into_iter().collect();
-        for (feed, since) in tripped {
-            if let Some(place) = breaker.tripped.get_mut(usize::from(*feed)) {
-                *place = Some(*since);
-            }
+        breaker.own = own.iter().copied().collect();
+        for (feed, trip) in tripped {
+            breaker.trip(*feed, *trip);
         }
         breaker
     }
@@ -42,10 +62,10 @@ impl Breaker {
         self.tripped.get(feed).is_some_and(Option::is_some)
     }
 
-    pub(super) fn tripped(&self) -> impl Iterator<Item = (u8, RoundId)> {
+    pub(super) fn tripped(&self) -> impl Iterator<Item = (u8, Trip)> {
         (0..=u8::MAX)
             .zip(&self.tripped)
-            .filter_map(|(feed, since)| Some((feed, (*since)?)))
+            .filter_map(|(feed, trip)| Some((feed, (*trip)?)))
     }
 
     /// Our operator's words, to be told to the others.
@@ -57,40 +77,37 @@ impl Breaker {
     }
 
     /// Trips; `false` where it is tripped already.
-    pub(super) fn trip(&mut self, feed: u8, since: RoundId) -> bool {
+    pub(super) fn trip(&mut self, feed: u8, trip: Trip) -> bool {
         match self.tripped.get_mut(usize::from(feed)) {
             Some(place @ None) => {
-                *place = Some(since);
+                *place = Some(trip);
                 true
             }
             _ => false,
         }
     }
 
-    /// Our operator resets the feed. Answers whether it was tripped.
-    pub(super) fn reset(&mut self, feed: u8) -> bool {
-        let tripped = self
-            .tripped
-            .get_mut(usize::from(feed))
-            .and_then(Option::take);
-        if let Some(since) = tripped {
-            self.own.insert(feed, since);
-        }
-        tripped.is_some()
+    /// Our operator resets the feed. Answers the round before the jump, if it was tripped.
+    pub(super) fn reset(&mut self, feed: u8) -> Option<RoundId> {
+        let since = self.close(feed)?.since;
+        let word = self.own.entry(feed).or_insert(since);
+        *word = since.max(*word);
+        Some(since)
     }
 
     /// Takes note of what another's operator has reset.
     pub(super) fn hear(&mut self, member: u8, resets: &[(u8, RoundId)]) {
         for (feed, since) in resets {
             if usize::from(*feed) < self.tripped.len() {
-                self.heard.insert((*feed, member), *since);
+                let word = self.heard.entry((*feed, member)).or_insert(*since);
+                *word = (*since).max(*word);
             }
         }
     }
 
-    /// Closes every feed that the operators of `quorum` others have reset, and answers which. Their words count if they are
-    /// about a jump from the same answer, or from a later one that did not come here.
-    pub(super) fn close_by_quorum(&mut self, quorum: usize) -> Vec<u8> {
+    /// Closes every feed that the operators of `quorum` others have reset, and answers which, with the rounds before the
+    /// jumps. Their words count if they are about a jump from the same answer, or from a later one that did not come here.
+    pub(super) fn close_by_quorum(&mut self, quorum: usize) -> Vec<(u8, RoundId)> {
         let heard = &self.heard;
         let is_reset = |feed: u8, since: RoundId| {
             let voters: BTreeSet<_> = heard
@@ -100,24 +117,20 @@ impl Breaker {
                 .collect();
             voters.len() >= quorum
         };
-        let closed: Vec<u8> = self
+        let closed: Vec<(u8, RoundId)> = self
             .tripped()
-            .filter(|(feed, since)| is_reset(*feed, *since))
-            .map(|it| it.0)
+            .filter(|(feed, trip)| is_reset(*feed, trip.since))
+            .map(|(feed, trip)| (feed, trip.since))
             .collect();
-        for feed in &closed {
-            if let Some(place) = self.tripped.get_mut(usize::from(*feed)) {
-                *place = None;
-            }
+        for (feed, _) in &closed {
+            self.close(*feed);
         }
         closed
     }
 
-    /// A quorum has signed a new answer for the feed: earlier words mean nothing any more. Answers whether our operator's
-    /// was among them.
-    pub(super) fn forget(&mut self, feed: u8) -> bool {
-        self.heard.retain(|(of, _), _| *of != feed);
-        self.own.remove(&feed).is_some()
+    fn close(&mut self, feed: u8) -> Option<Trip> {
+        let place = self.tripped.get_mut(usize::from(feed));
+        place.and_then(Option::take)
     }
 }
 
@@ -129,16 +142,41 @@ mod tests {
         RoundId::new(1, number).unwrap()
     }
 
+    fn trip(since: u32) -> Trip {
+        Trip {
+            since: round(since),
+            last: 100,
+            refused: 200,
+        }
+    }
+
     /// Who has missed the last answer before the jump is not left behind; what was said of an earlier jump resets nothing.
     #[test]
     fn words_about_this_jump_or_a_later_one_count_and_about_an_earlier_one_do_not() {
         for (earlier, is_closed) in [(4, false), (5, true), (6, true)] {
-            let mut breaker = Breaker::restored(1, &[(0, round(5))], Vec::new());
+            let mut breaker = Breaker::restored(1, &[(0, trip(5))], &[]);
             breaker.hear(1, &[(0, round(6))]);
             assert!(breaker.close_by_quorum(2).is_empty(), "one is not enough");
             breaker.hear(2, &[(0, round(earlier))]);
             assert_eq!(!breaker.close_by_quorum(2).is_empty(), is_closed);
             assert_eq!(breaker.is_tripped(0), !is_closed);
         }
+    }
+
+    /// Words are repeated for good, and in any order: the newest of each member stands, and closes no later jump.
+    #[test]
+    fn an_old_word_that_comes_again_closes_no_later_jump_and_takes_no_newer_one_back() {
+        let mut breaker = Breaker::restored(1, &[(0, trip(5))], &[(0, round(5))]);
+        for member in [1, 2, 1, 2] {
+            breaker.hear(member, &[(0, round(5))]);
+        }
+        assert_eq!(breaker.close_by_quorum(2), [(0, round(5))]);
+        assert!(breaker.trip(0, trip(9)));
+        breaker.hear(1, &[(0, round(9))]);
+        breaker.hear(1, &[(0, round(5))]);
+        assert!(breaker.close_by_quorum(2).is_empty(), "2 means the first");
+        breaker.hear(2, &[(0, round(9))]);
+        assert_eq!(breaker.close_by_quorum(2), [(0, round(9))]);
+        assert_eq!(breaker.resets(), [(0, round(5))], "ours is the operator's");
     }
 }

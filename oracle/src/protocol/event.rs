@@ -38,7 +38,9 @@ pub enum OracleCommand {
         /// Only what is observed at this time or later is taken, in milliseconds since 1970-01-01 UTC.
         from_ms: u64,
     },
-    /// The operator has looked at the jump that tripped this feed's circuit breaker, and believes it.
+    /// The operator has looked at the jump that tripped this feed's circuit breaker, and believes it. Nothing happens where
+    /// it is not tripped here. The others are told for good, also those who come back later; it says nothing of a later
+    /// jump.
     Reset {
         /// The number of the feed.
         feed: u8,
@@ -74,7 +76,7 @@ pub enum OracleEvent {
         report: AttestedReport,
     },
     /// A circuit breaker has tripped: nothing is signed for the feed until [`Reset`](OracleCommand::Reset), here or by f+1
-    /// operators.
+    /// operators. Comes again at each start while it is tripped.
     Tripped {
         /// The number of the feed.
         feed: u8,

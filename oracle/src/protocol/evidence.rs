@@ -20,7 +20,7 @@ pub enum Evidence {
     Observations(SignedObservation, SignedObservation),
     /// One round, two reports that a quorum has signed. An honest oracle signs one report for a round, and only what the
     /// round's leader proposed to it; so the leader proposed two. Both answers lie within the honest range, and a contract
-    /// stores at most one.
+    /// stores at most one for each feed. Noticed while the first is among the last 8 since our start.
     Reports(AttestedReport, AttestedReport),
 }
 

@@ -3,9 +3,11 @@
 use bytes::Bytes;
 use peaberry_chain::primitives::B256;
 use peaberry_core::Instant;
+use peaberry_core::mutant::is_planted;
 
+use super::breaker::Trip;
 use super::{Evidence, Followed, Fx, Misbehaviour, Oracle, OracleEvent, Values};
-use crate::aggregate::{aggregate, observations_hash, verify_set};
+use crate::aggregate::{aggregate, is_out_of_reach, observations_hash, verify_set};
 use crate::attest::{AttestError, Attestor};
 use crate::message::Body;
 use crate::observation::{Observation, SignedObservation};
@@ -106,8 +108,8 @@ impl<A: Attestor> Oracle<A> {
         if self.is_believed(&report, fx) && self.is_due(&report) {
             self.attest(from, round, digest, fx);
         } else {
-            // The leader has done what there was to do.
-            self.pacemaker.progress(now, self.config.timing().progress);
+            // The leader has done what there was to do, unless an answer is missing.
+            self.credit(now, &report);
             self.finish_round(now, round);
             if round.round() >= self.config.timing().rounds_per_epoch {
                 self.give_up(now, fx);
@@ -202,6 +204,35 @@ impl<A: Attestor> Oracle<A> {
         }
     }
 
+    /// Takes note that a leader has got something done. One that leaves out an answer which it could have had is given up
+    /// as one that is silent is: a set may hold f liars without values, and then says nothing, or nothing of one feed.
+    pub(super) fn credit(&mut self, now: Instant, report: &Report) {
+        if !self.is_lacking(now, report) || is_planted("missing_answers_are_progress") {
+            self.pacemaker.progress(now, self.config.timing().progress);
+        }
+    }
+
+    /// Whether an answer is missing that an honest leader might have had: we have a value for the feed, and the set, as far
+    /// as it came here, does not prove that too few have one. Who was not asked in the round goes by what it sees now.
+    fn is_lacking(&self, now: Instant, report: &Report) -> bool {
+        let signed = self.promises.observed.as_ref().map(|it| &it.observation);
+        let signed =
+            signed.filter(|it| it.round == report.round && it.config == self.config.digest());
+        let Some(own) = signed.cloned().or_else(|| self.see(now, report.round)) else {
+            return false;
+        };
+        let followed = self.followed.as_ref();
+        let set = followed
+            .filter(|it| it.round == report.round && it.set == report.observations)
+            .map_or(&[][..], |it| &it.observations);
+        let is_answered = |feed: u8| report.answers.iter().any(|it| it.feed == feed);
+        (0..=u8::MAX).zip(&own.values).any(|(feed, value)| {
+            value.is_some()
+                && !is_answered(feed)
+                && !is_out_of_reach(&self.config, usize::from(feed), set.iter())
+        })
+    }
+
     /// Whether no answer jumps further than its breaker lets it. The first jump trips it.
     fn is_believed(&mut self, report: &Report, fx: Fx<'_, '_>) -> bool {
         let mut is_believed = true;
@@ -216,13 +247,14 @@ impl<A: Attestor> Oracle<A> {
                 continue;
             }
             is_believed = false;
-            if self.promises.breaker.trip(answer.feed, last.round) {
-                self.promises.put_breaker(fx.batch(), self.config.digest());
-                fx.emit_after_commit(OracleEvent::Tripped {
-                    feed: answer.feed,
-                    last: last.value,
-                    refused: answer.value,
-                });
+            let trip = Trip {
+                since: last.round,
+                last: last.value,
+                refused: answer.value,
+            };
+            if self.promises.breaker.trip(answer.feed, trip) {
+                self.promises.put_breaker(fx.batch());
+                fx.emit_after_commit(trip.told(answer.feed));
             }
         }
         is_believed

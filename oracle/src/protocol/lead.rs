@@ -36,7 +36,9 @@ pub(super) enum Stage {
 #[derive(Debug)]
 pub(super) struct Collecting {
     pub(super) round: RoundId,
-    /// Set once 2f+1 have answered.
+    /// When what has come is proposed although feeds lack values that others may still have.
+    pub(super) values_due: Instant,
+    /// When what has come is proposed; set once 2f+1 have answered.
     pub(super) grace_due: Option<Instant>,
 }
 

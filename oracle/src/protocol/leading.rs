@@ -7,7 +7,7 @@ use peaberry_core::mutant::is_planted;
 
 use super::lead::{Attesting, Collecting, Stage};
 use super::{Evidence, Fx, Misbehaviour, Oracle};
-use crate::aggregate::{aggregate, is_acceptable};
+use crate::aggregate::{aggregate, is_acceptable, is_complete};
 use crate::attest::{Attestor, Gathered};
 use crate::message::Body;
 use crate::observation::SignedObservation;
@@ -56,6 +56,7 @@ impl<A: Attestor> Oracle<A> {
         lead.heard.clear();
         lead.stage = Stage::Collecting(Collecting {
             round,
+            values_due: now + timing.progress / 2,
             grace_due: None,
         });
         // None is asked for twice, whatever crashes: two proposals for one round are held against their leader.
@@ -96,7 +97,9 @@ impl<A: Attestor> Oracle<A> {
         }
     }
 
-    /// Takes a member's word for the round that was asked for; it counts if there is no proposal yet.
+    /// Takes a member's word for the round that was asked for; it counts if there is no proposal yet. The grace begins when
+    /// 2f+1 have answered and waiting would bring no feed an answer more: else a liar who is quick to say that he has no
+    /// value would shut out who is slower than the grace.
     fn count(&mut self, now: Instant, from: u8, signed: SignedObservation, fx: Fx<'_, '_>) {
         let Some(lead) = &mut self.lead else {
             return;
@@ -105,9 +108,16 @@ impl<A: Attestor> Oracle<A> {
         let Stage::Collecting(collecting) = &mut lead.stage else {
             return;
         };
-        if lead.heard.len() == self.config.quorum() {
-            collecting.grace_due = Some(now + self.config.timing().grace);
+        if lead.heard.len() < self.config.quorum() {
+            return;
         }
+        let due = if is_complete(&self.config, lead.heard.values()) {
+            now + self.config.timing().grace
+        } else {
+            collecting.values_due
+        };
+        let sooner = collecting.grace_due.map_or(due, |known| known.min(due));
+        collecting.grace_due = Some(sooner);
         if lead.heard.len() == self.config.members().len() {
             self.propose(now, fx);
         }
@@ -138,6 +148,8 @@ impl<A: Attestor> Oracle<A> {
         let report = aggregate(&self.config, round, &observations);
         let digest = report.digest(&self.config);
         lead.stage = Stage::Attesting(Attesting { report, digest });
+        // Who was waited for long has not used up the time for the signatures.
+        lead.patience_due = lead.patience_due.max(now + self.config.timing().round);
         self.attestor.begin(&digest);
         let proposal = Body::Proposal {
             round,

@@ -1,24 +1,24 @@
 //! What an oracle must not forget: it is durable before anything that rests on it leaves.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use peaberry_chain::primitives::B256;
+use peaberry_chain::EvmAddress;
+use peaberry_chain::primitives::{B256, keccak256};
 use peaberry_core::mutant::is_planted;
 use peaberry_core::wire::{self, Reader};
 use peaberry_core::{Batch, Storage, StorageError, Subspace};
 
-use super::breaker::Breaker;
+use super::breaker::{Breaker, Trip};
 use super::evidence::{EVIDENCE_PER_MEMBER_MAX, Evidence};
 use crate::attest::{AttestError, Misfit};
 use crate::config::{Config, FEEDS_MAX};
+use crate::feed::Feed;
 use crate::observation::SignedObservation;
 use crate::report::AttestedReport;
 use crate::reputation::Reputation;
 use crate::round_id::RoundId;
-use crate::wire::{
-    DecodeError, hash, put_round, put_round_or_none, put_value, round, round_or_none, value,
-};
+use crate::wire::{DecodeError, hash, put_round, put_value, round, value};
 
 const EPOCH: &[u8] = b"epoch";
 const ASKED: &[u8] = b"asked";
@@ -30,6 +30,8 @@ const ANSWERS: &[u8] = b"answers";
 const BREAKER: &[u8] = b"breaker";
 const REPUTATION: &[u8] = b"reputation";
 const EVIDENCE: &[u8] = b"e/";
+/// The layout of the records that outlive a configuration: they name feeds and members by what these are and not by number.
+const FORMAT: u8 = 2;
 
 /// The last answer of a feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +45,8 @@ pub(super) struct LastAnswer {
 #[derive(Debug)]
 pub(super) struct Promises {
     space: Subspace,
+    /// By number, what a feed is in records.
+    feeds: Vec<B256>,
     /// The epoch we were in, and the one we wished for.
     pub(super) epoch: (u32, u32),
     /// The newest round we asked for as a leader: none is asked for twice.
@@ -55,12 +59,12 @@ pub(super) struct Promises {
     pub(super) last: Option<AttestedReport>,
     /// The newest round that the contract has stored.
     pub(super) landed: Option<RoundId>,
-    /// By feed. Of this configuration: another one may number feeds otherwise.
+    /// By feed.
     pub(super) answers: Vec<Option<LastAnswer>>,
     pub(super) breaker: Breaker,
     pub(super) reputation: Reputation,
     /// Offender, round and kind of what is kept.
-    evidence: BTreeSet<(u8, RoundId, u8)>,
+    evidence: BTreeSet<(EvmAddress, RoundId, u8)>,
 }
 
 /// Why an oracle's store cannot be read. Nothing changed.
@@ -83,7 +87,7 @@ pub enum OpenError {
     },
     /// The key is none of the configuration's.
     #[error("no member signs as {0}: check the key file and the configuration")]
-    NotAMember(peaberry_chain::EvmAddress),
+    NotAMember(EvmAddress),
     /// The attestor cannot sign or check this configuration's reports.
     #[error("the attestor does not fit the configuration")]
     Misfit(#[from] Misfit),
@@ -112,10 +116,7 @@ impl Promises {
             space: &space,
             storage,
         };
-        let same_config = |record: &[u8]| {
-            let mut reader = Reader::new(record);
-            Ok(hash(&mut reader)? == config.digest())
-        };
+        let feeds: Vec<B256> = config.feeds().iter().map(name_of).collect();
         let mut promises = Self {
             epoch: read.get(EPOCH, decode_epoch)?.unwrap_or((0, 0)),
             asked: read.get(ASKED, round)?,
@@ -123,31 +124,38 @@ impl Promises {
             attested: read.get(ATTESTED, |reader| Ok((round(reader)?, hash(reader)?)))?,
             last: read.get(FINAL, AttestedReport::decode)?,
             landed: read.get(LANDED, round)?,
-            answers: vec![None; config.feeds().len()],
-            breaker: Breaker::new(config.feeds().len()),
+            answers: vec![None; feeds.len()],
+            breaker: Breaker::new(feeds.len()),
+            feeds,
             reputation: Reputation::new(config.members().len()),
             evidence: known_evidence(&space, storage)?,
             space: space.clone(),
         };
-        if let Some(record) = read.raw(ANSWERS)?
-            && same_config(&record).map_err(damaged(ANSWERS))?
-        {
-            promises.answers = read.get(ANSWERS, decode_answers)?.unwrap_or_default();
-            promises.answers.resize(config.feeds().len(), None);
-        }
-        if let Some(record) = read.raw(BREAKER)?
-            && same_config(&record).map_err(damaged(BREAKER))?
-        {
-            let (tripped, own) = read.get(BREAKER, decode_breaker)?.unwrap_or_default();
-            promises.breaker = Breaker::restored(config.feeds().len(), &tripped, own);
-        }
-        if let Some(record) = read.raw(REPUTATION)? {
-            let reputation = Reputation::from_bytes(&record).map_err(damaged(REPUTATION))?;
-            if reputation.penalties().len() == config.members().len() {
-                promises.reputation = reputation;
+        if let Some((digest, known)) = read.get(ANSWERS, decode_answers)? {
+            promises.answers = promises.by_number(&known);
+            if digest != config.digest() {
+                // Not all of them need have landed: they are due at once, and the breaker still knows them.
+                let answers = promises.answers.iter_mut().flatten();
+                answers.for_each(|it| it.observed_at_ms = 0);
             }
         }
+        if let Some((tripped, own)) = read.get(BREAKER, decode_breaker)? {
+            let tripped = numbered(promises.by_number(&tripped));
+            let own = numbered(promises.by_number(&own));
+            promises.breaker = Breaker::restored(promises.feeds.len(), &tripped, &own);
+        }
+        if let Some(reputation) = read.get(REPUTATION, |reader| {
+            format(reader)?;
+            Reputation::decode(reader, config.members())
+        })? {
+            promises.reputation = reputation;
+        }
         Ok(promises)
+    }
+
+    /// What is kept of the feeds of this configuration, by their numbers.
+    fn by_number<T: Copy>(&self, kept: &BTreeMap<B256, T>) -> Vec<Option<T>> {
+        self.feeds.iter().map(|it| kept.get(it).copied()).collect()
     }
 
     pub(super) fn put_epoch(&mut self, batch: &mut Batch, epoch: u32, wish: u32) {
@@ -196,15 +204,19 @@ impl Promises {
     }
 
     pub(super) fn put_answers(&self, batch: &mut Batch, config: B256) {
+        let answers = self.feeds.iter().zip(&self.answers);
+        let answers: Vec<_> = answers
+            .filter_map(|(feed, answer)| Some((feed, (*answer)?)))
+            .collect();
         let bytes = encoded(|out| {
+            out.push(FORMAT);
             out.extend_from_slice(config.as_slice());
-            wire::put_varint(out, self.answers.len() as u64);
-            for answer in &self.answers {
-                put_round_or_none(out, answer.map(|it| it.round));
-                if let Some(answer) = answer {
-                    put_value(out, answer.value);
-                    wire::put_varint(out, answer.observed_at_ms);
-                }
+            wire::put_varint(out, answers.len() as u64);
+            for (feed, answer) in answers {
+                out.extend_from_slice(feed.as_slice());
+                put_round(out, answer.round);
+                put_value(out, answer.value);
+                wire::put_varint(out, answer.observed_at_ms);
             }
         });
         self.space.put(batch, ANSWERS, &bytes);
@@ -216,31 +228,47 @@ impl Promises {
             .put(batch, LANDED, &encoded(|out| put_round(out, round)));
     }
 
-    pub(super) fn put_breaker(&self, batch: &mut Batch, config: B256) {
+    pub(super) fn put_breaker(&self, batch: &mut Batch) {
+        let name = |feed: u8| self.feeds.get(usize::from(feed));
+        let tripped = self.breaker.tripped();
+        let tripped: Vec<_> = tripped
+            .filter_map(|(feed, trip)| Some((name(feed)?, trip)))
+            .collect();
+        let own = self.breaker.resets().into_iter();
+        let own: Vec<_> = own
+            .filter_map(|(feed, since)| Some((name(feed)?, since)))
+            .collect();
         let bytes = encoded(|out| {
-            out.extend_from_slice(config.as_slice());
-            let tripped: Vec<_> = self.breaker.tripped().collect();
-            for feeds in [tripped, self.breaker.resets()] {
-                wire::put_varint(out, feeds.len() as u64);
-                for (feed, since) in feeds {
-                    out.push(feed);
-                    put_round(out, since);
-                }
+            out.push(FORMAT);
+            wire::put_varint(out, tripped.len() as u64);
+            for (feed, trip) in tripped {
+                out.extend_from_slice(feed.as_slice());
+                put_round(out, trip.since);
+                put_value(out, trip.last);
+                put_value(out, trip.refused);
+            }
+            wire::put_varint(out, own.len() as u64);
+            for (feed, since) in own {
+                out.extend_from_slice(feed.as_slice());
+                put_round(out, since);
             }
         });
         self.space.put(batch, BREAKER, &bytes);
     }
 
-    pub(super) fn put_reputation(&self, batch: &mut Batch) {
-        self.space
-            .put(batch, REPUTATION, &self.reputation.to_bytes());
+    pub(super) fn put_reputation(&self, batch: &mut Batch, config: &Config) {
+        let bytes = encoded(|out| {
+            out.push(FORMAT);
+            self.reputation.encode(out, config.members());
+        });
+        self.space.put(batch, REPUTATION, &bytes);
     }
 
     /// Keeps evidence; `false` where enough is kept already, or this very piece.
     pub(super) fn put_evidence(
         &mut self,
         batch: &mut Batch,
-        offender: u8,
+        offender: EvmAddress,
         evidence: &Evidence,
     ) -> bool {
         let known = self
@@ -253,7 +281,7 @@ impl Promises {
             return false;
         }
         let mut name = EVIDENCE.to_vec();
-        name.push(offender);
+        name.extend_from_slice(offender.as_slice());
         name.extend_from_slice(&evidence.round().sequence().to_be_bytes());
         name.push(evidence.kind());
         if !is_planted("evidence_not_kept") {
@@ -263,8 +291,8 @@ impl Promises {
     }
 }
 
-/// The evidence that is kept in an oracle's part of `storage`, in the order of its offenders: up to 16 pieces for each.
-/// The part is `Subspace::of(oracle_channel(group))`.
+/// The evidence that is kept in an oracle's part of `storage`, with its offenders, in the order of their addresses: up to 16
+/// pieces for each signer, whatever number it has or had. The part is `Subspace::of(oracle_channel(group))`.
 ///
 /// # Errors
 ///
@@ -272,12 +300,14 @@ impl Promises {
 pub fn kept_evidence(
     space: &Subspace,
     storage: &dyn Storage,
-) -> Result<Vec<(u8, Evidence)>, OpenError> {
+) -> Result<Vec<(EvmAddress, Evidence)>, OpenError> {
     let within = space.within(EVIDENCE);
     let mut kept = Vec::new();
     for entry in within.entries(storage) {
         let (name, value) = entry?;
-        let offender = name.first().copied().unwrap_or_default();
+        let offender = name.first_chunk().copied().map(EvmAddress::new);
+        let offender = offender.ok_or(DecodeError::Invalid("a name without an offender"));
+        let offender = offender.map_err(damaged(EVIDENCE))?;
         let evidence = Evidence::from_bytes(&value).map_err(damaged(EVIDENCE))?;
         kept.push((offender, evidence));
     }
@@ -287,7 +317,7 @@ pub fn kept_evidence(
 fn known_evidence(
     space: &Subspace,
     storage: &dyn Storage,
-) -> Result<BTreeSet<(u8, RoundId, u8)>, OpenError> {
+) -> Result<BTreeSet<(EvmAddress, RoundId, u8)>, OpenError> {
     let kept = kept_evidence(space, storage)?;
     let names = kept
         .iter()
@@ -345,36 +375,60 @@ fn decode_epoch(reader: &mut Reader<'_>) -> Result<(u32, u32), DecodeError> {
     Ok((epoch()?, epoch()?))
 }
 
-fn decode_answers(reader: &mut Reader<'_>) -> Result<Vec<Option<LastAnswer>>, DecodeError> {
-    hash(reader)?;
-    let count = reader.length(FEEDS_MAX)?;
-    let mut answers = Vec::with_capacity(count);
-    for _ in 0..count {
-        answers.push(match round_or_none(reader)? {
-            None => None,
-            Some(round) => Some(LastAnswer {
-                value: value(reader)?,
-                observed_at_ms: reader.varint()?,
-                round,
-            }),
-        });
-    }
-    Ok(answers)
+/// What a feed is, whatever its number: answers of another number of decimals are none of it.
+fn name_of(feed: &Feed) -> B256 {
+    keccak256([feed.name.as_bytes(), &[feed.decimals]].concat())
 }
 
-type Since = Vec<(u8, RoundId)>;
+fn numbered<T>(by_number: Vec<Option<T>>) -> Vec<(u8, T)> {
+    let numbered = (0..=u8::MAX).zip(by_number);
+    numbered
+        .filter_map(|(feed, it)| Some((feed, it?)))
+        .collect()
+}
+
+fn format(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+    match reader.u8()? {
+        FORMAT => Ok(()),
+        other => Err(DecodeError::Version(other)),
+    }
+}
+
+/// What is kept of each feed.
+type ByFeed<T> = BTreeMap<B256, T>;
+
+fn decode_by_feed<T>(
+    reader: &mut Reader<'_>,
+    one: impl Fn(&mut Reader<'_>) -> Result<T, DecodeError>,
+) -> Result<ByFeed<T>, DecodeError> {
+    let count = reader.length(FEEDS_MAX)?;
+    let entries = (0..count).map(|_| Ok((hash(reader)?, one(reader)?)));
+    entries.collect()
+}
+
+/// The configuration under which they were agreed on, and the answers.
+fn decode_answers(reader: &mut Reader<'_>) -> Result<(B256, ByFeed<LastAnswer>), DecodeError> {
+    format(reader)?;
+    let config = hash(reader)?;
+    let answers = decode_by_feed(reader, |reader| {
+        Ok(LastAnswer {
+            round: round(reader)?,
+            value: value(reader)?,
+            observed_at_ms: reader.varint()?,
+        })
+    });
+    Ok((config, answers?))
+}
 
 /// What is tripped, and what our operator has reset.
-fn decode_breaker(reader: &mut Reader<'_>) -> Result<(Since, Since), DecodeError> {
-    hash(reader)?;
-    Ok((decode_since(reader)?, decode_since(reader)?))
-}
-
-fn decode_since(reader: &mut Reader<'_>) -> Result<Since, DecodeError> {
-    let count = reader.length(FEEDS_MAX)?;
-    let mut feeds = Vec::with_capacity(count);
-    for _ in 0..count {
-        feeds.push((reader.u8()?, round(reader)?));
-    }
-    Ok(feeds)
+fn decode_breaker(reader: &mut Reader<'_>) -> Result<(ByFeed<Trip>, ByFeed<RoundId>), DecodeError> {
+    format(reader)?;
+    let tripped = decode_by_feed(reader, |reader| {
+        Ok(Trip {
+            since: round(reader)?,
+            last: value(reader)?,
+            refused: value(reader)?,
+        })
+    });
+    Ok((tripped?, decode_by_feed(reader, round)?))
 }

@@ -13,7 +13,8 @@ use crate::report::{AttestedReport, Report};
 use crate::round_id::RoundId;
 use crate::schedule::{leader_of, slot_of};
 
-/// How many reports are kept to be compared with others of the same round.
+/// How many reports are kept to be compared with others of the same round, while we live: a second one that comes later is
+/// passed over as old.
 const RECENT_MAX: usize = 8;
 /// How many reports may wait for their turn; the oldest goes, since newer ones are worth more.
 const WAITING_MAX: usize = 8;
@@ -106,14 +107,7 @@ impl<A: Attestor> Oracle<A> {
             self.promises
                 .reputation
                 .record(&self.config, &attested.report, observations);
-            self.promises.put_reputation(fx.batch());
-        }
-        let mut has_forgotten = false;
-        for answer in &attested.report.answers {
-            has_forgotten |= self.promises.breaker.forget(answer.feed);
-        }
-        if has_forgotten {
-            self.promises.put_breaker(fx.batch(), self.config.digest());
+            self.promises.put_reputation(fx.batch(), &self.config);
         }
         let observed_at_ms = attested.report.observed_at_ms;
         for answer in &attested.report.answers {
@@ -122,6 +116,7 @@ impl<A: Attestor> Oracle<A> {
                 self.awaited.remove(&answer.feed);
             }
         }
+        self.credit(now, &attested.report);
         self.promises.put_last(fx.batch(), attested.clone());
         self.recent.keep(attested.clone());
         self.enqueue(now, attested.clone());
@@ -131,7 +126,6 @@ impl<A: Attestor> Oracle<A> {
             observations,
         });
         self.finish_round(now, round);
-        self.pacemaker.progress(now, self.config.timing().progress);
         let is_last = round.round() >= self.config.timing().rounds_per_epoch;
         if is_last && round.epoch() == self.pacemaker.epoch() {
             self.give_up(now, fx);

@@ -3,8 +3,12 @@
 #![allow(
     dead_code,
     clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
     reason = "each story takes what it needs, and a test fails by panicking"
 )]
+
+pub(crate) mod alone;
 
 use std::sync::Arc;
 use std::time::Duration;

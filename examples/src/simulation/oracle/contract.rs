@@ -17,7 +17,6 @@ pub(super) struct Contract {
     /// Who knows the group's key, where the members are one.
     pub(super) group: Option<FrostGroup>,
     feeds: Vec<Stored>,
-    pub(super) stored: u64,
 }
 
 /// What the contract holds of a feed.
@@ -51,7 +50,6 @@ impl Contract {
             config,
             keyring,
             group,
-            stored: 0,
         }
     }
 
@@ -104,7 +102,6 @@ impl Contract {
         if changed.taken.is_empty() && changed.halted.is_empty() {
             return Err("an old round");
         }
-        self.stored += u64::from(!changed.taken.is_empty());
         Ok(changed)
     }
 

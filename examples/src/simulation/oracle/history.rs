@@ -21,8 +21,10 @@ type Round = (B256, RoundId);
 struct Calm {
     /// The newest epoch that an honest oracle was in when it ended.
     epoch: u32,
-    /// By oracle, the first round of that epoch or a later one that it has agreed on since.
-    first: BTreeMap<PeerId, RoundId>,
+    /// By oracle and feed, the first round of that epoch or a later one in which it has agreed on an answer since.
+    first: BTreeMap<(PeerId, u8), RoundId>,
+    /// Of which feeds an answer was stored since.
+    stored: BTreeSet<u8>,
 }
 
 pub(super) struct History {
@@ -108,16 +110,21 @@ impl History {
 
     /// From now on nothing but liars stands in the way of an answer.
     pub(super) fn begin_calm(&mut self, epoch: u32) {
-        let first = BTreeMap::new();
-        self.calm = Some(Calm { epoch, first });
+        self.calm = Some(Calm {
+            epoch,
+            first: BTreeMap::new(),
+            stored: BTreeSet::new(),
+        });
     }
 
-    /// By oracle, the first round that it has agreed on in the calm.
-    pub(super) fn first_in_calm(&self) -> BTreeMap<PeerId, RoundId> {
-        self.calm
-            .as_ref()
-            .map(|calm| calm.first.clone())
-            .unwrap_or_default()
+    /// By oracle and feed, the first round with an answer that it has agreed on in the calm.
+    pub(super) fn first_in_calm(&self) -> Option<&BTreeMap<(PeerId, u8), RoundId>> {
+        self.calm.as_ref().map(|calm| &calm.first)
+    }
+
+    /// The feeds of which the contract has stored an answer in the calm.
+    pub(super) fn stored_in_calm(&self) -> Option<&BTreeSet<u8>> {
+        self.calm.as_ref().map(|calm| &calm.stored)
     }
 
     /// An honest oracle's observation, as it was told or as it was sent.
@@ -202,7 +209,10 @@ impl History {
         if let Some(calm) = &mut self.calm
             && report.round.epoch() >= calm.epoch
         {
-            calm.first.entry(peer).or_insert(report.round);
+            for answer in &report.answers {
+                let first = calm.first.entry((peer, answer.feed));
+                first.or_insert(report.round);
+            }
         }
         for answer in &report.answers {
             match answer.aggregation {
@@ -376,6 +386,9 @@ impl History {
         }
         let report = &attested.report;
         for answer in &changed.taken {
+            if let Some(calm) = &mut self.calm {
+                calm.stored.insert(answer.feed);
+            }
             let place = ((report.config, report.round), answer.feed);
             if self.stored.insert(place, answer.value).is_some() {
                 let complaint = format!(

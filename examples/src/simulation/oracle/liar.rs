@@ -29,6 +29,8 @@ pub struct Tactics {
     pub replay: bool,
     /// Tries to get the epochs that it leads.
     pub grind: bool,
+    /// Makes the reports of the epochs that it leads of no more than 2f+1, itself among them.
+    pub shut_out: bool,
 }
 
 /// An oracle that lies: an honest one inside, whose words are changed on their way out and whose mail is read.
@@ -219,7 +221,7 @@ impl<A: Attestor> Liar<A> {
                         other_proposal = Some((payload.clone(), other));
                     }
                     let other = other_proposal.as_ref().map(|(_, other)| other.clone());
-                    let takes_other = self.rng.bool();
+                    let takes_other = self.tactics.shut_out || self.rng.bool();
                     fx.send(to, other.filter(|_| takes_other).unwrap_or(payload));
                 }
                 Body::Observation(signed) if self.tactics.equivocate && self.chance(50) => {
@@ -310,6 +312,7 @@ impl<A: Attestor> Liar<A> {
     ) -> Bytes {
         self.remember(round, set.clone());
         let other = match self.rng.u8(..6) {
+            _ if self.tactics.shut_out => Some(self.narrowed(set)),
             0..3 if self.tactics.equivocate => self.contradiction(set),
             3 if self.tactics.forge => Some(self.doubled(set)),
             4 if self.tactics.forge => Some(made_up(set, self.member)),
@@ -362,6 +365,17 @@ impl<A: Attestor> Liar<A> {
             *place = own;
         }
         Some(set)
+    }
+
+    /// Our own word and 2f more.
+    fn narrowed(&self, mut set: Vec<SignedObservation>) -> Vec<SignedObservation> {
+        let mut spare = set.len().saturating_sub(self.config.quorum());
+        set.retain(|it| {
+            let is_spare = it.member != self.member && spare > 0;
+            spare -= usize::from(is_spare);
+            !is_spare
+        });
+        set
     }
 
     /// Our own word, false, as often as there are places.

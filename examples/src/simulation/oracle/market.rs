@@ -10,6 +10,8 @@ pub(super) struct Market {
     rng: fastrand::Rng,
     /// Whether all see the same.
     is_exact: bool,
+    /// Whether sources fail now and then.
+    pub(super) fails: bool,
     /// What the honest saw last, by feed: the lowest and the highest.
     pub(super) range: [(i128, i128); 2],
 }
@@ -21,6 +23,7 @@ impl Market {
             prices,
             is_exact: rng.u8(..4) == 0,
             rng,
+            fails: true,
             range: prices.map(|it| (it, it)),
         }
     }
@@ -53,7 +56,7 @@ impl Market {
             };
             let value = price + price * noise * STEP_BPS / 2_000_000;
             *range = (range.0.min(value), range.1.max(value));
-            seen.push((self.rng.u8(..20) > 0).then_some(value));
+            seen.push((self.rng.u8(..20) > 0 || !self.fails).then_some(value));
         }
         seen
     }

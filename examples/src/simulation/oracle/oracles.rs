@@ -49,13 +49,8 @@ pub(super) struct Oracles {
     on_files: bool,
     /// Who is still to be started with the newest configuration.
     to_update: Vec<PeerId>,
-    /// In the calm: what was newest when it began.
-    calm: Option<Calm>,
-}
-
-struct Calm {
-    epoch: u32,
-    stored: u64,
+    /// In the calm: the epoch that was newest when it began.
+    calm_epoch: Option<u32>,
 }
 
 /// What liars say they see.
@@ -66,6 +61,10 @@ enum Lie {
     Wild,
     /// All of them the lowest, or the highest, that an honest one sees.
     Edge,
+    /// That they have no value, for any feed.
+    NoValues,
+    /// The same of this feed alone.
+    NoValueOf(usize),
 }
 
 impl Oracles {
@@ -122,12 +121,30 @@ impl Oracles {
         if faulty == 2 {
             history.reached.mark(reached::SEVEN);
         }
+        let lie = *rng
+            .choice(&[
+                Lie::None,
+                Lie::Wild,
+                Lie::Edge,
+                Lie::NoValues,
+                Lie::NoValueOf(0),
+                Lie::NoValueOf(1),
+            ])
+            .expect("six");
+        let has_no_values = matches!(lie, Lie::NoValues | Lie::NoValueOf(_)) && !is_split;
+        if has_no_values {
+            history.reached.mark(reached::NO_VALUES);
+        }
+        if config.timing().rounds_per_epoch > 8 {
+            history.reached.mark(reached::LONG_EPOCHS);
+        }
         let tactics = Tactics {
             withhold: *rng.choice(&[0, 50, 100]).expect("three"),
             equivocate: rng.bool(),
             forge: rng.bool(),
             replay: rng.bool(),
             grind: rng.bool(),
+            shut_out: has_no_values && rng.bool(),
         };
         let it = Self {
             market: Market::new(rng.fork()),
@@ -136,13 +153,11 @@ impl Oracles {
             configs: Arc::new(Mutex::new(configs)),
             config,
             scheme,
-            lie: *rng
-                .choice(&[Lie::None, Lie::Wild, Lie::Edge])
-                .expect("three"),
+            lie,
             rotates: !is_split && rng.u8(..3) == 0,
             on_files,
             to_update: Vec::new(),
-            calm: None,
+            calm_epoch: None,
             peers: peers.clone(),
             rng,
         };
@@ -252,13 +267,12 @@ impl Oracles {
         }
         let is_high = self.rng.bool();
         for handle in liars {
-            let values = self
-                .market
-                .range
-                .map(|range| Some(self.lie.about(range, is_high)));
+            let values = (0..).zip(self.market.range);
+            let values = values.map(|(feed, range)| self.lie.about(feed, range, is_high));
+            let values = values.collect();
             let observed_at_ms = self.rng.u64(..u64::MAX >> 1);
             let _ = handle.submit(OracleCommand::Observe {
-                values: values.to_vec(),
+                values,
                 observed_at_ms,
             });
         }
@@ -356,21 +370,24 @@ impl Oracles {
             }
         }
         world.run_for(Duration::from_millis(20));
-        self.reset_on_chain();
-        let handles = self.handles.lock();
+        self.market.fails = false;
+        self.reset_all();
         let mut history = self.history.lock();
-        for (peer, feed) in history.tripped.clone() {
+        let epoch = history.epochs.values().copied().max().unwrap_or(0);
+        history.begin_calm(epoch);
+        self.calm_epoch = Some(epoch);
+    }
+
+    /// Operators let everything go on that a jump has stopped.
+    pub(super) fn reset_all(&self) {
+        self.reset_on_chain();
+        let tripped = self.history.lock().tripped.clone();
+        let handles = self.handles.lock();
+        for (peer, feed) in tripped {
             if let Some(handle) = handles.get(&peer) {
                 let _ = handle.submit(OracleCommand::Reset { feed });
             }
         }
-        history.tripped.clear();
-        let epoch = history.epochs.values().copied().max().unwrap_or(0);
-        history.begin_calm(epoch);
-        self.calm = Some(Calm {
-            epoch,
-            stored: history.contract.stored,
-        });
     }
 
     fn honest(&self) -> Vec<PeerId> {
@@ -382,15 +399,19 @@ impl Oracles {
             .collect()
     }
 
-    /// Whether every honest oracle, and the contract, has an answer of the calm.
+    /// Whether every honest oracle, and the contract, has an answer of the calm for every feed.
     pub(super) fn are_served(&self) -> bool {
         let honest = self.honest();
         let history = self.history.lock();
-        let Some(calm) = &self.calm else {
+        let (Some(first), Some(stored)) = (history.first_in_calm(), history.stored_in_calm())
+        else {
             return false;
         };
-        let first = history.first_in_calm();
-        history.contract.stored > calm.stored && honest.iter().all(|peer| first.contains_key(peer))
+        let mut feeds = (0..=u8::MAX).take(self.config.feeds().len());
+        feeds.all(|feed| {
+            let is_known = |peer: &PeerId| first.contains_key(&(*peer, feed));
+            stored.contains(&feed) && honest.iter().all(is_known)
+        })
     }
 
     /// Power fails everywhere, and what the honest have kept of the liars' work is read from their stores.
@@ -408,6 +429,15 @@ impl Oracles {
                 kept_evidence(&space, world.storage(peer).as_ref())
             };
             let mut history = self.history.lock();
+            let number = |signer| {
+                let mut members = (0..).zip(self.config.members());
+                members.find(|(_, it)| it.signer == signer).map(|it| it.0)
+            };
+            let kept = kept.map(|kept| {
+                let kept = kept.into_iter();
+                kept.filter_map(|(signer, it)| Some((number(signer)?, it)))
+                    .collect::<Vec<_>>()
+            });
             match kept {
                 Ok(kept) => history.look_into_the_store(peer, &kept),
                 Err(error) => history.complain(format!("{peer} cannot read its evidence: {error}")),
@@ -419,15 +449,16 @@ impl Oracles {
         let is_served = self.are_served();
         let honest = self.honest();
         let mut history = self.history.lock();
-        let calm = self.calm.as_ref().map_or(0, |calm| calm.epoch);
+        let calm = self.calm_epoch.unwrap_or(0);
         if !is_served {
             let epochs = honest.iter().filter_map(|peer| history.epochs.get(peer));
             let epochs = epochs.copied().max();
             history.complain(format!(
-                "no answer for all in the calm, from epoch {calm} to {epochs:?}"
+                "no answer of each feed for all in the calm, from epoch {calm} to {epochs:?}"
             ));
         }
-        let slowest = history.first_in_calm().values().map(|it| it.epoch()).max();
+        let first = history.first_in_calm();
+        let slowest = first.and_then(|first| first.values().map(|it| it.epoch()).max());
         let passed = slowest.map_or(0, |slowest| slowest.saturating_sub(calm));
         if passed > epochs_max(self.config.faulty()) {
             history.complain(format!("it took {passed} epochs of calm to answer"));
@@ -446,13 +477,15 @@ impl Oracles {
 }
 
 impl Lie {
-    const fn about(self, (low, high): (i128, i128), is_high: bool) -> i128 {
+    fn about(self, feed: usize, (low, high): (i128, i128), is_high: bool) -> Option<i128> {
         match (self, is_high) {
-            (Self::None, _) => i128::midpoint(low, high),
-            (Self::Wild, true) => high * 2,
-            (Self::Wild, false) => low / 2,
-            (Self::Edge, true) => high,
-            (Self::Edge, false) => low,
+            (Self::NoValues, _) => None,
+            (Self::NoValueOf(other), _) if other == feed => None,
+            (Self::None | Self::NoValueOf(_), _) => Some(i128::midpoint(low, high)),
+            (Self::Wild, true) => Some(high * 2),
+            (Self::Wild, false) => Some(low / 2),
+            (Self::Edge, true) => Some(high),
+            (Self::Edge, false) => Some(low),
         }
     }
 }
@@ -534,7 +567,7 @@ fn config(faulty: usize, keys: &[Arc<dyn Keyring>], rng: &mut fastrand::Rng) -> 
             stage: Duration::from_millis(300),
             observation_age_max: Duration::from_secs(5),
             latency_max_ms: 5_000,
-            rounds_per_epoch: 8,
+            rounds_per_epoch: *rng.choice(&[8, 8, 100]).expect("three"),
         },
     };
     Config::new(form).expect("a configuration that holds together")

@@ -26,6 +26,8 @@ pub(super) const EQUIVOCATION_ARRIVED: &str = "equivocation_reached_its_leader";
 pub(super) const EVIDENCE_READ_BACK: &str = "evidence_read_back_from_a_store";
 pub(super) const HALTED_ON_CHAIN: &str = "feed_halted_on_chain";
 pub(super) const RESET_ON_CHAIN: &str = "feed_reset_on_chain";
+pub(super) const NO_VALUES: &str = "liars_without_values";
+pub(super) const LONG_EPOCHS: &str = "world_of_long_epochs";
 pub(super) const SEVEN: &str = "world_of_seven";
 
 pub(super) fn none() -> Reached {
@@ -54,6 +56,8 @@ pub(super) fn none() -> Reached {
         EVIDENCE_READ_BACK,
         HALTED_ON_CHAIN,
         RESET_ON_CHAIN,
+        NO_VALUES,
+        LONG_EPOCHS,
         SEVEN,
     ])
 }

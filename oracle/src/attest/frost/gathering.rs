@@ -8,10 +8,11 @@ use peaberry_chain::primitives::B256;
 use peaberry_core::mutant::is_planted;
 
 use super::wire::{Commitment, Part, Request, identifier};
-use super::{GroupShare, attestation_of};
+use super::{PublicGroup, attestation_of};
 use crate::attest::{AttestError, Gathered};
 
-/// How often a member may say that it has lost its nonces: each time it leaves an attempt unfinished.
+/// How often a member may say that it has lost its nonces: each time it leaves an attempt unfinished, and then it can leave
+/// one more, by its silence.
 const RESTARTS_MAX: u32 = 2;
 
 /// The gatherer's side for one digest (ROAST, figure 4).
@@ -76,7 +77,7 @@ impl Gathering {
     /// Takes a member's part.
     pub(super) fn take(
         &mut self,
-        group: &GroupShare,
+        group: &PublicGroup,
         member: u8,
         part: Part,
     ) -> Result<Gathered, AttestError> {
@@ -128,7 +129,7 @@ impl Gathering {
     /// A share: its sender is free again, unless it lied.
     fn answer(
         &mut self,
-        group: &GroupShare,
+        group: &PublicGroup,
         member: u8,
         used: Commitment,
         share: SignatureShare,
@@ -156,7 +157,7 @@ impl Gathering {
         if attempt.shares.len() < attempt.members.len() {
             return Ok(None);
         }
-        let signature = aggregate(&attempt.package, &attempt.shares, &group.public);
+        let signature = aggregate(&attempt.package, &attempt.shares, &group.package);
         let signature = signature.map_err(|_other| AttestError::GroupSignature)?;
         let attestation = attestation_of(&signature)?;
         self.done = Some(attestation.clone());
@@ -164,7 +165,7 @@ impl Gathering {
     }
 
     /// Asks f+1 members that are free, if there are so many: those first who have not failed us yet.
-    fn ask(&mut self, group: &GroupShare) -> Result<Gathered, AttestError> {
+    fn ask(&mut self, group: &PublicGroup) -> Result<Gathered, AttestError> {
         let mut free: Vec<(u32, u8, Commitment)> = self
             .members
             .iter()

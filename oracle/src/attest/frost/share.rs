@@ -1,15 +1,13 @@
-use std::collections::BTreeMap;
 use std::fmt;
 
 use frost_secp256k1_evm::keys::{
     IdentifierList, KeyPackage, PublicKeyPackage, SigningShare, VerifyingShare,
     generate_with_dealer,
 };
-use frost_secp256k1_evm::round2::SignatureShare;
-use frost_secp256k1_evm::{Identifier, SigningPackage, VerifyingKey};
 use peaberry_core::wire::{self, Reader};
 use rand_core::{CryptoRng, RngCore};
 
+use super::public_group::{PublicGroup, decode_threshold};
 use super::wire::identifier;
 use crate::config::MEMBERS_MAX;
 use crate::wire::DecodeError;
@@ -23,9 +21,8 @@ const SCALAR_BYTES: usize = 32;
 #[derive(Clone)]
 pub struct GroupShare {
     member: u8,
-    threshold: u16,
     pub(super) key: KeyPackage,
-    pub(super) public: PublicKeyPackage,
+    group: PublicGroup,
 }
 
 /// Why there is no such share.
@@ -56,7 +53,7 @@ impl fmt::Debug for GroupShare {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GroupShare")
             .field("member", &self.member)
-            .field("threshold", &self.threshold)
+            .field("threshold", &self.threshold())
             .finish_non_exhaustive()
     }
 }
@@ -94,12 +91,14 @@ impl GroupShare {
     }
 
     pub(crate) fn new(member: u8, key: KeyPackage, public: PublicKeyPackage) -> Self {
-        Self {
-            member,
-            threshold: *key.min_signers(),
-            key,
-            public,
-        }
+        let group = PublicGroup::new(*key.min_signers(), public);
+        Self { member, key, group }
+    }
+
+    /// What everybody may know of the group: what a member without a share needs.
+    #[must_use]
+    pub const fn group(&self) -> &PublicGroup {
+        &self.group
     }
 
     /// Whose share it is.
@@ -111,7 +110,7 @@ impl GroupShare {
     /// How many it takes to sign: f+1.
     #[must_use]
     pub fn threshold(&self) -> usize {
-        usize::from(self.threshold)
+        self.group.threshold()
     }
 
     /// The group's key as contracts are configured with it: a compressed point.
@@ -121,32 +120,12 @@ impl GroupShare {
     /// Never: no group has the point at infinity for a key.
     #[must_use]
     pub fn group_key(&self) -> [u8; POINT_BYTES] {
-        let bytes = self.public.verifying_key().serialize();
-        let bytes = bytes.ok().and_then(|bytes| bytes.try_into().ok());
-        bytes.expect("a key is a point of 33 bytes")
+        self.group.key()
     }
 
     /// Who has a share, ascending.
     pub fn members(&self) -> impl Iterator<Item = u8> {
-        (0..=u8::MAX).filter(|member| self.has_member(*member))
-    }
-
-    pub(super) fn has_member(&self, member: u8) -> bool {
-        identifier(member).is_ok_and(|name| self.public.verifying_shares().contains_key(&name))
-    }
-
-    /// Whether a share of a signature is this member's.
-    pub(super) fn verify_share(
-        &self,
-        name: Identifier,
-        share: &SignatureShare,
-        package: &SigningPackage,
-    ) -> bool {
-        let Some(known) = self.public.verifying_shares().get(&name) else {
-            return false;
-        };
-        let key = self.public.verifying_key();
-        frost_core::verify_signature_share(name, known, share, package, key).is_ok()
+        self.group.members()
     }
 
     /// Its bytes, secret and all.
@@ -157,19 +136,9 @@ impl GroupShare {
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = vec![self.member];
-        wire::put_varint(&mut out, u64::from(self.threshold));
+        wire::put_varint(&mut out, self.threshold() as u64);
         out.extend_from_slice(&self.key.signing_share().serialize());
-        out.extend_from_slice(&self.group_key());
-        let members: Vec<u8> = self.members().collect();
-        wire::put_varint(&mut out, members.len() as u64);
-        for member in members {
-            out.push(member);
-            let known = identifier(member)
-                .ok()
-                .and_then(|name| self.public.verifying_shares().get(&name));
-            let point = known.and_then(|it| it.serialize().ok());
-            out.extend_from_slice(&point.expect("a member's public share is a point"));
-        }
+        self.group.encode_points(&mut out);
         out
     }
 
@@ -182,8 +151,7 @@ impl GroupShare {
         let mut reader = Reader::new(bytes);
         let share = Self::decode(&mut reader)?;
         reader.finish().map_err(DecodeError::from)?;
-        let name = identifier(share.member).ok();
-        let known = name.and_then(|name| share.public.verifying_shares().get(&name));
+        let known = share.group.known_share(share.member);
         if known != Some(share.key.verifying_share()) {
             return Err(GroupShareError::NotOurs(share.member));
         }
@@ -191,35 +159,17 @@ impl GroupShare {
     }
 
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        const NO_POINT: DecodeError = DecodeError::Invalid("a key that is no point");
         const NO_SCALAR: DecodeError = DecodeError::Invalid("a secret out of range");
         const NO_MEMBER: DecodeError = DecodeError::Invalid("no such member");
         let member = reader.u8()?;
-        let threshold = reader.length(MEMBERS_MAX)?;
-        let threshold = u16::try_from(threshold).map_err(|_over| NO_MEMBER)?;
+        let threshold = decode_threshold(reader)?;
         let secret = SigningShare::deserialize(reader.take(SCALAR_BYTES)?);
         let secret = secret.map_err(|_other| NO_SCALAR)?;
-        let group = VerifyingKey::deserialize(reader.take(POINT_BYTES)?);
-        let group = group.map_err(|_other| NO_POINT)?;
-        let count = reader.length(MEMBERS_MAX)?;
-        let mut shares = BTreeMap::new();
-        let mut before: Option<u8> = None;
-        for _ in 0..count {
-            let number = reader.u8()?;
-            if before
-                .replace(number)
-                .is_some_and(|before| before >= number)
-            {
-                return Err(DecodeError::Invalid("members do not ascend"));
-            }
-            let name = identifier(number).map_err(|_zero| NO_MEMBER)?;
-            let known = VerifyingShare::deserialize(reader.take(POINT_BYTES)?);
-            shares.insert(name, known.map_err(|_other| NO_POINT)?);
-        }
+        let group = PublicGroup::decode_points(threshold, reader)?;
         let name = identifier(member).map_err(|_zero| NO_MEMBER)?;
         let known = VerifyingShare::from(secret);
-        let key = KeyPackage::new(name, secret, known, group, threshold);
-        let public = PublicKeyPackage::new(shares, group, Some(threshold));
-        Ok(Self::new(member, key, public))
+        let key = *group.package.verifying_key();
+        let key = KeyPackage::new(name, secret, known, key, threshold);
+        Ok(Self { member, key, group })
     }
 }
