@@ -7,7 +7,7 @@ use peaberry_chain::primitives::{B256, U256, keccak256};
 
 use crate::config::Config;
 use crate::observation::typed_data_digest;
-use crate::report::AttestedReport;
+use crate::report::{AttestedReport, Report};
 use crate::round_id::RoundId;
 
 sol! {
@@ -29,6 +29,13 @@ sol! {
         FeedParameters[] feeds;
     }
 
+    struct StoredState {
+        uint32 epoch;
+        uint32 round;
+        bool isHalted;
+        uint64 opensAt;
+    }
+
     function configure(Configuration next);
     function rotate(Configuration next, bytes32[] attestation);
     function transmit(uint136 head, bytes32 observations, bytes32[] words);
@@ -38,7 +45,7 @@ sol! {
     function latestRound(uint256 feed) returns (uint32 epoch, uint32 round);
     function latestRoundDataOf(uint256 feed)
         returns (uint80 roundId, int256 answer, uint256 startedAt, uint256 updatedAt, uint80 answeredInRound);
-    function generation() returns (uint32);
+    function feedStates() returns (uint32 generation, StoredState[] states);
 }
 
 /// The oldest report that a contract can be told to take, in seconds: about three days.
@@ -204,7 +211,80 @@ pub fn transmit_call(config: &Config, attested: &AttestedReport) -> Result<Bytes
     Ok(call.abi_encode().into())
 }
 
-/// The call that asks for the newest round that a feed has an answer of.
+/// What the contract would take, of one block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ContractState {
+    /// The generation that holds; zero before the first.
+    pub generation: u64,
+    /// In the order of their numbers.
+    pub feeds: Vec<FeedState>,
+}
+
+/// What a feed of the contract would take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FeedState {
+    /// The round of its last answer, or of the one that halted it: later ones are taken. `None` before the first of this
+    /// generation.
+    pub round: Option<RoundId>,
+    /// Its breaker has tripped: it keeps its last answer and takes no other until it is reset.
+    pub is_halted: bool,
+    /// It was reset and has had no answer since: only what was observed in this second or later is taken, in seconds since
+    /// 1970-01-01 UTC.
+    pub opens_at_s: Option<u64>,
+}
+
+impl ContractState {
+    /// Whether an answer of `report` would be stored.
+    #[must_use]
+    pub fn takes(&self, report: &Report) -> bool {
+        report.answers.iter().any(|answer| {
+            let feed = self.feeds.get(usize::from(answer.feed));
+            feed.is_some_and(|feed| feed.takes(report))
+        })
+    }
+
+    /// The newest round of which a feed has an answer.
+    #[must_use]
+    pub fn newest_round(&self) -> Option<RoundId> {
+        self.feeds.iter().filter_map(|feed| feed.round).max()
+    }
+}
+
+impl FeedState {
+    /// Whether an answer of `report` for this feed would be stored, if it lies within the feed's bounds.
+    #[must_use]
+    pub fn takes(&self, report: &Report) -> bool {
+        let is_open = self
+            .opens_at_s
+            .is_none_or(|at| report.observed_at_ms / 1000 >= at);
+        !self.is_halted && is_open && self.round < Some(report.round)
+    }
+}
+
+/// The call that asks what the contract would take: one question about all feeds.
+#[must_use]
+pub fn contract_state_call() -> Bytes {
+    feedStatesCall {}.abi_encode().into()
+}
+
+/// What was answered; `None` for bytes that are no answer, as where there is no contract.
+#[must_use]
+pub fn contract_state(answer: &[u8]) -> Option<ContractState> {
+    let state = feedStatesCall::abi_decode_returns_validate(answer).ok()?;
+    let feeds = state.states.into_iter().map(|feed| FeedState {
+        round: RoundId::new(feed.epoch, feed.round),
+        is_halted: feed.isHalted,
+        opens_at_s: Some(feed.opensAt).filter(|at| *at > 0),
+    });
+    Some(ContractState {
+        generation: state.generation.into(),
+        feeds: feeds.collect(),
+    })
+}
+
+/// The call that asks for the newest round that a feed has an answer of, or that halted it.
 #[must_use]
 pub fn latest_round_call(feed: u8) -> Bytes {
     let feed = U256::from(feed);
@@ -265,7 +345,8 @@ pub fn stored_answer(answer: &[u8]) -> Option<StoredAnswer> {
 }
 
 /// The call by which a resetter, an account with that role, lets a halted feed take answers again. The next one may be
-/// anything within the feed's bounds.
+/// anything within the feed's bounds, if it was observed in a later second than that of the reset's block: what was signed
+/// before, by whomever it is brought, is never taken.
 #[must_use]
 pub fn reset_call(feed: u8) -> Bytes {
     let feed = U256::from(feed);

@@ -130,9 +130,27 @@ pub(crate) enum Edge {
 /// Whether `other` is more than `bps` hundredths of a percent of `base` away from it. Both are within [`VALUE_MAX`].
 pub(crate) const fn is_apart(base: i128, other: i128, bps: u32, edge: Edge) -> bool {
     let apart = base.abs_diff(other) * 10_000;
-    let limit = base.unsigned_abs() * bps as u128;
+    // 10^30 times 3.4 * 10^8 or more is beyond 128 bits; nothing within the bounds is that far apart.
+    let limit = base.unsigned_abs().saturating_mul(bps as u128);
     match edge {
         Edge::Counts => apart >= limit,
         Edge::DoesNotCount => apart > limit,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every limit that fits its 32 bits is exact, at the greatest values as well.
+    #[test]
+    fn a_limit_never_wraps() {
+        // 2^128 over 10^30 is 340,282,366.9: one more would come out as next to nothing.
+        for bps in [340_282_366, 340_282_367, u32::MAX] {
+            let is_apart = |base, other| is_apart(base, other, bps, Edge::Counts);
+            assert!(!is_apart(VALUE_MAX, 1), "{bps}");
+            assert!(!is_apart(VALUE_MAX, VALUE_MAX - 1), "{bps}");
+            assert!(is_apart(1, VALUE_MAX), "{bps}");
+        }
     }
 }

@@ -37,8 +37,9 @@ pub use config::{
     ROUNDS_PER_EPOCH_MAX, Timing, WEIGHT_MAX, WEIGHT_MIN,
 };
 pub use contract::{
-    CallError, ContractTerms, REPORT_AGE_MAX_S, StoredAnswer, configure_call, halted, halted_call,
-    latest_round, latest_round_call, reset_by_quorum_call, reset_call, reset_digest, rotate_call,
+    CallError, ContractState, ContractTerms, FeedState, REPORT_AGE_MAX_S, StoredAnswer,
+    configure_call, contract_state, contract_state_call, halted, halted_call, latest_round,
+    latest_round_call, reset_by_quorum_call, reset_call, reset_digest, rotate_call,
     rotation_digest, stored_answer, stored_answer_call, transmit_call,
 };
 pub use feed::{FEED_NAME_BYTES_MAX, Feed, FeedError};

@@ -10,7 +10,7 @@ mod pacemaker;
 mod promises;
 mod publish;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
@@ -114,6 +114,9 @@ pub struct Oracle<A> {
     followed: Option<Followed>,
     recent: Recent,
     publishing: Publishing,
+    /// For which feeds the contract awaits an answer after a reset, and from when on it must be observed, in milliseconds.
+    /// The contract remembers it, so we need not.
+    awaited: BTreeMap<u8, u64>,
     /// Messages to ourselves.
     own_mail: VecDeque<Body>,
     is_started: bool,
@@ -201,6 +204,7 @@ impl<A: Attestor> Oracle<A> {
             followed: None,
             recent: Recent::default(),
             publishing: Publishing::default(),
+            awaited: BTreeMap::new(),
             own_mail: VecDeque::new(),
             is_started: false,
         })
@@ -386,7 +390,7 @@ impl<A: Attestor> Oracle<A> {
                 });
             }
             OracleCommand::Landed(round) => self.landed(round, fx),
-            OracleCommand::Resumed { feed } => self.resumed(feed, fx),
+            OracleCommand::Resumed { feed, from_ms } => self.resumed(feed, from_ms),
             OracleCommand::Reset { feed } => {
                 if let Some(since) = self.promises.breaker.reset(feed) {
                     self.closed(feed, since, ResetBy::Operator, fx);
@@ -397,12 +401,14 @@ impl<A: Attestor> Oracle<A> {
         }
     }
 
-    /// The contract takes answers for the feed again: the next one is due, as if the heartbeat were over.
-    fn resumed(&mut self, feed: u8, fx: Fx<'_, '_>) {
-        let last = self.promises.answers.get_mut(usize::from(feed));
-        if let Some(last) = last.and_then(Option::as_mut) {
-            last.observed_at_ms = 0;
-            self.promises.put_answers(fx.batch(), self.config.digest());
+    /// The contract takes answers for the feed again, and none of before: one is due that is observed late enough.
+    fn resumed(&mut self, feed: u8, from_ms: u64) {
+        let Some(last) = self.promises.answers.get(usize::from(feed)) else {
+            return;
+        };
+        // Where that one is agreed on already, it is on its way.
+        if last.is_none_or(|last| last.observed_at_ms < from_ms) {
+            self.awaited.insert(feed, from_ms);
         }
     }
 

@@ -9,6 +9,8 @@ mod ground;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use alloy_provider::{Provider as _, ProviderBuilder};
@@ -18,17 +20,20 @@ use futures_util::stream;
 use peaberry_chain::contract::Abi;
 use peaberry_chain::dev::{DevChain, DevOptions, DevServer};
 use peaberry_chain::evm::{EvmClient, EvmRpc};
-use peaberry_chain::outbox::{ChainRules, OutboxConfig, OutboxHandle};
+use peaberry_chain::outbox::{
+    ChainRules, IdempotencyKey, OutboxConfig, OutboxHandle, Outcome, Submission,
+};
 use peaberry_chain::primitives::aliases::U80;
 use peaberry_chain::primitives::{B256, Bytes, U256, keccak256};
 use peaberry_chain::wallet::EvmKey;
 use peaberry_chain::{Amount, BlockAt, CallRequest, ChainClient, EvmAddress, Finality, Intent};
 use peaberry_core::{Handle, MemoryNetwork, MemoryStorage, Node, NodeThread, SystemClock};
 use peaberry_oracle::{
-    AttestedReport, Attestor, Config, ConfigForm, ContractTerms, EcdsaAttestation, EcdsaQuorum,
-    Feed, FrostGroup, Gathered, GroupShare, Keyring, Oracle, OracleCommand, OracleEvent,
-    StoredAnswer, Timing, Transmitter, configure_call, halted, halted_call, latest_round,
-    latest_round_call, reset_by_quorum_call, reset_call, reset_digest, rotate_call,
+    Aggregation, Answer, AttestedReport, Attestor, Config, ConfigForm, ContractState,
+    ContractTerms, EcdsaAttestation, EcdsaQuorum, Feed, FrostGroup, Gathered, GroupShare, Keyring,
+    Oracle, OracleCommand, OracleEvent, Report, RoundId, StoredAnswer, Timing, TransmitError,
+    Transmitter, configure_call, contract_state, contract_state_call, halted, halted_call,
+    latest_round, latest_round_call, reset_by_quorum_call, reset_call, reset_digest, rotate_call,
     rotation_digest, slot_of, stored_answer, stored_answer_call, transmit_call,
 };
 use rand_core::OsRng;
@@ -122,6 +127,16 @@ impl Town {
         halted(&self.ask(halted_call(0).into()).await).unwrap()
     }
 
+    async fn state(&self) -> ContractState {
+        contract_state(&self.ask(contract_state_call().into()).await).unwrap()
+    }
+
+    /// The time of the newest block, in seconds.
+    async fn now_s(&self) -> u64 {
+        let head = self.client.head(Finality::Latest).await.unwrap();
+        head.timestamp_s
+    }
+
     async fn stored(&self) -> Option<StoredAnswer> {
         let request = CallRequest::new(self.contract, stored_answer_call(0));
         let answer = self.client.call(&request, BlockAt::Latest).await.ok()?;
@@ -157,12 +172,12 @@ impl Town {
     }
 
     /// The round of the feed's answer, once there is one.
-    async fn round(&self, feed: u8) -> Option<peaberry_oracle::RoundId> {
+    async fn round(&self, feed: u8) -> Option<RoundId> {
         latest_round(&self.ask(latest_round_call(feed).into()).await)
     }
 
     /// The feed's answer and its round.
-    async fn answer(&self, feed: u8) -> (U256, Option<peaberry_oracle::RoundId>) {
+    async fn answer(&self, feed: u8) -> (U256, Option<RoundId>) {
         let selector = keccak256("latestRoundDataOf(uint256)");
         let data = [&selector[..4], &U256::from(feed).to_be_bytes::<32>()].concat();
         let read = self.ask(data.into()).await;
@@ -228,11 +243,10 @@ fn start<A: Attestor>(config: &Arc<Config>, attestor: impl Fn(u8) -> A) -> Oracl
 }
 
 impl Oracles {
-    /// All see this price in the first feed.
-    fn see(&self, price: i128) {
+    /// All see this price in the first feed, at this time.
+    fn see(&self, price: i128, observed_at_ms: u64) {
         for handle in self.handles.values() {
             let values = vec![Some(price), Some(180_000)];
-            let observed_at_ms = START_S * 1000;
             handle
                 .submit(OracleCommand::Observe {
                     values,
@@ -243,7 +257,11 @@ impl Oracles {
     }
 
     /// Lets time go on, and what is to be transmitted be, until what was told from now on, or the world, is as it should.
-    async fn until(&mut self, transmitters: &Transmitters, is_over: impl AsyncFn(&[Told]) -> bool) {
+    async fn until(
+        &mut self,
+        transmitters: &Transmitters,
+        mut is_over: impl AsyncFnMut(&[Told]) -> bool,
+    ) {
         let begun = Instant::now();
         let mut told = Vec::new();
         while !is_over(&told).await {
@@ -399,6 +417,24 @@ fn sign(shares: &[GroupShare], digest: &B256) -> Vec<u8> {
     panic!("two of four sign");
 }
 
+/// An outbox, which ends with its node.
+fn outbox(town: &Town) -> (OutboxHandle, NodeThread) {
+    let storage = Arc::new(MemoryStorage::new());
+    let mut node = Node::alone(storage.clone(), Arc::new(SystemClock::new()));
+    let rules = ChainRules::every(Duration::from_millis(50));
+    let outbox = OutboxConfig::new().chain(town.client.chain_id(), rules);
+    let (outbox, driver) = OutboxHandle::install(
+        &mut node,
+        0,
+        outbox,
+        storage.as_ref(),
+        [town.client.clone() as _],
+    )
+    .unwrap();
+    tokio::spawn(driver);
+    (outbox, node.spawn("outbox").unwrap())
+}
+
 /// What brings the oracles' reports to the contract: by member, where to put them.
 struct Transmitters {
     senders: BTreeMap<u8, UnboundedSender<AttestedReport>>,
@@ -412,21 +448,9 @@ impl Transmitters {
         let mut outboxes = Vec::new();
         let mut senders = BTreeMap::new();
         for member in 0..MEMBERS {
-            let storage = Arc::new(MemoryStorage::new());
-            let mut node = Node::alone(storage.clone(), Arc::new(SystemClock::new()));
-            let rules = ChainRules::every(Duration::from_millis(50));
-            let outbox = OutboxConfig::new().chain(town.client.chain_id(), rules);
-            let (outbox, driver) = OutboxHandle::install(
-                &mut node,
-                0,
-                outbox,
-                storage.as_ref(),
-                [town.client.clone() as _],
-            )
-            .unwrap();
-            outboxes.push(node.spawn("outbox").unwrap());
-            tokio::spawn(driver);
-            let from = payer(member + 1).evm_address();
+            let (outbox, node) = outbox(town);
+            outboxes.push(node);
+            let from = payer_of(member);
             let transmitter = Transmitter::new(config.clone(), town.client.clone(), outbox, from);
             let (sender, mut reports) = unbounded_channel();
             senders.insert(member, sender);
@@ -530,7 +554,8 @@ async fn a_jump_lands_when_operators_have_believed_it_here_and_on_chain() {
     assert!((2_100_000..=2_100_003).contains(&first.value));
     assert!(town.refuses(reset_call(0)).await, "nothing is halted");
 
-    jump(&town, &mut oracles, &transmitters, 3_000_000).await;
+    let refused = jump(&town, &mut oracles, &transmitters, 3_000_000).await;
+    let refused = transmit_call(&config, &refused).unwrap();
     assert_eq!(town.stored().await, Some(first), "it keeps its last answer");
     let by_quorum = |count, members: &[u8]| {
         let digest = reset_digest(&config, 0, count);
@@ -541,6 +566,10 @@ async fn a_jump_lands_when_operators_have_believed_it_here_and_on_chain() {
     };
     assert!(town.refuses(by_quorum(1, &[0, 1])).await, "f+1 are too few");
     town.call(by_quorum(1, &[0, 1, 3]).into()).await;
+    // What was observed before is never taken; a fresh answer comes by itself.
+    assert!(town.refuses(refused).await);
+    let opens_at_s = town.state().await.feeds[0].opens_at_s.unwrap();
+    oracles.see(3_000_000, opens_at_s * 1000);
     oracles
         .until(&transmitters, async |_| {
             town.stored().await.is_some_and(|it| it.value == 3_000_000)
@@ -553,6 +582,8 @@ async fn a_jump_lands_when_operators_have_believed_it_here_and_on_chain() {
         "what was signed for one halt resets no other"
     );
     town.call(reset_call(0).into()).await;
+    let opens_at_s = town.state().await.feeds[0].opens_at_s.unwrap();
+    oracles.see(4_500_000, opens_at_s * 1000);
     oracles
         .until(&transmitters, async |_| {
             town.stored().await.is_some_and(|it| it.value == 4_500_000)
@@ -562,11 +593,17 @@ async fn a_jump_lands_when_operators_have_believed_it_here_and_on_chain() {
 }
 
 /// All see the new price, two operators believe it, and the report halts the feed: for the price of one transaction,
-/// although everybody's turn to transmit comes.
-async fn jump(town: &Town, oracles: &mut Oracles, transmitters: &Transmitters, price: i128) {
+/// although everybody's turn to transmit comes. Answers that report.
+async fn jump(
+    town: &Town,
+    oracles: &mut Oracles,
+    transmitters: &Transmitters,
+    price: i128,
+) -> AttestedReport {
     let paid = async || town.paid().await.into_iter().sum::<u64>();
     let before = paid().await;
-    oracles.see(price);
+    let observed_at_ms = town.now_s().await * 1000;
+    oracles.see(price, observed_at_ms);
     let trips = |told: &[Told]| {
         let trips = told.iter().map(|(_, event)| event);
         trips
@@ -582,16 +619,185 @@ async fn jump(town: &Town, oracles: &mut Oracles, transmitters: &Transmitters, p
         let reset = OracleCommand::Reset { feed: 0 };
         oracles.handles[&member].submit(reset).unwrap();
     }
-    // The last one in the order is the last who might pay.
-    let last_slot = u32::from(MEMBERS) - 1;
+    let mut halting = None;
     oracles
         .until(transmitters, async |told| {
-            told.iter().any(|(_, event)| {
-                matches!(event, OracleEvent::Transmit { slot, report }
-                    if *slot == last_slot && report.report.answers[0].value == price)
-            })
+            halting = told.iter().find_map(|(_, event)| match event {
+                OracleEvent::Transmit { report, .. } if report.report.answers[0].value == price => {
+                    Some(report.clone())
+                }
+                _ => None,
+            });
+            halting.is_some() && town.is_halted().await
+        })
+        .await;
+    // Until the turn of the last in the order is over, who might pay.
+    let halted_at = Instant::now();
+    oracles
+        .until(transmitters, async |_| {
+            halted_at.elapsed() > STAGE * u32::from(MEMBERS - 1) + STAGE / 4
         })
         .await;
     assert!(town.is_halted().await);
     assert_eq!(paid().await, before + 1);
+    halting.unwrap()
+}
+
+/// A report of both feeds, as two members sign it.
+fn report(config: &Config, round: u32, value: i128) -> AttestedReport {
+    let answer = |feed| Answer {
+        feed,
+        aggregation: Aggregation::Median,
+        value,
+    };
+    let report = Report {
+        config: config.digest(),
+        round: RoundId::new(1, round).unwrap(),
+        observed_at_ms: START_S * 1000,
+        observations: keccak256(round.to_be_bytes()),
+        answers: vec![answer(0), answer(1)],
+    };
+    let digest = report.digest(config);
+    let signatures = [0, 1].map(|member| (member, key(member).sign(&digest)));
+    let signatures = signatures.into_iter().collect();
+    AttestedReport {
+        report,
+        attestation: EcdsaAttestation { signatures }.to_bytes().into(),
+    }
+}
+
+/// The chain was away, or the contract not configured yet, while oracles agreed on several reports: the newest one is paid
+/// for, and the others, which it would have undone, are not.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_what_has_waited_the_newest_is_paid_for() {
+    let town = Town::open().await;
+    let config = config(town.contract);
+    let oracles = start(&config, |member| EcdsaQuorum::new(&config, key(member)));
+    let (outbox, _node) = outbox(&town);
+    let transmitter = Transmitter::new(config.clone(), town.client.clone(), outbox, payer_of(0));
+    let complaints = Arc::new(AtomicUsize::new(0));
+    let (sender, mut reports) = unbounded_channel();
+    let heard = complaints.clone();
+    tokio::spawn(transmitter.run(
+        Arc::new(SystemClock::new()),
+        Duration::from_millis(50),
+        stream::poll_fn(move |cx| reports.poll_recv(cx)),
+        oracles.handles[&0].clone(),
+        move |error| {
+            assert!(
+                matches!(error, TransmitError::NotInstalled { generation: 1 }),
+                "{error:?}"
+            );
+            heard.fetch_add(1, Relaxed);
+        },
+    ));
+    // Turns do not come in the order of rounds.
+    for round in [2, 4, 1, 3] {
+        let report = report(&config, round, 200_000 + i128::from(round));
+        sender.send(report).unwrap();
+    }
+    eventually(async || complaints.load(Relaxed) >= 4).await;
+    let terms = ContractTerms::quorum(86_400);
+    town.call(configure_call(&config, &terms).unwrap().into())
+        .await;
+    eventually(async || town.round(0).await.is_some()).await;
+    assert_eq!(town.round(0).await, RoundId::new(1, 4));
+    // One whose turn comes behind a newer one is not paid for either.
+    sender.send(report(&config, 3, 200_003)).unwrap();
+    sender.send(report(&config, 5, 200_005)).unwrap();
+    eventually(async || town.round(0).await == RoundId::new(1, 5)).await;
+    assert_eq!(town.paid().await, [2, 0, 0, 0]);
+}
+
+/// The outbox has given a report up, since the contract was not configured yet; by now the contract would store it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_outbox_has_given_up_is_handed_over_anew() {
+    let town = Town::open().await;
+    let config = config(town.contract);
+    let (outbox, _node) = outbox(&town);
+    let report = report(&config, 1, 200_000);
+    let transmitter = Transmitter::new(
+        config.clone(),
+        town.client.clone(),
+        outbox.clone(),
+        payer_of(0),
+    );
+    let early = transmitter.transmit(&report).await;
+    assert!(
+        matches!(early, Err(TransmitError::NotInstalled { generation: 1 })),
+        "{early:?}"
+    );
+    let digest = report.report.digest(&config);
+    let name = [digest.as_slice(), payer_of(0).as_slice()].concat();
+    let intent = Intent::Call {
+        from: payer_of(0).into(),
+        to: town.contract.into(),
+        value: Amount::wei(0),
+        data: transmit_call(&config, &report).unwrap().into(),
+    };
+    let key = IdempotencyKey::new(name).unwrap();
+    let submission = Submission::new(key, town.client.chain_id(), intent);
+    let mut stages = outbox.submit(submission).await.unwrap();
+    let ended = tokio::time::timeout(PATIENCE, stages.ended()).await;
+    assert!(matches!(ended, Ok(Some(Outcome::Rejected { .. }))));
+
+    let terms = ContractTerms::quorum(86_400);
+    town.call(configure_call(&config, &terms).unwrap().into())
+        .await;
+    assert!(transmitter.transmit(&report).await.unwrap());
+    eventually(async || town.round(1).await.is_some()).await;
+    assert_eq!(town.round(1).await, Some(report.report.round));
+    assert!(
+        !transmitter.transmit(&report).await.unwrap(),
+        "it has landed"
+    );
+}
+
+/// Rounds of the generation before say nothing of ours: an oracle that was started before the hand-over has landed nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_landed_is_of_our_generation() {
+    let town = Town::open().await;
+    let first = config(town.contract);
+    let terms = ContractTerms::quorum(86_400);
+    town.call(configure_call(&first, &terms).unwrap().into())
+        .await;
+    let last = report(&first, 7, 200_000);
+    town.call(transmit_call(&first, &last).unwrap().into())
+        .await;
+    let (outbox, _node) = outbox(&town);
+    let of = |config: &Arc<Config>| {
+        Transmitter::new(
+            config.clone(),
+            town.client.clone(),
+            outbox.clone(),
+            payer_of(0),
+        )
+    };
+    let next = Arc::new(first.succeed(&[1000, 900, 800, 700]).unwrap());
+    assert_eq!(of(&first).landed().await.unwrap(), Some(last.report.round));
+    assert_eq!(of(&next).landed().await.unwrap(), None);
+    town.call(configure_call(&next, &terms).unwrap().into())
+        .await;
+    assert_eq!(of(&next).landed().await.unwrap(), None);
+    let first_of_next = report(&next, 1, 200_001);
+    town.call(transmit_call(&next, &first_of_next).unwrap().into())
+        .await;
+    assert_eq!(of(&next).landed().await.unwrap(), RoundId::new(1, 1));
+    assert_eq!(of(&first).landed().await.unwrap(), None);
+    let late = report(&first, 9, 200_002);
+    let is_sent = of(&first).transmit(&late).await.unwrap();
+    assert!(!is_sent, "a later generation holds");
+}
+
+/// Looks again and again until it is so.
+async fn eventually(is_so: impl AsyncFn() -> bool) {
+    let begun = Instant::now();
+    while !is_so().await {
+        assert!(begun.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn payer_of(member: u8) -> EvmAddress {
+    payer(member + 1).evm_address()
 }

@@ -124,11 +124,29 @@ fn an_answer_is_due_when_the_contract_takes_answers_again() {
         answers(&stage.run(Duration::from_secs(5)), peer(1)),
         [] as [Vec<i128>; 0]
     );
-    for handle in stage.handles.lock().values() {
-        handle.submit(OracleCommand::Resumed { feed: 0 }).unwrap();
-    }
+    let resume = |stage: &Stage| {
+        let (feed, from_ms) = (0, 1_020_000);
+        for handle in stage.handles.lock().values() {
+            let resumed = OracleCommand::Resumed { feed, from_ms };
+            handle.submit(resumed).unwrap();
+        }
+    };
+    resume(&stage);
+    stage.see(10_000, 500, 1_019_999);
+    assert_eq!(
+        answers(&stage.run(Duration::from_secs(5)), peer(1)),
+        [] as [Vec<i128>; 0],
+        "the contract would not take it"
+    );
+    stage.see(10_000, 500, 1_020_000);
     let told = stage.run(Duration::from_secs(5));
     assert_eq!(answers(&told, peer(1)), [[10_000, 500]], "once");
+    resume(&stage);
+    assert_eq!(
+        answers(&stage.run(Duration::from_secs(5)), peer(1)),
+        [] as [Vec<i128>; 0],
+        "saying it again changes nothing"
+    );
 }
 
 #[test]
@@ -202,6 +220,50 @@ fn a_silent_transmitter_costs_one_slot() {
             .iter()
             .any(|(_, event)| matches!(event, OracleEvent::Transmit { .. }))
     );
+}
+
+/// The newer report leaves a feed out, so that it lands makes the older one no less needed.
+#[test]
+fn a_report_waits_on_where_the_one_that_landed_leaves_its_feed_out() {
+    let mut stage = Stage::new();
+    stage.see(10_000, 500, 1_000_000);
+    stage.run(Duration::from_secs(5));
+    stage.see(10_200, 510, 1_010_000);
+    let agreed_of = |told: &[(PeerId, OracleEvent)], prices: &[i128]| {
+        told.iter().find_map(|(_, event)| match event {
+            OracleEvent::Agreed { report, .. } => {
+                let report = &report.report;
+                let answers = report.answers.iter().map(|it| it.value);
+                answers.eq(prices.iter().copied()).then_some(report.round)
+            }
+            _ => None,
+        })
+    };
+    let told = stage.run(Duration::from_millis(500));
+    let both = agreed_of(&told, &[10_200, 510]).unwrap();
+    // Nobody knows the second price any more, and the first moves on.
+    for handle in stage.handles.lock().values() {
+        let values = vec![Some(10_400), None];
+        let observed_at_ms = 1_011_000;
+        let observe = OracleCommand::Observe {
+            values,
+            observed_at_ms,
+        };
+        handle.submit(observe).unwrap();
+    }
+    let told = stage.run(Duration::from_millis(450));
+    let one = agreed_of(&told, &[10_400]).unwrap();
+    assert!(one > both);
+    for handle in stage.handles.lock().values() {
+        handle.submit(OracleCommand::Landed(one)).unwrap();
+    }
+    let told = stage.run(Duration::from_secs(5));
+    let transmitted = |round: RoundId| {
+        let is_of = |event: &OracleEvent| matches!(event, OracleEvent::Transmit { report, .. } if report.report.round == round);
+        told.iter().filter(|(_, event)| is_of(event)).count()
+    };
+    assert!(transmitted(both) > 0, "its second feed is still wanted");
+    assert_eq!(transmitted(one), 0, "it has landed");
 }
 
 #[test]

@@ -188,7 +188,8 @@ abstract contract OracleConfiguration is Roles, Eip712 {
     function checkMembers(Configuration calldata next) private view {
         uint256 members = next.members;
         uint256 faulty = members / 3;
-        if (members > MEMBERS_MAX || members != 3 * faulty + 1 || next.threshold != faulty + 1) {
+        // One alone is no quorum: f is at least one.
+        if (faulty == 0 || members > MEMBERS_MAX || members != 3 * faulty + 1 || next.threshold != faulty + 1) {
             revert WrongThreshold(next.threshold, members);
         }
         if (next.scheme == Scheme.EcdsaQuorum) {

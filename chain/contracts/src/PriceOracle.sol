@@ -9,7 +9,12 @@ import {Roles} from "./Roles.sol";
 ///
 /// A report holds the answers of one round for any number of feeds, and whoever has it may bring it: it speaks for
 /// itself. A feed takes an answer only if its (epoch, round) is above that of the last one taken, so of two reports of
-/// one round at most one counts for a feed.
+/// one round at most one counts for a feed. Where they are about different feeds both count: a round that holds for all
+/// feeds would take a slot more, 5,000 gas of every report, and would turn away the one feed of an older report that a
+/// newer one leaves out.
+///
+/// An answer that jumps halts its feed. What was observed up to its reset is never taken, however late it is brought:
+/// neither the answer that jumped nor any other of that time.
 ///
 /// The last answer of a feed is one slot. Feed 0 is read by Chainlink's AggregatorV3Interface here; `PriceFeed` gives
 /// the others a contract each. Rounds that readers see are numbered from 1 for each feed, without gaps.
@@ -27,22 +32,41 @@ contract PriceOracle is OracleConfiguration {
     uint256 public immutable historyLength;
 
     /// From the top: answer 100 bits, generation 16, epoch 32, round 24, count 32, stored at 32 (seconds), observed so
-    /// many seconds before 18, and whether the breaker lets anything pass 1, and nothing 1.
+    /// many seconds before 18, and whether the breaker lets anything pass 1, and nothing 1. Epoch and round are of the
+    /// last answer that was taken, or of the one that halted the feed: it was looked at, and comes no second time.
     ///
     /// Generation, epoch and round are compared as one number, and no feed's is below its configuration's first: that
     /// keeps out the reports of earlier configurations, without a look at which one holds.
     uint256[FEEDS_MAX] private latest;
     mapping(uint256 place => uint256 answer) private history;
+    /// From which second on the first answer after a feed's reset must have been observed. Of use while the breaker lets
+    /// anything pass: who has it may bring any report, also one that was signed before the reset.
+    mapping(uint256 feed => uint256 time) private reopening;
 
+    /// Where in a slot generation, epoch and round are.
+    uint256 private constant ROUNDS = uint256(type(uint72).max) << 84;
     uint256 private constant HALTED = 1;
     uint256 private constant DISARMED = 2;
+    /// Where the head lies in the data of a call of `transmit`.
+    uint256 private constant HEAD = 4;
     /// The bits of a report's answer that mean nothing.
     uint256 private constant ANSWER_ZEROS = ((1 << 104) - 1) << 128;
 
     /// What is found about an answer.
     uint256 private constant MALFORMED = 1;
     uint256 private constant STALE_OR_HALTED = 2;
-    uint256 private constant OUT_OF_BOUNDS = 4;
+    uint256 private constant REOPENING = 4;
+    uint256 private constant OUT_OF_BOUNDS = 8;
+
+    /// What a feed would take.
+    struct FeedState {
+        /// Those of the last answer it took, or of the one that halted it; zeros before the first of a configuration.
+        uint32 epoch;
+        uint32 round;
+        bool isHalted;
+        /// Answers observed before this second are not taken; zero unless the feed was reset and has had none since.
+        uint64 opensAt;
+    }
 
     enum Verdict {
         Take,
@@ -65,6 +89,7 @@ contract PriceOracle is OracleConfiguration {
     error StaleReport(uint32 epoch, uint24 round);
     error ReportTooOld(uint64 observedAt);
     error ReportFromTheFuture(uint64 observedAt);
+    error ObservedBeforeReset(uint256 feed, uint64 observedAt, uint256 opensAt);
     error UnknownFeed(uint256 feed);
     error OutOfBounds(uint256 feed, int256 answer);
     error NoData(uint256 feed, uint256 roundId);
@@ -76,8 +101,9 @@ contract PriceOracle is OracleConfiguration {
         historyLength = historyLength_ < 2 ? 0 : historyLength_;
     }
 
-    /// Takes a signed report. Feeds that already have an answer of this round or a later one, halted ones, and answers
-    /// out of bounds are passed over; a report of which nothing is left is refused, with the reason of its first answer.
+    /// Takes a signed report. Feeds that already have an answer of this round or a later one, halted ones, those that were
+    /// reset after it was observed, and answers out of bounds are passed over; a report of which nothing is left is
+    /// refused, with the reason of its first answer.
     ///
     /// `head` is, from the top: the configuration's generation 16 bits, epoch 32, round 24, and when it was observed
     /// (milliseconds) 64. `words` are the answers and behind them the attestation (`Scheme` says how many words that
@@ -95,12 +121,13 @@ contract PriceOracle is OracleConfiguration {
             uint256 sequence = head >> 64;
             if (uint24(sequence) == 0 || uint32(sequence >> 24) == 0) revert RoundZero();
             uint256 stamp = sequence << 84 | timesOf(header, uint64(head));
-            if (!takeAll(blob + FEEDS, uint8(header >> 224), answers, end, stamp)) refuse(blob, answers, sequence);
+            if (!takeAll(blob + FEEDS, uint8(header >> 224), answers, end, stamp)) refuse(blob, answers, head);
             emit Transmitted(uint72(sequence), observations);
         }
     }
 
-    /// Lets a halted feed take answers again; the next one may be anything within its bounds.
+    /// Lets a halted feed take answers again; the next one may be anything within its bounds, if it was observed in a
+    /// later second than this block's. So reset when the sources are right again, and nothing of before can be brought.
     function reset(uint256 feed) external onlyRole(RESETTER_ROLE) {
         unhalt(feed);
     }
@@ -122,10 +149,21 @@ contract PriceOracle is OracleConfiguration {
         return latest[feed] & HALTED != 0;
     }
 
-    /// The epoch and round of the last answer that a feed took; zeros before the first of a configuration.
+    /// The epoch and round of the last answer that a feed took, or of the one that halted it; zeros before the first of a
+    /// configuration.
     function latestRound(uint256 feed) external view returns (uint32 epoch, uint32 round) {
-        if (feed >= feedCount()) revert UnknownFeed(feed);
-        return (uint32(latest[feed] >> 108), uint24(latest[feed] >> 84));
+        FeedState memory state = stateOf(feed);
+        return (state.epoch, state.round);
+    }
+
+    /// What who brings reports asks before it pays: the generation that holds, and what each feed would take, all as of
+    /// one block.
+    function feedStates() external view returns (uint32 generation_, FeedState[] memory states) {
+        states = new FeedState[](feedCount());
+        for (uint256 feed = 0; feed < states.length; feed++) {
+            states[feed] = stateOf(feed);
+        }
+        return (generation(), states);
     }
 
     /// The last answer, if it was observed within the last `ageMax` seconds and the feed is not halted: what a contract
@@ -180,7 +218,7 @@ contract PriceOracle is OracleConfiguration {
     /// Rounds of a new configuration begin anew, above all that an earlier one can sign.
     function configured(uint256 nth, uint256 feedsBefore) internal override {
         for (uint256 feed = 0; feed < feedsBefore; feed++) {
-            latest[feed] = latest[feed] & ~(uint256(type(uint72).max) << 84) | nth << 140;
+            latest[feed] = latest[feed] & ~ROUNDS | nth << 140;
         }
     }
 
@@ -220,10 +258,11 @@ contract PriceOracle is OracleConfiguration {
                     let apart := sub(value, last)
                     if gt(last, value) { apart := sub(last, value) }
                     // What lies within the bounds is below 2^100, and a word's value below 2^128: nothing overflows.
-                    findings := shl(3, gt(mul(apart, 10000), mul(last, and(shr(208, record), 0xffffffff))))
-                    findings := or(findings, shl(2, lt(value, and(shr(104, record), 0xffffffffffffffffffffffffff))))
-                    findings := or(findings, shl(2, gt(value, and(record, 0xffffffffffffffffffffffffff))))
-                    findings := or(findings, shl(1, and(before, 1)))
+                    findings := shl(4, gt(mul(apart, 10000), mul(last, and(shr(208, record), 0xffffffff))))
+                    findings := or(findings, shl(3, lt(value, and(shr(104, record), 0xffffffffffffffffffffffffff))))
+                    findings := or(findings, shl(3, gt(value, and(record, 0xffffffffffffffffffffffffff))))
+                    // Both bits of the breaker: halted, and reopening.
+                    findings := or(findings, shl(1, and(before, 3)))
                     // Below the rounds stands the count, which is zero in the stamp: an equal round is not above.
                     findings := or(findings, shl(1, iszero(gt(shl(100, stamp), shl(100, before)))))
                     findings := or(findings, lt(shr(240, word), feedMin))
@@ -232,7 +271,7 @@ contract PriceOracle is OracleConfiguration {
                     feedMin := add(shr(240, word), 1)
                 }
                 if (findings != 0) {
-                    Verdict verdict = judge(findings, word, before, records);
+                    Verdict verdict = judge(findings, word, before, records, stamp);
                     if (verdict != Verdict.PassOver) isNew = true;
                     if (verdict != Verdict.Take) continue;
                 }
@@ -247,11 +286,17 @@ contract PriceOracle is OracleConfiguration {
     }
 
     /// What becomes of an answer that is not as nearly all are.
-    function judge(uint256 findings, uint256 word, uint256 before, uint256 records) private returns (Verdict) {
+    function judge(uint256 findings, uint256 word, uint256 before, uint256 records, uint256 stamp)
+        private
+        returns (Verdict)
+    {
         unchecked {
             uint256 feed = word >> 240;
             if (findings & MALFORMED != 0) revert MalformedAnswer(bytes32(word));
             if (findings & STALE_OR_HALTED != 0) return Verdict.PassOver;
+            // By the report's own word: the stamp's is cut off at the block's time, which in an estimate is the last block's.
+            bool isEarly = findings & REOPENING != 0 && uint64(wordAt(HEAD)) / 1000 < reopening[feed];
+            if (isEarly) return Verdict.PassOver;
             if (findings & OUT_OF_BOUNDS != 0) {
                 emit AnswerOutOfBounds(feed, int128(uint128(word)));
                 return Verdict.PassOver;
@@ -260,20 +305,23 @@ contract PriceOracle is OracleConfiguration {
             uint256 last = before >> 156;
             bool isArmed = uint32(feedRecord(records - FEEDS, feed) >> 208) != 0 && last != 0 && before & DISARMED == 0;
             if (!isArmed) return Verdict.Take;
-            latest[feed] = before | HALTED;
+            // Its round is used up: after the reset it does not come again.
+            latest[feed] = before & ~ROUNDS | stamp & ROUNDS | HALTED;
             emit FeedHalted(feed, int256(last), int128(uint128(word)));
             return Verdict.Halt;
         }
     }
 
     /// Why a report's first answer was passed over.
-    function refuse(uint256 blob, uint256 answers, uint256 sequence) private view {
+    function refuse(uint256 blob, uint256 answers, uint256 head) private view {
         uint256 word = wordAt(answers);
         uint256 feed = word >> 240;
         int256 answer = int128(uint128(word));
+        uint256 sequence = head >> 64;
         if (latest[feed] & HALTED != 0) revert Halted(feed);
-        if (sequence > uint72(latest[feed] >> 84) && !isWithinBounds(feedRecord(blob, feed), answer)) {
-            revert OutOfBounds(feed, answer);
+        if (sequence > uint72(latest[feed] >> 84)) {
+            if (!isWithinBounds(feedRecord(blob, feed), answer)) revert OutOfBounds(feed, answer);
+            revert ObservedBeforeReset(feed, uint64(head), reopening[feed]);
         }
         revert StaleReport(uint32(sequence >> 24), uint24(sequence));
     }
@@ -288,7 +336,26 @@ contract PriceOracle is OracleConfiguration {
         uint256 before = latest[feed];
         if (before & HALTED == 0) revert NotHalted(feed);
         latest[feed] = before & ~HALTED | DISARMED;
+        reopening[feed] = block.timestamp + 1;
         emit FeedReset(feed);
+    }
+
+    function stateOf(uint256 feed) private view returns (FeedState memory) {
+        if (feed >= feedCount()) revert UnknownFeed(feed);
+        uint256 stored = latest[feed];
+        return FeedState({
+            epoch: uint32(stored >> 108),
+            round: uint24(stored >> 84),
+            isHalted: stored & HALTED != 0,
+            opensAt: stored & DISARMED != 0 ? uint64(reopening[feed]) : 0
+        });
+    }
+
+    /// When a report was observed, in seconds, of a slot or a stamp.
+    function observedAtOf(uint256 stored) private pure returns (uint256) {
+        unchecked {
+            return uint32(stored >> 20) - (stored << 236 >> 238);
+        }
     }
 
     /// When it was stored (32 bits), how long after it was observed (18), and two zeros for the breaker.
@@ -361,8 +428,7 @@ contract PriceOracle is OracleConfiguration {
     function unpack(uint256 stored) private pure returns (uint80, int256, uint256, uint256, uint80) {
         unchecked {
             uint80 count = uint32(stored >> 52);
-            uint256 updatedAt = uint32(stored >> 20);
-            return (count, int256(stored >> 156), updatedAt - (stored << 236 >> 238), updatedAt, count);
+            return (count, int256(stored >> 156), observedAtOf(stored), uint32(stored >> 20), count);
         }
     }
 }

@@ -136,12 +136,17 @@ fn senseless_configurations_are_refused(kind: NodeKind) {
         it.scheme = 2;
         it.keys = key.to_vec().into();
     };
-    let cases: [(&str, Change<'_>); 18] = [
+    let cases: [(&str, Change<'_>); 19] = [
         ("ZeroDigest", &|it| it.digest = B256::ZERO),
         ("WrongThreshold", &|it| it.threshold = 0),
         ("WrongThreshold", &|it| it.threshold = 1),
         ("WrongThreshold", &|it| it.threshold = 3),
         ("WrongThreshold", &|it| it.members = 0),
+        ("WrongThreshold", &|it| {
+            // One alone, of whom none may lie.
+            (it.members, it.threshold) = (1, 1);
+            it.keys = it.keys[..20].to_vec().into();
+        }),
         ("WrongThreshold", &|it| it.members = 5),
         ("WrongThreshold", &|it| {
             (it.members, it.threshold) = (67, 23)

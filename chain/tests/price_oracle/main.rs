@@ -40,6 +40,8 @@ const FEED: &[u8] = include_bytes!("../../contracts/artifacts/PriceFeed.json");
 /// When the tests' chains begin, in seconds.
 const START_S: u64 = 1_735_689_600;
 const REPORT_AGE_MAX_S: u64 = 600;
+/// From one block to the next.
+const BLOCK_S: u64 = 12;
 
 #[allow(
     missing_debug_implementations,
@@ -77,7 +79,15 @@ mod oracle {
         );
         function reset(uint256 feed);
         function resetByQuorum(uint256 feed, bytes32[] attestation);
+        struct FeedState {
+            uint32 epoch;
+            uint32 round;
+            bool isHalted;
+            uint64 opensAt;
+        }
+
         function isHalted(uint256 feed) returns (bool);
+        function feedStates() returns (uint32 generation, FeedState[] states);
         function latestRound(uint256 feed) returns (uint32 epoch, uint32 round);
         function freshAnswer(uint256 feed, uint256 ageMax) returns (int256);
         function generation() returns (uint32);
@@ -216,7 +226,7 @@ impl World {
         let signed = self.runtime.block_on(signing).unwrap();
         let offering = self.rpc.broadcast(signed.raw());
         let hash = self.runtime.block_on(offering).unwrap();
-        self.now_s += 12;
+        self.now_s += BLOCK_S;
         self.mine_at_now();
         hash
     }

@@ -4,7 +4,7 @@ use peaberry_chain::primitives::{B256, U256};
 
 use super::dice::Dice;
 use super::members::{Members, attestation};
-use super::{ORACLE, Report, World, answer, configuration, oracle};
+use super::{BLOCK_S, ORACLE, REPORT_AGE_MAX_S, Report, World, answer, configuration, oracle};
 use crate::node::{NodeKind, on_both};
 
 on_both! {
@@ -19,10 +19,11 @@ const CALLS: usize = 40;
 #[derive(Clone, Copy, Debug, Default)]
 struct Feed {
     last: i128,
-    /// Generation, epoch, round.
+    /// Generation, epoch, round: of the last answer, or of the one that halted it.
     round: (u32, u32, u32),
     is_halted: bool,
-    is_disarmed: bool,
+    /// When it was reset, if no answer has come since.
+    reset_at_s: Option<u64>,
 }
 
 struct Play {
@@ -32,6 +33,8 @@ struct Play {
     generation: u32,
     /// What signed for each generation, from the first.
     configurations: Vec<B256>,
+    /// What members have signed, whether or not it was brought: whoever has it may bring it, at any time and again.
+    signed: Vec<(Report, oracle::transmitCall)>,
 }
 
 /// How a call is spoiled.
@@ -61,6 +64,7 @@ impl Play {
             feeds: [Feed::default(); FEEDS],
             generation: 1,
             configurations,
+            signed: Vec::new(),
         }
     }
 
@@ -74,6 +78,10 @@ impl Play {
         let (epoch, round) = (1 + self.dice.roll(3), 1 + self.dice.roll(12));
         let (epoch, round) = (epoch.try_into().unwrap(), round.try_into().unwrap());
         let mut report = self.world.report(epoch, round, 0);
+        if self.dice.roll(8) == 0 {
+            // Clocks that are ahead of the chain's.
+            report.observed_at_ms += 100_000;
+        }
         report.answers.clear();
         for feed in 0..FEEDS {
             if feed == 0 || self.dice.roll(2) == 0 {
@@ -87,8 +95,35 @@ impl Play {
             report.config = self.configurations[at];
         }
         let call = report.call(self.attestation(&report, spoiled));
-        let expected = self.expected(&report, spoiled);
-        let is_done = self.world.done(&call);
+        if spoiled == Spoiled::No {
+            self.signed.push((report.clone(), call.clone()));
+            if self.dice.roll(4) == 0 {
+                // It is held back.
+                return Ok(());
+            }
+        }
+        self.bring(&report, &call, spoiled)
+    }
+
+    /// Brings one of the newest reports that were signed, a first time or again.
+    fn bring_late(&mut self) -> Result<(), String> {
+        let newest = self.signed.len().min(6);
+        if newest == 0 {
+            return Ok(());
+        }
+        let back = usize::try_from(self.dice.roll(newest.try_into().unwrap())).unwrap();
+        let (report, call) = self.signed[self.signed.len() - 1 - back].clone();
+        self.bring(&report, &call, Spoiled::No)
+    }
+
+    fn bring(
+        &mut self,
+        report: &Report,
+        call: &oracle::transmitCall,
+        spoiled: Spoiled,
+    ) -> Result<(), String> {
+        let expected = self.expected(report, spoiled);
+        let is_done = self.world.done(call);
         self.compare(is_done, expected.is_some(), spoiled)?;
         self.feeds = expected.unwrap_or(self.feeds);
         Ok(())
@@ -127,7 +162,10 @@ impl Play {
 
     /// The feeds after the report, if it is taken.
     fn expected(&self, report: &Report, spoiled: Spoiled) -> Option<[Feed; FEEDS]> {
-        if matches!(spoiled, Spoiled::Signature | Spoiled::Stranger) {
+        let block_s = self.world.now_s + BLOCK_S;
+        let observed_at_s = report.observed_at_ms / 1000;
+        let is_old = observed_at_s + REPORT_AGE_MAX_S < block_s;
+        if is_old || matches!(spoiled, Spoiled::Signature | Spoiled::Stranger) {
             return None;
         }
         let mut after = self.feeds;
@@ -139,12 +177,16 @@ impl Play {
             if feed.is_halted || round <= feed.round || !(100..=10_i128.pow(18)).contains(&value) {
                 continue;
             }
+            if feed.reset_at_s.is_some_and(|at| observed_at_s <= at) {
+                continue;
+            }
             is_news = true;
+            feed.round = round;
             let is_far = (value - feed.last).abs() * 10_000 > feed.last * 1000;
-            if feed.last != 0 && !feed.is_disarmed && is_far {
+            if feed.last != 0 && feed.reset_at_s.is_none() && is_far {
                 feed.is_halted = true;
             } else {
-                (feed.last, feed.round, feed.is_disarmed) = (value, round, false);
+                (feed.last, feed.reset_at_s) = (value, None);
             }
         }
         is_news.then_some(after)
@@ -159,7 +201,8 @@ impl Play {
         let is_done = self.world.done(&call);
         self.compare(is_done, is_halted, Spoiled::No)?;
         if is_halted {
-            (self.feeds[feed].is_halted, self.feeds[feed].is_disarmed) = (false, true);
+            self.feeds[feed].is_halted = false;
+            self.feeds[feed].reset_at_s = Some(self.world.now_s);
         }
         Ok(())
     }
@@ -189,12 +232,20 @@ impl Play {
 
     /// What the contract says of each feed.
     fn compare_feeds(&self) -> Result<(), String> {
-        for (number, feed) in (0..).zip(&self.feeds) {
-            let told = self.world.last_or_none(number).unwrap_or(0);
-            let is_halted = self.world.is_halted(number);
-            if (told, is_halted) != (feed.last, feed.is_halted) {
+        let told = self.world.ask(&oracle::feedStatesCall {});
+        if told.generation != self.generation || told.states.len() != FEEDS {
+            return Err(format!("generation {}", told.generation));
+        }
+        for (number, (feed, state)) in (0..).zip(self.feeds.iter().zip(told.states)) {
+            let last = self.world.last_or_none(number).unwrap_or(0);
+            let opens_at = feed.reset_at_s.map_or(0, |at| at + 1);
+            let expected = (feed.last, feed.round.1, feed.round.2, feed.is_halted);
+            let is_right = (last, state.epoch, state.round, state.isHalted) == expected
+                && state.opensAt == opens_at;
+            if !is_right {
                 return Err(format!(
-                    "feed {number} is {told}, halted {is_halted}: {feed:?}"
+                    "feed {number} is {last}, {}/{}, halted {}, opens at {}: {feed:?}",
+                    state.epoch, state.round, state.isHalted, state.opensAt
                 ));
             }
         }
@@ -205,9 +256,10 @@ impl Play {
 fn play(kind: NodeKind, artefact: &[u8], seed: u64) -> Result<(), String> {
     let mut play = Play::new(kind, artefact, seed);
     for _ in 0..CALLS {
-        match play.dice.roll(10) {
-            0 => play.reset()?,
-            1 => play.configure(),
+        match play.dice.roll(12) {
+            0 | 1 => play.reset()?,
+            2 => play.configure(),
+            3..6 => play.bring_late()?,
             _ => play.transmit()?,
         }
         play.compare_feeds()?;
@@ -248,6 +300,14 @@ fn each_planted_bug_is_told_apart(kind: NodeKind) {
         (
             "never halts",
             include_bytes!("../../contracts/mutants/PriceOracleNeverHalts.json"),
+        ),
+        (
+            "takes what halted it",
+            include_bytes!("../../contracts/mutants/PriceOracleTakesWhatItRefused.json"),
+        ),
+        (
+            "takes what is of before the reset",
+            include_bytes!("../../contracts/mutants/PriceOracleTakesWhatIsOfBeforeTheReset.json"),
         ),
         (
             "takes any scalar",

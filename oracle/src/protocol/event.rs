@@ -27,12 +27,16 @@ pub enum OracleCommand {
         /// When they were seen, in milliseconds since 1970-01-01 UTC by the oracle's own clock.
         observed_at_ms: u64,
     },
-    /// The contract has stored the report of this round: nobody need transmit it, nor an earlier one, any more.
+    /// The contract has stored the report of this round: nobody need transmit it any more, nor an earlier one, unless that
+    /// has an answer for a feed which this one leaves out.
     Landed(RoundId),
-    /// The contract had halted this feed by its own breaker, and takes answers again: one is due at once.
+    /// The contract had halted this feed by its own breaker, and takes answers again: one is due as soon as it is observed
+    /// late enough. Saying it again changes nothing.
     Resumed {
         /// The number of the feed.
         feed: u8,
+        /// Only what is observed at this time or later is taken, in milliseconds since 1970-01-01 UTC.
+        from_ms: u64,
     },
     /// The operator has looked at the jump that tripped this feed's circuit breaker, and believes it. Nothing happens where
     /// it is not tripped here. The others are told for good, also those who come back later; it says nothing of a later

@@ -260,10 +260,15 @@ impl<A: Attestor> Oracle<A> {
         is_believed
     }
 
-    /// Whether one of the answers is worth a transaction: the first one, one that deviates, or one whose time has come.
+    /// Whether one of the answers is worth a transaction: the first one, one that deviates, one whose time has come, or one
+    /// that the contract awaits after a reset.
     /// Time is the observations' own, on which all agree, and not this machine's.
     fn is_due(&self, report: &Report) -> bool {
         report.answers.iter().any(|answer| {
+            let awaited = self.awaited.get(&answer.feed);
+            if awaited.is_some_and(|from| report.observed_at_ms >= *from) {
+                return true;
+            }
             let number = usize::from(answer.feed);
             let last = self.promises.answers.get(number).copied().flatten();
             let (Some(last), Some(feed)) = (last, self.config.feeds().get(number)) else {

@@ -1,5 +1,6 @@
 //! What an oracle does with a report that a quorum has signed.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeSet, VecDeque};
 
 use peaberry_core::Instant;
@@ -8,7 +9,7 @@ use peaberry_core::mutant::is_planted;
 use super::{Evidence, Fx, Misbehaviour, Oracle, OracleEvent};
 use crate::attest::Attestor;
 use crate::message::Body;
-use crate::report::AttestedReport;
+use crate::report::{AttestedReport, Report};
 use crate::round_id::RoundId;
 use crate::schedule::{leader_of, slot_of};
 
@@ -108,6 +109,13 @@ impl<A: Attestor> Oracle<A> {
                 .record(&self.config, &attested.report, observations);
             self.promises.put_reputation(fx.batch(), &self.config);
         }
+        let observed_at_ms = attested.report.observed_at_ms;
+        for answer in &attested.report.answers {
+            let awaited = self.awaited.get(&answer.feed);
+            if awaited.is_some_and(|from| observed_at_ms >= *from) {
+                self.awaited.remove(&answer.feed);
+            }
+        }
         self.credit(now, &attested.report);
         self.promises.put_last(fx.batch(), attested.clone());
         self.recent.keep(attested.clone());
@@ -172,14 +180,28 @@ impl<A: Attestor> Oracle<A> {
         }
     }
 
-    /// The contract has stored a round.
+    /// The contract has stored a round. An earlier report is needless where the stored one has an answer for each of its
+    /// feeds; where it leaves one out, or has not come here, the earlier one waits on: whether the contract still wants it
+    /// is asked before it is paid for.
     pub(super) fn landed(&mut self, round: RoundId, fx: Fx<'_, '_>) {
         if self.promises.landed >= Some(round) {
             return;
         }
         self.promises.put_landed(fx.batch(), round);
-        self.publishing
-            .waiting
-            .retain(|it| it.report.report.round > round);
+        let stored = self.recent.of(round).map(|it| &it.report);
+        self.publishing.waiting.retain(|it| {
+            let waiting = &it.report.report;
+            match waiting.round.cmp(&round) {
+                Ordering::Greater => true,
+                Ordering::Equal => false,
+                Ordering::Less => !stored.is_some_and(|stored| covers(stored, waiting)),
+            }
+        });
     }
+}
+
+/// Whether `newer` has an answer for each feed of `older`.
+fn covers(newer: &Report, older: &Report) -> bool {
+    let mut feeds = older.answers.iter().map(|answer| usize::from(answer.feed));
+    feeds.all(|feed| newer.answer(feed).is_some())
 }

@@ -14,7 +14,9 @@ use crate::feed::{Edge, is_apart};
 #[expect(clippy::exhaustive_enums, reason = "one looks or one does not")]
 pub enum PegCheck {
     /// Its unit's implied rate, its value over the median of the feed's own-unit sources, is at most so many hundredths of
-    /// a percent away from one. Without a source of the feed's own unit nothing can be implied, and it does not count.
+    /// a percent away from one. Without a source of the feed's own unit nothing can be implied, and it does not count. Where
+    /// half of the own-unit sources are further than that from the other half, nobody can tell which half is right, and the
+    /// panel has no value.
     Band {
         /// How far.
         bps: u32,
@@ -140,6 +142,17 @@ pub enum PanelError {
         /// How many must be.
         needed: usize,
     },
+    /// Sources of other units are to be measured by those of the feed's own, half of which contradict the other half.
+    #[error(
+        "half of the sources in the feed's own unit say {low} or less, the others {high} or more: nothing tells what other \
+         units are worth"
+    )]
+    Split {
+        /// The greatest of the lower half.
+        low: i128,
+        /// The least of the upper half.
+        high: i128,
+    },
 }
 
 /// Makes one value out of what the sources say: what is stale goes first, then what has lost its peg, then outliers by the
@@ -170,18 +183,19 @@ pub fn judge<'a>(
         .into_iter()
         .map(|(source, unit, quote)| Entry::new(policy, now_ms, source, unit, quote))
         .collect();
-    check_pegs(policy, &mut entries);
+    let checked = check_pegs(policy, &mut entries);
     reject_outliers(policy, &mut entries);
-    let counting = values(&entries, |_| true);
-    let value = match median(counting.clone()) {
-        Some(value) if counting.len() >= policy.sources_min.max(1) => Ok(value),
-        _ => Err(PanelError::TooFew {
-            count: counting.len(),
-            needed: policy.sources_min.max(1),
-        }),
-    };
+    let value = checked.and_then(|()| value_of(policy, &entries));
     let verdicts = entries.into_iter().map(Entry::into_verdict).collect();
     Summary { value, verdicts }
+}
+
+/// The median of what is left.
+fn value_of(policy: &PanelPolicy, entries: &[Entry<'_>]) -> Result<i128, PanelError> {
+    let counting = values(entries, |_| true);
+    let (count, needed) = (counting.len(), policy.sources_min.max(1));
+    let value = median(counting).filter(|_| count >= needed);
+    value.ok_or(PanelError::TooFew { count, needed })
 }
 
 /// One source under judgement.
@@ -248,19 +262,32 @@ fn values(entries: &[Entry<'_>], pick: impl Fn(&Entry<'_>) -> bool) -> Vec<i128>
 }
 
 /// The median; of an even number the middle between the two in the middle, rounded down.
-fn median(mut values: Vec<i128>) -> Option<i128> {
-    values.sort_unstable();
-    let last = values.len().checked_sub(1)?;
-    let (low, high) = (values.get(last / 2)?, values.get(values.len() / 2)?);
-    Some(i128::midpoint(*low, *high))
+fn median(values: Vec<i128>) -> Option<i128> {
+    let (low, high) = middle(values)?;
+    Some(i128::midpoint(low, high))
 }
 
-fn check_pegs(policy: &PanelPolicy, entries: &mut [Entry<'_>]) {
+/// The two in the middle; of an odd number one twice.
+fn middle(mut values: Vec<i128>) -> Option<(i128, i128)> {
+    values.sort_unstable();
+    let last = values.len().checked_sub(1)?;
+    Some((*values.get(last / 2)?, *values.get(values.len() / 2)?))
+}
+
+fn check_pegs(policy: &PanelPolicy, entries: &mut [Entry<'_>]) -> Result<(), PanelError> {
     let PegCheck::Band { bps } = policy.peg else {
-        return;
+        return Ok(());
     };
-    let anchor = median(values(entries, |entry| entry.unit == policy.unit));
-    for entry in entries.iter_mut().filter(|entry| entry.unit != policy.unit) {
+    let is_foreign = |entry: &Entry<'_>| entry.unit != policy.unit;
+    if values(entries, is_foreign).is_empty() {
+        return Ok(());
+    }
+    let own = middle(values(entries, |entry| !is_foreign(entry)));
+    let split = own.filter(|(low, high)| is_apart(*low, *high, bps, Edge::DoesNotCount));
+    let anchor = own
+        .filter(|_| split.is_none())
+        .map(|(low, high)| i128::midpoint(low, high));
+    for entry in entries.iter_mut().filter(|entry| is_foreign(entry)) {
         let Some(value) = entry.counting() else {
             continue;
         };
@@ -276,6 +303,7 @@ fn check_pegs(policy: &PanelPolicy, entries: &mut [Entry<'_>]) {
             Some(_) => None,
         };
     }
+    split.map_or(Ok(()), |(low, high)| Err(PanelError::Split { low, high }))
 }
 
 fn reject_outliers(policy: &PanelPolicy, entries: &mut [Entry<'_>]) {
@@ -535,6 +563,30 @@ mod tests {
             ("c", "USDC", says(11_000)),
         ];
         assert_eq!(judge(&off_guard, NOW, dragged).value, Ok(11_000));
+    }
+
+    /// One of two is wrong, and the middle between them is nobody's price: neither it nor what it implies is believed. With
+    /// a third one in the same unit the median stands again.
+    #[test]
+    fn own_unit_sources_that_contradict_each_other_are_no_anchor() {
+        let mut said = vec![
+            ("a", "USD", says(20_000)),
+            ("b", "USD", says(30_000)),
+            ("c", "USDC", says(20_010)),
+            ("d", "USDC", says(20_010)),
+            ("e", "USDC", says(20_010)),
+        ];
+        let split = judge(&policy(), NOW, said.clone());
+        let (low, high) = (20_000, 30_000);
+        assert_eq!(split.value, Err(PanelError::Split { low, high }));
+        assert_eq!(rejected(&split), [false, false, true, true, true]);
+        said.push(("f", "USD", says(20_020)));
+        assert_eq!(judge(&policy(), NOW, said.clone()).value, Ok(20_010));
+        // Two to two.
+        said.push(("g", "USD", says(30_000)));
+        let (low, high) = (20_020, 30_000);
+        let split = judge(&policy(), NOW, said);
+        assert_eq!(split.value, Err(PanelError::Split { low, high }));
     }
 
     /// A source that never answers.

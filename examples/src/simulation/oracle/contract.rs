@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use peaberry_core::mutant::is_planted;
 use peaberry_oracle::{
-    Answer, AttestedReport, Attestor, Config, EcdsaAttestation, FrostGroup, Keyring, RoundId,
+    Answer, AttestedReport, Attestor, Config, EcdsaAttestation, FrostGroup, Keyring, Report,
+    RoundId,
 };
 
 /// Every feed takes an answer of a later round than its last one, within its bounds and its breaker, of a report that f+1
@@ -25,8 +26,8 @@ struct Stored {
     /// Of this configuration.
     round: Option<RoundId>,
     is_halted: bool,
-    /// It was reset: the next answer may be anything.
-    is_disarmed: bool,
+    /// It was reset: the next answer may be anything, if it was observed at this time or later.
+    open_from_ms: Option<u64>,
 }
 
 /// What a report has changed.
@@ -69,10 +70,12 @@ impl Contract {
         feed.is_some_and(|it| it.is_halted)
     }
 
-    /// Lets a halted feed take answers again.
-    pub(super) fn reset(&mut self, feed: u8) {
-        if let Some(feed) = self.feeds.get_mut(usize::from(feed)) {
-            feed.is_disarmed |= std::mem::take(&mut feed.is_halted);
+    /// Lets a halted feed take answers again that are observed at this time or later.
+    pub(super) fn reset(&mut self, feed: u8, from_ms: u64) {
+        if let Some(feed) = self.feeds.get_mut(usize::from(feed))
+            && std::mem::take(&mut feed.is_halted)
+        {
+            feed.open_from_ms = Some(from_ms);
         }
     }
 
@@ -94,7 +97,7 @@ impl Contract {
         }
         let mut changed = Changed::default();
         for answer in &report.answers {
-            self.take(report.round, *answer, &mut changed);
+            self.take(report, *answer, &mut changed);
         }
         if changed.taken.is_empty() && changed.halted.is_empty() {
             return Err("an old round");
@@ -102,7 +105,8 @@ impl Contract {
         Ok(changed)
     }
 
-    fn take(&mut self, round: RoundId, answer: Answer, changed: &mut Changed) {
+    fn take(&mut self, report: &Report, answer: Answer, changed: &mut Changed) {
+        let round = report.round;
         let number = usize::from(answer.feed);
         let (Some(feed), Some(stored)) =
             (self.config.feeds().get(number), self.feeds.get_mut(number))
@@ -114,7 +118,10 @@ impl Contract {
         if !is_later || stored.is_halted || !(feed.min..=feed.max).contains(&answer.value) {
             return;
         }
-        let limit = feed.breaker_bps.filter(|_| !stored.is_disarmed);
+        if stored.open_from_ms > Some(report.observed_at_ms) {
+            return;
+        }
+        let limit = feed.breaker_bps.filter(|_| stored.open_from_ms.is_none());
         let is_jump = |last: i128, bps: u32| {
             last.abs_diff(answer.value) * 10_000 > last.unsigned_abs() * u128::from(bps)
         };
@@ -122,6 +129,7 @@ impl Contract {
             && is_jump(last, bps)
         {
             stored.is_halted = true;
+            stored.round = Some(round);
             changed.halted.push(answer.feed);
             return;
         }
@@ -129,7 +137,7 @@ impl Contract {
             value: Some(answer.value),
             round: Some(round),
             is_halted: false,
-            is_disarmed: false,
+            open_from_ms: None,
         };
         changed.taken.push(answer);
     }

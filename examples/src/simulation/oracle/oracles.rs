@@ -232,7 +232,7 @@ impl Oracles {
             self.reset_some();
         }
         if self.rng.u8(..15) == 0 {
-            self.reset_on_chain();
+            self.reset_on_chain(world);
         }
         if self.rotates && self.rng.u8(..25) == 0 {
             self.rotate();
@@ -250,7 +250,7 @@ impl Oracles {
     pub(super) fn look_at_the_market(&mut self, world: &World) {
         self.market.step();
         let handles = self.handles.lock().clone();
-        let now_ms = CALENDAR_MS + world.now().as_nanos() / 1_000_000;
+        let now_ms = now_ms(world);
         let mut liars = Vec::new();
         for (peer, handle) in &handles {
             if self.history.lock().is_liar(*peer) {
@@ -314,11 +314,12 @@ impl Oracles {
     }
 
     /// The operators of the contract believe what halted it, and the transmitters notice.
-    fn reset_on_chain(&self) {
-        let resumed = self.history.lock().reset_on_chain();
+    fn reset_on_chain(&self, world: &World) {
+        let from_ms = now_ms(world);
+        let resumed = self.history.lock().reset_on_chain(from_ms);
         for feed in resumed {
             for handle in self.handles.lock().values() {
-                let _ = handle.submit(OracleCommand::Resumed { feed });
+                let _ = handle.submit(OracleCommand::Resumed { feed, from_ms });
             }
         }
     }
@@ -488,6 +489,11 @@ impl Lie {
             (Self::Edge, false) => Some(low),
         }
     }
+}
+
+/// What calendars say.
+fn now_ms(world: &World) -> u64 {
+    CALENDAR_MS + world.now().as_nanos() / 1_000_000
 }
 
 fn keys(count: u8, is_ecdsa: bool, secret: u64) -> Vec<Arc<dyn Keyring>> {
