@@ -79,6 +79,14 @@ impl Contract {
         }
     }
 
+    /// The feeds that were reset and have had no answer since, and from when on it must be observed.
+    pub(super) fn opening(&self) -> Vec<(u8, u64)> {
+        let feeds = (0..=u8::MAX).zip(&self.feeds);
+        feeds
+            .filter_map(|(number, feed)| Some((number, feed.open_from_ms?)))
+            .collect()
+    }
+
     /// Takes what can be taken of a report; one of which nothing can be is refused.
     pub(super) fn transmit(&mut self, attested: &AttestedReport) -> Result<Changed, &'static str> {
         let report = &attested.report;

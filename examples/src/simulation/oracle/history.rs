@@ -412,15 +412,13 @@ impl History {
         true
     }
 
-    /// The operators let a halted feed of the contract go on, with what is observed from then on. Answers which feeds those
-    /// are.
-    pub(super) fn reset_on_chain(&mut self, from_ms: u64) -> Vec<u8> {
+    /// The operators let what is halted of the contract go on, with what is observed from then on.
+    pub(super) fn reset_on_chain(&mut self, from_ms: u64) {
         let feeds = (0..=u8::MAX).take(self.contract.config().feeds().len());
         let halted: Vec<u8> = feeds.filter(|it| self.contract.is_halted(*it)).collect();
         for feed in &halted {
             self.contract.reset(*feed, from_ms);
             self.reached.mark(reached::RESET_ON_CHAIN);
         }
-        halted
     }
 }

@@ -276,6 +276,7 @@ impl Oracles {
                 observed_at_ms,
             });
         }
+        self.notice_resets(&handles);
         self.transmit(&handles);
     }
 
@@ -313,12 +314,15 @@ impl Oracles {
         }
     }
 
-    /// The operators of the contract believe what halted it, and the transmitters notice.
+    /// The operators of the contract believe what halted it.
     fn reset_on_chain(&self, world: &World) {
-        let from_ms = now_ms(world);
-        let resumed = self.history.lock().reset_on_chain(from_ms);
-        for feed in resumed {
-            for handle in self.handles.lock().values() {
+        self.history.lock().reset_on_chain(now_ms(world));
+    }
+
+    /// The transmitters notice which feeds await an answer, those as well that have seen no halt.
+    fn notice_resets(&self, handles: &Handles) {
+        for (feed, from_ms) in self.history.lock().contract.opening() {
+            for handle in handles.values() {
                 let _ = handle.submit(OracleCommand::Resumed { feed, from_ms });
             }
         }
@@ -371,7 +375,7 @@ impl Oracles {
         }
         world.run_for(Duration::from_millis(20));
         self.market.fails = false;
-        self.reset_all();
+        self.reset_all(world);
         let mut history = self.history.lock();
         let epoch = history.epochs.values().copied().max().unwrap_or(0);
         history.begin_calm(epoch);
@@ -379,8 +383,8 @@ impl Oracles {
     }
 
     /// Operators let everything go on that a jump has stopped.
-    pub(super) fn reset_all(&self) {
-        self.reset_on_chain();
+    pub(super) fn reset_all(&self, world: &World) {
+        self.reset_on_chain(world);
         let tripped = self.history.lock().tripped.clone();
         let handles = self.handles.lock();
         for (peer, feed) in tripped {
