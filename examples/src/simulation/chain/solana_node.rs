@@ -84,7 +84,7 @@ impl SolanaNode {
             }
             "getSignatureStatuses" => {
                 let name = params.pointer("/0/0").and_then(Value::as_str);
-                let signature = name.and_then(|name| signature(name));
+                let signature = name.and_then(signature);
                 let found = signature.and_then(|signature| cluster.find(signature));
                 let found = found.filter(|at| *at <= height && slot_of(*at) >= first_slot);
                 let status = found.map(|at| {
