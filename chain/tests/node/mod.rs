@@ -250,7 +250,8 @@ impl Node {
         self.tell("anvil_dropAllTransactions", ()).await;
         self.mine().await;
         for raw in waiting {
-            self.tell("eth_sendRawTransaction", (raw,)).await;
+            // Its sender may have brought it back meanwhile, or another in its place.
+            drop(self.rpc.broadcast(&raw).await);
         }
     }
 
@@ -302,7 +303,8 @@ impl Node {
     async fn raw(&self, hashes: &[B256]) -> Vec<Bytes> {
         let mut raw = Vec::new();
         for hash in hashes {
-            raw.push(self.ask("eth_getRawTransactionByHash", (*hash,)).await);
+            let found: Option<Bytes> = self.ask("eth_getRawTransactionByHash", (*hash,)).await;
+            raw.extend(found);
         }
         raw
     }
