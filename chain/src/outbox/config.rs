@@ -72,8 +72,8 @@ pub struct ChainRules {
     /// mempool keeps for an account under pressure.
     pub in_flight_max: usize,
     /// For how many blocks the nodes are sure to keep receipts. That none of an intent's transactions is on the chain is
-    /// concluded only so long after it was signed: a node that has forgotten receipts knows as little of them as of what
-    /// never was. Later the intent waits, and says so, until a node finds a receipt. 10,000 by default: what pruned nodes
+    /// concluded only so long after the block that was final when it was signed: a node that has forgotten receipts knows as
+    /// little of them as of what never was. Later the intent waits, and says so, until a node finds a receipt. 10,000 by default: what pruned nodes
     /// of today keep.
     pub receipts_kept: u64,
     /// The least gas that a transfer of nothing to oneself is given, which fills a missing nonce or calls an intent off. More

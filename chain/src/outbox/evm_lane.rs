@@ -177,7 +177,7 @@ impl Outbox {
                 return;
             }
             entry.record.nonce = Some(nonce);
-            entry.record.signed_at = lane.view.map(|view| view.latest_number);
+            entry.record.signed_above = lane.view.map(View::final_or_genesis);
             lane.waiting.remove(&id);
             lane.held.insert(nonce, id);
             lane.flying.insert(id);
@@ -216,7 +216,7 @@ impl Outbox {
             included: None,
             outcome: None,
             end_number: 0,
-            signed_at: lane.view.map(|view| view.latest_number),
+            signed_above: lane.view.map(View::final_or_genesis),
         };
         let id = self.add(record, fx);
         self.weigh_or_sign(id, price, fx);

@@ -257,7 +257,7 @@ impl Outbox {
                 }
                 let age = entry
                     .record
-                    .signed_at
+                    .signed_above
                     .map(|at| seen.latest_number.saturating_sub(at));
                 if age.is_some_and(|age| age <= receipts_kept)
                     || mutant::is_planted("outbox_displaces_beyond_receipts")
@@ -317,7 +317,7 @@ impl Outbox {
             lane.waiting.insert(id);
         }
         entry.record.nonce = None;
-        entry.record.signed_at = None;
+        entry.record.signed_above = None;
         entry.record.attempts.clear();
         entry.misses = 0;
         entry.is_sent = false;

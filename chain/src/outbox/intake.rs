@@ -66,7 +66,7 @@ impl Outbox {
             included: None,
             outcome: None,
             end_number: 0,
-            signed_at: None,
+            signed_above: None,
         };
         let entry = self.add(record, fx);
         self.keys.insert(submission.key, entry);

@@ -163,6 +163,13 @@ pub(super) struct View {
     pub(super) pending_nonce: u64,
 }
 
+impl View {
+    /// The final block; the first one where there is none yet.
+    pub(super) fn final_or_genesis(self) -> u64 {
+        self.final_number.unwrap_or_default()
+    }
+}
+
 impl Lane {
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()

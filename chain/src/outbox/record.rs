@@ -192,8 +192,9 @@ pub(crate) struct Record {
     pub(crate) outcome: Option<Outcome>,
     /// The how-manieth end this was; zero for what is open.
     pub(crate) end_number: u64,
-    /// The newest block when it got its nonce: no attempt with that nonce is in an older one.
-    pub(crate) signed_at: Option<u64>,
+    /// The final block when it got its nonce: no attempt with that nonce is in it or an older one. One in a newer block may
+    /// be reorganised into an older block than it was in.
+    pub(crate) signed_above: Option<u64>,
 }
 
 impl Record {
@@ -230,7 +231,7 @@ impl Record {
         put_option(&mut out, self.included.as_ref(), put_inclusion);
         put_option(&mut out, self.outcome.as_ref(), put_outcome);
         put_varint(&mut out, self.end_number);
-        put_option(&mut out, self.signed_at, put_varint);
+        put_option(&mut out, self.signed_above, put_varint);
         out
     }
 
@@ -269,7 +270,7 @@ impl Record {
         let included = read_option(reader, read_inclusion)?;
         let outcome = read_option(reader, read_outcome)?;
         let end_number = reader.varint()?;
-        let signed_at = read_option(reader, |reader| Ok(reader.varint()?))?;
+        let signed_above = read_option(reader, |reader| Ok(reader.varint()?))?;
         // An intent is kept as long as there is something to do for it.
         expect(purpose.is_some() != outcome.is_some(), "purpose")?;
         let record = Self {
@@ -286,7 +287,7 @@ impl Record {
             included,
             outcome,
             end_number,
-            signed_at,
+            signed_above,
         };
         record.check()?;
         Ok(record)

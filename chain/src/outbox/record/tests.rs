@@ -154,7 +154,7 @@ fn record() -> impl Strategy<Value = Record> {
                     included,
                     outcome,
                     end_number: u64::from(digest[0]),
-                    signed_at: numbers.0,
+                    signed_above: numbers.0,
                 }
             },
         )
@@ -219,7 +219,7 @@ fn claims_are_held_against_what_is_there() {
         included: None,
         outcome: None,
         end_number: 0,
-        signed_at: None,
+        signed_above: None,
     };
     let bytes = record.encode();
     // The last five: no attempts, no inclusion, no outcome, no end, no block of signing.
