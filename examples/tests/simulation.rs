@@ -11,11 +11,12 @@ use peaberry_examples::simulation::{Coverage, TARGETS};
 /// Seeds for each target.
 const SEEDS: u64 = 60;
 
-/// Of what worlds differ in these always met each other, also in so few of them.
+/// Of what worlds differ in, these nearly always meet each other, also in so few of them: all but one pair in twenty-five.
+/// `soak` wants every pair, in its many seeds.
 const MEET_SOON: [&str; 5] = ["reorg", "reorg while down", "rpc", "lie", "lie on Solana"];
 
 #[test]
-fn no_seed_violates_anything_and_what_differs_meets_all_else() {
+fn no_seed_violates_anything_and_what_differs_meets_nearly_all_else() {
     for target in TARGETS {
         let coverage = Mutex::new(Coverage::of((target.dimensions)()));
         check_seeds(0..SEEDS, |seed| {
@@ -39,7 +40,8 @@ fn no_seed_violates_anything_and_what_differs_meets_all_else() {
             let (one, other) = pairs.dimensions;
             let is_of_reorgs = one == "reorg" && other == "reorg while down";
             if MEET_SOON.contains(&one) && MEET_SOON.contains(&other) && !is_of_reorgs {
-                assert!(pairs.missing.is_empty(), "{pairs}: {:?}", pairs.missing);
+                let few = pairs.count / 25;
+                assert!(pairs.missing.len() <= few, "{pairs}: {:?}", pairs.missing);
             }
         }
     }
