@@ -141,7 +141,7 @@ impl<D> Peer<D> {
         self.attempts = 0;
     }
 
-    /// Takes in whom the peer says to be in this session; `is_behind` if it does not know our membership yet.
+    /// Takes in what the peer says of itself; `is_behind` if it does not know our membership yet.
     pub(super) fn meet(&mut self, hello: &Hello, our_session: u64, is_behind: bool) {
         let is_new = self
             .session
