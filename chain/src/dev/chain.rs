@@ -73,6 +73,7 @@ impl DevChain {
                 tip_min: ledger.options.tip_min,
             },
             block_time: Duration::from_secs(ledger.options.block_time_s),
+            transaction_gas_max: ledger.transaction_gas_max(),
         }
     }
 
