@@ -135,7 +135,7 @@ impl Outbox {
             Ok(_) => {
                 let is_new = entry.sent_in.is_none();
                 entry.is_sent = true;
-                entry.is_outbid = false;
+                entry.outbid = 0;
                 entry.sent_in = entry.sent_in.or(latest);
                 entry.refresh();
                 if is_new {
@@ -154,13 +154,14 @@ impl Outbox {
             Err(ChainError::ReplacementUnderpriced) => {
                 // Of the first attempt it is another wallet's transaction, which will nearly always be included by then.
                 entry.is_sent = true;
-                entry.is_outbid = true;
+                entry.outbid = entry.outbid.saturating_add(1);
                 entry.wants_bump = entry.record.attempts.len() > 1;
                 entry.sent_in = entry.sent_in.or(latest);
                 entry.not_before = now + pause;
             }
             Err(ChainError::FeeTooLow { .. }) => {
                 entry.wants_bump = true;
+                entry.outbid = 0;
                 entry.is_sent = true;
                 entry.back_off(now, pause);
                 if let Some(price) = self.prices.get_mut(&key.0) {

@@ -409,9 +409,10 @@ impl Outbox {
         };
         let rungs_left = attempts_max.saturating_sub(entry.record.attempts.len());
         let next = last.and_then(|last| {
-            let step = match entry.is_outbid {
-                true => Step::Double,
-                false => Step::towards(cap, last, rungs_left),
+            let step = match entry.outbid {
+                0 => Step::towards(cap, last, rungs_left),
+                1 => Step::Double,
+                _ => Step::Outbid,
             };
             bump(last, price, cap, step)
         });

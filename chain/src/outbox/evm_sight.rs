@@ -215,7 +215,7 @@ impl Outbox {
             return;
         };
         entry.is_sent = false;
-        entry.is_outbid = false;
+        entry.outbid = 0;
         entry.wants_bump = false;
         entry.sent_in = None;
         entry.refresh();
@@ -391,7 +391,7 @@ impl Outbox {
         entry.record.attempts.clear();
         entry.misses = 0;
         entry.is_sent = false;
-        entry.is_outbid = false;
+        entry.outbid = 0;
         entry.wants_bump = false;
         entry.sent_in = None;
         entry.refresh();

@@ -9,6 +9,9 @@ pub(super) enum Step {
     Eighth,
     /// Twice as much: what a node holds is dearer, and it does not say by how much; or few rungs are left.
     Double,
+    /// That again, and the tip comes near the fee: what is held may offer all of its fee as tip, and a tenth more of both is
+    /// wanted.
+    Outbid,
 }
 
 impl Step {
@@ -27,7 +30,15 @@ impl Step {
     const fn above(self, fee: u128) -> u128 {
         match self {
             Self::Eighth => plus(fee, 8),
-            Self::Double => plus(fee, 1),
+            Self::Double | Self::Outbid => plus(fee, 1),
+        }
+    }
+
+    /// The tip that goes with a fee. Half of the way to that, as a ratio, is no more than twice too far after few steps.
+    fn tip_above(self, tip: u128, fee_max: u128) -> u128 {
+        match self {
+            Self::Eighth | Self::Double => self.above(tip),
+            Self::Outbid => self.above(tip).max(tip.saturating_mul(fee_max).isqrt()),
         }
     }
 }
@@ -35,23 +46,24 @@ impl Step {
 /// What lies one rung above `last` on every field, and no less than the market; the cap itself where that is less. `None` once
 /// the cap does not leave room for a tenth more, without which no node takes one transaction in another's place.
 pub(super) fn bump(last: Fees, market: Fees, cap: u128, step: Step) -> Option<Fees> {
-    let fee_max = step.above(last.fee_max()).max(market.fee_max()).min(cap);
-    if fee_max < plus(last.fee_max(), 10) || fee_max == last.fee_max() {
-        return None;
-    }
-    Some(match (last, market) {
-        (Fees::Legacy { .. }, _) => Fees::Legacy { gas_price: fee_max },
+    let before = last.fee_max();
+    let fee_max = step.above(before).max(market.fee_max()).min(cap);
+    let is_enough = fee_max >= plus(before, 10) && fee_max > before;
+    match (last, market) {
+        (Fees::Legacy { .. }, _) => is_enough.then_some(Fees::Legacy { gas_price: fee_max }),
         (Fees::Eip1559 { tip_max, .. }, market) => {
             let market_tip = match market {
                 Fees::Eip1559 { tip_max, .. } => tip_max,
                 Fees::Legacy { .. } => 0,
             };
-            Fees::Eip1559 {
-                fee_max,
-                tip_max: step.above(tip_max).max(market_tip).min(fee_max),
-            }
+            let tip_before = tip_max;
+            let tip_max = step.tip_above(tip_before, fee_max);
+            let tip_max = tip_max.max(market_tip).min(fee_max);
+            // A node that holds a rival holds none of ours: there a higher tip is something new also at the cap.
+            let is_enough = is_enough || (step == Step::Outbid && tip_max > tip_before);
+            is_enough.then_some(Fees::Eip1559 { fee_max, tip_max })
         }
-    })
+    }
 }
 
 /// The market's fees, as far as the cap allows.
@@ -133,6 +145,49 @@ mod tests {
                 assert!(rungs.len() <= rungs_max + 1);
             }
         }
+    }
+
+    /// Also one whose tip is all of its fee, as that of an old transaction is.
+    #[test]
+    fn a_rival_is_outbid_on_both_fields_in_a_few_steps() {
+        const GWEI: u128 = 1_000_000_000;
+        let enough = 110 * GWEI;
+        let mut fees = Fees::Eip1559 {
+            fee_max: 2 * GWEI,
+            tip_max: 1,
+        };
+        let cap = 1_000 * GWEI;
+        let mut steps = 0;
+        loop {
+            let Fees::Eip1559 { fee_max, tip_max } = fees else {
+                panic!("the kind changed");
+            };
+            assert!(tip_max <= fee_max && fee_max <= cap);
+            if fee_max.min(tip_max) >= enough {
+                assert!(tip_max < 3 * enough);
+                break;
+            }
+            let step = if steps == 0 {
+                Step::Double
+            } else {
+                Step::Outbid
+            };
+            fees = bump(fees, MARKET, cap, step).expect("the cap has room");
+            steps += 1;
+        }
+        assert!(steps <= 12, "{steps}");
+        // What is dearer than the cap allows ends there.
+        let mut rungs = 0;
+        while let Some(next) = bump(fees, MARKET, cap, Step::Outbid) {
+            fees = next;
+            rungs += 1;
+        }
+        let most = Fees::Eip1559 {
+            fee_max: cap,
+            tip_max: cap,
+        };
+        assert_eq!(fees, most);
+        assert!(rungs <= 12, "{rungs}");
     }
 
     #[test]

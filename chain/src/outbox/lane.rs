@@ -35,8 +35,8 @@ pub(super) struct Entry {
     pub(super) sent_in: Option<u64>,
     /// A node finds the fee too low.
     pub(super) wants_bump: bool,
-    /// A node holds something dearer with its nonce.
-    pub(super) is_outbid: bool,
+    /// How often in a row a node held something dearer with its nonce.
+    pub(super) outbid: u8,
     /// How often in a row its nonce was seen used for good by something else.
     pub(super) misses: u8,
     /// How often in a row it was seen to have expired (Solana).
@@ -62,7 +62,7 @@ impl Entry {
             is_sent: false,
             sent_in: None,
             wants_bump: false,
-            is_outbid: false,
+            outbid: 0,
             misses: 0,
             expiries: 0,
             refusals: 0,

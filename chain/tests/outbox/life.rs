@@ -207,7 +207,7 @@ async fn a_rival_that_is_far_dearer_is_soon_outbid(ground: Ground) {
     }
     ground.replaced(&[rival.hash()]).await;
     let offers: BTreeSet<Bytes> = seen.broadcasts().into_iter().collect();
-    assert!(offers.len() <= 9, "{} offers", offers.len());
+    assert!(offers.len() <= 14, "{} offers", offers.len());
     assert!(matches!(end(&ground, &mut stages).await, Outcome::Final(_)));
     assert_eq!(ground.payments_to(shop()).await, 1);
 }
