@@ -39,12 +39,12 @@ struct Line {
 }
 
 impl Broker {
-    async fn start() -> (Self, MqttUplink) {
-        Self::start_for(|_| ()).await
+    fn start() -> (Self, MqttUplink) {
+        Self::start_for(|_| ())
     }
 
     /// For a client with other settings.
-    async fn start_for(change: impl FnOnce(&mut MqttSettings)) -> (Self, MqttUplink) {
+    fn start_for(change: impl FnOnce(&mut MqttSettings)) -> (Self, MqttUplink) {
         let socket = TcpSocket::new_v4().unwrap();
         // Inherited: what is not read soon cannot be written.
         socket.set_recv_buffer_size(4 << 10).unwrap();
@@ -150,7 +150,7 @@ fn submit(uplink: &mut MqttUplink, seq: u64) {
 #[tokio::test]
 async fn answers_in_any_order_find_their_messages_and_nonsense_finds_none() {
     within(async {
-        let (broker, mut uplink) = Broker::start().await;
+        let (broker, mut uplink) = Broker::start();
         let mut line = broker.welcome().await;
         up(&mut uplink).await;
         for seq in 70..73 {
@@ -178,7 +178,7 @@ async fn answers_in_any_order_find_their_messages_and_nonsense_finds_none() {
 #[tokio::test]
 async fn one_answer_is_told_though_the_next_never_comes() {
     within(async {
-        let (broker, mut uplink) = Broker::start().await;
+        let (broker, mut uplink) = Broker::start();
         let mut line = broker.welcome().await;
         up(&mut uplink).await;
         submit(&mut uplink, 1);
@@ -193,7 +193,7 @@ async fn one_answer_is_told_though_the_next_never_comes() {
 #[tokio::test]
 async fn a_broker_that_falls_silent_is_left_and_what_it_had_is_not_accepted_by_the_next() {
     within(async {
-        let (broker, mut uplink) = Broker::start().await;
+        let (broker, mut uplink) = Broker::start();
         let mut silent = broker.welcome().await;
         up(&mut uplink).await;
         submit(&mut uplink, 1);
@@ -222,7 +222,7 @@ async fn a_broker_that_falls_silent_is_left_and_what_it_had_is_not_accepted_by_t
 #[tokio::test]
 async fn nonsense_ends_a_connection_and_no_more() {
     within(async {
-        let (broker, mut uplink) = Broker::start().await;
+        let (broker, mut uplink) = Broker::start();
         // Of no kind; a length without an end; a second welcome; a message without a topic.
         let nonsense: [&[u8]; 4] = [
             &[0x00, 0],
@@ -247,7 +247,7 @@ async fn nonsense_ends_a_connection_and_no_more() {
 #[tokio::test]
 async fn what_nobody_acknowledges_is_accepted_when_it_is_written_and_a_bad_topic_never() {
     within(async {
-        let (broker, mut uplink) = Broker::start().await;
+        let (broker, mut uplink) = Broker::start();
         let mut line = broker.welcome().await;
         up(&mut uplink).await;
         for topic in ["", "up/#", "up/+/t"] {
@@ -268,7 +268,7 @@ async fn what_nobody_acknowledges_is_accepted_when_it_is_written_and_a_bad_topic
 #[tokio::test]
 async fn a_filter_waits_for_room_and_no_longer() {
     within(async {
-        let (broker, mut uplink) = Broker::start_for(|settings| settings.window = 1).await;
+        let (broker, mut uplink) = Broker::start_for(|settings| settings.window = 1);
         let mut line = broker.welcome().await;
         up(&mut uplink).await;
         submit(&mut uplink, 1);
@@ -296,7 +296,7 @@ async fn a_filter_waits_for_room_and_no_longer() {
 async fn a_flood_waits_in_the_socket_until_it_is_looked_at() {
     const FLOOD: u32 = 200_000;
     within(async {
-        let (broker, mut uplink) = Broker::start().await;
+        let (broker, mut uplink) = Broker::start();
         let mut line = broker.welcome().await;
         up(&mut uplink).await;
         let flood = tokio::spawn(async move {
@@ -337,8 +337,7 @@ async fn what_is_taken_makes_room_though_nothing_can_be_written() {
     within(async {
         let (broker, mut uplink) = Broker::start_for(|settings| {
             settings.keep_alive = Duration::from_secs(3_600);
-        })
-        .await;
+        });
         // It reads nothing.
         let mut line = broker.welcome().await;
         up(&mut uplink).await;
@@ -373,7 +372,7 @@ async fn what_is_taken_makes_room_though_nothing_can_be_written() {
 #[tokio::test]
 async fn what_is_too_long_before_the_welcome_does_not_give_up_the_session() {
     within(async {
-        let (broker, _uplink) = Broker::start().await;
+        let (broker, _uplink) = Broker::start();
         for _ in 0..3 {
             let mut line = broker.accept().await;
             match line.next().await {
@@ -393,8 +392,7 @@ async fn a_keep_alive_of_zero_is_none() {
         let (broker, mut uplink) = Broker::start_for(|settings| {
             settings.version = MqttVersion::V5;
             settings.keep_alive = Duration::from_secs(3_600);
-        })
-        .await;
+        });
         let mut line = broker.welcome_v5(&[0x13, 0, 0]).await;
         up(&mut uplink).await;
         let said = tokio::time::timeout(Duration::from_millis(100), line.stream.read_u8()).await;
@@ -411,8 +409,7 @@ async fn a_packet_cut_short_inside_ends_a_connection_of_version_5() {
     within(async {
         let (broker, mut uplink) = Broker::start_for(|settings| {
             settings.version = MqttVersion::V5;
-        })
-        .await;
+        });
         // A message without its properties, and one whose length of properties has no end.
         for bytes in [
             &[0x32_u8, 5, 0, 1, b't', 0, 7] as &[u8],
