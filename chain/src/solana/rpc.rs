@@ -103,8 +103,29 @@ pub(crate) struct Sighting {
     pub(crate) status: Option<SignatureStatus>,
     /// The slot as of which it is so.
     pub(crate) as_of: u64,
-    /// That nothing is known of it counts for what happened since; `None` where that must be asked for.
-    pub(crate) known_since: Option<u64>,
+    /// What it proves that nothing is known of it, as of several slots; `None` where one node was asked.
+    ignorance: Option<Vec<Ignorance>>,
+}
+
+/// A node, or enough of several, that knows nothing of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ignorance {
+    /// The slot it has come to.
+    pub(crate) as_of: u64,
+    /// It has everything that happened since this slot; `None` where that must be asked for.
+    pub(crate) since: Option<u64>,
+}
+
+impl Sighting {
+    /// Who knows nothing of it and has come to `slot` or further: of several the one that goes back furthest.
+    pub(crate) fn ignorance_at(&self, slot: u64) -> Option<Ignorance> {
+        let Some(several) = &self.ignorance else {
+            let (as_of, since) = (self.as_of, None);
+            return (as_of >= slot).then_some(Ignorance { as_of, since });
+        };
+        let reached = several.iter().filter(|one| one.as_of >= slot);
+        reached.min_by_key(|one| one.since).copied()
+    }
 }
 
 /// What a transaction would do.
@@ -392,10 +413,17 @@ impl SolanaRpc {
             },
             failure: Failure::read(&status.err).map(Failure::into_revert),
         });
+        let ignorance = answer.context.known_since.map(|pairs| {
+            let pairs = pairs.into_iter().map(|(as_of, since)| Ignorance {
+                as_of,
+                since: Some(since),
+            });
+            pairs.collect()
+        });
         Ok(Sighting {
             status,
             as_of: answer.context.slot,
-            known_since: answer.context.known_since,
+            ignorance,
         })
     }
 
