@@ -91,5 +91,7 @@ pub(super) struct BlockJson {
     pub(super) blockhash: String,
     pub(super) previous_blockhash: String,
     #[serde(default)]
+    pub(super) block_height: Option<u64>,
+    #[serde(default)]
     pub(super) block_time: Option<i64>,
 }

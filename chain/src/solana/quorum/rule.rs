@@ -9,14 +9,12 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use self::claim::{Claim, Group, as_of, largest, or_refusal, result};
-use crate::solana::SignedTransaction;
+use crate::solana::{SignedTransaction, VALID_BLOCKS};
 
 /// Asks for a block's hash to date transactions by.
 const LATEST_BLOCKHASH: &str = "getLatestBlockhash";
 /// Asks for the slot and the height of the newest block.
 const EPOCH_INFO: &str = "getEpochInfo";
-/// So many blocks beyond its own a block's hash dates transactions (`MAX_PROCESSING_AGE` of the runtime).
-const VALID_BLOCKS: u64 = 150;
 /// The validator's code for a transaction that fails when it is tried.
 const PREFLIGHT_FAILED: i64 = -32002;
 const ALREADY_PROCESSED: &str = "AlreadyProcessed";

@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use super::*;
 use crate::outbox::{Ask, EntryId, Found, Performer, SolanaView};
 use crate::solana::{Commitment, SolanaClient, SolanaNetwork, SolanaRpc};
-use crate::{ChainError, SolanaAddress, TxId};
+use crate::{ChainError, SolanaAddress, TransactionStatus, TxId};
 
 /// What a node answers to a method: the rest of JSON-RPC's answer is added.
 type Says = fn(&str, &Value) -> Result<Value, TransportFailure>;
@@ -387,6 +387,25 @@ fn where_others_fail_one_node_is_not_heard() {
                 matches!(told, Err(ChainError::Connection { .. })),
                 "{told:?}"
             );
+        }
+    }
+}
+
+/// A transaction is over when who knows nothing of it goes back to the block that dates it, one node or several.
+#[test]
+fn who_does_not_go_back_far_enough_finds_nothing_dropped() {
+    let young: Says = |method, _| match method {
+        "getSignatureStatuses" => unknown_at(900),
+        method => common(method, 500),
+    };
+    let alone = || SolanaRpc::new(Arc::new(Scripted(young)));
+    for (dated, is_over) in [(39, false), (40, true)] {
+        let raw = vec![1; 66];
+        let signed = crate::solana::SignedTransaction::from_raw(raw.into(), dated + 150).unwrap();
+        for rpc in [alone(), orders([young; 3])[0].clone()] {
+            let client = at_once(SolanaClient::connect(rpc, SolanaNetwork::mainnet())).unwrap();
+            let status = at_once(client.status_of(&signed)).unwrap();
+            assert_eq!(status == TransactionStatus::Dropped, is_over, "{status:?}");
         }
     }
 }
