@@ -43,10 +43,15 @@ fn settings(broker: &Broker, id: &str, version: MqttVersion) -> MqttSettings {
 
 /// Sends `count` records and kills the broker when a third and two thirds have arrived. Answers how many did not arrive, and
 /// how many were sent.
+/// Each version has a site of its own: the broker may still have what it was sent for another.
 async fn ours(broker: &mut Broker, version: MqttVersion, count: u64) -> (u64, u64) {
     let clock = SystemClock::new();
+    let site = &format!("{version:?}");
+    let uplink = |who: &str| {
+        let settings = settings(broker, &format!("{site}-{who}"), version);
+        MqttUplink::spawn(&tokio::runtime::Handle::current(), settings)
+    };
     let (spooled, collected) = (MemoryStorage::new(), MemoryStorage::new());
-    let runtime = tokio::runtime::Handle::current();
     let spool_settings = Arc::new(SpoolSettings {
         bytes_max: 256 << 20,
         window_max: 100,
@@ -58,27 +63,25 @@ async fn ours(broker: &mut Broker, version: MqttVersion, count: u64) -> (u64, u6
     let spool = Spool::open(
         &spooled,
         owner,
-        name("site"),
+        name(site),
         name("m"),
         spool_settings,
         &mut batch,
     );
-    let uplink = MqttUplink::spawn(&runtime, settings(broker, "m", version));
     let spools = vec![spool.unwrap()];
-    let mut courier =
-        Courier::new(uplink, &name("site"), spools, &batch, clock.now(), &spooled).unwrap();
-    let owner = Channel::new(COLLECTOR, 0);
-    let collector = Collector::open(
-        &collected,
-        owner,
-        name("site"),
-        CollectorSettings::default(),
+    let mut courier = Courier::new(
+        uplink("m"),
+        &name(site),
+        spools,
+        &batch,
+        clock.now(),
+        &spooled,
     )
     .unwrap();
-    let mut intake = Intake::new(
-        collector,
-        MqttUplink::spawn(&runtime, settings(broker, "fog", version)),
-    );
+    let owner = Channel::new(COLLECTOR, 0);
+    let collector =
+        Collector::open(&collected, owner, name(site), CollectorSettings::default()).unwrap();
+    let mut intake = Intake::new(collector, uplink("fog"));
     let (mut appended, mut arrived, mut kills) = (0, 0, 0);
     let began = clock.now();
     while appended < count || courier.spool(0).unwrap().status().records > 0 {

@@ -276,7 +276,7 @@ impl Transmitter {
         Ok(news)
     }
 
-    /// Keeps what could not be handed over for lack of a chain or of room.
+    /// Keeps what could not be handed over for lack of a chain, of a contract that is ready, or of room.
     async fn try_all(&self, desk: &mut Desk, complain: &mut impl FnMut(TransmitError)) {
         let mut waiting = std::mem::take(&mut desk.waiting);
         waiting.sort_unstable_by_key(|it| it.report.round);
@@ -291,9 +291,13 @@ impl Transmitter {
                 Err(error @ (TransmitError::Call(_) | TransmitError::GivenUp { .. })) => {
                     complain(error);
                 }
+                // What stands in the way of this one may be gone by the time an older one is tried, which would then be paid
+                // for although it is needless. So the older ones wait behind it.
                 Err(error) => {
                     complain(error);
                     desk.waiting.push(report);
+                    desk.waiting.extend(waiting.into_iter().rev());
+                    break;
                 }
             }
         }
