@@ -41,7 +41,8 @@ pub trait ChainClient: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`ChainError::Reverted`] and [`ChainError::InsufficientFunds`] where it would fail, or the node could not be
+    /// [`ChainError::Reverted`] and [`ChainError::InsufficientFunds`] where it would fail, [`ChainError::GasOverLimit`]
+    /// where it takes more than one transaction may use, or the node could not be
     /// asked. Nothing was sent.
     async fn estimate(&self, intent: &Intent) -> Result<Estimate, ChainError>;
 

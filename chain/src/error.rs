@@ -288,6 +288,17 @@ pub enum ChainError {
         /// The chain's limit.
         bytes_max: usize,
     },
+    /// The call takes more gas than one transaction of the chain may use (EIP-7825), or than a block of it holds: do less in
+    /// one. Nothing was sent.
+    #[error(
+        "the call takes {gas} gas, over the limit of {gas_max} for one transaction: do less in one"
+    )]
+    GasOverLimit {
+        /// What it was estimated to take.
+        gas: u64,
+        /// The chain's limit.
+        gas_max: u64,
+    },
     /// A contract's ABI does not fit: not an ABI, no such function, arguments of other types, an answer or event that
     /// does not decode. Nothing was sent.
     #[error("{what} does not fit the contract's ABI: {reason}")]

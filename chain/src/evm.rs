@@ -20,13 +20,13 @@ mod revert;
 mod rpc;
 mod transaction;
 
-pub use client::EvmClient;
 pub(crate) use client::call_of;
+pub use client::{EvmClient, SIGNED_WITHIN};
 #[cfg(feature = "http")]
 pub use http::HttpTransport;
 #[cfg(feature = "http")]
 pub use json_rpc::{ANSWER_WITHIN, JsonRpc};
-pub use network::{EvmNetwork, FeeModel};
+pub use network::{EvmNetwork, FeeModel, TRANSACTION_GAS_MAX};
 #[cfg(feature = "ws")]
 pub use new_heads::{NewHeads, NewHeadsOptions};
 pub use quorum::{Dissent, QuorumRpc};

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alloy_primitives::{B256, U256};
+use futures_util::StreamExt as _;
 use parking_lot::{Mutex, MutexGuard};
 use peaberry_core::Clock;
 
 use super::ledger::Ledger;
 use super::{CallTrace, DevOptions, Mining, Rejection, Undone};
+use crate::deadline::within;
 use crate::evm::{Asked, EvmClient, EvmNetwork, FeeModel};
 use crate::{Block, BlockAt, CallRequest, ChainError, ChainId, EvmAddress, FinalityPolicy, Revert};
 
@@ -73,6 +75,7 @@ impl DevChain {
                 tip_min: ledger.options.tip_min,
             },
             block_time: Duration::from_secs(ledger.options.block_time_s),
+            transaction_gas_max: ledger.transaction_gas_max(),
         }
     }
 
@@ -139,9 +142,38 @@ impl DevChain {
         }
     }
 
-    /// When blocks are made from now on.
+    /// Makes a block of what waits as often as `evm_setIntervalMining` says, at the time of `clock`, until it is dropped; as
+    /// long as that says nothing, none. Missed intervals are not made up for. [`DevServer`](super::DevServer) does this by
+    /// itself. Of several of these for one chain the latest does it, and the others end.
+    pub fn mine_by_interval(
+        &self,
+        clock: Arc<dyn Clock>,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let chain = self.clone();
+        let mut changes = self.ledger().keep_interval();
+        async move {
+            loop {
+                let interval = chain.ledger().interval();
+                let changed = match interval {
+                    None => changes.next().await,
+                    Some(interval) => match within(&*clock, interval, changes.next()).await {
+                        Some(changed) => changed,
+                        None => {
+                            chain.mine_at(clock.timestamp().as_unix_nanos() / 1_000_000_000);
+                            continue;
+                        }
+                    },
+                };
+                if changed.is_none() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// When blocks are made from now on; no more by the interval of `evm_setIntervalMining`.
     pub fn set_mining(&self, mining: Mining) {
-        self.ledger().mining = mining;
+        self.ledger().set_mining(mining);
     }
 
     /// Replaces the newest `depth` blocks by as many and one more, as a node sees a reorganisation: the first of the

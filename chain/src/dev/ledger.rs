@@ -9,6 +9,7 @@ mod estimate;
 mod fees;
 mod filters;
 mod gifts;
+mod interval;
 mod logs;
 mod making;
 mod snapshots;
@@ -32,6 +33,7 @@ use super::{DevOptions, Mining, Rejection, Undone};
 use crate::evm::NodeError;
 use filters::Filters;
 use gifts::Gifts;
+use interval::Interval;
 use snapshots::Snapshots;
 
 /// Where a transaction stands.
@@ -44,7 +46,7 @@ pub(super) struct Place {
 #[derive(Debug)]
 pub(super) struct Ledger {
     pub(super) options: DevOptions,
-    pub(super) mining: Mining,
+    mining: Mining,
     rules: CfgEnv,
     chain: Chain,
     state: State,
@@ -56,6 +58,7 @@ pub(super) struct Ledger {
     snapshots: Snapshots,
     filters: Filters,
     gifts: Gifts,
+    interval: Interval,
     // Who wants to be told that there are new blocks; a signal that lies there already says it, too.
     #[cfg(feature = "dev-ws")]
     watchers: Vec<futures_channel::mpsc::Sender<()>>,
@@ -125,6 +128,7 @@ impl Ledger {
             snapshots: Snapshots::default(),
             filters: Filters::default(),
             gifts: Gifts::default(),
+            interval: Interval::default(),
             #[cfg(feature = "dev-ws")]
             watchers: Vec::new(),
             options,

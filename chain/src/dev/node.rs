@@ -129,6 +129,10 @@ impl EvmRpc for DevChain {
         Ok(self.ledger().block(at.into()).map(Sealed::block))
     }
 
+    async fn block_gas_limit(&self) -> Result<Option<u64>, ChainError> {
+        Ok(Some(self.ledger().options.block_gas_limit))
+    }
+
     async fn logs(&self, filter: &LogFilter, range: &LogRange) -> Result<Vec<Log>, ChainError> {
         let logs = self.ledger().logs(filter, range);
         logs.map_err(|error| error.into_chain_error("eth_getLogs", Asked::Logs))

@@ -26,6 +26,7 @@ use tokio::task::JoinHandle;
 
 use super::DevChain;
 use super::json_rpc::REQUEST_BYTES_MAX;
+use crate::http::RuntimeClock;
 
 // More connections wait in the system's queue.
 const CONNECTIONS_MAX: usize = 256;
@@ -50,7 +51,8 @@ pub struct DevServer {
 }
 
 impl DevServer {
-    /// Listens on loopback; on a free port where `port` is zero. Needs a tokio runtime.
+    /// Listens on loopback; on a free port where `port` is zero. Blocks come by the machine's clock once
+    /// `evm_setIntervalMining` asks for that. Needs a tokio runtime.
     ///
     /// # Errors
     ///
@@ -58,7 +60,11 @@ impl DevServer {
     pub async fn start(chain: DevChain, port: u16) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let address = listener.local_addr()?;
-        let tasks = vec![tokio::spawn(accept(listener, chain))];
+        let interval = chain.mine_by_interval(Arc::new(RuntimeClock::new()));
+        let tasks = vec![
+            tokio::spawn(interval),
+            tokio::spawn(accept(listener, chain)),
+        ];
         Ok(Self { address, tasks })
     }
 

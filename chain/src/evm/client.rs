@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use alloy_primitives::{Address as EvmAddress, B256, Bytes, U256};
@@ -12,6 +13,7 @@ use parking_lot::Mutex;
 use peaberry_core::{Clock, SystemClock};
 
 use super::{EvmNetwork, EvmRpc, FeeModel, Fees, Receipt, SignedTransaction, Transaction, erc20};
+use crate::deadline::within;
 use crate::wait::wait_for;
 use crate::{
     Address, Amount, Asset, Block, BlockAt, CallRequest, ChainClient, ChainError, ChainId,
@@ -27,6 +29,9 @@ const TOKENS_KNOWN_MAX: usize = 4096;
 const WAIT_MIN: Duration = Duration::from_millis(25);
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
+/// How long a signer may take, unless told otherwise: it may have to ask a person.
+pub const SIGNED_WITHIN: Duration = Duration::from_secs(120);
+
 /// A client of one EVM chain, over any [`EvmRpc`]: a node far away, or one in the process.
 ///
 /// `submit` takes the account's pending nonce from the node and stores nothing: for many transactions at once, or for
@@ -38,8 +43,11 @@ pub struct EvmClient {
     network: EvmNetwork,
     clock: Arc<dyn Clock>,
     signers: BTreeMap<EvmAddress, Arc<dyn Signer>>,
+    signed_within: Duration,
     // A token's decimals never change.
     decimals: Arc<Mutex<BTreeMap<EvmAddress, u8>>>,
+    // As it was seen last; zero before that. It moves by a thousandth a block: what is far below needs no other look.
+    block_gas_limit: Arc<AtomicU64>,
 }
 
 impl EvmClient {
@@ -61,7 +69,9 @@ impl EvmClient {
             network,
             clock: Arc::new(SystemClock::new()),
             signers: BTreeMap::new(),
+            signed_within: SIGNED_WITHIN,
             decimals: Arc::default(),
+            block_gas_limit: Arc::default(),
         })
     }
 
@@ -90,6 +100,13 @@ impl EvmClient {
     #[must_use]
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// Signers have this long; [`SIGNED_WITHIN`] by default.
+    #[must_use]
+    pub const fn with_signed_within(mut self, signed_within: Duration) -> Self {
+        self.signed_within = signed_within;
         self
     }
 
@@ -158,7 +175,9 @@ impl EvmClient {
     ///
     /// # Errors
     ///
-    /// [`ChainError::NoSigner`], [`ChainError::Signer`]. Nothing was sent.
+    /// [`ChainError::NoSigner`], [`ChainError::Signer`]; [`ChainError::TimedOut`] when it has not answered within
+    /// [`SIGNED_WITHIN`] or what [`with_signed_within`](Self::with_signed_within) says: what it answers later is not used.
+    /// Nothing was sent.
     pub async fn sign(
         &self,
         from: EvmAddress,
@@ -167,7 +186,13 @@ impl EvmClient {
         let signer = self.signers.get(&from).ok_or(ChainError::NoSigner {
             address: from.into(),
         })?;
-        transaction.sign(&**signer).await
+        let signing = transaction.sign(&**signer);
+        let signed = within(&*self.clock, self.signed_within, signing).await;
+        signed.unwrap_or(Err(ChainError::TimedOut {
+            doing: "a request to sign",
+            after: self.signed_within,
+            sent: Sent::No,
+        }))
     }
 
     /// Asks for a transaction's status until it is as certain as `until` says, reverted so, or settled otherwise;
@@ -188,13 +213,35 @@ impl EvmClient {
         wait_for(self, &*self.clock, pause_max, id, until, patience).await
     }
 
+    /// What `request` takes and a margin, as far as one transaction may use so much.
     pub(crate) async fn gas_limit(&self, request: &CallRequest) -> Result<u64, ChainError> {
         let gas = self.rpc.estimate_gas(request, BlockAt::Latest).await?;
         // A plain transfer takes what it takes.
         if request.data.is_empty() && gas == 21_000 {
             return Ok(gas);
         }
-        Ok(gas.saturating_add(gas / 100 * GAS_MARGIN_PERCENT))
+        let wanted = gas.saturating_add(gas / 100 * GAS_MARGIN_PERCENT);
+        let gas_max = self.gas_max(wanted).await?;
+        if gas > gas_max {
+            return Err(ChainError::GasOverLimit { gas, gas_max });
+        }
+        Ok(wanted.min(gas_max))
+    }
+
+    /// The most gas that a transaction may use which wants so much.
+    async fn gas_max(&self, wanted: u64) -> Result<u64, ChainError> {
+        let known = self.block_gas_limit.load(Ordering::Relaxed);
+        let of_block = if wanted <= known / 2 {
+            known
+        } else {
+            let found = self.rpc.block_gas_limit().await?.unwrap_or(u64::MAX);
+            self.block_gas_limit.store(found, Ordering::Relaxed);
+            found
+        };
+        Ok(self
+            .network
+            .transaction_gas_max
+            .map_or(of_block, |gas_max| gas_max.min(of_block)))
     }
 
     async fn token_decimals(&self, token: EvmAddress) -> Result<u8, ChainError> {

@@ -30,6 +30,20 @@ impl From<JsonBlock> for Block {
     }
 }
 
+/// How much gas a block holds, where it says so.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct JsonGasLimit {
+    #[serde(default)]
+    gas_limit: Option<U64>,
+}
+
+impl JsonGasLimit {
+    pub(super) fn get(self) -> Option<u64> {
+        self.gas_limit.map(|limit| limit.to())
+    }
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct JsonTransaction {

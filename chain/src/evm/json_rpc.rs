@@ -13,8 +13,8 @@ use peaberry_core::{Clock, SystemClock};
 
 use super::http::HttpTransport;
 use super::json::{
-    JsonBlock, JsonBlockAt, JsonCall, JsonFeeHistory, JsonLog, JsonLogFilter, JsonReceipt,
-    JsonTransaction,
+    JsonBlock, JsonBlockAt, JsonCall, JsonFeeHistory, JsonGasLimit, JsonLog, JsonLogFilter,
+    JsonReceipt, JsonTransaction,
 };
 use super::refusal::{Asked, NodeError};
 use super::{EvmRpc, FeeHistory, Receipt, SeenTransaction};
@@ -232,6 +232,14 @@ impl EvmRpc for JsonRpc {
             }
         };
         Ok(gas.to())
+    }
+
+    async fn block_gas_limit(&self) -> Result<Option<u64>, ChainError> {
+        let params = ("latest", false);
+        let newest: Option<JsonGasLimit> = self
+            .ask("eth_getBlockByNumber", params, Asked::Read)
+            .await?;
+        Ok(newest.and_then(JsonGasLimit::get))
     }
 
     async fn fee_history(&self, blocks: u16, percentiles: &[u8]) -> Result<FeeHistory, ChainError> {

@@ -6,6 +6,9 @@ use crate::{ChainId, FinalityPolicy};
 
 const GWEI: u128 = 1_000_000_000;
 
+/// The most gas that one transaction may use (EIP-7825): 2^24.
+pub const TRANSACTION_GAS_MAX: u64 = 1 << 24;
+
 /// An EVM chain's habits: change what differs from the preset.
 ///
 /// ```
@@ -33,6 +36,9 @@ pub struct EvmNetwork {
     pub fees: FeeModel,
     /// The usual time between two blocks: how often it makes sense to ask.
     pub block_time: Duration,
+    /// The most gas that one transaction may use, whatever a block may hold; `None` where the chain has no such rule.
+    /// [`TRANSACTION_GAS_MAX`] unless said otherwise.
+    pub transaction_gas_max: Option<u64>,
 }
 
 /// How gas is priced.
@@ -56,6 +62,7 @@ impl EvmNetwork {
             finality: FinalityPolicy::Finalized,
             fees: FeeModel::Eip1559 { tip_min: 1 },
             block_time: Duration::from_secs(12),
+            transaction_gas_max: Some(TRANSACTION_GAS_MAX),
         }
     }
 
@@ -67,6 +74,7 @@ impl EvmNetwork {
             finality: FinalityPolicy::Finalized,
             fees: FeeModel::Eip1559 { tip_min: 25 * GWEI },
             block_time: Duration::from_secs(2),
+            transaction_gas_max: Some(TRANSACTION_GAS_MAX),
         }
     }
 
@@ -78,10 +86,11 @@ impl EvmNetwork {
             finality: FinalityPolicy::Finalized,
             fees: FeeModel::Eip1559 { tip_min: GWEI / 20 },
             block_time: Duration::from_millis(750),
+            transaction_gas_max: Some(TRANSACTION_GAS_MAX),
         }
     }
 
-    /// Any other EVM chain with the tag `finalized` and EIP-1559. Tips are at least 1 wei: nodes take none of zero.
+    /// Any other EVM chain with the tag `finalized`, EIP-1559 and EIP-7825. Tips are at least 1 wei: nodes take none of zero.
     ///
     /// # Panics
     ///
@@ -93,6 +102,7 @@ impl EvmNetwork {
             finality: FinalityPolicy::Finalized,
             fees: FeeModel::Eip1559 { tip_min: 1 },
             block_time: Duration::from_secs(2),
+            transaction_gas_max: Some(TRANSACTION_GAS_MAX),
         }
     }
 }

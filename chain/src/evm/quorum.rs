@@ -322,6 +322,15 @@ impl EvmRpc for QuorumRpc {
         }
     }
 
+    async fn block_gas_limit(&self) -> Result<Option<u64>, ChainError> {
+        let answers = self.ask_all(|node| node.block_gas_limit()).await;
+        // Who does not say names no limit. Of what is said the lowest is taken that not only liars can have named.
+        let limit = self.credible("a block's gas limit", answers, |limit| {
+            std::cmp::Reverse(limit.unwrap_or(u64::MAX))
+        });
+        limit.map(|limit| limit.filter(|limit| *limit != u64::MAX))
+    }
+
     async fn fee_history(&self, blocks: u16, percentiles: &[u8]) -> Result<FeeHistory, ChainError> {
         let answers = self
             .ask_all(|node| node.fee_history(blocks, percentiles))

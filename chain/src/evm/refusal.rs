@@ -55,7 +55,6 @@ const UNDERPRICED_REPLACEMENT: &[&str] = &[
     "replacement fee too low",
 ];
 const FEE_TOO_LOW: &[&str] = &[
-    "transaction underpriced",
     "underpriced",
     "feetoolow",
     "max fee per gas less than block base fee",
@@ -79,7 +78,6 @@ const INVALID: &[&str] = &[
     "invalid sender",
     "intrinsic gas too low",
     "intrinsic gas too high",
-    "intrinsicgastoolow",
     "gas limit is too high",
     "gas limit too high",
     "exceeds block gas limit",
@@ -93,7 +91,6 @@ const INVALID: &[&str] = &[
     "gas limit is below intrinsic gas",
     "insufficient gas for floor data gas cost",
     "exceedsgaslimit",
-    "transaction gas limit too high",
     "transaction type not supported",
     "max priority fee per gas higher than max fee per gas",
     "nonce has max value",
@@ -103,7 +100,6 @@ const INVALID: &[&str] = &[
     "set code transaction must not",
 ];
 const REVERTED: &[&str] = &[
-    "execution reverted",
     "revert",
     "out of gas",
     "invalid opcode",
@@ -121,7 +117,6 @@ const TOO_WIDE: &[&str] = &[
     "range is too",
     "range too",
     "range exceed",
-    "exceed maximum",
     "exceed max",
     "exceeds max",
     "exceeds limit of",
@@ -281,6 +276,29 @@ mod tests {
         let rival = broadcast("replacement transaction underpriced");
         assert!(matches!(rival, ChainError::ReplacementUnderpriced));
         assert!(!rival.may_have_been_sent());
+    }
+
+    /// A phrase that holds another of its list decides nothing.
+    #[test]
+    fn no_phrase_is_there_for_nothing() {
+        for phrases in [
+            ALREADY_KNOWN,
+            NONCE_TOO_LOW,
+            UNDERPRICED_REPLACEMENT,
+            FEE_TOO_LOW,
+            NO_FUNDS,
+            INVALID,
+            REVERTED,
+            TOO_WIDE,
+            RATE,
+            NOT_THERE,
+        ] {
+            for phrase in phrases {
+                let mut others = phrases.iter().filter(|other| *other != phrase);
+                let shorter = others.find(|other| phrase.contains(**other));
+                assert_eq!(shorter, None, "makes {phrase:?} needless");
+            }
+        }
     }
 
     #[test]

@@ -61,6 +61,16 @@ pub trait EvmRpc: Send + Sync {
     /// asked.
     async fn estimate_gas(&self, request: &CallRequest, at: BlockAt) -> Result<u64, ChainError>;
 
+    /// The most gas that a block holds now; `None` where the node does not say. Not every node can, so unless an
+    /// implementation has an answer there is none.
+    ///
+    /// # Errors
+    ///
+    /// The node could not be asked.
+    async fn block_gas_limit(&self) -> Result<Option<u64>, ChainError> {
+        Ok(None)
+    }
+
     /// What gas cost in the newest `blocks` blocks (1 to 1024), and tips at `percentiles` (ascending, 0 to 100).
     ///
     /// # Errors
@@ -104,10 +114,11 @@ pub trait EvmRpc: Send + Sync {
     /// The node could not be asked.
     async fn receipt(&self, hash: B256) -> Result<Option<Receipt>, ChainError>;
 
-    /// Why the included transaction `hash` was undone; `None` if it was not, is not included, or cannot be explained. A good
-    /// guess: a node that does not trace tries the call again on the state before its block, where what earlier
-    /// transactions of that block did is not seen. Not every node can, so unless an implementation has an answer there is
-    /// none.
+    /// Why the included transaction `hash` was undone; `None` if it is not included or cannot be explained. Ask it only of
+    /// one whose receipt says that it was undone: a node that does not trace tries the call again on the state before its
+    /// block, where what earlier transactions of that block did is not seen. Of one that was undone this is a good guess; of
+    /// one that was carried out it may name a reason that never was. Not every node can, so unless an implementation has
+    /// an answer there is none.
     ///
     /// # Errors
     ///

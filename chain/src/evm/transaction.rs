@@ -3,9 +3,13 @@
 use alloy_consensus::transaction::RlpEcdsaEncodableTx;
 use alloy_consensus::{SignableTransaction, Transaction as _, TxEip1559, TxEnvelope, TxLegacy};
 use alloy_eips::Decodable2718 as _;
+use alloy_eips::eip2718::EIP4844_TX_TYPE_ID;
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
 
 use crate::{ChainError, ChainId, Payload, Sent, Signature, Signer};
+
+const WORDS_ABOUT_BLOBS: &str = "it carries blobs (EIP-4844), which are not handled here: give it with its sidecar to a node \
+     of your own by eth_sendRawTransaction";
 
 /// A complete transaction without its signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,14 +83,20 @@ impl SignedTransaction {
     ///
     /// # Errors
     ///
-    /// [`ChainError::Malformed`]: the bytes are no signed transaction of a kind that Ethereum knows.
+    /// [`ChainError::Malformed`]: the bytes are no signed transaction of a kind that Ethereum knows; or one that carries
+    /// blobs (EIP-4844), which travels with a sidecar that is no part of the chain's transaction, and has another hash than
+    /// its bytes.
     pub fn chain(&self) -> Result<Option<ChainId>, ChainError> {
-        let envelope = TxEnvelope::decode_2718_exact(&self.raw);
-        let envelope = envelope.map_err(|error| ChainError::Malformed {
+        let malformed = |reason: String| ChainError::Malformed {
             doing: "a signed transaction",
-            reason: error.to_string(),
+            reason,
             sent: Sent::No,
-        })?;
+        };
+        if self.raw.first() == Some(&EIP4844_TX_TYPE_ID) {
+            return Err(malformed(WORDS_ABOUT_BLOBS.into()));
+        }
+        let envelope = TxEnvelope::decode_2718_exact(&self.raw);
+        let envelope = envelope.map_err(|error| malformed(error.to_string()))?;
         Ok(envelope.chain_id().map(ChainId::evm))
     }
 

@@ -56,8 +56,8 @@ impl FollowDriver {
         }
         let channel = Channel::new(FOLLOW, group);
         let follow = Follow::open(channel, config, storage)?;
-        // Bounded: by one walk at a time, by the changes that wait for an acknowledgement, and by their not being told of
-        // one stall twice.
+        // Walks are bounded by one at a time, changes by those that wait for an acknowledgement. Of stalls and recoveries there
+        // are two for each time that all looks failed for `stalled_after`: whoever reads nothing for days keeps those of days.
         let (walk, walks) = mpsc::unbounded();
         let (tell, events) = mpsc::unbounded();
         let sink = move |batch: &mut Vec<FollowEvent>| {

@@ -333,9 +333,7 @@ impl Follow {
             .blocks
             .last()
             .map_or(ancestor, |(block, _)| block.number);
-        let is_shorter = self
-            .tip()
-            .is_some_and(|tip| ancestor < tip.number && end < tip.number);
+        let is_shorter = self.tip().is_some_and(|tip| end < tip.number);
         self.shorter = match is_shorter {
             true => self.shorter.saturating_add(1),
             false => 0,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use peaberry_chain::bindings::{CoffeeToken as Token, SolCall, creation};
+use peaberry_chain::bindings::{CoffeeToken as Token, SolCall};
 use peaberry_chain::dev::DevOptions;
 use peaberry_chain::evm::{EvmClient, EvmNetwork};
 use peaberry_chain::primitives::{Bytes, U256, hex};
@@ -14,7 +14,7 @@ use peaberry_chain::{
 };
 use serde_json::{Value, json};
 
-use crate::node::{Node, NodeKind, on_both};
+use crate::node::{Node, NodeKind, coffee_token, on_both};
 
 on_both! {
     World::on =>
@@ -212,17 +212,10 @@ async fn a_revert_is_decoded_and_traced(world: World) {
     let Address::Evm(owner) = world.owner else {
         panic!("an EVM account")
     };
-    let constructor = Token::constructorCall {
-        name_: "Coffee".into(),
-        symbol_: "CFE".into(),
-        cap_: U256::from(1000),
-        pointsPerToken_: U256::ZERO,
-        admin: owner,
-    };
     let deploy = Intent::Deploy {
         from: world.owner,
         value: Amount::wei(0),
-        code: creation(&Token::BYTECODE, &constructor),
+        code: coffee_token(owner),
     };
     let deployed = world.client.submit(&deploy).await.unwrap();
     let patience = Duration::from_secs(20);

@@ -5,10 +5,10 @@ use alloy_provider::{Provider as _, ProviderBuilder};
 use alloy_rpc_types_eth::{BlockNumberOrTag, Filter, TransactionRequest};
 use alloy_signer_local::PrivateKeySigner;
 use peaberry_chain::EvmAddress;
-use peaberry_chain::bindings::{CoffeeToken as Token, SolCall, creation};
+use peaberry_chain::bindings::{CoffeeToken as Token, SolCall};
 use peaberry_chain::primitives::{B256, U256};
 
-use crate::node::{World, on_both};
+use crate::node::{CAP, World, coffee_token, on_both};
 
 on_both! {
     World::on =>
@@ -39,15 +39,7 @@ async fn alloys_provider_finds_a_node_like_any_other(world: World) {
     assert_eq!(receipt.gas_used, 21_000);
     assert_eq!(provider.get_balance(to).await.unwrap(), U256::from(5));
 
-    let constructor = Token::constructorCall {
-        name_: "Coffee".into(),
-        symbol_: "CFE".into(),
-        cap_: U256::from(1000),
-        pointsPerToken_: U256::ZERO,
-        admin: owner,
-    };
-    let deploy =
-        TransactionRequest::default().with_deploy_code(creation(&Token::BYTECODE, &constructor));
+    let deploy = TransactionRequest::default().with_deploy_code(coffee_token(owner));
     let sent = provider.send_transaction(deploy).await.unwrap();
     let receipt = sent.get_receipt().await.unwrap();
     let token = receipt.contract_address.unwrap();
@@ -55,7 +47,7 @@ async fn alloys_provider_finds_a_node_like_any_other(world: World) {
         .with_to(token)
         .with_input(Token::capCall {}.abi_encode());
     let answer = provider.call(cap).await.unwrap();
-    assert_eq!(U256::from_be_slice(&answer), U256::from(1000));
+    assert_eq!(U256::from_be_slice(&answer), U256::from(CAP));
     let logs = Filter::new().address(token).from_block(0);
     let logs = provider.get_logs(&logs).await.unwrap();
     // Its admin's role was granted.

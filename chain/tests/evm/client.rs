@@ -1,20 +1,28 @@
 //! The client: fees, finality, and what it says of reverts.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use alloy_consensus::{TxEip4844, TxEip4844WithSidecar, transaction::RlpEcdsaEncodableTx as _};
+use alloy_eips::eip4844::BlobTransactionSidecar;
 use async_trait::async_trait;
-use peaberry_chain::evm::{EvmClient, EvmNetwork, EvmRpc, FeeModel, Fees, JsonRpc, Transaction};
-use peaberry_chain::primitives::{B256, Bytes, U256};
-use peaberry_chain::{
-    Amount, Asset, BlockAt, CallRequest, ChainClient, ChainError, ChainId, EvmAddress, Finality,
-    FinalityPolicy, Intent, MultiChain, Revert, RpcTransport, TransactionStatus, TransportFailure,
-    TxId,
+use futures_util::FutureExt as _;
+use peaberry_chain::dev::DevOptions;
+use peaberry_chain::evm::{
+    EvmClient, EvmNetwork, EvmRpc, FeeModel, Fees, JsonRpc, TRANSACTION_GAS_MAX, Transaction,
 };
+use peaberry_chain::primitives::{B256, Bytes, Signature, U256};
+use peaberry_chain::{
+    Address, Amount, Asset, BlockAt, CallRequest, ChainClient, ChainError, ChainId, EvmAddress,
+    Finality, FinalityPolicy, Intent, MultiChain, Payload, Revert, RpcTransport,
+    Signature as Signed, Signer, TransactionStatus, TransportFailure, TxId,
+};
+use peaberry_core::simulation::SimulatedClock;
 use serde_json::{Value, json};
 
 use super::network;
-use crate::node::{World, on_both};
+use crate::node::{GWEI, NodeKind, World, on_both};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -28,6 +36,18 @@ on_both! {
     a_revert_is_said_before_anything_is_sent
     an_included_revert_is_explained
     what_was_signed_before_is_sent_as_it_is
+    blobs_are_refused_before_anything_is_sent
+    a_margin_stops_at_what_one_transaction_may_use
+    a_signer_that_hangs_is_not_waited_for
+}
+
+mod gas_of_a_block {
+    use super::*;
+
+    on_both! {
+        std::future::ready =>
+        a_margin_stops_at_what_a_block_holds
+    }
 }
 
 fn transfer(world: &World, wei: u128) -> Intent {
@@ -248,6 +268,133 @@ async fn what_was_signed_before_is_sent_as_it_is(world: World) {
         assert!(matches!(error, ChainError::Malformed { .. }), "{error}");
         assert!(!error.may_have_been_sent());
     }
+}
+
+/// Neither with their sidecar nor without it: the hash of those bytes is not the transaction's.
+async fn blobs_are_refused_before_anything_is_sent(world: World) {
+    let client = world.client(network()).await;
+    let transaction = TxEip4844 {
+        chain_id: 31_337,
+        gas_limit: 21_000,
+        max_fee_per_gas: 10 * GWEI,
+        max_priority_fee_per_gas: GWEI,
+        max_fee_per_blob_gas: GWEI,
+        blob_versioned_hashes: vec![B256::repeat_byte(1)],
+        ..TxEip4844::default()
+    };
+    let signature = Signature::new(U256::ONE, U256::ONE, false);
+    let sidecar = BlobTransactionSidecar::default();
+    let mut bare = Vec::new();
+    transaction.eip2718_encode(&signature, &mut bare);
+    let mut whole = Vec::new();
+    TxEip4844WithSidecar::from_tx_and_sidecar(transaction, sidecar)
+        .eip2718_encode(&signature, &mut whole);
+    for raw in [bare, whole] {
+        let error = client.submit_raw(&raw.into()).await.unwrap_err();
+        let ChainError::Malformed { reason, .. } = &error else {
+            panic!("{error}");
+        };
+        assert!(reason.contains("EIP-4844"), "{reason}");
+        assert!(reason.contains("to a node of your own"), "{reason}");
+        assert!(!error.may_have_been_sent());
+    }
+    assert!(world.node.waiting().await.is_empty());
+}
+
+/// Creation code that goes round so often: 26 gas each time.
+fn busy(rounds: u32) -> Bytes {
+    let [_, high, middle, low] = rounds.to_be_bytes();
+    let mut code = vec![0x62, high, middle, low, 0x5b, 0x60, 1, 0x90, 0x03, 0x80];
+    code.extend([0x60, 4, 0x57, 0x00]);
+    code.into()
+}
+
+fn work(world: &World, gas: u32) -> Intent {
+    Intent::Deploy {
+        from: world.address(0).into(),
+        value: Amount::wei(0),
+        code: busy((gas - 53_000) / 26),
+    }
+}
+
+/// What fits without its margin is sent with less of one; what does not fit is refused before anything is sent.
+async fn fits_up_to(world: &World, fits: u32, gas_max: u64, over: u32) {
+    world.node.mine_each(true).await;
+    let client = world.client(network()).await;
+    let fitting = work(world, fits);
+    let estimate = client.estimate(&fitting).await.unwrap();
+    assert_eq!(estimate.gas, gas_max);
+    let id = client.submit(&fitting).await.unwrap();
+    let status = client.wait(id, Finality::Latest, PATIENCE).await.unwrap();
+    assert!(
+        matches!(status, TransactionStatus::Included { .. }),
+        "{status:?}"
+    );
+    let error = client.submit(&work(world, over)).await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            ChainError::GasOverLimit { .. } | ChainError::Reverted(_) | ChainError::Refused { .. }
+        ),
+        "{error:?}"
+    );
+    assert!(!error.may_have_been_sent());
+    assert_eq!(world.nonce(0, BlockAt::Pending).await, 1);
+}
+
+/// EIP-7825. The node is asked, too: Anvil finds nothing wrong with more, and the client refuses it all the same.
+async fn a_margin_stops_at_what_one_transaction_may_use(world: World) {
+    fits_up_to(&world, 15_000_000, TRANSACTION_GAS_MAX, 18_000_000).await;
+}
+
+async fn a_margin_stops_at_what_a_block_holds(kind: NodeKind) {
+    let block_gas_limit = 2_000_000;
+    let change = |options| DevOptions {
+        block_gas_limit,
+        ..options
+    };
+    let world = World::with(kind, change).await;
+    fits_up_to(&world, 1_800_000, block_gas_limit, 2_200_000).await;
+}
+
+/// A signer behind a service that has gone silent.
+struct Silent(Address);
+
+#[async_trait]
+impl Signer for Silent {
+    fn address(&self) -> Address {
+        self.0
+    }
+
+    async fn sign(&self, _payload: Payload<'_>) -> Result<Signed, ChainError> {
+        std::future::pending().await
+    }
+}
+
+async fn a_signer_that_hangs_is_not_waited_for(world: World) {
+    let clock = SimulatedClock::new();
+    let patience = Duration::from_secs(30);
+    let silent = Silent(world.address(0).into());
+    let client = world.client(network()).await;
+    let client = client.with_signer(Arc::new(silent)).unwrap();
+    let client = client
+        .with_clock(Arc::new(clock.clone()))
+        .with_signed_within(patience);
+    let transaction = world.payment(0);
+    let mut signing = pin!(client.sign(world.address(0), &transaction));
+    assert!(signing.as_mut().now_or_never().is_none());
+    clock.advance(patience - Duration::from_secs(1));
+    assert!(signing.as_mut().now_or_never().is_none());
+    clock.advance(Duration::from_secs(1));
+    let error = signing.now_or_never().expect("it is late").unwrap_err();
+    assert!(
+        matches!(error, ChainError::TimedOut { after, .. } if after == patience),
+        "{error}"
+    );
+    assert!(error.is_retryable() && !error.may_have_been_sent());
+    // Another account's signer answers.
+    let signing = client.sign(world.address(1), &transaction);
+    assert!(signing.await.is_ok());
 }
 
 /// A node without traces, as most public ones are.

@@ -1,5 +1,7 @@
 //! The wire itself: what any tool may say to a node, and hears.
 
+use std::time::Duration;
+
 use peaberry_chain::EvmAddress;
 use peaberry_chain::primitives::{B256, U256, hex, keccak256};
 use serde_json::{Value, json};
@@ -19,6 +21,7 @@ on_both! {
     a_block_is_named_by_its_hash_alone
     a_snapshot_brings_the_chain_back
     browsers_are_let_in
+    blocks_come_by_the_interval_that_is_asked_for
 }
 
 async fn ask(world: &World, method: &str, params: Value) -> Value {
@@ -217,4 +220,57 @@ async fn browsers_are_let_in(world: World) {
             .contains("access-control-allow-origin: *");
         assert!(is_open, "{answer}");
     }
+}
+
+/// Waits for the block that holds a transaction.
+async fn block_of(world: &World, transaction: B256) -> u64 {
+    let waiting = async {
+        loop {
+            let receipt = result(world, "eth_getTransactionReceipt", json!([transaction])).await;
+            if let Some(number) = receipt["blockNumber"].as_str() {
+                return u64::from_str_radix(&number[2..], 16).unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let number = tokio::time::timeout(Duration::from_secs(20), waiting).await;
+    number.expect("it is included")
+}
+
+/// By the clock, at each transaction, or neither: one of these at a time, as the last who asked wants it.
+async fn blocks_come_by_the_interval_that_is_asked_for(world: World) {
+    // The development chain has a clock where it is served.
+    world.node.url().await;
+    let customs = async |is_each: bool, interval_s: Option<u64>| {
+        let each = result(&world, "anvil_getAutomine", json!([])).await;
+        let interval = result(&world, "anvil_getIntervalMining", json!([])).await;
+        assert_eq!((each, interval), (json!(is_each), json!(interval_s)));
+    };
+    customs(false, None).await;
+    let paid = world.send(0, &world.payment(0)).await;
+    // What waits already is included when each transaction gets its block.
+    result(&world, "evm_setAutomine", json!([true])).await;
+    customs(true, None).await;
+    assert_eq!(block_of(&world, paid).await, 1);
+
+    let answer = result(&world, "evm_setIntervalMining", json!([1])).await;
+    assert_eq!(answer, Value::Null);
+    customs(false, Some(1)).await;
+    // That there is no block for each transaction changes nothing here.
+    result(&world, "evm_setAutomine", json!([false])).await;
+    customs(false, Some(1)).await;
+    let paid = world.send(0, &world.payment(1)).await;
+    let number = block_of(&world, paid).await;
+    assert!(number >= 2);
+    let late = world.send(0, &world.payment(2)).await;
+    assert!(block_of(&world, late).await > number);
+
+    result(&world, "evm_setIntervalMining", json!([0])).await;
+    customs(false, None).await;
+    result(&world, "evm_setIntervalMining", json!([1])).await;
+    customs(false, Some(1)).await;
+    result(&world, "evm_setAutomine", json!([true])).await;
+    customs(true, None).await;
+    let at_once = world.send(0, &world.payment(3)).await;
+    block_of(&world, at_once).await;
 }

@@ -19,7 +19,7 @@
 //! | `dev_chain/mempool` | `the_best_paying_sender_comes_first_and_each_in_the_order_of_nonces` | it orders by the most that is offered, not by the tip; `anvil_agreement` sends what both order alike |
 //! | `dev_chain/traces` | `the_evms_own_errors_have_words` | it has words of its own for them |
 //! | `dev_chain/traces` | `a_trace_leads_to_the_call_that_failed`, `a_trace_is_cut_at_its_bound`, `a_trace_of_what_cannot_begin_says_why` | it has no bound, and no lines for people: they are of the chain's own `CallTrace`; `evm/traces` compares what both tell |
-//! | `dev_chain/interval` | `blocks_come_by_interval` | its clock is the system's, and not the test's |
+//! | `dev_chain/interval` | `blocks_come_by_interval`, `an_interval_is_kept_as_long_as_it_is_asked_for` | its clock is the system's, and not the test's; `evm/json_rpc` asks both for the interval |
 //! | `dev_chain/filters` | `logs_of_undone_blocks_are_told_as_removed` | it tells nothing of undone blocks |
 //! | `dev_chain/filters` | `filters_are_bounded_and_the_idle_ones_go`, `a_filter_that_has_missed_something_is_not_found` | it forgets filters by the clock |
 //! | `dev_chain/json_rpc` | `both_doors_show_the_same_chain` | it has one door alone |

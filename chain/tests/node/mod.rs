@@ -11,6 +11,7 @@
 
 mod anvil;
 mod called;
+mod coffee;
 mod lagging;
 mod world;
 
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use anvil::Anvil;
 pub(crate) use called::Called;
+pub(crate) use coffee::{CAP, coffee_token};
 pub(crate) use lagging::Lagging;
 use peaberry_chain::dev::{DevChain, DevOptions, DevServer, Mining};
 use peaberry_chain::evm::{EvmNetwork, EvmRpc, JsonRpc};

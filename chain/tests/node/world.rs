@@ -23,8 +23,16 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn on(kind: NodeKind) -> Self {
+        Self::with(kind, |options| options).await
+    }
+
+    /// With other rules.
+    pub(crate) async fn with(
+        kind: NodeKind,
+        change: impl FnOnce(DevOptions) -> DevOptions,
+    ) -> Self {
         let (keys, options) = funded();
-        let node = Node::of(kind, options).await;
+        let node = Node::of(kind, change(options)).await;
         Self { node, keys }
     }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::super::execution::refused;
 use super::super::ledger::{At, Ledger};
-use super::super::{DevChain, Mining, Undone};
+use super::super::{DevChain, Undone};
 use super::filters::filter;
 use super::params::{Params, no_overrides};
 use super::shapes::{self, Transactions};
@@ -273,13 +273,18 @@ fn make(ledger: &mut Ledger, method: &str, params: Params<'_>) -> Answer {
             }
             Ok(Value::Null)
         }
-        "evm_setAutomine" => {
-            ledger.mining = match params.get(0)? {
-                true => Mining::EachTransaction,
-                false => Mining::OnDemand,
-            };
-            Ok(json!(true))
+        "evm_setAutomine" | "anvil_setAutomine" => {
+            ledger.set_automine(params.get(0)?);
+            Ok(Value::Null)
         }
+        "anvil_getAutomine" | "hardhat_getAutomine" => {
+            Ok(json!(ledger.makes_each_transaction_its_block()))
+        }
+        "evm_setIntervalMining" | "anvil_setIntervalMining" => {
+            ledger.set_interval(params.get::<Number>(0)?.get())?;
+            Ok(Value::Null)
+        }
+        "anvil_getIntervalMining" => Ok(json!(ledger.interval_s())),
         "evm_setNextBlockTimestamp" => {
             ledger.set_next_timestamp(params.get::<Number>(0)?.get());
             Ok(Value::Null)

@@ -9,11 +9,10 @@ use super::super::offered::Offered;
 use super::super::pool::Sender;
 use super::super::{Hardfork, Rejection};
 use super::Ledger;
+use crate::evm::TRANSACTION_GAS_MAX;
 
 // EIP-3860.
 const INIT_CODE_BYTES_MAX: usize = 49_152;
-// EIP-7825.
-pub(super) const TRANSACTION_GAS_MAX: u64 = 1 << 24;
 const DELEGATION: &[u8] = &[0xef, 0x01, 0x00];
 
 impl Ledger {
@@ -96,7 +95,7 @@ impl Ledger {
         Ok(())
     }
 
-    pub(super) fn transaction_gas_max(&self) -> Option<u64> {
+    pub(in super::super) fn transaction_gas_max(&self) -> Option<u64> {
         (self.options.hardfork >= Hardfork::Osaka).then_some(TRANSACTION_GAS_MAX)
     }
 

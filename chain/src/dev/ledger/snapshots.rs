@@ -26,6 +26,12 @@ struct Snapshot {
     gifts: usize,
 }
 
+impl Snapshots {
+    pub(super) fn are_there(&self) -> bool {
+        !self.taken.is_empty()
+    }
+}
+
 impl Ledger {
     /// Remembers the chain and what waits; the number to ask for it by.
     pub(in super::super) fn snapshot(&mut self) -> u64 {
