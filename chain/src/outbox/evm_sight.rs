@@ -38,6 +38,9 @@ impl Outbox {
             view.pending_nonce = view.pending_nonce.max(last.pending_nonce);
         }
         lane.view = Some(view);
+        // Who is behind now does not make receipts younger than they are.
+        let final_number = seen.final_number.unwrap_or(0);
+        lane.newest = lane.newest.max(seen.latest_number).max(final_number);
         lane.below_floor = if seen.latest_nonce < lane.floor {
             lane.below_floor.saturating_add(1)
         } else {
@@ -222,6 +225,8 @@ impl Outbox {
         let Some(entry) = self.open.get_mut(&id) else {
             return;
         };
+        let lane = self.lanes.get(&(entry.record.chain, entry.record.account));
+        let newest = lane.map_or(seen.latest_number, |lane| lane.newest);
         match sight {
             Sight::Ahead => entry.misses = 0,
             Sight::Included {
@@ -258,7 +263,7 @@ impl Outbox {
                 let age = entry
                     .record
                     .signed_above
-                    .map(|at| seen.latest_number.saturating_sub(at));
+                    .map(|at| newest.saturating_sub(at));
                 if age.is_some_and(|age| age <= receipts_kept)
                     || mutant::is_planted("outbox_displaces_beyond_receipts")
                 {

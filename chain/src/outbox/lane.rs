@@ -137,6 +137,8 @@ pub(super) struct Lane {
     /// How often in a row a block was seen on the chain below the final one, and what is in it counted there.
     pub(super) settling: BTreeMap<(u64, B256), u8>,
     pub(super) view: Option<View>,
+    /// The highest number of a block that any look has named.
+    pub(super) newest: u64,
     /// The unanswered look.
     pub(super) looking: Option<u64>,
     /// The blocks that it asks about.

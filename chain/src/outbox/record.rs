@@ -124,9 +124,9 @@ pub struct Inclusion {
     pub block_hash: B256,
     /// Whether it was carried out; otherwise its fee was paid and everything else undone.
     pub is_success: bool,
-    /// Why it was undone, where the node could say when the inclusion was seen: 512 bytes of it at most. A good guess, as
-    /// [`TransactionStatus::Reverted`](crate::TransactionStatus::Reverted) has it; `None` where it was carried out, where
-    /// the node knew nothing, and on Solana.
+    /// Why it was undone, where the node could say when the inclusion was seen: 512 bytes of it at most. On EVM chains a good
+    /// guess, as [`TransactionStatus::Reverted`](crate::TransactionStatus::Reverted) has it; on Solana what is written beside
+    /// the transaction. `None` where it was carried out, or the node knew nothing.
     pub reason: Option<Revert>,
 }
 

@@ -172,23 +172,32 @@ pub struct SolanaView {
     pub final_height: u64,
     /// The slot of the newest block.
     pub latest_slot: u64,
-    /// The oldest slot that the node has in its ledger, read after the statuses.
+    /// The oldest slot that the node has in its ledger, read after the statuses; zero where nothing is missing.
     pub first_slot: u64,
-    /// What was seen of each; `None`: this node, as of that final block or later, knows nothing of it.
-    pub sights: Vec<(EntryId, Option<SolanaSight>)>,
+    /// What was seen of each entry asked about; nothing of one where a node that is behind the final block was asked.
+    pub sights: Vec<(EntryId, SolanaSight)>,
 }
 
 /// What was seen of a Solana transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SolanaSight {
-    /// Its slot.
-    pub slot: u64,
-    /// The hash of its block; zero if the block is final and the node did not keep it.
-    pub block_hash: B256,
-    /// Whether it was carried out.
-    pub is_success: bool,
-    /// Whether its block is final.
-    pub is_final: bool,
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "the outbox must look at each")]
+pub enum SolanaSight {
+    /// It is included.
+    Included {
+        /// Its slot.
+        slot: u64,
+        /// The hash of its block; zero if the block is final and the node did not keep it.
+        block_hash: B256,
+        /// Whether its block is final.
+        is_final: bool,
+        /// Why it failed; `None` if it was carried out.
+        failure: Option<Revert>,
+    },
+    /// This node, as of the final block or later, knows nothing of it.
+    Missing {
+        /// The slot it has come to.
+        as_of: u64,
+    },
 }
 
 /// Acts for an outbox on one chain. Callable concurrently.

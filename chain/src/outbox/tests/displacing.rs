@@ -49,6 +49,22 @@ fn a_nonce_used_by_something_else_is_given_up() {
     assert_eq!(rig.signed.last().unwrap().nonce, 1);
 }
 
+/// One look that finds the newest block far below where it was does not make forgotten receipts young.
+#[test]
+fn who_is_behind_makes_no_receipt_younger() {
+    let mut rig = sent();
+    let late = 3 + rules().receipts_kept;
+    for number in late..late + 2 {
+        rig.look(|request| missing(request, number));
+    }
+    rig.look(|request| AccountView {
+        latest_number: 20,
+        ..missing(request, late + 2)
+    });
+    rig.look(|request| missing(request, 20));
+    assert!(!rig.stages.contains(&Stage::Displaced));
+}
+
 /// A node that forgets receipts, met after a long time down, cannot have an intent paid a second time; nor after a
 /// reorganisation that brought it into an older block than the newest one when it was signed.
 #[test]
