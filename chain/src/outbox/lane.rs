@@ -35,6 +35,8 @@ pub(super) struct Entry {
     pub(super) sent_in: Option<u64>,
     /// A node finds the fee too low.
     pub(super) wants_bump: bool,
+    /// How often in a row a node held something dearer with its nonce.
+    pub(super) outbid: u8,
     /// How often in a row its nonce was seen used for good by something else.
     pub(super) misses: u8,
     /// How often in a row it was seen to have expired (Solana).
@@ -60,6 +62,7 @@ impl Entry {
             is_sent: false,
             sent_in: None,
             wants_bump: false,
+            outbid: 0,
             misses: 0,
             expiries: 0,
             refusals: 0,
@@ -296,6 +299,11 @@ impl Lane {
             blocks.push(*highest);
         }
         blocks
+    }
+
+    /// Whether anything of it is held up while nobody knows what gas costs.
+    pub(super) fn needs_price(&self) -> bool {
+        !self.waiting.is_empty() || !self.flying.is_empty()
     }
 
     pub(super) fn raise_floor(&mut self, floor: u64) {

@@ -53,6 +53,8 @@ pub enum Ask {
         wanted: Vec<Wanted>,
         /// Numbers and hashes of blocks in which others were seen.
         blocks: Vec<(u64, B256)>,
+        /// Whether the account's nonce at the final block is wanted in any case.
+        asks_final_nonce: bool,
     },
     /// Have what this is on Solana signed, with a fresh block hash.
     SignSolana(Intent),
@@ -119,8 +121,8 @@ pub struct AccountView {
     pub latest_nonce: u64,
     /// The first nonce that the node has no transaction for.
     pub pending_nonce: u64,
-    /// The account's nonce at the end of the final block, read by that block's hash; asked for only if something is missing
-    /// below the latest nonce, or a block asked about is not above the final one. `None` where the node has no state of it.
+    /// The account's nonce at the end of the final block, read by that block's hash; asked for only if that is wanted, if
+    /// something is missing below the latest nonce, or if a block asked about is not above the final one. `None` where the node has no state of it.
     pub final_nonce: Option<u64>,
     /// Where the blocks asked about lie, in their order.
     pub places: Vec<Place>,

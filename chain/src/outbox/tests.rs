@@ -7,4 +7,5 @@ mod nonces;
 mod refusals;
 mod rig;
 mod settling;
+mod silences;
 mod solana;

@@ -26,6 +26,7 @@ pub(super) const BROKE: &str = "account_without_money";
 pub(super) const FINAL_CHANGED: &str = "final_block_changed";
 pub(super) const POOL_FULL: &str = "mempool_full";
 pub(super) const SIGNER_FAILED: &str = "signer_failed";
+pub(super) const SIGNER_SILENT: &str = "signer_silent";
 pub(super) const SOLANA_SNAPSHOT: &str = "solana_node_from_a_snapshot";
 pub(super) const SOLANA_CONGESTED: &str = "solana_congested";
 pub(super) const SOLANA_POOR: &str = "solana_account_without_money";
@@ -112,6 +113,7 @@ pub(super) fn none() -> Reached {
         BROKE,
         POOL_FULL,
         SIGNER_FAILED,
+        SIGNER_SILENT,
         FINAL_CHANGED,
         SOLANA_CONGESTED,
         SOLANA_SNAPSHOT,

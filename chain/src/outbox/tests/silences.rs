@@ -1,0 +1,153 @@
+//! Who is told that nothing can be found out, and who is not.
+
+use alloy_primitives::B256;
+
+use super::rig::{Rig, payment, unreachable, view};
+use crate::outbox::{AccountView, Ask, Request, Sight, Stage};
+
+/// A look that finds everything asked about included.
+fn included(request: &Request, number: u64) -> AccountView {
+    let Ask::Look { wanted, .. } = &request.ask else {
+        panic!("not a look");
+    };
+    let sights = wanted.iter().map(|one| {
+        let sight = Sight::Included {
+            transaction: *one.attempts.first().unwrap(),
+            block_number: 12,
+            block_hash: B256::repeat_byte(12),
+            is_success: true,
+            reason: None,
+        };
+        (one.entry, sight)
+    });
+    AccountView {
+        sights: sights.collect(),
+        ..view(number, 1, 1)
+    }
+}
+
+fn stalls(rig: &Rig) -> usize {
+    let is_it = |stage: &&Stage| matches!(stage, Stage::Stalled { .. });
+    rig.stages.iter().filter(is_it).count()
+}
+
+fn is_included(rig: &Rig) -> bool {
+    matches!(rig.stages.last(), Some(Stage::Included(_)))
+}
+
+/// One answer is lost, what it was about is on the chain, and nobody asks again: that is no silence, however long ago.
+#[test]
+fn a_lost_answer_about_what_is_included_is_no_stall() {
+    let mut rig = Rig::new();
+    rig.submit(payment("one"));
+    rig.look(|_| view(10, 0, 0));
+    rig.broadcast(Err(unreachable())).expect("it is sent");
+    rig.look(|request| included(request, 12));
+    for _ in 0..20 {
+        rig.look(|_| view(13, 1, 1));
+    }
+    assert!(rig.submit(payment("one")).is_known);
+    assert_eq!(stalls(&rig), 0, "{:?}", rig.stages);
+    assert!(is_included(&rig));
+}
+
+/// Nor is one that nobody follows up, whatever becomes of it.
+#[test]
+fn one_failure_alone_lasts_for_no_time() {
+    let mut rig = Rig::new();
+    rig.submit(payment("one"));
+    rig.look(|_| view(10, 0, 0));
+    rig.broadcast(Err(unreachable())).expect("it is sent");
+    for number in 11..40 {
+        rig.look(|_| view(number, 0, 1));
+    }
+    assert!(rig.submit(payment("one")).is_known);
+    assert_eq!(stalls(&rig), 0, "{:?}", rig.stages);
+}
+
+/// A silence about one entry is over when the chain has it; that is told before, and another silence would be told again.
+#[test]
+fn what_is_included_stands_still_no_more() {
+    let mut rig = Rig::new();
+    rig.submit(payment("one"));
+    for number in 10..40 {
+        rig.look(|_| view(number, 0, 0));
+        rig.broadcast(Err(unreachable()));
+    }
+    assert_eq!(stalls(&rig), 1, "{:?}", rig.stages);
+    rig.stages.clear();
+    rig.look(|request| included(request, 40));
+    assert!(
+        matches!(
+            rig.stages[..],
+            [
+                Stage::Signed { .. } | Stage::Sent { .. },
+                Stage::Included(_)
+            ]
+        ),
+        "{:?}",
+        rig.stages
+    );
+    // Its block is undone, and nobody takes it again.
+    rig.stages.clear();
+    for number in 41..141 {
+        rig.look(|_| view(number, 0, 0));
+        rig.broadcast(Err(unreachable()));
+    }
+    assert_eq!(stalls(&rig), 1, "{:?}", rig.stages);
+}
+
+/// What is included waits for no price, whoever is asked for one in vain.
+#[test]
+fn a_price_that_nobody_names_holds_up_only_what_needs_it() {
+    let mut rig = Rig::new();
+    rig.submit(payment("one"));
+    rig.look(|_| view(10, 0, 0));
+    rig.broadcast(Ok(())).expect("it is sent");
+    rig.silence = |ask| matches!(ask, Ask::Fees);
+    for _ in 0..20 {
+        rig.look(|_| view(11, 0, 1));
+    }
+    assert_eq!(stalls(&rig), 1, "{:?}", rig.stages);
+    rig.look(|request| included(request, 12));
+    assert!(is_included(&rig), "{:?}", rig.stages);
+    for _ in 0..20 {
+        rig.look(|_| view(13, 1, 1));
+    }
+    assert!(rig.submit(payment("one")).is_known);
+    assert_eq!(stalls(&rig), 1, "{:?}", rig.stages);
+    // Whoever comes now begins to wait now.
+    rig.submit(payment("two"));
+    rig.wait();
+    assert_eq!(stalls(&rig), 1, "{:?}", rig.stages);
+}
+
+/// A signer that is silent about one intent is told of, and its nonce is filled: what comes behind goes on.
+#[test]
+fn a_signer_that_hangs_holds_up_no_other_intent() {
+    const SLOW: u64 = 50_000;
+    let mut rig = Rig::new();
+    rig.silence = |ask| {
+        let Ask::Sign { transaction, .. } = ask else {
+            return false;
+        };
+        transaction.gas_limit == SLOW
+    };
+    rig.submit(payment("slow").with_gas_limit(SLOW));
+    rig.submit(payment("quick"));
+    rig.look(|_| view(10, 0, 0));
+    for number in 11..30 {
+        rig.broadcast(Ok(()));
+        rig.look(|_| view(number, 0, 0));
+    }
+    let mut nonces: Vec<u64> = rig.signed.iter().map(|one| one.nonce).collect();
+    nonces.sort_unstable();
+    nonces.dedup();
+    assert_eq!(nonces, [0, 1]);
+    assert_eq!(stalls(&rig), 1, "{:?}", rig.stages);
+    rig.silence = |_| false;
+    rig.look(|_| view(31, 0, 0));
+    rig.look(|_| view(31, 0, 0));
+    let is_slow = |one: &crate::evm::Transaction| one.gas_limit == SLOW && one.nonce == 2;
+    assert!(rig.signed.iter().any(is_slow), "{:?}", rig.signed);
+}
