@@ -161,7 +161,7 @@ struct Shared {
     client: EvmClient,
     performers: BTreeMap<ChainId, Arc<dyn Performer>>,
     /// Which nodes were said to contradict the others.
-    named: Arc<Mutex<BTreeMap<String, u64>>>,
+    named: Arc<Mutex<BTreeMap<String, &'static str>>>,
 }
 
 /// Runs the world of one seed.
@@ -467,13 +467,15 @@ fn conclude(world: &World, shared: &Shared) -> Run {
     let mut violations = std::mem::take(&mut callers.violations);
     violations.append(&mut reader.violations);
     violations.append(&mut shared.complaints.lock());
-    for name in shared.named.lock().keys() {
+    for (name, doing) in shared.named.lock().iter() {
         if LIARS.contains(&name.as_str()) {
             callers.branches.mark(reached::LIAR_NAMED);
         } else if name == STRAY {
             callers.branches.mark(reached::STRAY_NAMED);
         } else {
-            violations.push(format!("{name} was called a liar and is none"));
+            violations.push(format!(
+                "{name} was called a liar about {doing} and is none"
+            ));
         }
     }
     if reader.retold > 0 {

@@ -86,6 +86,7 @@ pub fn run(seed: u64) -> Run {
     oracles.end_trouble(&mut world);
     let patience = world.now() + CALM_MAX;
     while world.now() < patience && !oracles.are_served() {
+        oracles.wait_for_the_fallen(&world);
         oracles.reset_all(&world);
         oracles.look_at_the_market(&world);
         world.run_for(Duration::from_millis(100));

@@ -27,7 +27,7 @@ pub(super) struct Served {
     pub(super) model: Arc<Mutex<Model>>,
     pub(super) faults: Arc<Mutex<Faults>>,
     pub(super) fork: Arc<Mutex<Option<DeadFork>>>,
-    pub(super) named: Arc<Mutex<BTreeMap<String, u64>>>,
+    pub(super) named: Arc<Mutex<BTreeMap<String, &'static str>>>,
     pub(super) complaints: Arc<Mutex<Vec<String>>>,
 }
 
@@ -72,7 +72,10 @@ impl Served {
         });
         let named = self.named.clone();
         QuorumRpc::new(nodes.collect(), wanted).with_report(move |dissent| {
-            *named.lock().entry(dissent.node.clone()).or_default() += 1;
+            named
+                .lock()
+                .entry(dissent.node.clone())
+                .or_insert(dissent.doing);
         })
     }
 

@@ -27,7 +27,7 @@ pub(super) struct OnSolana {
 pub(super) struct Wiring {
     pub(super) cluster: Arc<Mutex<Cluster>>,
     pub(super) faults: Arc<Mutex<Faults>>,
-    pub(super) named: Arc<Mutex<BTreeMap<String, u64>>>,
+    pub(super) named: Arc<Mutex<BTreeMap<String, &'static str>>>,
     pub(super) complaints: Arc<Mutex<Vec<String>>>,
 }
 
@@ -141,7 +141,10 @@ fn transport(nodes: Nodes, wiring: &Wiring) -> Arc<dyn RpcTransport> {
     let wanted = all.len() / 2 + 1;
     let named = wiring.named.clone();
     Arc::new(SolanaQuorum::new(all, wanted).with_report(move |dissent| {
-        *named.lock().entry(dissent.node.clone()).or_default() += 1;
+        named
+            .lock()
+            .entry(dissent.node.clone())
+            .or_insert(dissent.doing);
     }))
 }
 

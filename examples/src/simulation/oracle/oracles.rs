@@ -51,6 +51,9 @@ pub(super) struct Oracles {
     to_update: Vec<PeerId>,
     /// In the calm: the epoch that was newest when it began.
     calm_epoch: Option<u32>,
+    /// In the calm: who does not run, and who has stopped in it so far.
+    fallen: BTreeSet<PeerId>,
+    fell: BTreeSet<PeerId>,
 }
 
 /// What liars say they see.
@@ -158,6 +161,8 @@ impl Oracles {
             on_files,
             to_update: Vec::new(),
             calm_epoch: None,
+            fallen: BTreeSet::new(),
+            fell: BTreeSet::new(),
             peers: peers.clone(),
             rng,
         };
@@ -385,6 +390,27 @@ impl Oracles {
         world.run_for(Duration::from_millis(20));
         self.market.fails = false;
         self.reset_all(world);
+        self.begin_calm();
+    }
+
+    /// A store that failed in the trouble stops its machine at the next write, which may be in the calm: that begins when the
+    /// machine is back. Once for each machine; one that stops again is broken.
+    pub(super) fn wait_for_the_fallen(&mut self, world: &World) {
+        let fallen = self.peers.iter().filter(|it| !world.is_running(**it));
+        let fallen: BTreeSet<PeerId> = fallen.copied().collect();
+        for peer in fallen.difference(&self.fallen) {
+            if !self.fell.insert(*peer) {
+                let mut history = self.history.lock();
+                history.complain(format!("{peer} stopped again in the calm"));
+            }
+        }
+        if fallen.is_empty() && !self.fallen.is_empty() {
+            self.begin_calm();
+        }
+        self.fallen = fallen;
+    }
+
+    fn begin_calm(&mut self) {
         let mut history = self.history.lock();
         let epoch = history.epochs.values().copied().max().unwrap_or(0);
         history.begin_calm(epoch);
