@@ -30,3 +30,6 @@ pub use rpc::{
     SolanaRpc,
 };
 pub use transaction::{SignedTransaction, TRANSACTION_BYTES_MAX};
+
+/// So many blocks beyond its own a block's hash dates transactions (`MAX_PROCESSING_AGE` of the runtime).
+const VALID_BLOCKS: u64 = 150;

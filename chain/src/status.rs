@@ -41,7 +41,8 @@ pub enum TransactionStatus {
         is_final: bool,
         /// Why, where the node can say. On EVM chains from a trace, or, of nodes that do not trace, by trying the call
         /// again on the state before its block: what earlier transactions of the same block did is not seen then. Three
-        /// questions more at most; `None` where they find nothing or fail.
+        /// questions more at most; `None` where they find nothing, fail, or take longer than half a second. On Solana it is
+        /// written beside the transaction.
         reason: Option<Revert>,
     },
 }

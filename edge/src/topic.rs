@@ -156,6 +156,23 @@ impl Topic {
         format!("{PREFIX}{site}/{device}/down/#")
     }
 
+    /// Whose [filter](Self::down_filter) it is; `None` if it is that of no single device.
+    ///
+    /// ```
+    /// use peaberry_edge::topic::Topic;
+    ///
+    /// let device = Topic::device_of_filter("peaberry/1/berlin/m-17/down/#");
+    /// assert_eq!(device.unwrap().as_str(), "m-17");
+    /// assert_eq!(Topic::device_of_filter("peaberry/1/berlin/+/down/#"), None);
+    /// ```
+    #[must_use]
+    pub fn device_of_filter(filter: &str) -> Option<DeviceId> {
+        let levels = filter.strip_prefix(PREFIX)?.strip_suffix("/down/#")?;
+        let (site, device) = levels.split_once('/')?;
+        SiteId::new(site).ok()?;
+        DeviceId::new(device).ok()
+    }
+
     /// What is addressed to any device of a site: for who looks on. Gateways subscribe to what is for their own devices.
     #[must_use]
     pub fn site_down_filter(site: &SiteId) -> String {
@@ -214,6 +231,8 @@ mod tests {
                 lane: *lane,
             };
             assert_eq!(Topic::parse(&topic.to_string()).unwrap(), topic);
+            let filter = Topic::down_filter(&topic.site, &topic.device);
+            assert_eq!(Topic::device_of_filter(&filter), Some(topic.device));
         }
     }
 }

@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use peaberry_edge::uplink::{
-    Message, MqttSettings, MqttUplink, Qos, SubmitError, Uplink, UplinkEvent,
+    Message, MqttSettings, MqttUplink, MqttVersion, Qos, SubmitError, Uplink, UplinkEvent,
 };
 use rumqttc::{Packet, mqttbytes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// The longest that anything may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -39,28 +39,52 @@ struct Line {
 }
 
 impl Broker {
-    async fn start() -> (Self, MqttUplink) {
-        Self::start_with(100).await
+    fn start() -> (Self, MqttUplink) {
+        Self::start_for(|_| ())
     }
 
-    /// For a client with this window.
-    async fn start_with(window: u16) -> (Self, MqttUplink) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    /// For a client with other settings.
+    fn start_for(change: impl FnOnce(&mut MqttSettings)) -> (Self, MqttUplink) {
+        let socket = TcpSocket::new_v4().unwrap();
+        // Inherited: what is not read soon cannot be written.
+        socket.set_recv_buffer_size(4 << 10).unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(8).unwrap();
         let port = listener.local_addr().unwrap().port();
         let mut settings = MqttSettings::new("m", "127.0.0.1", port);
-        settings.window = window;
         settings.keep_alive = Duration::from_secs(1);
         settings.backoff_min = Duration::from_millis(1);
+        change(&mut settings);
         let uplink = MqttUplink::spawn(&tokio::runtime::Handle::current(), settings);
         (Self(listener), uplink)
     }
 
-    async fn welcome(&self) -> Line {
+    async fn accept(&self) -> Line {
         let (stream, _) = self.0.accept().await.unwrap();
         let read = BytesMut::new();
-        let mut line = Line { stream, read };
+        Line { stream, read }
+    }
+
+    async fn welcome(&self) -> Line {
+        let mut line = self.accept().await;
         assert!(matches!(line.next().await, Packet::Connect(_)));
         line.say(&WELCOME).await;
+        line
+    }
+}
+
+impl Broker {
+    /// Lets a client of version 5 in, with these properties.
+    async fn welcome_v5(&self, properties: &[u8]) -> Line {
+        let mut line = self.accept().await;
+        let mut head = [0; 2];
+        line.stream.read_exact(&mut head).await.unwrap();
+        assert!(head[0] == 0x10 && head[1] < 0x80, "{head:?}");
+        let mut rest = vec![0; usize::from(head[1])];
+        line.stream.read_exact(&mut rest).await.unwrap();
+        let bytes = u8::try_from(properties.len()).unwrap();
+        line.say(&[0x20, 3 + bytes, 0, 0, bytes]).await;
+        line.say(properties).await;
         line
     }
 }
@@ -126,7 +150,7 @@ fn submit(uplink: &mut MqttUplink, seq: u64) {
 #[tokio::test]
 async fn answers_in_any_order_find_their_messages_and_nonsense_finds_none() {
     within(async {
-        let (broker, mut uplink) = Broker::start().await;
+        let (broker, mut uplink) = Broker::start();
         let mut line = broker.welcome().await;
         up(&mut uplink).await;
         for seq in 70..73 {
@@ -154,7 +178,7 @@ async fn answers_in_any_order_find_their_messages_and_nonsense_finds_none() {
 #[tokio::test]
 async fn one_answer_is_told_though_the_next_never_comes() {
     within(async {
-        let (broker, mut uplink) = Broker::start().await;
+        let (broker, mut uplink) = Broker::start();
         let mut line = broker.welcome().await;
         up(&mut uplink).await;
         submit(&mut uplink, 1);
@@ -169,7 +193,7 @@ async fn one_answer_is_told_though_the_next_never_comes() {
 #[tokio::test]
 async fn a_broker_that_falls_silent_is_left_and_what_it_had_is_not_accepted_by_the_next() {
     within(async {
-        let (broker, mut uplink) = Broker::start().await;
+        let (broker, mut uplink) = Broker::start();
         let mut silent = broker.welcome().await;
         up(&mut uplink).await;
         submit(&mut uplink, 1);
@@ -198,7 +222,7 @@ async fn a_broker_that_falls_silent_is_left_and_what_it_had_is_not_accepted_by_t
 #[tokio::test]
 async fn nonsense_ends_a_connection_and_no_more() {
     within(async {
-        let (broker, mut uplink) = Broker::start().await;
+        let (broker, mut uplink) = Broker::start();
         // Of no kind; a length without an end; a second welcome; a message without a topic.
         let nonsense: [&[u8]; 4] = [
             &[0x00, 0],
@@ -212,9 +236,7 @@ async fn nonsense_ends_a_connection_and_no_more() {
             line.say(bytes).await;
             assert!(!down(&mut uplink).await.is_empty());
         }
-        let (stream, _) = broker.0.accept().await.unwrap();
-        let read = BytesMut::new();
-        let mut line = Line { stream, read };
+        let mut line = broker.accept().await;
         line.accept(1).await;
         let _line = broker.welcome().await;
         up(&mut uplink).await;
@@ -225,7 +247,7 @@ async fn nonsense_ends_a_connection_and_no_more() {
 #[tokio::test]
 async fn what_nobody_acknowledges_is_accepted_when_it_is_written_and_a_bad_topic_never() {
     within(async {
-        let (broker, mut uplink) = Broker::start().await;
+        let (broker, mut uplink) = Broker::start();
         let mut line = broker.welcome().await;
         up(&mut uplink).await;
         for topic in ["", "up/#", "up/+/t"] {
@@ -246,7 +268,7 @@ async fn what_nobody_acknowledges_is_accepted_when_it_is_written_and_a_bad_topic
 #[tokio::test]
 async fn a_filter_waits_for_room_and_no_longer() {
     within(async {
-        let (broker, mut uplink) = Broker::start_with(1).await;
+        let (broker, mut uplink) = Broker::start_for(|settings| settings.window = 1);
         let mut line = broker.welcome().await;
         up(&mut uplink).await;
         submit(&mut uplink, 1);
@@ -274,7 +296,7 @@ async fn a_filter_waits_for_room_and_no_longer() {
 async fn a_flood_waits_in_the_socket_until_it_is_looked_at() {
     const FLOOD: u32 = 200_000;
     within(async {
-        let (broker, mut uplink) = Broker::start().await;
+        let (broker, mut uplink) = Broker::start();
         let mut line = broker.welcome().await;
         up(&mut uplink).await;
         let flood = tokio::spawn(async move {
@@ -304,6 +326,101 @@ async fn a_flood_waits_in_the_socket_until_it_is_looked_at() {
             tokio::task::yield_now().await;
         }
         flood.await.unwrap();
+    })
+    .await;
+}
+
+/// Both sides have more to say than the other takes: whoever makes room wakes the connection, or neither ever goes on.
+#[tokio::test]
+async fn what_is_taken_makes_room_though_nothing_can_be_written() {
+    const FLOOD: u32 = 5_000;
+    within(async {
+        let (broker, mut uplink) = Broker::start_for(|settings| {
+            settings.keep_alive = Duration::from_secs(3_600);
+        });
+        // It reads nothing.
+        let mut line = broker.welcome().await;
+        up(&mut uplink).await;
+        for seq in 0..100 {
+            let message = Message::new("up/t", vec![7; 200 << 10]);
+            uplink.submit(seq, message).unwrap();
+        }
+        let flood = tokio::spawn(async move {
+            for number in 0..FLOOD {
+                let [a, b, c, d] = number.to_be_bytes();
+                line.say(&[0x32, 9, 0, 1, b't', 0, 7, a, b, c, d]).await;
+            }
+            line
+        });
+        let mut heard = 0;
+        while heard < FLOOD {
+            // Until it is full, and waits.
+            for _ in 0..1_000 {
+                tokio::task::yield_now().await;
+            }
+            for event in next(&mut uplink).await {
+                assert!(matches!(event, UplinkEvent::Inbound { .. }), "{event:?}");
+                heard += 1;
+            }
+        }
+        flood.await.unwrap();
+    })
+    .await;
+}
+
+/// A length that no session holds, said before anything was let in, costs the session nothing.
+#[tokio::test]
+async fn what_is_too_long_before_the_welcome_does_not_give_up_the_session() {
+    within(async {
+        let (broker, _uplink) = Broker::start();
+        for _ in 0..3 {
+            let mut line = broker.accept().await;
+            match line.next().await {
+                Packet::Connect(connect) => assert!(!connect.clean_session),
+                other => panic!("{other:?}"),
+            }
+            line.say(&[0x30, 0xff, 0xff, 0xff, 0x7f]).await;
+        }
+    })
+    .await;
+}
+
+/// A broker of version 5 that wishes no keep alive is not asked again and again.
+#[tokio::test]
+async fn a_keep_alive_of_zero_is_none() {
+    within(async {
+        let (broker, mut uplink) = Broker::start_for(|settings| {
+            settings.version = MqttVersion::V5;
+            settings.keep_alive = Duration::from_secs(3_600);
+        });
+        let mut line = broker.welcome_v5(&[0x13, 0, 0]).await;
+        up(&mut uplink).await;
+        let said = tokio::time::timeout(Duration::from_millis(100), line.stream.read_u8()).await;
+        assert!(said.is_err(), "{said:?} is said into the silence");
+        submit(&mut uplink, 1);
+        assert_eq!(line.stream.read_u8().await.unwrap(), 0x32);
+    })
+    .await;
+}
+
+/// A whole packet that says that it goes on is no half one: nothing of it is passed over in silence.
+#[tokio::test]
+async fn a_packet_cut_short_inside_ends_a_connection_of_version_5() {
+    within(async {
+        let (broker, mut uplink) = Broker::start_for(|settings| {
+            settings.version = MqttVersion::V5;
+        });
+        // A message without its properties, and one whose length of properties has no end.
+        for bytes in [
+            &[0x32_u8, 5, 0, 1, b't', 0, 7] as &[u8],
+            &[0x32, 6, 0, 1, b't', 0, 7, 0x80],
+        ] {
+            let mut line = broker.welcome_v5(&[]).await;
+            up(&mut uplink).await;
+            line.say(bytes).await;
+            let reason = down(&mut uplink).await;
+            assert!(!reason.contains("does not answer"), "{reason}");
+        }
     })
     .await;
 }

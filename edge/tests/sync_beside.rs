@@ -29,6 +29,7 @@ struct Gate {
     begun: u32,
     ended: u32,
     fails: bool,
+    panics: bool,
 }
 
 impl Layer for Disk {
@@ -45,6 +46,7 @@ impl Layer for Disk {
             while gate.ended < own {
                 self.moved.wait(&mut gate);
             }
+            assert!(!gate.panics, "the store panics, as it is to");
             if gate.fails {
                 return Err(StorageError::Poisoned);
             }
@@ -194,15 +196,34 @@ fn what_is_durable_goes_on_while_a_sync_lasts() {
 
 #[test]
 fn a_sync_that_failed_ends_the_courier_and_nothing_of_it_has_left() {
+    ends(|gate| gate.fails = true);
+}
+
+#[test]
+fn a_store_that_panics_in_a_sync_ends_the_courier_as_one_that_fails() {
+    ends(|gate| gate.panics = true);
+}
+
+fn ends(harm: impl FnOnce(&mut Gate)) {
     let mut machine = Machine::new();
     machine.append(10);
     machine.rest();
     machine.disk.layer().await_sync(1);
-    machine.disk.layer().gate.lock().fails = true;
+    harm(&mut machine.disk.layer().gate.lock());
     machine.end_sync();
     let mut cx = Context::from_waker(Waker::noop());
     let (disk, now) = (machine.disk.clone(), Instant::default());
     let turned = machine.courier.turn(&mut cx, now, disk.as_ref());
-    assert!(turned.is_err());
+    let error = turned.expect_err("what was to be synced may be lost");
+    assert!(
+        chain(&error).contains("takes no more writes"),
+        "{}",
+        chain(&error)
+    );
     assert_eq!(machine.status().sent_records, 0);
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let cause = error.source().map(chain).unwrap_or_default();
+    format!("{error}: {cause}")
 }

@@ -76,7 +76,9 @@ pub enum CallError {
 pub struct ContractTerms {
     /// The group's key, if it signs as one; else each member signs by its own.
     pub group_key: Option<[u8; 33]>,
-    /// Reports that were observed longer ago are refused, in seconds: 1 to [`REPORT_AGE_MAX_S`].
+    /// Reports that were observed longer ago are refused, in seconds: 1 to [`REPORT_AGE_MAX_S`]. So long a liar may keep back
+    /// a report that was signed under its lead, until an honest one lands: some stages and the time that a transaction may
+    /// take are enough.
     pub report_age_max_s: u32,
 }
 
@@ -345,8 +347,9 @@ pub fn stored_answer(answer: &[u8]) -> Option<StoredAnswer> {
 }
 
 /// The call by which a resetter, an account with that role, lets a halted feed take answers again. The next one may be
-/// anything within the feed's bounds, if it was observed in a later second than that of the reset's block: what was signed
-/// before, by whomever it is brought, is never taken.
+/// anything within the feed's bounds, if it was observed in a later second than that of the reset's block, by the oracles' clocks: what was
+/// signed before, by whomever it is brought, is never taken, but for the last seconds where a quorum's clocks are ahead by as
+/// many. So reset when the sources have been right for a while.
 #[must_use]
 pub fn reset_call(feed: u8) -> Bytes {
     let feed = U256::from(feed);

@@ -114,8 +114,9 @@ pub struct Oracle<A> {
     followed: Option<Followed>,
     recent: Recent,
     publishing: Publishing,
-    /// For which feeds the contract awaits an answer after a reset, and from when on it must be observed, in milliseconds.
-    /// The contract remembers it, so we need not.
+    /// For which feeds the contract awaits an answer after a reset, and from when on it must be observed, in milliseconds:
+    /// the contract remembers it, so we need not. And those whose answer may never land, since nothing waits that has it: from
+    /// whenever.
     awaited: BTreeMap<u8, u64>,
     /// Messages to ourselves.
     own_mail: VecDeque<Body>,
@@ -389,10 +390,10 @@ impl<A: Attestor> Oracle<A> {
                     came_at: now,
                 });
             }
-            OracleCommand::Landed(round) => self.landed(round, fx),
+            OracleCommand::Landed { feed, round } => self.landed(feed, round, fx),
             OracleCommand::Resumed { feed, from_ms } => self.resumed(feed, from_ms),
             OracleCommand::Reset { feed } => {
-                if let Some(since) = self.promises.breaker.reset(feed) {
+                if let Some(since) = self.believe(feed) {
                     self.closed(feed, since, ResetBy::Operator, fx);
                     // Tell the others at once.
                     self.pacemaker.beat_due = Some(now);
@@ -410,6 +411,21 @@ impl<A: Attestor> Oracle<A> {
         if last.is_none_or(|last| last.observed_at_ms < from_ms) {
             self.awaited.insert(feed, from_ms);
         }
+    }
+
+    /// Our operator believes the jump that tripped the feed. Where it would be a jump still from an answer that was agreed on
+    /// since, it is believed from that one: the operator need not say it twice.
+    fn believe(&mut self, feed: u8) -> Option<RoundId> {
+        let number = usize::from(feed);
+        let last = self.promises.answers.get(number).copied().flatten();
+        let terms = self.config.feeds().get(number);
+        self.promises.breaker.reset(feed, |trip| {
+            let last = last.filter(|last| {
+                last.round > trip.since
+                    && terms.is_some_and(|it| it.trips(last.value, trip.refused))
+            });
+            last.map_or(trip.since, |last| last.round)
+        })
     }
 
     /// A breaker is closed: the next answer is believed, whatever the last one was, unless others have agreed on a later

@@ -23,7 +23,7 @@ use peaberry_chain::ChainError;
 pub use self::csv::{CsvError, CsvReplay, CsvSource};
 pub use self::fixed::FixedSource;
 #[cfg(feature = "http")]
-pub use self::http::{HttpJsonSource, HttpSourceError, HttpSourceForm};
+pub use self::http::{HttpJsonSource, HttpSourceError, HttpSourceForm, TimePointer, TimeUnit};
 pub use self::on_chain::OnChainSource;
 pub use self::panel::{
     Panel, PanelError, PanelFormError, PanelPolicy, PegCheck, Rejection, Summary, Verdict, judge,
@@ -102,6 +102,9 @@ pub enum SourceError {
     /// What it says is no price: not a number, negative, zero, or absurdly large.
     #[error("no price: {0}")]
     NotAPrice(#[from] FixedPointError),
+    /// Where it should say of when its price is, it says something else.
+    #[error("no time: {0}")]
+    NotATime(#[source] FixedPointError),
     /// It answers, but not with JSON: a page for people, or noise.
     #[error("no JSON; it begins with {beginning:?}")]
     NotJson {

@@ -104,13 +104,13 @@ impl Transmitter {
     /// [`ChainError`]: the contract could not be asked.
     pub async fn landed(&self) -> Result<Option<RoundId>, ChainError> {
         let state = self.state().await?;
-        Ok(state.and_then(|state| self.landed_of(&state)))
+        let state = state.filter(|state| self.is_ours(state));
+        Ok(state.and_then(|state| state.newest_round()))
     }
 
     /// Rounds of another generation say nothing of ours: each begins anew.
-    fn landed_of(&self, state: &ContractState) -> Option<RoundId> {
-        let is_ours = state.generation == self.config.generation();
-        is_ours.then(|| state.newest_round()).flatten()
+    fn is_ours(&self, state: &ContractState) -> bool {
+        state.generation == self.config.generation()
     }
 
     /// The feeds that the contract's own breaker has halted, by the newest block: they take no answer until they are reset
@@ -253,10 +253,13 @@ impl Transmitter {
             return Ok(Vec::new());
         };
         let mut news = Vec::new();
-        let landed = self.landed_of(&state);
-        if let Some(round) = landed.filter(|_| landed > seen.landed) {
-            seen.landed = landed;
-            news.push(OracleCommand::Landed(round));
+        if self.is_ours(&state) {
+            for (feed, stored) in (0..=u8::MAX).zip(&state.feeds) {
+                if let Some(round) = stored.round.filter(|it| seen.landed.get(&feed) < Some(it)) {
+                    seen.landed.insert(feed, round);
+                    news.push(OracleCommand::Landed { feed, round });
+                }
+            }
         }
         let opening: BTreeMap<u8, u64> = (0..=u8::MAX)
             .zip(&state.feeds)
@@ -291,6 +294,10 @@ impl Transmitter {
                 Err(error @ (TransmitError::Call(_) | TransmitError::GivenUp { .. })) => {
                     complain(error);
                 }
+                // The outbox would say the same for ever.
+                Err(
+                    error @ TransmitError::Outbox(Refusal::KeyTaken { .. } | Refusal::Invalid(_)),
+                ) => complain(error),
                 // What stands in the way of this one may be gone by the time an older one is tried, which would then be paid
                 // for although it is needless. So the older ones wait behind it.
                 Err(error) => {
@@ -343,7 +350,8 @@ impl Desk {
 /// What the last looks at the contract have seen.
 #[derive(Debug, Default)]
 struct Seen {
-    landed: Option<RoundId>,
+    /// By feed, the newest round.
+    landed: BTreeMap<u8, RoundId>,
     /// Feeds that were reset and await an answer, and from when on, in seconds.
     opening: BTreeMap<u8, u64>,
 }

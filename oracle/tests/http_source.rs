@@ -9,7 +9,7 @@ use std::time::Duration;
 use peaberry_core::SystemClock;
 use peaberry_oracle::FixedPointError;
 use peaberry_oracle::source::{
-    HttpJsonSource, HttpSourceError, HttpSourceForm, Source, SourceError,
+    HttpJsonSource, HttpSourceError, HttpSourceForm, Source, SourceError, TimePointer, TimeUnit,
 };
 use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -105,6 +105,46 @@ async fn a_price_is_read_digit_by_digit() {
         ask(ok(r#"{"price":90071992547.40993}"#)).await.unwrap(),
         9_007_199_254_740_993_000
     );
+}
+
+/// A source that has stopped moving is found out by the time that it gives itself.
+#[tokio::test]
+async fn a_price_is_of_the_time_that_its_source_gives() {
+    let quote = async |body: &str, unit| {
+        let mut form = form(format!("http://{}/", serve(ok(body)).await));
+        form.observed_at = Some(TimePointer {
+            pointer: "/at".to_owned(),
+            unit,
+        });
+        source(form).quote(0).await
+    };
+    for (body, unit) in [
+        (r#"{"price":7,"at":1678492800.5}"#, TimeUnit::Seconds),
+        (r#"{"price":7,"at":"1678492800.5001"}"#, TimeUnit::Seconds),
+        (r#"{"price":7,"at":1678492800500}"#, TimeUnit::Milliseconds),
+    ] {
+        let observed_at_ms = quote(body, unit).await.unwrap().observed_at_ms;
+        assert_eq!(observed_at_ms, 1_678_492_800_500);
+    }
+    let beyond = quote(
+        r#"{"price":7,"at":99999999999999999999}"#,
+        TimeUnit::Seconds,
+    )
+    .await;
+    assert_eq!(
+        beyond.unwrap().observed_at_ms,
+        u64::MAX,
+        "not of now at any rate"
+    );
+    for body in [r#"{"price":7,"at":"yesterday"}"#, r#"{"price":7,"at":-1}"#] {
+        let answer = quote(body, TimeUnit::Seconds).await;
+        assert!(
+            matches!(answer, Err(SourceError::NotATime(_))),
+            "{answer:?}"
+        );
+    }
+    let answer = quote(r#"{"price":7}"#, TimeUnit::Seconds).await;
+    assert!(matches!(answer, Err(SourceError::NothingThere { .. })));
 }
 
 #[tokio::test]

@@ -17,8 +17,9 @@ use peaberry_core::{
     EffectsBuffer, Envelope, Handle, Input, Instant, MemoryStorage, PeerId, Protocol,
 };
 use peaberry_oracle::{
-    Body, Config, ConfigForm, EcdsaKey, EcdsaQuorum, Message, Misbehaviour, Observation, OpenError,
-    Oracle, OracleCommand, OracleEvent, ResetBy, RoundId, Timing, leader_of, oracle_channel,
+    Aggregation, Answer, AttestedReport, Body, Config, ConfigForm, EcdsaAttestation, EcdsaKey,
+    EcdsaQuorum, Keyring as _, Message, Misbehaviour, Observation, OpenError, Oracle,
+    OracleCommand, OracleEvent, Report, ResetBy, RoundId, Timing, leader_of, oracle_channel,
     slot_of,
 };
 
@@ -29,14 +30,14 @@ fn peer(id: u8) -> PeerId {
     ground::peer(id - 1)
 }
 
-fn config() -> Arc<Config> {
+fn config(stage: Duration) -> Arc<Config> {
     let form = ConfigForm {
         timing: Timing {
             round: Duration::from_millis(400),
             grace: Duration::from_millis(50),
             progress: Duration::from_millis(1_500),
             beat: Duration::from_millis(200),
-            stage: Duration::from_secs(1),
+            stage,
             observation_age_max: Duration::from_secs(600),
             ..Timing::default()
         },
@@ -44,6 +45,9 @@ fn config() -> Arc<Config> {
     };
     Arc::new(Config::new(form).unwrap())
 }
+
+/// What each transmitter waits for the one before it.
+const A_SECOND: Duration = Duration::from_secs(1);
 
 /// Four oracles, and what they have told.
 struct Stage {
@@ -55,9 +59,13 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
+        Self::of(config(A_SECOND))
+    }
+
+    fn of(config: Arc<Config>) -> Self {
         let mut stage = Self {
             world: World::new(1),
-            config: config(),
+            config,
             handles: Arc::default(),
             told: Arc::default(),
         };
@@ -94,6 +102,25 @@ impl Stage {
         }
     }
 
+    /// Nobody knows the second price.
+    fn see_of_first(&self, btc: i128, observed_at_ms: u64) {
+        for handle in self.handles.lock().values() {
+            let values = vec![Some(btc), None];
+            let observe = OracleCommand::Observe {
+                values,
+                observed_at_ms,
+            };
+            handle.submit(observe).unwrap();
+        }
+    }
+
+    /// The contract has an answer of `round` for the feed.
+    fn land(&self, feed: u8, round: RoundId) {
+        for handle in self.handles.lock().values() {
+            let _ = handle.submit(OracleCommand::Landed { feed, round });
+        }
+    }
+
     /// What has been told in so long; with the earlier forgotten.
     fn run(&mut self, time: Duration) -> Vec<(PeerId, OracleEvent)> {
         self.told.lock().clear();
@@ -111,6 +138,22 @@ fn answers(told: &[(PeerId, OracleEvent)], of: PeerId) -> Vec<Vec<i128>> {
     reports
         .map(|report| report.answers.iter().map(|it| it.value).collect())
         .collect()
+}
+
+/// The round and the feeds of the newest report of one oracle.
+fn newest(told: &[(PeerId, OracleEvent)], of: PeerId) -> Option<(RoundId, Vec<u8>)> {
+    let reports = told.iter().filter_map(|(at, event)| match event {
+        OracleEvent::Agreed { report, .. } if *at == of => Some(&report.report),
+        _ => None,
+    });
+    let report = reports.last()?;
+    let feeds = report.answers.iter().map(|it| it.feed);
+    Some((report.round, feeds.collect()))
+}
+
+fn is_transmitted(told: &[(PeerId, OracleEvent)], round: RoundId) -> bool {
+    let is_of = |event: &OracleEvent| matches!(event, OracleEvent::Transmit { report, .. } if report.report.round == round);
+    told.iter().any(|(_, event)| is_of(event))
 }
 
 /// The contract has halted a feed by its own breaker and takes answers again: nobody waits for the heartbeat.
@@ -202,9 +245,8 @@ fn a_silent_transmitter_costs_one_slot() {
         slots.len() >= 2 && slots.len() < 4,
         "{slots:?}: one a second"
     );
-    for handle in stage.handles.lock().values() {
-        handle.submit(OracleCommand::Landed(round)).unwrap();
-    }
+    stage.land(0, round);
+    stage.land(1, round);
     let told = stage.run(Duration::from_secs(10));
     let later = told
         .iter()
@@ -242,28 +284,143 @@ fn a_report_waits_on_where_the_one_that_landed_leaves_its_feed_out() {
     let told = stage.run(Duration::from_millis(500));
     let both = agreed_of(&told, &[10_200, 510]).unwrap();
     // Nobody knows the second price any more, and the first moves on.
-    for handle in stage.handles.lock().values() {
-        let values = vec![Some(10_400), None];
-        let observed_at_ms = 1_011_000;
+    stage.see_of_first(10_400, 1_011_000);
+    let told = stage.run(Duration::from_millis(450));
+    let one = agreed_of(&told, &[10_400]).unwrap();
+    assert!(one > both);
+    stage.land(0, one);
+    let told = stage.run(Duration::from_secs(5));
+    assert!(
+        is_transmitted(&told, both),
+        "its second feed is still wanted"
+    );
+    assert!(!is_transmitted(&told, one), "it has landed");
+}
+
+/// Of a round with two reports, by the hand of its leader, the one that landed has one feed: the other is wanted for the other.
+#[test]
+fn a_report_waits_on_where_another_of_its_round_has_landed_for_one_of_its_feeds() {
+    let mut stage = Stage::new();
+    stage.see(10_000, 500, 1_000_000);
+    let told = stage.run(Duration::from_millis(800));
+    let (round, _) = newest(&told, peer(1)).unwrap();
+    stage.land(1, round);
+    let told = stage.run(Duration::from_secs(5));
+    assert!(is_transmitted(&told, round), "for its first feed");
+    stage.land(0, round);
+    let told = stage.run(Duration::from_secs(5));
+    assert!(!is_transmitted(&told, round), "both feeds have landed");
+}
+
+/// The newest report has one feed only. Where none of two has landed when all restart, the other feed, of which nobody has a
+/// report any more, is due anew.
+#[test]
+fn a_feed_whose_report_is_lost_in_a_restart_is_due_anew() {
+    let mut stage = Stage::new();
+    stage.see(10_000, 500, 1_000_000);
+    stage.run(Duration::from_millis(800));
+    stage.see(10_200, 500, 1_010_000);
+    let told = stage.run(Duration::from_millis(800));
+    let (both, feeds) = newest(&told, peer(1)).unwrap();
+    assert_eq!(feeds, [0, 1]);
+    stage.see_of_first(10_400, 1_011_000);
+    let told = stage.run(Duration::from_millis(800));
+    let (one, feeds) = newest(&told, peer(1)).unwrap();
+    assert!(one > both);
+    assert_eq!(feeds, [0]);
+    for id in 1..=4 {
+        stage.world.kill(peer(id));
+    }
+    for id in 1..=4 {
+        stage.world.restart(peer(id));
+    }
+    stage.see(10_400, 500, 1_012_000);
+    let told = stage.run(Duration::from_secs(5));
+    assert!(is_transmitted(&told, one));
+    let (anew, feeds) = newest(&told, peer(1)).unwrap();
+    assert!(anew > one, "the second feed had nothing that waited");
+    assert_eq!(feeds, [0, 1]);
+    // Once; and what has landed is not due anew.
+    stage.land(0, anew);
+    stage.land(1, anew);
+    assert_eq!(newest(&stage.run(Duration::from_secs(5)), peer(1)), None);
+}
+
+/// So many reports wait that one must make room: it is one of which newer ones have every feed.
+#[test]
+fn a_report_makes_no_room_while_no_newer_one_has_its_feed() {
+    let mut stage = Stage::of(config(Duration::from_secs(10)));
+    stage.see(10_000, 500, 1_000_000);
+    let mut told = stage.run(Duration::from_millis(800));
+    let (both, _) = newest(&told, peer(1)).unwrap();
+    for moves in 1..=10 {
+        stage.see_of_first(10_000 + 200 * moves, 1_000_000 + moves as u64);
+        told.extend(stage.run(Duration::from_millis(450)));
+    }
+    assert_eq!(answers(&told, peer(1)).len(), 11, "more than can wait");
+    told.extend(stage.run(Duration::from_secs(40)));
+    let of_both = told.iter().filter(|(_, event)| {
+        matches!(event, OracleEvent::Transmit { report, .. } if report.report.round == both)
+    });
+    assert_eq!(of_both.count(), 4);
+}
+
+/// A leader keeps back a report that was due, and brings it when the price has come back: what all know of is no deviation
+/// from what they see, but the contract holds what was kept back.
+#[test]
+fn a_feed_is_due_when_a_report_that_was_kept_back_has_landed() {
+    let mut stage = Stage::new();
+    stage.see(10_000, 500, 1_000_000);
+    let told = stage.run(Duration::from_secs(5));
+    let (known, _) = newest(&told, peer(1)).unwrap();
+    stage.land(0, known);
+    stage.land(1, known);
+    stage.see(10_000, 500, 1_001_000);
+    assert_eq!(newest(&stage.run(Duration::from_secs(5)), peer(1)), None);
+
+    let kept_back = RoundId::new(known.epoch(), known.round() + 1).unwrap();
+    stage.land(0, kept_back);
+    let told = stage.run(Duration::from_secs(5));
+    let (mends, _) = newest(&told, peer(1)).unwrap();
+    assert!(mends > kept_back);
+    assert_eq!(answers(&told, peer(1)), [[10_000, 500]], "once");
+    stage.land(0, mends);
+    stage.land(1, mends);
+    assert_eq!(newest(&stage.run(Duration::from_secs(5)), peer(1)), None);
+
+    // It is not forgotten either.
+    let again = RoundId::new(mends.epoch(), mends.round() + 1).unwrap();
+    for id in 1..=4 {
+        stage.world.kill(peer(id));
+        stage.world.restart(peer(id));
+        stage.world.run_for(Duration::from_millis(20));
+        stage.land(0, again);
+        stage.world.run_for(Duration::from_millis(20));
+    }
+    stage.see(10_000, 500, 1_002_000);
+    assert!(newest(&stage.run(Duration::from_secs(5)), peer(1)).is_some());
+}
+
+/// Where too few know one feed and one of them is silent, so that nobody can prove it, the other feed's answers come on.
+#[test]
+fn a_feed_that_too_few_know_does_not_hold_up_the_other() {
+    let mut stage = Stage::new();
+    stage.see(10_000, 500, 1_000_000);
+    stage.run(Duration::from_secs(3));
+    stage.world.kill(peer(4));
+    for moves in 1..=5 {
+        let (price, observed_at_ms) = (10_000 + 200 * moves, 1_000_000 + 10_000 * moves as u64);
+        stage.see(price, 500, observed_at_ms);
+        let values = vec![Some(price), None];
+        let handle = stage.handles.lock().get(&peer(3)).cloned().unwrap();
         let observe = OracleCommand::Observe {
             values,
             observed_at_ms,
         };
         handle.submit(observe).unwrap();
+        let told = stage.run(Duration::from_secs(10));
+        assert!(answers(&told, peer(1)).contains(&vec![price]), "{told:?}");
     }
-    let told = stage.run(Duration::from_millis(450));
-    let one = agreed_of(&told, &[10_400]).unwrap();
-    assert!(one > both);
-    for handle in stage.handles.lock().values() {
-        handle.submit(OracleCommand::Landed(one)).unwrap();
-    }
-    let told = stage.run(Duration::from_secs(5));
-    let transmitted = |round: RoundId| {
-        let is_of = |event: &OracleEvent| matches!(event, OracleEvent::Transmit { report, .. } if report.report.round == round);
-        told.iter().filter(|(_, event)| is_of(event)).count()
-    };
-    assert!(transmitted(both) > 0, "its second feed is still wanted");
-    assert_eq!(transmitted(one), 0, "it has landed");
 }
 
 #[test]
@@ -375,6 +532,8 @@ fn who_was_away_during_a_reset_is_not_left_behind() {
     let told = stage.run(Duration::from_secs(5));
     assert_eq!(answers(&told, peer(3)), [[15_000, 500]], "by the others");
 
+    // One of those who said it is gone for good: who was convinced by them says it for them.
+    stage.world.kill(peer(1));
     stage.world.restart(peer(4));
     let told = stage.run(Duration::from_secs(2));
     let of_the_fourth: Vec<_> = told
@@ -397,7 +556,6 @@ fn who_was_away_during_a_reset_is_not_left_behind() {
     assert_eq!(of_the_fourth, [tripped, OracleEvent::Reset { feed, by }]);
 
     // It takes part again, which is needed now; and what was believed then says nothing of another jump.
-    stage.world.kill(peer(3));
     stage.see(15_300, 500, 1_030_000);
     let told = stage.run(Duration::from_secs(10));
     assert_eq!(answers(&told, peer(4)), [[15_300, 500]]);
@@ -429,7 +587,7 @@ fn the_next_leader_takes_over_from_one_that_is_down() {
 }
 
 fn oracle(member: u8) -> Oracle<EcdsaQuorum> {
-    let config = config();
+    let config = config(A_SECOND);
     let attestor = EcdsaQuorum::new(&config, key(member));
     Oracle::open(config, key(member), attestor, 0, &MemoryStorage::new()).unwrap()
 }
@@ -460,19 +618,19 @@ fn told(
     )
 }
 
-/// Enters epoch 1 by the wishes of three.
-fn enter(oracle: &mut Oracle<EcdsaQuorum>) {
+/// Enters an epoch by the wishes of three.
+fn enter(oracle: &mut Oracle<EcdsaQuorum>, epoch: u32) {
     let mut buffer = EffectsBuffer::new(oracle_channel(0));
     oracle
         .settle(Instant::from_nanos(1), &mut buffer.effects())
         .unwrap();
     let beat = Body::Beat {
-        new_epoch: 1,
+        new_epoch: epoch,
         last: None,
         resets: Vec::new(),
     };
     let message = Message {
-        config: config().digest(),
+        config: config(A_SECOND).digest(),
         body: beat,
     }
     .to_bytes();
@@ -483,7 +641,7 @@ fn enter(oracle: &mut Oracle<EcdsaQuorum>) {
 
 #[test]
 fn forged_truncated_and_foreign_messages_are_named_and_change_nothing() {
-    let config = config();
+    let config = config(A_SECOND);
     let leader = leader_of(&config, 1);
     let follower = (leader + 1) % 4;
     let other = (leader + 2) % 4;
@@ -517,7 +675,7 @@ fn forged_truncated_and_foreign_messages_are_named_and_change_nothing() {
     let cut = encode(Body::Ask(round));
 
     let mut oracle = oracle(follower);
-    enter(&mut oracle);
+    enter(&mut oracle, 1);
     let mut expect = |from, payload: Vec<u8>, what: &dyn Fn(&Misbehaviour) -> bool| {
         let (events, sent) = told(&mut oracle, from, payload);
         let [OracleEvent::Misbehaviour { peer, what: said }] = events.as_slice() else {
@@ -576,7 +734,7 @@ fn forged_truncated_and_foreign_messages_are_named_and_change_nothing() {
     ));
     assert_eq!(sent, 0);
 
-    // A replay of an earlier epoch is passed over.
+    // What is of an epoch to come is passed over.
     let (events, sent) = told(
         &mut oracle,
         leader_peer,
@@ -615,9 +773,99 @@ fn forged_truncated_and_foreign_messages_are_named_and_change_nothing() {
     assert_eq!((*offender, sent), (leader, 0));
 }
 
+/// What was genuine in an earlier epoch is passed over when it comes again, and so is a report that is known.
+#[test]
+fn a_replay_of_an_earlier_epoch_changes_nothing() {
+    let config = config(A_SECOND);
+    let leader = leader_of(&config, 1);
+    let follower = (leader + 1) % 4;
+    let mut oracle = oracle(follower);
+    let see = OracleCommand::Observe {
+        values: vec![Some(500), None],
+        observed_at_ms: 5,
+    };
+    let mut buffer = EffectsBuffer::new(oracle_channel(0));
+    oracle
+        .step(
+            Instant::from_nanos(1),
+            Input::Command(see),
+            &mut buffer.effects(),
+        )
+        .unwrap();
+    let round = RoundId::new(1, 1).unwrap();
+    let mut set: Vec<_> = (0..4).filter(|it| *it != follower).collect();
+    set.sort_unstable();
+    let set = set.into_iter().map(|member| {
+        let observation = Observation {
+            config: config.digest(),
+            round,
+            observed_at_ms: 5,
+            values: vec![Some(500), None],
+            standing: Vec::new(),
+        };
+        observation.sign(&config, member, key(member).as_ref())
+    });
+    let encode = |body| {
+        Message {
+            config: config.digest(),
+            body,
+        }
+        .to_bytes()
+    };
+    let proposal = Body::Proposal {
+        round,
+        observations: set.collect(),
+    };
+    let (ask, proposal) = (encode(Body::Ask(round)), encode(proposal));
+    enter(&mut oracle, 1);
+    for genuine in [&ask, &proposal] {
+        let (events, sent) = told(&mut oracle, peer(leader + 1), genuine.clone());
+        assert!(sent > 0, "{events:?}");
+    }
+    enter(&mut oracle, 5);
+    assert_eq!(oracle.epoch(), 5);
+    for replayed in [&ask, &proposal] {
+        let (events, sent) = told(&mut oracle, peer(leader + 1), replayed.clone());
+        assert_eq!((events.len(), sent), (0, 0), "{events:?}");
+    }
+
+    let last = Body::Final(attested(&config, RoundId::new(5, 1).unwrap()));
+    let told_first = told(&mut oracle, peer(leader + 1), encode(last.clone()));
+    assert!(matches!(*told_first.0, [OracleEvent::Agreed { .. }]));
+    assert_eq!(told_first.1, 2, "passed on to the two others");
+    let earlier = Body::Final(attested(&config, round));
+    for known in [last, earlier] {
+        let (events, sent) = told(&mut oracle, peer(leader + 1), encode(known));
+        assert_eq!((events.len(), sent), (0, 0), "{events:?}");
+    }
+}
+
+/// A report of one feed that two members have signed.
+fn attested(config: &Config, round: RoundId) -> AttestedReport {
+    let answer = Answer {
+        feed: 0,
+        aggregation: Aggregation::Median,
+        value: 500,
+    };
+    let report = Report {
+        config: config.digest(),
+        round,
+        observed_at_ms: 5,
+        observations: B256::repeat_byte(7),
+        answers: vec![answer],
+    };
+    let digest = report.digest(config);
+    let signatures = [0, 1].map(|member| (member, key(member).sign(&digest)));
+    let signatures = signatures.into_iter().collect();
+    AttestedReport {
+        report,
+        attestation: EcdsaAttestation { signatures }.to_bytes().into(),
+    }
+}
+
 #[test]
 fn a_key_of_nobody_and_a_damaged_store_open_no_oracle() {
-    let config = config();
+    let config = config(A_SECOND);
     let stranger = Arc::new(EcdsaKey::from_bytes(&[77; 32]).unwrap());
     let attestor = EcdsaQuorum::new(&config, stranger.clone());
     let opened = Oracle::open(config.clone(), stranger, attestor, 0, &MemoryStorage::new());

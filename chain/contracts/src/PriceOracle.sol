@@ -14,7 +14,7 @@ import {Roles} from "./Roles.sol";
 /// newer one leaves out.
 ///
 /// An answer that jumps halts its feed. What was observed up to its reset is never taken, however late it is brought:
-/// neither the answer that jumped nor any other of that time.
+/// neither the answer that jumped nor any other of that time. When that was is said by the oracles' clocks.
 ///
 /// The last answer of a feed is one slot. Feed 0 is read by Chainlink's AggregatorV3Interface here; `PriceFeed` gives
 /// the others a contract each. Rounds that readers see are numbered from 1 for each feed, without gaps.
@@ -127,7 +127,8 @@ contract PriceOracle is OracleConfiguration {
     }
 
     /// Lets a halted feed take answers again; the next one may be anything within its bounds, if it was observed in a
-    /// later second than this block's. So reset when the sources are right again, and nothing of before can be brought.
+    /// later second than this block's, by the oracles' clocks. So reset when the sources have been right for a while: where
+    /// a quorum's clocks are ahead by some seconds, what was signed so many seconds before can still be brought.
     function reset(uint256 feed) external onlyRole(RESETTER_ROLE) {
         unhalt(feed);
     }

@@ -26,6 +26,8 @@ const GAS_MARGIN_PERCENT: u64 = 20;
 const FEE_BLOCKS: u16 = 10;
 const TIP_PERCENTILE: u8 = 50;
 const TOKENS_KNOWN_MAX: usize = 4096;
+/// Why a transaction was undone has this long to be said.
+const REASON_WITHIN: Duration = Duration::from_millis(500);
 const WAIT_MIN: Duration = Duration::from_millis(25);
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
@@ -271,9 +273,11 @@ impl EvmClient {
         }
     }
 
-    /// Why an included transaction was undone, where its node can say. That it was undone is certain without.
+    /// Why an included transaction was undone, where its node can say soon. That it was undone is certain without, and whoever
+    /// waits for that does not wait long for the reason.
     pub(crate) async fn reason_of(&self, transaction: B256) -> Option<Revert> {
-        let reason = self.rpc.revert_reason(transaction).await;
+        let reason = self.rpc.revert_reason(transaction);
+        let reason = within(&*self.clock, REASON_WITHIN, reason).await?;
         reason.unwrap_or_default()
     }
 

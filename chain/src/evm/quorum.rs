@@ -43,6 +43,9 @@ pub struct Dissent {
     pub doing: &'static str,
 }
 
+/// Said where nodes have no reason, and each has words of its own for that.
+const NO_COMMON_WORDS: &str = "no reason given, or out of gas";
+
 impl QuorumRpc {
     /// The nodes, by the names under which they are to be reported; `wanted` of them must agree.
     ///
@@ -387,9 +390,15 @@ impl EvmRpc for QuorumRpc {
     async fn revert_reason(&self, hash: B256) -> Result<Option<Revert>, ChainError> {
         let answers = self.ask_all(|node| node.revert_reason(hash)).await;
         // Nodes find it out in different ways and words: who says otherwise is not accused, and too few are not believed.
-        let reasons = answers.iter().flatten().flatten();
-        let (agreed, most) = largest_group(reasons, is_same_reason);
-        Ok(most.filter(|_| agreed >= self.wanted).cloned())
+        let reasons = || answers.iter().flatten().flatten();
+        let (agreed, most) = largest_group(reasons(), |one, other| one == other);
+        if agreed >= self.wanted {
+            return Ok(most.cloned());
+        }
+        // What enough of them cannot explain is so; the words of one of them are not for the caller.
+        let (agreed, most) = largest_group(reasons(), is_same_reason);
+        let is_unexplained = most.is_some() && agreed >= self.wanted;
+        Ok(is_unexplained.then(|| Revert::Unexplained(NO_COMMON_WORDS.into())))
     }
 
     async fn block(&self, at: BlockAt) -> Result<Option<Block>, ChainError> {
@@ -426,3 +435,6 @@ impl fmt::Debug for QuorumRpc {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, feature = "http"))]
+mod tests;

@@ -41,7 +41,7 @@ impl Outbox {
                     Some(silence) => entry.trouble.failed(silence, now),
                     None => entry.trouble.is_over(),
                 }
-                self.tell_stalled(id, fx);
+                self.tell_stalled(id, now, fx);
                 match asked {
                     Asked::Gas => self.weighed(id, result, now, fx),
                     Asked::Sign { fees, is_cancel } => {
@@ -92,7 +92,7 @@ impl Outbox {
             Err(error) => lane.trouble.failed(error, now),
         }
         // Where things stood is told before what has become of them.
-        self.tell_trouble(key, fx);
+        self.tell_trouble(key, now, fx);
         match result {
             Ok(Found::Account(view)) => self.seen(key, &view, now, fx),
             Ok(Found::Solana(view)) => self.seen_solana(key, &view, fx),
@@ -135,7 +135,6 @@ impl Outbox {
             Ok(_) => {
                 let is_new = entry.sent_in.is_none();
                 entry.is_sent = true;
-                entry.outbid = 0;
                 entry.sent_in = entry.sent_in.or(latest);
                 entry.refresh();
                 if is_new {
@@ -152,16 +151,12 @@ impl Outbox {
                 lane.look_at = now;
             }
             Err(ChainError::ReplacementUnderpriced) => {
-                // Of the first attempt it is another wallet's transaction, which will nearly always be included by then.
                 entry.is_sent = true;
-                entry.outbid = entry.outbid.saturating_add(1);
                 entry.wants_bump = entry.record.attempts.len() > 1;
                 entry.sent_in = entry.sent_in.or(latest);
-                entry.not_before = now + pause;
             }
             Err(ChainError::FeeTooLow { .. }) => {
                 entry.wants_bump = true;
-                entry.outbid = 0;
                 entry.is_sent = true;
                 entry.back_off(now, pause);
                 if let Some(price) = self.prices.get_mut(&key.0) {

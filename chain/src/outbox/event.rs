@@ -164,9 +164,6 @@ pub enum Stage {
 pub enum Deferral {
     /// A higher fee than the cap allows would be needed: it waits for the market to come down.
     FeeCap,
-    /// So many attempts as are kept ([`ATTEMPTS_MAX`](super::ATTEMPTS_MAX)) were signed for it, and the cap, which was raised
-    /// meanwhile, leaves room for more: the newest is sent again and again.
-    AttemptsMax,
     /// The account cannot pay.
     InsufficientFunds(String),
     /// It would be reverted now, and other transactions of its account are still on their way.

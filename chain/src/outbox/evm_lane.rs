@@ -5,7 +5,7 @@ use peaberry_core::{Instant, mutant};
 
 use super::answer::{deferral_of, pause_after};
 use super::event::Deferral;
-use super::fees::{Step, bump, within};
+use super::fees::{bump, within};
 use super::lane::{LaneKey, View};
 use super::protocol::{About, Asked, Fx, Outbox};
 use super::record::{ATTEMPTS_MAX, Attempt, EntryId, Outcome, Purpose, Record, Terms, cut};
@@ -14,7 +14,7 @@ use crate::evm::{Fees, Transaction, call_of};
 use crate::{CallRequest, ChainError, ChainId, TxId};
 
 /// Estimates on the way at once, for one account.
-pub(super) const GAS_AT_ONCE: usize = 16;
+const GAS_AT_ONCE: usize = 16;
 /// How often in a row an intent must be found to fail before it is rejected: one node may not have seen what it needs.
 const REVERTS_UNTIL_REJECTED: u8 = 3;
 /// The most gas that calling off takes over from its intent: no chain wants more for a transfer of nothing.
@@ -50,13 +50,12 @@ impl Outbox {
                 attempts: hashes.filter_map(|attempt| hash_of(attempt.id)).collect(),
             })
         });
-        let blocks = lane.blocks_to_check();
         let ask = Ask::Look {
             account,
             wanted: flying.collect(),
-            blocks: blocks.clone(),
-            asks_final_nonce: self.is_proof_due(lane, self.rules(key.0).receipts_kept),
+            blocks: lane.blocks_to_check(),
         };
+        let blocks = lane.blocks_to_check();
         let number = self.ask_about(About::Lane(key), key.0, ask, fx);
         if let Some(lane) = self.lanes.get_mut(&key) {
             lane.looking = Some(number);
@@ -143,7 +142,7 @@ impl Outbox {
     /// What gas costs, if that is known; asks for it where it is not, or not any more.
     fn price(&mut self, key: LaneKey, now: Instant, fx: Fx<'_, '_>) -> Option<Fees> {
         let lane = self.lanes.get(&key)?;
-        if !lane.needs_price() {
+        if lane.waiting.is_empty() && lane.flying.is_empty() {
             return None;
         }
         let fresh_for = self.rules(key.0).fees_fresh_for;
@@ -283,9 +282,6 @@ impl Outbox {
                 if entry.record.included.is_some() || entry.record.nonce.is_none() {
                     return;
                 }
-                for older in &mut entry.record.attempts {
-                    older.raw.clear();
-                }
                 entry.record.attempts.push(Attempt {
                     raw: signed.raw().clone(),
                     id: TxId::Evm(signed.hash()),
@@ -306,8 +302,8 @@ impl Outbox {
                 entry.back_off(now, pause_after(&error, &rules));
                 if let Some(deferral) = deferral_of(&error) {
                     self.defer(id, deferral, fx);
+                    self.unlease(id, now, fx);
                 }
-                self.unlease(id, now, fx);
             }
         }
     }
@@ -399,6 +395,7 @@ impl Outbox {
             return;
         };
         let pause = rules.retry_after;
+        entry.wants_bump = false;
         let is_cancel = entry.record.called_off.is_some();
         let last = entry.record.attempts.last().and_then(Attempt::fees);
         // Calling off may cost what anything on this chain may, whatever the intent itself was worth.
@@ -407,30 +404,19 @@ impl Outbox {
         } else {
             (own_cap, ATTEMPTS_MAX - 1)
         };
-        let rungs_left = attempts_max.saturating_sub(entry.record.attempts.len());
-        let next = last.and_then(|last| {
-            let step = match entry.outbid {
-                0 => Step::towards(cap, last, rungs_left),
-                1 => Step::Double,
-                _ => Step::Outbid,
-            };
-            bump(last, price, cap, step)
-        });
+        let next = last.and_then(|last| bump(last, price, cap));
         // At the top a node that holds the intent takes nothing in its place; one that does not takes what is there first.
         let next = next.or_else(|| last.filter(|_| entry.wants_cancel()));
         match next {
-            Some(fees) if rungs_left > 0 => self.sign(id, fees, is_cancel, fx),
-            next => {
+            Some(fees) if entry.record.attempts.len() < attempts_max => {
+                self.sign(id, fees, is_cancel, fx);
+            }
+            _ => {
                 // At the top of the ladder: the same bytes wait for the market to come down.
-                let deferral = match next {
-                    None => Deferral::FeeCap,
-                    Some(_) => Deferral::AttemptsMax,
-                };
-                entry.wants_bump = false;
                 entry.sent_in = None;
                 entry.is_sent = false;
                 entry.back_off(now, pause);
-                self.defer(id, deferral, fx);
+                self.defer(id, Deferral::FeeCap, fx);
                 self.broadcast_newest(id, fx);
             }
         }

@@ -36,8 +36,7 @@ impl Performer for EvmClient {
                 account,
                 wanted,
                 blocks,
-                asks_final_nonce,
-            } => look(self, account, &wanted, &blocks, asks_final_nonce)
+            } => look(self, account, &wanted, &blocks)
                 .await
                 .map(Found::Account),
             Ask::SignSolana(_) | Ask::LookSolana { .. } => Err(ChainError::Unsupported {
@@ -55,7 +54,6 @@ async fn look(
     account: EvmAddress,
     wanted: &[Wanted],
     blocks: &[(u64, B256)],
-    asks_final_nonce: bool,
 ) -> Result<AccountView, ChainError> {
     let rpc = client.rpc();
     let (final_block, latest, latest_nonce, pending_nonce) = try_join4(
@@ -69,9 +67,7 @@ async fn look(
         let sight = sight(client, one, latest_nonce).await?;
         Ok::<(EntryId, Sight), ChainError>((one.entry, sight))
     });
-    let is_due = |block: &Block| {
-        asks_final_nonce || blocks.iter().any(|(number, _)| *number <= block.number)
-    };
+    let is_due = |block: &Block| blocks.iter().any(|(number, _)| *number <= block.number);
     let (places, sights, final_nonce) = try_join3(
         places(client, final_block, blocks),
         try_join_all(sights),

@@ -3,10 +3,10 @@
 use peaberry_core::{Instant, mutant};
 
 use super::event::{Deferral, Stage};
-use super::lane::{Lane, LaneKey, View};
+use super::lane::{LaneKey, View};
 use super::protocol::{Fx, Outbox};
 use super::reason::kept;
-use super::record::{EntryId, Inclusion, Outcome, Record};
+use super::record::{EntryId, Inclusion, Outcome};
 use super::request::{AccountView, Place, Sight};
 use crate::TxId;
 
@@ -19,15 +19,6 @@ const LOOKS_UNTIL_SETTLED: u8 = 3;
 const LOOKS_UNTIL_SHORTER: u8 = 64;
 /// Transactions above the first that a node lacks which are sent again with it.
 const RESENT_AT_ONCE: u64 = 16;
-
-/// Whether half of the receipts' time has gone by since it was known to be in no final block.
-fn is_proof_old(record: &Record, final_number: Option<u64>, receipts_kept: u64) -> bool {
-    let is_old = |number: u64| match record.signed_above {
-        Some(at) => number.saturating_sub(at) > receipts_kept / 2,
-        None => number >= receipts_kept,
-    };
-    record.nonce.is_some() && record.included.is_none() && final_number.is_some_and(is_old)
-}
 
 impl Outbox {
     /// What a look has shown.
@@ -47,6 +38,9 @@ impl Outbox {
             view.pending_nonce = view.pending_nonce.max(last.pending_nonce);
         }
         lane.view = Some(view);
+        // Who is behind now does not make receipts younger than they are.
+        let final_number = seen.final_number.unwrap_or(0);
+        lane.newest = lane.newest.max(seen.latest_number).max(final_number);
         lane.below_floor = if seen.latest_nonce < lane.floor {
             lane.below_floor.saturating_add(1)
         } else {
@@ -76,7 +70,6 @@ impl Outbox {
         if forgets {
             self.lose_above(key, seen.latest_nonce, fx);
         }
-        self.prove_free(key, seen, fx);
         for (id, sight) in &seen.sights {
             self.sighted(*id, sight.clone(), seen, fx);
         }
@@ -215,8 +208,6 @@ impl Outbox {
             return;
         };
         entry.is_sent = false;
-        entry.outbid = 0;
-        entry.wants_bump = false;
         entry.sent_in = None;
         entry.refresh();
         let key = (entry.record.chain, entry.record.account);
@@ -228,64 +219,14 @@ impl Outbox {
         self.tell_of(id, Stage::Reorganised, fx);
     }
 
-    /// Whether the nonce at the final block shall be read, to prove that what was signed long ago is in none so far.
-    pub(super) fn is_proof_due(&self, lane: &Lane, receipts_kept: u64) -> bool {
-        let final_number = lane.view.and_then(|view| view.final_number);
-        let is_due = |id: &EntryId| {
-            let entry = self.open.get(id);
-            entry.is_some_and(|entry| is_proof_old(&entry.record, final_number, receipts_kept))
-        };
-        lane.flying.iter().any(is_due)
-    }
-
-    /// What waits in a mempool for longer than nodes keep receipts, and then loses its nonce to another transaction, was not
-    /// forgotten by them: it never was there. The proof is the account's nonce at a final block, read from that block's
-    /// own state by its hash, which no node answers that does not have the block:
-    ///
-    /// 1. Nonces never fall along a branch. One that is free at the final block F is free in all blocks below it: no attempt
-    ///    is in F or under it, whatever was signed and whoever has it.
-    /// 2. F is final: no reorganisation puts anything into it or under it, and what undoes F breaks the assumption on which
-    ///    every [`Outcome::Final`] stands, too.
-    /// 3. So an attempt that is ever included lies above F, and a node that keeps receipts of so many blocks still has its
-    ///    receipt as long as the newest block is no more than that above F. That none has one then counts, as it does
-    ///    right after signing, of which F took the place.
-    ///
-    /// That the nonce is free at the newest block proves less: it may come from a node that is behind F. Neither does a
-    /// receipt's absence here say anything: it is not looked at. F is taken a quarter of the receipts' time lower than it was
-    /// seen, so that even a reorganisation of final blocks that is no deeper makes nothing pay twice. A crash that loses the
-    /// proof loses nothing: the older one claims less.
-    fn prove_free(&mut self, key: LaneKey, seen: &AccountView, fx: Fx<'_, '_>) {
-        let receipts_kept = self.rules(key.0).receipts_kept;
-        let (Some(final_number), Some(final_nonce)) = (seen.final_number, seen.final_nonce) else {
-            return;
-        };
-        let Some(lane) = self.lanes.get(&key) else {
-            return;
-        };
-        let free = lane.held.range(final_nonce..).map(|(_, id)| *id);
-        for id in free.collect::<Vec<_>>() {
-            let Some(entry) = self.open.get_mut(&id) else {
-                continue;
-            };
-            if !is_proof_old(&entry.record, Some(final_number), receipts_kept) {
-                continue;
-            }
-            entry.record.signed_above = Some(final_number - receipts_kept / 4);
-            self.journal.put(fx.batch(), id, &entry.record);
-            if matches!(entry.deferral, Some(Deferral::Unknown(_))) {
-                entry.deferral = None;
-                entry.misses = 0;
-                self.tell(id, fx);
-            }
-        }
-    }
-
     fn sighted(&mut self, id: EntryId, sight: Sight, seen: &AccountView, fx: Fx<'_, '_>) {
         let chain = self.open.get(&id).map(|entry| entry.record.chain);
         let receipts_kept = chain.map_or(0, |chain| self.rules(chain).receipts_kept);
         let Some(entry) = self.open.get_mut(&id) else {
             return;
         };
+        let lane = self.lanes.get(&(entry.record.chain, entry.record.account));
+        let newest = lane.map_or(seen.latest_number, |lane| lane.newest);
         match sight {
             Sight::Ahead => entry.misses = 0,
             Sight::Included {
@@ -322,7 +263,7 @@ impl Outbox {
                 let age = entry
                     .record
                     .signed_above
-                    .map(|at| seen.latest_number.saturating_sub(at));
+                    .map(|at| newest.saturating_sub(at));
                 if age.is_some_and(|age| age <= receipts_kept)
                     || mutant::is_planted("outbox_displaces_beyond_receipts")
                 {
@@ -342,11 +283,6 @@ impl Outbox {
         if entry.record.included.as_ref() == Some(&inclusion) {
             return;
         }
-        // A broadcast whose answer was lost is not asked for again.
-        self.end_trouble_of(id, fx);
-        let Some(entry) = self.open.get_mut(&id) else {
-            return;
-        };
         entry.refresh();
         let key = (entry.record.chain, entry.record.account);
         let block = (inclusion.block_number, inclusion.block_hash);
@@ -364,7 +300,6 @@ impl Outbox {
 
     /// Something else has used its nonce for good: none of its attempts can ever be included.
     pub(super) fn displace(&mut self, id: EntryId, fx: Fx<'_, '_>) {
-        self.end_trouble_of(id, fx);
         let Some(entry) = self.open.get_mut(&id) else {
             return;
         };
@@ -391,8 +326,6 @@ impl Outbox {
         entry.record.attempts.clear();
         entry.misses = 0;
         entry.is_sent = false;
-        entry.outbid = 0;
-        entry.wants_bump = false;
         entry.sent_in = None;
         entry.refresh();
         self.journal.put(fx.batch(), id, &entry.record);

@@ -16,7 +16,13 @@ use crate::evm::call_of;
 use crate::{ChainError, ChainFamily, Intent, TxId};
 
 impl Outbox {
-    pub(super) fn submit(&mut self, ticket: u64, submission: Submission, fx: Fx<'_, '_>) {
+    pub(super) fn submit(
+        &mut self,
+        ticket: u64,
+        submission: Submission,
+        now: Instant,
+        fx: Fx<'_, '_>,
+    ) {
         let result = self.take(submission, fx);
         let entry = result.as_ref().ok().map(|taken| taken.entry);
         // Also an entry that is known may have been taken in this very turn.
@@ -26,7 +32,7 @@ impl Outbox {
             if let Some(open) = self.open.get_mut(&entry) {
                 open.is_stalled = false;
             }
-            self.tell_stalled(entry, fx);
+            self.tell_stalled(entry, now, fx);
         }
     }
 

@@ -35,8 +35,6 @@ pub(super) struct Entry {
     pub(super) sent_in: Option<u64>,
     /// A node finds the fee too low.
     pub(super) wants_bump: bool,
-    /// How often in a row a node held something dearer with its nonce.
-    pub(super) outbid: u8,
     /// How often in a row its nonce was seen used for good by something else.
     pub(super) misses: u8,
     /// How often in a row it was seen to have expired (Solana).
@@ -62,7 +60,6 @@ impl Entry {
             is_sent: false,
             sent_in: None,
             wants_bump: false,
-            outbid: 0,
             misses: 0,
             expiries: 0,
             refusals: 0,
@@ -140,6 +137,8 @@ pub(super) struct Lane {
     /// How often in a row a block was seen on the chain below the final one, and what is in it counted there.
     pub(super) settling: BTreeMap<(u64, B256), u8>,
     pub(super) view: Option<View>,
+    /// The highest number of a block that any look has named.
+    pub(super) newest: u64,
     /// The unanswered look.
     pub(super) looking: Option<u64>,
     /// The blocks that it asks about.
@@ -297,11 +296,6 @@ impl Lane {
             blocks.push(*highest);
         }
         blocks
-    }
-
-    /// Whether anything of it is held up while nobody knows what gas costs.
-    pub(super) fn needs_price(&self) -> bool {
-        !self.waiting.is_empty() || !self.flying.is_empty()
     }
 
     pub(super) fn raise_floor(&mut self, floor: u64) {

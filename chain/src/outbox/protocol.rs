@@ -9,7 +9,6 @@ use peaberry_core::{
 
 use super::config::{ChainRules, OutboxConfig};
 use super::event::{Deferral, OutboxCommand, OutboxEvent, Stage, Update};
-use super::evm_lane::GAS_AT_ONCE;
 use super::journal::{Journal, OpenError, Tombstone};
 use super::lane::{Entry, Lane, LaneKey};
 use super::record::{EntryId, IdempotencyKey, Outcome, Record};
@@ -281,34 +280,26 @@ impl Outbox {
     }
 
     fn advance(&mut self, key: LaneKey, now: Instant, fx: Fx<'_, '_>) {
-        self.unpark(key, now, fx);
+        self.unpark(key, now);
         match key.0.family() {
             Some(ChainFamily::Evm) => self.advance_evm(key, now, fx),
             Some(ChainFamily::Solana) => self.advance_solana(key, now, fx),
             None => {}
         }
-        self.tell_trouble(key, fx);
+        self.tell_trouble(key, now, fx);
         self.write_floor(key, fx);
         self.reschedule(key, now);
     }
 
-    fn unpark(&mut self, key: LaneKey, now: Instant, fx: Fx<'_, '_>) {
+    fn unpark(&mut self, key: LaneKey, now: Instant) {
         let Some(lane) = self.lanes.get_mut(&key) else {
             return;
         };
-        let mut behind = Vec::new();
         while let Some(&(at, id)) = lane.parked.first()
             && at <= now
         {
             lane.parked.pop_first();
             lane.waiting.insert(id);
-            // Of what is not in front nobody asks anything for now.
-            if lane.waiting.range(..id).nth(GAS_AT_ONCE - 1).is_some() {
-                behind.push(id);
-            }
-        }
-        for id in behind {
-            self.end_trouble_of(id, fx);
         }
     }
 
@@ -357,7 +348,6 @@ impl Outbox {
             self.forget_trouble_of_the_idle(key.0);
             return;
         }
-        let needs_price = lane.needs_price();
         let look = lane.looking.is_none().then_some(lane.look_at);
         let parked = lane.parked.first().map(|(at, _)| *at);
         let retries = lane.flying.iter().chain(lane.waiting.iter().take(1));
@@ -375,9 +365,6 @@ impl Outbox {
         if let Some(due) = due {
             self.due.insert((due, key));
         }
-        if !needs_price {
-            self.forget_trouble_of_the_idle(key.0);
-        }
     }
 }
 
@@ -394,7 +381,7 @@ impl Protocol for Outbox {
     ) -> Result<(), Infallible> {
         match input {
             Input::Command(OutboxCommand::Submit { ticket, submission }) => {
-                self.submit(ticket, *submission, fx);
+                self.submit(ticket, *submission, now, fx);
             }
             Input::Command(OutboxCommand::Cancel(id)) => self.cancel(id, fx),
             Input::Command(OutboxCommand::Answer { number, result }) => {

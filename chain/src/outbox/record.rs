@@ -13,9 +13,9 @@ use crate::{Address, Amount, Asset, ChainFamily, ChainId, Intent, Revert, Solana
 pub const KEY_BYTES_MAX: usize = 64;
 /// The most call data or creation code of one intent, and the longest signed transaction: what EVM nodes take.
 pub const DATA_BYTES_MAX: usize = 128 << 10;
-/// The most attempts (one nonce, different fees) that are kept and asked about: of the newest its bytes, of the others their
-/// hashes. The last is for calling off. The cap on fees is reached before they are used up, unless it is raised meanwhile.
-pub const ATTEMPTS_MAX: usize = 256;
+/// The most attempts (one nonce, different fees) that are kept and asked about. There is no seventeenth, and the last is for
+/// calling off.
+pub const ATTEMPTS_MAX: usize = 16;
 /// The longest reason that is kept of a refusal.
 pub(super) const REASON_BYTES_MAX: usize = 512;
 
@@ -70,7 +70,6 @@ impl fmt::Debug for IdempotencyKey {
 /// One signed transaction for an intent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Attempt {
-    /// Empty where it is not the newest: only that is sent again.
     pub(crate) raw: Bytes,
     pub(crate) id: TxId,
     pub(crate) terms: Terms,
@@ -125,9 +124,9 @@ pub struct Inclusion {
     pub block_hash: B256,
     /// Whether it was carried out; otherwise its fee was paid and everything else undone.
     pub is_success: bool,
-    /// Why it was undone, where the node could say when the inclusion was seen: 512 bytes of it at most. A good guess, as
-    /// [`TransactionStatus::Reverted`](crate::TransactionStatus::Reverted) has it; `None` where it was carried out, where
-    /// the node knew nothing, and on Solana.
+    /// Why it was undone, where the node could say when the inclusion was seen: 512 bytes of it at most. On EVM chains a good
+    /// guess, as [`TransactionStatus::Reverted`](crate::TransactionStatus::Reverted) has it; on Solana what is written beside
+    /// the transaction. `None` where it was carried out, or the node knew nothing.
     pub reason: Option<Revert>,
 }
 
@@ -193,9 +192,8 @@ pub(crate) struct Record {
     pub(crate) outcome: Option<Outcome>,
     /// The how-manieth end this was; zero for what is open.
     pub(crate) end_number: u64,
-    /// No attempt with its nonce is in this final block or an older one. The final block when it got its nonce, when there
-    /// was no attempt yet; later one at which the nonce was seen to be free. An attempt in a newer block may be reorganised
-    /// into an older block than it was in, but not into a final one.
+    /// The final block when it got its nonce: no attempt with that nonce is in it or an older one. One in a newer block may
+    /// be reorganised into an older block than it was in.
     pub(crate) signed_above: Option<u64>,
 }
 

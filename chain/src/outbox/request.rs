@@ -53,8 +53,6 @@ pub enum Ask {
         wanted: Vec<Wanted>,
         /// Numbers and hashes of blocks in which others were seen.
         blocks: Vec<(u64, B256)>,
-        /// Whether the account's nonce at the final block is wanted in any case.
-        asks_final_nonce: bool,
     },
     /// Have what this is on Solana signed, with a fresh block hash.
     SignSolana(Intent),
@@ -121,8 +119,8 @@ pub struct AccountView {
     pub latest_nonce: u64,
     /// The first nonce that the node has no transaction for.
     pub pending_nonce: u64,
-    /// The account's nonce at the end of the final block, read by that block's hash; asked for only if that is wanted, if
-    /// something is missing below the latest nonce, or if a block asked about is not above the final one. `None` where the node has no state of it.
+    /// The account's nonce at the end of the final block, read by that block's hash; asked for only if something is missing
+    /// below the latest nonce, or a block asked about is not above the final one. `None` where the node has no state of it.
     pub final_nonce: Option<u64>,
     /// Where the blocks asked about lie, in their order.
     pub places: Vec<Place>,
@@ -174,23 +172,32 @@ pub struct SolanaView {
     pub final_height: u64,
     /// The slot of the newest block.
     pub latest_slot: u64,
-    /// The oldest slot that the node has in its ledger, read after the statuses.
+    /// The oldest slot that the node has in its ledger, read after the statuses; zero where nothing is missing.
     pub first_slot: u64,
-    /// What was seen of each; `None`: this node, as of that final block or later, knows nothing of it.
-    pub sights: Vec<(EntryId, Option<SolanaSight>)>,
+    /// What was seen of each entry asked about; nothing of one where a node that is behind the final block was asked.
+    pub sights: Vec<(EntryId, SolanaSight)>,
 }
 
 /// What was seen of a Solana transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SolanaSight {
-    /// Its slot.
-    pub slot: u64,
-    /// The hash of its block; zero if the block is final and the node did not keep it.
-    pub block_hash: B256,
-    /// Whether it was carried out.
-    pub is_success: bool,
-    /// Whether its block is final.
-    pub is_final: bool,
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "the outbox must look at each")]
+pub enum SolanaSight {
+    /// It is included.
+    Included {
+        /// Its slot.
+        slot: u64,
+        /// The hash of its block; zero if the block is final and the node did not keep it.
+        block_hash: B256,
+        /// Whether its block is final.
+        is_final: bool,
+        /// Why it failed; `None` if it was carried out.
+        failure: Option<Revert>,
+    },
+    /// This node, as of the final block or later, knows nothing of it.
+    Missing {
+        /// The slot it has come to.
+        as_of: u64,
+    },
 }
 
 /// Acts for an outbox on one chain. Callable concurrently.

@@ -4,8 +4,9 @@ use peaberry_core::{Instant, mutant};
 
 use super::answer::deferral_of;
 use super::event::{Deferral, Stage};
-use super::lane::LaneKey;
+use super::lane::{Entry, LaneKey};
 use super::protocol::{About, Asked, Fx, Outbox};
+use super::reason::kept;
 use super::record::{Attempt, EntryId, Inclusion, Outcome, Purpose, Terms};
 use super::request::{Ask, Found, SolanaSight, SolanaView};
 use crate::{ChainError, TxId};
@@ -13,6 +14,10 @@ use crate::{ChainError, TxId};
 /// How often in a row nodes must know nothing of what has expired until it is signed anew: one of them may have lost a part
 /// of its ledger.
 const LOOKS_UNTIL_EXPIRED: u8 = 3;
+/// How often in a row nodes that have not come to its slot must know nothing of what was included until it is believed that
+/// the chain has become shorter. A look is a quarter of a block's time: a node that is behind by less than sixteen blocks is not
+/// mistaken for that.
+const LOOKS_UNTIL_SHORTER: u8 = 64;
 
 impl Outbox {
     pub(super) fn advance_solana(&mut self, key: LaneKey, now: Instant, fx: Fx<'_, '_>) {
@@ -37,7 +42,9 @@ impl Outbox {
         }
         for id in flying {
             let entry = self.open.get(&id);
-            if entry.is_some_and(|entry| entry.is_idle(now) && !entry.is_sent) {
+            // What was called off and may be out already is not sent again: it is included, or expires.
+            let is_wanted = |entry: &Entry| !entry.is_sent && entry.record.called_off.is_none();
+            if entry.is_some_and(|entry| entry.is_idle(now) && is_wanted(entry)) {
                 self.broadcast_newest(id, fx);
             }
         }
@@ -147,13 +154,22 @@ impl Outbox {
         });
         for (id, sight) in &seen.sights {
             match sight {
-                Some(sight) => self.sighted_on_solana(*id, *sight, fx),
-                None => self.missed_on_solana(*id, seen, fx),
+                SolanaSight::Included { .. } => self.sighted_on_solana(*id, sight.clone(), fx),
+                SolanaSight::Missing { as_of } => self.missed_on_solana(*id, *as_of, seen, fx),
             }
         }
     }
 
     fn sighted_on_solana(&mut self, id: EntryId, sight: SolanaSight, fx: Fx<'_, '_>) {
+        let SolanaSight::Included {
+            slot,
+            block_hash,
+            is_final,
+            failure,
+        } = sight
+        else {
+            return;
+        };
         let Some(entry) = self.open.get_mut(&id) else {
             return;
         };
@@ -164,26 +180,28 @@ impl Outbox {
         entry.expiries = 0;
         let inclusion = Inclusion {
             transaction: newest.id,
-            block_number: sight.slot,
-            block_hash: sight.block_hash,
-            is_success: sight.is_success,
-            reason: None,
+            block_number: slot,
+            block_hash,
+            is_success: failure.is_none(),
+            reason: failure.map(kept),
         };
-        if sight.is_final {
+        if is_final {
             self.end(id, Outcome::Final(inclusion), fx);
         } else {
             self.include(id, inclusion, fx);
         }
     }
 
-    /// The node knows nothing of it, as of the final block or later.
-    fn missed_on_solana(&mut self, id: EntryId, seen: &SolanaView, fx: Fx<'_, '_>) {
+    /// A node that has come to the slot `as_of`, which is the final block's or later, knows nothing of it.
+    fn missed_on_solana(&mut self, id: EntryId, as_of: u64, seen: &SolanaView, fx: Fx<'_, '_>) {
         let newest = self
             .open
             .get(&id)
             .and_then(|entry| entry.record.attempts.last());
         let signed_slot = newest.and_then(Attempt::signed_slot).unwrap_or(0);
-        let last_valid = newest.and_then(Attempt::last_valid_height).unwrap_or(0);
+        let Some(last_valid) = newest.and_then(Attempt::last_valid_height) else {
+            return;
+        };
         // A node whose ledger begins later cannot know of it: its ignorance says nothing.
         let may_be_over = seen.final_height > last_valid;
         if may_be_over
@@ -197,15 +215,13 @@ impl Outbox {
             self.defer(id, Deferral::Unknown(reason), fx);
             return;
         }
+        if self.may_lag(id, as_of, seen) {
+            return;
+        }
         self.lose(id, fx);
         let Some(entry) = self.open.get_mut(&id) else {
             return;
         };
-        let newest = entry.record.attempts.last();
-        let Some(last_valid) = newest.and_then(Attempt::last_valid_height) else {
-            return;
-        };
-        entry.misses = entry.misses.saturating_add(1);
         let is_impatient = mutant::is_planted("solana_resigned_before_expiry") && entry.misses >= 2;
         // Only a final block above the last height at which it is valid proves that no block can hold it.
         if seen.final_height <= last_valid && !is_impatient {
@@ -236,5 +252,19 @@ impl Outbox {
         }
         self.journal.put(fx.batch(), id, &entry.record);
         self.tell_of(id, Stage::Expired, fx);
+    }
+
+    /// Whether who knows nothing of what was included may not have come to its slot, or begun behind it. Counts how often in
+    /// a row nothing was known.
+    fn may_lag(&mut self, id: EntryId, as_of: u64, seen: &SolanaView) -> bool {
+        let Some(entry) = self.open.get_mut(&id) else {
+            return false;
+        };
+        entry.misses = entry.misses.saturating_add(1);
+        let is_past = |inclusion: &Inclusion| {
+            let slot = inclusion.block_number;
+            as_of < slot || seen.first_slot > slot
+        };
+        entry.misses < LOOKS_UNTIL_SHORTER && entry.record.included.as_ref().is_some_and(is_past)
     }
 }

@@ -3,8 +3,9 @@
 use alloy_primitives::B256;
 use async_trait::async_trait;
 
+use super::record::EntryId;
 use super::request::{Ask, Found, Performer, SolanaSight, SolanaView};
-use crate::solana::{Commitment, SignedTransaction, SolanaClient};
+use crate::solana::{Commitment, SignatureStatus, SignedTransaction, SolanaClient};
 use crate::{ChainClient, ChainError, ChainFamily, ChainId};
 
 #[async_trait]
@@ -33,52 +34,7 @@ impl Performer for SolanaClient {
                 self.broadcast(&signed).await?;
                 Ok(Found::Broadcast)
             }
-            Ask::LookSolana { wanted, .. } => {
-                let final_head = self.rpc().height(Commitment::Finalized).await?;
-                let mut latest_slot = final_head.slot;
-                let mut sights = Vec::with_capacity(wanted.len());
-                let mut known_since: Option<u64> = None;
-                for (entry, signature) in wanted {
-                    let sighting = self.rpc().sighting(&signature).await?;
-                    let (status, as_of) = (sighting.status, sighting.as_of);
-                    known_since = known_since.max(sighting.known_since);
-                    latest_slot = latest_slot.max(as_of);
-                    if as_of < final_head.slot {
-                        // A node that is behind the final block: its ignorance says nothing.
-                        continue;
-                    }
-                    let Some(status) = status else {
-                        sights.push((entry, None));
-                        continue;
-                    };
-                    let is_final = status.commitment == Commitment::Finalized;
-                    let block = self.rpc().block(status.slot).await?;
-                    let block_hash = match block {
-                        Some(block) => block.hash,
-                        // The status is kept longer than the block, and it is over.
-                        None if is_final => B256::ZERO,
-                        // At commitment `processed` there is no block to name yet.
-                        None => continue,
-                    };
-                    let sight = SolanaSight {
-                        slot: status.slot,
-                        block_hash,
-                        is_success: status.failure.is_none(),
-                        is_final,
-                    };
-                    sights.push((entry, Some(sight)));
-                }
-                let first_slot = match known_since {
-                    Some(since) => since,
-                    None => self.rpc().first_slot().await?,
-                };
-                Ok(Found::Solana(SolanaView {
-                    final_height: final_head.height,
-                    latest_slot,
-                    first_slot,
-                    sights,
-                }))
-            }
+            Ask::LookSolana { wanted, .. } => look(self, wanted).await.map(Found::Solana),
             Ask::Fees | Ask::Gas(_) | Ask::Sign { .. } | Ask::Look { .. } => {
                 Err(ChainError::Unsupported {
                     family: ChainFamily::Solana,
@@ -87,4 +43,65 @@ impl Performer for SolanaClient {
             }
         }
     }
+}
+
+/// The final block first: whoever has come to it and knows nothing of a transaction says that it is in no block below.
+async fn look(
+    client: &SolanaClient,
+    wanted: Vec<(EntryId, [u8; 64])>,
+) -> Result<SolanaView, ChainError> {
+    let rpc = client.rpc();
+    let final_head = rpc.height(Commitment::Finalized).await?;
+    let mut view = SolanaView {
+        final_height: final_head.height,
+        latest_slot: final_head.slot,
+        first_slot: 0,
+        sights: Vec::with_capacity(wanted.len()),
+    };
+    let mut is_past_open = false;
+    for (entry, signature) in wanted {
+        let sighting = rpc.sighting(&signature).await?;
+        view.latest_slot = view.latest_slot.max(sighting.as_of);
+        let Some(status) = &sighting.status else {
+            // The ignorance of a node that is behind the final block says nothing.
+            if let Some(known) = sighting.ignorance_at(final_head.slot) {
+                is_past_open |= known.since.is_none();
+                view.first_slot = view.first_slot.max(known.since.unwrap_or(0));
+                let missing = SolanaSight::Missing { as_of: known.as_of };
+                view.sights.push((entry, missing));
+            }
+            continue;
+        };
+        if sighting.as_of >= final_head.slot
+            && let Some(sight) = included(client, status).await?
+        {
+            view.sights.push((entry, sight));
+        }
+    }
+    if is_past_open {
+        view.first_slot = view.first_slot.max(rpc.first_slot().await?);
+    }
+    Ok(view)
+}
+
+/// `None` where there is no block to name yet.
+async fn included(
+    client: &SolanaClient,
+    status: &SignatureStatus,
+) -> Result<Option<SolanaSight>, ChainError> {
+    let is_final = status.commitment == Commitment::Finalized;
+    let block = client.rpc().block(status.slot).await?;
+    let block_hash = match block {
+        Some(block) => block.hash,
+        // The status is kept longer than the block, and it is over.
+        None if is_final => B256::ZERO,
+        // At commitment `processed`.
+        None => return Ok(None),
+    };
+    Ok(Some(SolanaSight::Included {
+        slot: status.slot,
+        block_hash,
+        is_final,
+        failure: status.failure.clone(),
+    }))
 }

@@ -7,5 +7,4 @@ mod nonces;
 mod refusals;
 mod rig;
 mod settling;
-mod silences;
 mod solana;

@@ -11,9 +11,10 @@ use parking_lot::Mutex;
 use peaberry_core::{Clock, SystemClock};
 
 use super::holdings::Mint;
+use super::rpc::Ignorance;
 use super::{
     Blockhash, Commitment, Instruction, Message, SignedTransaction, SolanaNetwork, SolanaRpc,
-    compute_budget,
+    VALID_BLOCKS, compute_budget,
 };
 use crate::wait::wait_for;
 use crate::{
@@ -32,7 +33,8 @@ const PAUSE_MIN: Duration = Duration::from_millis(25);
 ///
 /// - The newest block is the newest *confirmed* one: nodes give out none before; `Final` is `finalized`.
 /// - [`TransactionStatus::Dropped`] is answered only for transactions that this very client sent, or by
-///   [`status_of`](Self::status_of), and only once a final block lies above the last height at which they are valid.
+///   [`status_of`](Self::status_of), and only once a final block lies above the last height at which they are valid, by nodes
+///   whose ledger goes back to the block that dates them.
 /// - Tokens are those of the owner's associated account: what others hold for him does not count. Both token programs
 ///   serve; the mint says which. Tokens of Token-2022 that take a fee arrive reduced.
 /// - A token account as the recipient of tokens is refused: tokens sent to an account *of* a token account are lost.
@@ -294,11 +296,16 @@ impl SolanaClient {
             Some(_) => Some(self.rpc.height(Commitment::Finalized).await?),
             None => None,
         };
-        let (status, as_of) = self.rpc.signature_status(&signature).await?;
-        let Some(status) = status else {
-            let is_over = last_valid_height
-                .zip(final_at)
-                .is_some_and(|(last, at)| at.height > last && as_of >= at.slot);
+        let sighting = self.rpc.sighting(&signature).await?;
+        let as_of = sighting.as_of;
+        let Some(status) = sighting.status else {
+            let is_over = match last_valid_height.zip(final_at) {
+                Some((last, at)) if at.height > last => {
+                    let known = sighting.ignorance_at(at.slot);
+                    self.would_know(known, last).await?
+                }
+                _ => false,
+            };
             return Ok(if is_over {
                 TransactionStatus::Dropped
             } else {
@@ -324,6 +331,30 @@ impl SolanaClient {
                 reason,
             },
         })
+    }
+
+    /// Whether who knows nothing of a transaction would know it, had it been included while it was valid: its ledger begins no
+    /// later than with the block that dates it.
+    async fn would_know(
+        &self,
+        known: Option<Ignorance>,
+        last_valid_height: u64,
+    ) -> Result<bool, ChainError> {
+        let since = match known {
+            None => return Ok(false),
+            Some(Ignorance { since: None, .. }) => self.rpc.first_slot().await?,
+            Some(Ignorance {
+                since: Some(since), ..
+            }) => since,
+        };
+        let first_height = match since {
+            0 => Some(0),
+            // Nobody says since when.
+            u64::MAX => None,
+            since => self.rpc.height_of(since).await?,
+        };
+        let dated = first_height.map(|first| first.saturating_add(VALID_BLOCKS));
+        Ok(dated.is_some_and(|dated| dated <= last_valid_height))
     }
 
     async fn block_at_or_before(&self, slot: u64) -> Result<Block, ChainError> {

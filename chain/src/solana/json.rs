@@ -39,9 +39,10 @@ pub(super) struct WithContext<T> {
 #[derive(Deserialize)]
 pub(super) struct Context {
     pub(super) slot: u64,
-    /// Several nodes asked as one say so of what they do not know.
+    /// Several nodes asked as one say so of what they do not know: pairs of a slot as of which it is so, and of one since which
+    /// it would be known.
     #[serde(default, rename = "peaberryKnownSince")]
-    pub(super) known_since: Option<u64>,
+    pub(super) known_since: Option<Vec<(u64, u64)>>,
 }
 
 #[derive(Deserialize)]
@@ -89,6 +90,8 @@ pub(super) struct SimulationJson {
 pub(super) struct BlockJson {
     pub(super) blockhash: String,
     pub(super) previous_blockhash: String,
+    #[serde(default)]
+    pub(super) block_height: Option<u64>,
     #[serde(default)]
     pub(super) block_time: Option<i64>,
 }

@@ -12,30 +12,36 @@ use futures_util::future::join_all;
 use peaberry_core::{Clock, SystemClock, mutant};
 use serde_json::{Value, json};
 
-use self::rule::{Counted, Rule};
+use self::rule::{Counted, Ignorance, Rule};
 use super::ANSWER_BYTES_MAX;
 use crate::deadline::within;
 use crate::evm::Dissent;
 use crate::{RpcTransport, TransportFailure};
 
-/// Where the answer about an unknown signature says since when that counts, in its context: no node has it there by itself.
-pub(super) const KNOWN_SINCE: &str = "peaberryKnownSince";
+/// Where the answer about an unknown signature says for what that counts, in its context: pairs of a slot as of which it is so
+/// and of the first slot of the ledgers in which that was looked up. What nodes have there themselves is not handed on.
+const KNOWN_SINCE: &str = "peaberryKnownSince";
 
 /// One node of several must answer sooner than whoever asks them all gives up.
 const NODE_WITHIN: Duration = Duration::from_secs(5);
 
-/// Several nodes of one Solana cluster as one transport: an answer counts when `m` of them give it.
+/// Several nodes of one Solana cluster as one transport: an answer counts when `m` of them give it. It is made anew of what
+/// they agree on: fields and words that one node alone has written are not handed on, and an answer of another shape than its
+/// method's is none.
 ///
 /// - Balances, accounts, blocks: equal in `m` answers, whatever the slot as of which each node says so; the answer's slot is
-///   the lowest of theirs.
-/// - What became of a signature: its slot and its failure are equal in `m` answers, and its commitment is one that `m` nodes
-///   find reached. That nobody knows of it counts only where `m` nodes know nothing; and the answer says since which slot `m` of
-///   these have everything: a node whose ledger begins later is no witness, and one that lies about that holds nothing up.
+///   the newest that `m` of these have reached.
+/// - What became of a signature (one a question): its slot and its failure are equal in `m` answers, and its commitment is one
+///   that `m` nodes find reached. That nobody knows of it counts only where `m` nodes know nothing; and the answer says as of
+///   which slot and since which `m` of these, the same for both, have everything: a node whose ledger begins later or which
+///   is behind is no witness, and one that lies about that holds nothing up.
 /// - The newest height, and the newest block's hash with the height up to which it is valid: equal in `m` answers, or else those
 ///   of the newest block that `m` nodes have reached, which is asked for by its slot. A liar cannot join one block's hash with
 ///   another's height: what is dated by it would be valid when it seems to have expired.
-/// - Of ledgers' first slots, asked for by themselves, the highest counts.
-/// - Simulations: equal verdicts; the units are the highest that one of those names, which may be a liar.
+/// - Of ledgers' first slots, asked for by themselves, the lowest since which `m` of them have everything.
+/// - Simulations: equal verdicts; of the units the most that not only liars can have named, and no less than not only liars
+///   have named; no answer where these are more than twice apart.
+/// - Refusals: equal codes and reasons; their words where `m` nodes use the same.
 /// - Transactions are given to all nodes; so many must take one that not all of them can be liars.
 /// - Who says otherwise than the quorum is named to [`with_report`](Self::with_report). A node that knows nothing, or fails, is
 ///   not accused: it may just be behind.
@@ -118,6 +124,8 @@ impl SolanaQuorum {
             Some(Err(TransportFailure::Status { status, body })) => {
                 let answer = serde_json::from_slice(&body).ok();
                 let answer = answer.filter(|answer: &Value| answer.get("error").is_some());
+                // What else is in it is one node's, and for nobody to read.
+                let body = Bytes::new();
                 return answer.ok_or(TransportFailure::Status { status, body });
             }
             Some(Err(failure)) => return Err(failure),
@@ -149,7 +157,9 @@ impl SolanaQuorum {
         // Whether a node may have got it weighs more than why another has not.
         let hides = mutant::is_planted("solana_unreachable_node_hides_silent_one");
         let open = failures(answers).find(|failure| is_open(failure) && !hides);
-        match open.or_else(|| failures(answers).next()).cloned() {
+        // None of them makes the caller wait for longer than any other does.
+        let soonest = || failures(answers).min_by_key(|failure| pause_of(failure));
+        match open.or_else(soonest).cloned() {
             Some(failure) if agreed == 0 => failure,
             _ => self.no_quorum(agreed),
         }
@@ -165,10 +175,12 @@ impl RpcTransport for SolanaQuorum {
         let rule = Rule::of(method.unwrap_or_default());
         let answers = self.ask_all(&request).await;
         let heard = heard(&answers);
-        let counted = match rule.count(&heard, self.wanted) {
+        let counted = match rule.count(&asked, &heard, self.wanted) {
             Ok(counted) => counted,
-            Err(_) if rule.is_head() => self.head(rule, &asked, &heard).await?,
-            Err(agreed) => return Err(self.failure(agreed, &answers)),
+            Err(agreed) => match rule.slot_reached(&heard, self.wanted) {
+                Some(slot) if rule.is_head() => self.head(rule, &asked, slot).await?,
+                _ => return Err(self.failure(agreed, &answers)),
+            },
         };
         // As long as one that is silent may have taken it, refusals by the others are no end.
         if rule.is_sending()
@@ -179,12 +191,12 @@ impl RpcTransport for SolanaQuorum {
             return Err(open.clone());
         }
         self.tell(&counted, rule.doing);
+        let is_unknown = rule.is_status() && counted.is_unknown();
         let mut value = counted.value;
-        if rule.is_status() && value.pointer("/value/0").is_some_and(Value::is_null) {
-            let since = self.known_since(&asked, &heard).await;
-            if let Some(context) = value.pointer_mut("/context").and_then(Value::as_object_mut) {
-                context.insert(KNOWN_SINCE.to_owned(), since.into());
-            }
+        if is_unknown && let Some(context) = value.pointer_mut("/context") {
+            let known = self.ignorance(&asked, &heard).await;
+            let known = known.into_iter().map(|one| json!([one.as_of, one.since]));
+            context[KNOWN_SINCE] = known.collect();
         }
         let answer = json!({"jsonrpc": "2.0", "id": asked.get("id"), counted.part: value});
         Ok(answer.to_string().into_bytes().into())
@@ -198,17 +210,14 @@ impl SolanaQuorum {
         join_all(answers).await
     }
 
-    /// What nodes that are not equally far say of the newest block: of that which enough of them have reached they all say
-    /// the same.
+    /// What nodes that are not equally far say of the newest block: of that of `slot`, which enough of them have reached, they
+    /// all say the same.
     async fn head(
         &self,
         rule: Rule,
         asked: &Value,
-        heard: &[Option<&Value>],
+        slot: u64,
     ) -> Result<Counted, TransportFailure> {
-        let no_quorum = || self.no_quorum(heard.iter().flatten().count().min(1));
-        let slot = rule.slot_reached(heard, self.wanted);
-        let slot = slot.ok_or_else(no_quorum)?;
         let commitment = asked.pointer("/params/0/commitment");
         let options = json!({
             "commitment": commitment.and_then(Value::as_str).unwrap_or("finalized"),
@@ -216,26 +225,26 @@ impl SolanaQuorum {
             "maxSupportedTransactionVersion": 0,
         });
         let request = json!({
-            "jsonrpc": "2.0", "id": asked.get("id"), "method": "getBlock", "params": [slot, options],
+            "jsonrpc": "2.0", "id": asked.get("id"), "method": Rule::DATED.doing, "params": [slot, options],
         });
         let blocks = self.ask_all(&request.to_string().into_bytes().into()).await;
-        let of_block = Rule::of("getBlock");
-        let block = of_block.count(&self::heard(&blocks), self.wanted);
+        let block = Rule::DATED.count(&request, &heard(&blocks), self.wanted);
         let block = block.map_err(|agreed| self.failure(agreed, &blocks))?;
-        self.tell(&block, of_block.doing);
-        let answer = rule.answer_of(slot, &block.value).ok_or_else(no_quorum)?;
-        Ok(Counted::result(answer))
+        self.tell(&block, Rule::DATED.doing);
+        // That enough of them have no such block is an answer, but none about the newest.
+        let answer = Some(&block.value).filter(|_| block.is_result());
+        let answer = answer.and_then(|block| rule.answer_of(slot, block));
+        answer.map(Counted::result).ok_or_else(|| self.no_quorum(1))
     }
 
-    /// Since when enough of those that know nothing of a transaction have everything; `u64::MAX` where that is unknown. Asked
-    /// behind the statuses: what a node throws away meanwhile makes it younger.
-    async fn known_since(&self, asked: &Value, statuses: &[Option<&Value>]) -> u64 {
+    /// What the ignorance of those that know nothing of a transaction proves. Their ledgers are asked about behind the
+    /// statuses: what a node throws away meanwhile makes it younger.
+    async fn ignorance(&self, asked: &Value, statuses: &[Option<&Value>]) -> Vec<Ignorance> {
         let request = json!({
             "jsonrpc": "2.0", "id": asked.get("id"), "method": "getFirstAvailableBlock", "params": [],
         });
         let ledgers = self.ask_all(&request.to_string().into_bytes().into()).await;
-        let since = rule::known_since(statuses, &heard(&ledgers), self.wanted);
-        since.unwrap_or(u64::MAX)
+        rule::ignorance(statuses, &heard(&ledgers), self.wanted)
     }
 
     const fn no_quorum(&self, agreed: usize) -> TransportFailure {
@@ -255,6 +264,13 @@ fn failures(
     answers: &[Result<Value, TransportFailure>],
 ) -> impl Iterator<Item = &TransportFailure> {
     answers.iter().filter_map(|answer| answer.as_ref().err())
+}
+
+const fn pause_of(failure: &TransportFailure) -> Duration {
+    match failure {
+        TransportFailure::RateLimited(pause) => *pause,
+        _ => Duration::ZERO,
+    }
 }
 
 /// Whether the node may have got the request.
@@ -279,3 +295,6 @@ impl fmt::Debug for SolanaQuorum {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

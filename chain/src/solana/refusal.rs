@@ -59,7 +59,7 @@ impl Failure {
                 };
             }
         }
-        Self::Other(excerpt(&error.to_string()))
+        Self::Other(excerpt(&name(error)))
     }
 
     /// Whether the instruction at `transfer` failed for want of what it should move: both the system program and the
@@ -117,11 +117,18 @@ impl Failure {
     }
 }
 
+/// The runtime's name of an error, with what it says about it.
 fn name(error: &Value) -> String {
-    match (error, error.get("Custom")) {
-        (_, Some(code)) => format!("custom error {code}"),
+    let only = error.as_object().filter(|fields| fields.len() == 1);
+    match (error, only.and_then(|fields| fields.iter().next())) {
         (Value::String(name), _) => name.clone(),
-        (error, _) => error.to_string(),
+        (_, Some((name, code))) if name == "Custom" => format!("custom error {code}"),
+        (_, Some((name, Value::Object(about)))) => {
+            let about = about.iter().map(|(what, which)| format!("{what} {which}"));
+            format!("{name} ({})", about.collect::<Vec<_>>().join(", "))
+        }
+        (_, Some((name, about))) => format!("{name} ({about})"),
+        (error, None) => error.to_string(),
     }
 }
 
@@ -181,6 +188,31 @@ mod tests {
             failure.into_revert().to_string(),
             "instruction 2: custom error 1"
         );
+        for (error, words) in [
+            (
+                json!({"InstructionError": [0, "Custom"]}),
+                "instruction 0: Custom",
+            ),
+            (
+                json!({"InstructionError": [1, {"BorshIoError": "x"}]}),
+                "instruction 1: BorshIoError (\"x\")",
+            ),
+            (
+                json!({"DuplicateInstruction": 3}),
+                "DuplicateInstruction (3)",
+            ),
+            (
+                json!({"ProgramExecutionTemporarilyRestricted": {"account_index": 4}}),
+                "ProgramExecutionTemporarilyRestricted (account_index 4)",
+            ),
+            (json!("AccountInUse"), "AccountInUse"),
+        ] {
+            let failure = Failure::read(&error).unwrap();
+            assert_eq!(failure.into_revert().to_string(), words);
+        }
+        let long = json!({"InstructionError": [1, {"BorshIoError": "x".repeat(1 << 20)}]});
+        let told = Failure::read(&long).unwrap().into_revert().to_string();
+        assert!(told.len() < 128, "{told}");
         for odd in [
             json!(7),
             json!([]),

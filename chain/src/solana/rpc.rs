@@ -26,6 +26,8 @@ use crate::{
 /// The largest answer that is looked into. An [`HttpEndpoint`](crate::HttpEndpoint) reads no larger one to begin with.
 pub const ANSWER_BYTES_MAX: usize = 16 << 20;
 
+const GET_BLOCK: &str = "getBlock";
+
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// A Solana node behind JSON-RPC. One question is one request, without retries.
@@ -103,8 +105,29 @@ pub(crate) struct Sighting {
     pub(crate) status: Option<SignatureStatus>,
     /// The slot as of which it is so.
     pub(crate) as_of: u64,
-    /// That nothing is known of it counts for what happened since; `None` where that must be asked for.
-    pub(crate) known_since: Option<u64>,
+    /// What it proves that nothing is known of it, as of several slots; `None` where one node was asked.
+    ignorance: Option<Vec<Ignorance>>,
+}
+
+/// A node, or enough of several, that knows nothing of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ignorance {
+    /// The slot it has come to.
+    pub(crate) as_of: u64,
+    /// It has everything that happened since this slot; `None` where that must be asked for.
+    pub(crate) since: Option<u64>,
+}
+
+impl Sighting {
+    /// Who knows nothing of it and has come to `slot` or further: of several the one that goes back furthest.
+    pub(crate) fn ignorance_at(&self, slot: u64) -> Option<Ignorance> {
+        let Some(several) = &self.ignorance else {
+            let (as_of, since) = (self.as_of, None);
+            return (as_of >= slot).then_some(Ignorance { as_of, since });
+        };
+        let reached = several.iter().filter(|one| one.as_of >= slot);
+        reached.min_by_key(|one| one.since).copied()
+    }
 }
 
 /// What a transaction would do.
@@ -215,26 +238,34 @@ impl SolanaRpc {
     ///
     /// The node could not be asked.
     pub async fn block(&self, slot: u64) -> Result<Option<Block>, ChainError> {
-        const DOING: &str = "getBlock";
-        let options = json!({
-            "commitment": "confirmed", "transactionDetails": "none", "rewards": false,
-            "encoding": "base64", "maxSupportedTransactionVersion": 0,
-        });
-        let answer = match self.ask(DOING, json!([slot, options])).await? {
-            Err(error) if error.is_no_block() => return Ok(None),
-            Err(error) => return Err(error.into_chain_error(DOING, Sent::No)),
-            Ok(answer) => answer,
-        };
-        let Some(block) = parse::<Option<BlockJson>>(&answer, DOING, Sent::No)? else {
+        let Some(block) = self.block_in(slot).await? else {
             return Ok(None);
         };
         let timestamp = block.block_time.unwrap_or_default();
         Ok(Some(Block {
             number: slot,
-            hash: hash32(&block.blockhash, DOING)?,
-            parent: hash32(&block.previous_blockhash, DOING)?,
+            hash: hash32(&block.blockhash, GET_BLOCK)?,
+            parent: hash32(&block.previous_blockhash, GET_BLOCK)?,
             timestamp_s: u64::try_from(timestamp).unwrap_or_default(),
         }))
+    }
+
+    /// How many blocks came before that of `slot`; `None` as of [`block`](Self::block).
+    pub(crate) async fn height_of(&self, slot: u64) -> Result<Option<u64>, ChainError> {
+        let block = self.block_in(slot).await?;
+        Ok(block.and_then(|block| block.block_height))
+    }
+
+    async fn block_in(&self, slot: u64) -> Result<Option<BlockJson>, ChainError> {
+        let options = json!({
+            "commitment": "confirmed", "transactionDetails": "none", "rewards": false,
+            "encoding": "base64", "maxSupportedTransactionVersion": 0,
+        });
+        match self.ask(GET_BLOCK, json!([slot, options])).await? {
+            Err(error) if error.is_no_block() => Ok(None),
+            Err(error) => Err(error.into_chain_error(GET_BLOCK, Sent::No)),
+            Ok(answer) => parse(&answer, GET_BLOCK, Sent::No),
+        }
     }
 
     /// How many lamports `address` has.
@@ -392,10 +423,17 @@ impl SolanaRpc {
             },
             failure: Failure::read(&status.err).map(Failure::into_revert),
         });
+        let ignorance = answer.context.known_since.map(|pairs| {
+            let pairs = pairs.into_iter().map(|(as_of, since)| Ignorance {
+                as_of,
+                since: Some(since),
+            });
+            pairs.collect()
+        });
         Ok(Sighting {
             status,
             as_of: answer.context.slot,
-            known_since: answer.context.known_since,
+            ignorance,
         })
     }
 

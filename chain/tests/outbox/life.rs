@@ -1,18 +1,16 @@
 //! The life of an intent: stages, crashes, fees, gaps and reorganisations.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use peaberry_chain::evm::{EvmRpc as _, Fees, SignedTransaction, Transaction};
+use peaberry_chain::evm::{EvmRpc as _, Fees, SignedTransaction};
 use peaberry_chain::outbox::{Ask, Deferral, Outcome, Refusal, Stage, Submission};
-use peaberry_chain::primitives::{Bytes, U256, keccak256};
+use peaberry_chain::primitives::keccak256;
 use peaberry_chain::{EvmAddress, TxId};
 
-use crate::ground::{Fate, Gate, Ground, end, eventually, sent, until, until_included};
-use crate::node::{GWEI, fees, on_both};
+use crate::ground::{Fate, Gate, Ground, end, sent, until, until_included};
+use crate::node::on_both;
 
 on_both! {
     Ground::patient =>
@@ -21,7 +19,6 @@ on_both! {
     a_lost_answer_is_no_second_payment
     concurrent_senders_share_an_account
     what_waits_too_long_is_offered_for_more
-    a_rival_that_is_far_dearer_is_soon_outbid
     a_cap_defers_and_never_drops
     a_gap_between_nonces_is_filled
     what_is_on_its_way_can_be_called_off
@@ -156,59 +153,6 @@ async fn what_waits_too_long_is_offered_for_more(ground: Ground) {
         end(&ground, &mut stages).await,
         Outcome::Final(inclusion) if inclusion.transaction == TxId::Evm(second[0])
     ));
-    assert_eq!(ground.payments_to(shop()).await, 1);
-}
-
-/// A node that holds another wallet's transaction with the nonce does not say what would be enough: the offers double.
-async fn a_rival_that_is_far_dearer_is_soon_outbid(ground: Ground) {
-    let (gate, seen) = Gate::new(ground.client().await, |ask| match ask {
-        Ask::Broadcast { .. } => Fate::Kept,
-        _ => Fate::Done,
-    });
-    let life = ground.live(gate);
-    let payment = ground.payment("order 1", shop());
-    life.outbox.submit(payment.clone()).await.unwrap();
-    seen.kept().await;
-    drop(life);
-    let rival = Transaction {
-        chain: ground.id(),
-        nonce: 0,
-        gas_limit: 21_000,
-        fees: fees(100 * GWEI, 100 * GWEI),
-        to: Some(EvmAddress::repeat_byte(8)),
-        value: U256::ONE,
-        data: Bytes::new(),
-    };
-    let rival = rival.sign(&ground.key).await.unwrap();
-    ground.node.rpc.broadcast(rival.raw()).await.unwrap();
-
-    let looks = Arc::new(AtomicUsize::new(0));
-    let counted = looks.clone();
-    let (gate, seen) = Gate::new(ground.client().await, move |ask| {
-        if matches!(ask, Ask::Look { .. }) {
-            counted.fetch_add(1, Ordering::SeqCst);
-        }
-        Fate::Done
-    });
-    let life = ground.live(gate);
-    let mut stages = life.outbox.submit(payment).await.unwrap();
-    eventually("the bytes are offered", async || {
-        (!seen.broadcasts().is_empty()).then_some(())
-    })
-    .await;
-    // From now on blocks count.
-    let before = looks.load(Ordering::SeqCst);
-    eventually("the chain is looked at", async || {
-        (looks.load(Ordering::SeqCst) > before + 2).then_some(())
-    })
-    .await;
-    for _ in 0..3 {
-        ground.node.mine_empty().await;
-    }
-    ground.replaced(&[rival.hash()]).await;
-    let offers: BTreeSet<Bytes> = seen.broadcasts().into_iter().collect();
-    assert!(offers.len() <= 14, "{} offers", offers.len());
-    assert!(matches!(end(&ground, &mut stages).await, Outcome::Final(_)));
     assert_eq!(ground.payments_to(shop()).await, 1);
 }
 

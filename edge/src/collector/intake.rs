@@ -42,7 +42,8 @@ pub struct IntakeReport {
     pub earlier_starts: BTreeSet<DeviceId>,
     /// Records that were not taken and will come again.
     pub deferred: u64,
-    /// Messages that were refused, and filters that the broker refuses us. A refusal is no answer: what a device of ours has sent stays in its spool and comes again.
+    /// Messages that were refused, and filters that the broker refuses us. A refusal is no answer: what a device of ours has
+    /// sent stays in its spool and comes again.
     pub refused: u64,
     /// The first reasons, with their topics or filters.
     pub refusals: Vec<(Arc<str>, EdgeError)>,

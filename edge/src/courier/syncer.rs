@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::task::{Context, Poll, Waker};
@@ -36,7 +37,7 @@ impl Syncer {
                 move || {
                     while waiting.recv().is_ok() {
                         // Nothing more is written: this makes durable what is.
-                        let outcome = storage.commit(&Batch::new(), Durability::Synced);
+                        let outcome = sync(storage.as_ref());
                         let mut shared = shared.lock();
                         shared.outcome = Some(outcome);
                         if let Some(waker) = shared.waker.take() {
@@ -85,11 +86,17 @@ impl Syncer {
     }
 }
 
+/// A store that panics is as good as one that has failed to sync: nobody knows what it holds.
+fn sync(storage: &dyn Storage) -> Result<(), StorageError> {
+    let synced = || storage.commit(&Batch::new(), Durability::Synced);
+    catch_unwind(AssertUnwindSafe(synced)).unwrap_or(Err(StorageError::Poisoned))
+}
+
 impl Drop for Syncer {
     fn drop(&mut self) {
         self.orders = None;
         if let Some(thread) = self.thread.take() {
-            // A panic of the thread has shown itself as an outcome that never came.
+            // It ends without one: a panic of the store is an outcome.
             let _ = thread.join();
         }
     }

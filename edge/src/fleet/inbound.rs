@@ -10,7 +10,7 @@ use crate::topic::{Lane, Topic};
 use crate::uplink::{Message, Uplink};
 
 use super::turn::{refused, surroundings};
-use super::{Fleet, FleetEvent, Hosted};
+use super::{Fleet, FleetEvent};
 
 impl<U: Uplink, A: Clone> Fleet<U, A> {
     /// Takes what the courier has heard.
@@ -24,16 +24,8 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             let device = Topic::parse(&message.topic).ok().map(|topic| topic.device);
             events.push(refused(device, error));
         }
-        for (uplink, filter, reason) in report.not_subscribed {
-            let mut devices = self
-                .courier
-                .devices_of(uplink)
-                .map(|at| self.hosted.get(at));
-            let is_about = |hosted: &&Hosted<A>| {
-                *filter == *Topic::down_filter(&self.site, hosted.device.id())
-            };
-            let device = devices.by_ref().flatten().find(is_about);
-            let device = device.map(|hosted| hosted.device.id().clone());
+        for (_, filter, reason) in report.not_subscribed {
+            let device = Topic::device_of_filter(&filter);
             let (filter, reason) = (filter.to_string(), reason.to_string());
             events.push(refused(device, EdgeError::NotSubscribed { filter, reason }));
         }

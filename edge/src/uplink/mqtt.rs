@@ -73,7 +73,7 @@ pub struct MqttSettings {
     pub version: MqttVersion,
     /// So many messages may be on their way; at least 1.
     pub window: u16,
-    /// How long the connection may be silent; at least a second.
+    /// How long the connection may be silent: whole seconds, of which 1 to 65,535 can be told.
     pub keep_alive: Duration,
     /// Whether the broker forgets the session with the connection. Else it keeps what is sent to the client meanwhile.
     pub is_clean: bool,
@@ -125,12 +125,30 @@ impl MqttSettings {
         }
     }
 
-    fn keep_alive(&self) -> Duration {
-        self.keep_alive.max(Duration::from_secs(1))
+    /// What is told to the broker.
+    fn keep_alive_seconds(&self) -> u16 {
+        let seconds = self.keep_alive.as_secs().max(1);
+        u16::try_from(seconds).unwrap_or(u16::MAX)
     }
 
-    fn keep_alive_seconds(&self) -> u16 {
-        u16::try_from(self.keep_alive().as_secs()).unwrap_or(u16::MAX)
+    /// What is acted upon: what was [told](Self::keep_alive_seconds), and nothing else.
+    fn keep_alive(&self) -> Duration {
+        Duration::from_secs(u64::from(self.keep_alive_seconds()))
+    }
+
+    /// Whether the broker is to forget what it kept.
+    fn begins_clean(&self, session: Session) -> bool {
+        self.is_clean || session == Session::Unwanted
+    }
+
+    /// User and password, which can be told.
+    fn login(&self) -> Result<Option<(&str, &str)>, String> {
+        let Some((user, password)) = &self.credentials else {
+            return Ok(None);
+        };
+        check_text("user", user)?;
+        check_text("password", password)?;
+        Ok(Some((user, password)))
     }
 
     /// The last will of a connection. One that is only to have the session forgotten has none: nobody dies with it.
@@ -354,5 +372,21 @@ impl Uplink for MqttUplink {
         }
         events.extend(heard);
         Poll::Ready(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The broker is told the very silence after which it is asked whether it is there.
+    #[test]
+    fn a_keep_alive_is_acted_upon_as_it_is_told() {
+        for (wanted_ms, told) in [(0, 1), (1_900, 1), (60_000, 60), (100_000_000, u16::MAX)] {
+            let mut settings = MqttSettings::new("m", "127.0.0.1", 1_883);
+            settings.keep_alive = Duration::from_millis(wanted_ms);
+            assert_eq!(settings.keep_alive_seconds(), told);
+            assert_eq!(settings.keep_alive().as_secs(), u64::from(told));
+        }
     }
 }

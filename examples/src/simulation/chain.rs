@@ -24,6 +24,7 @@ mod serving;
 mod solana;
 mod solana_acting;
 mod solana_node;
+mod solana_shapes;
 mod tags;
 mod view;
 mod witness;

@@ -11,7 +11,8 @@ use crate::round_id::RoundId;
 pub(super) struct Breaker {
     /// By feed.
     tripped: Vec<Option<Trip>>,
-    /// By feed: the newest jump that our operator has believed, by the round of the answer before it.
+    /// By feed: the newest jump that our operator has believed, or those of enough others, by the round of the answer before
+    /// it.
     own: BTreeMap<u8, RoundId>,
     /// By feed and member: the same of the others. Of each the newest word counts.
     heard: BTreeMap<(u8, u8), RoundId>,
@@ -48,7 +49,7 @@ impl Breaker {
         }
     }
 
-    /// As it was: what is tripped, and what our operator has reset.
+    /// As it was: what is tripped, and our words.
     pub(super) fn restored(feeds: usize, tripped: &[(u8, Trip)], own: &[(u8, RoundId)]) -> Self {
         let mut breaker = Self::new(feeds);
         breaker.own = own.iter().copied().collect();
@@ -68,7 +69,7 @@ impl Breaker {
             .filter_map(|(feed, trip)| Some((feed, (*trip)?)))
     }
 
-    /// Our operator's words, to be told to the others.
+    /// Our words, to be told to the others.
     pub(super) fn resets(&self) -> Vec<(u8, RoundId)> {
         self.own
             .iter()
@@ -87,12 +88,22 @@ impl Breaker {
         }
     }
 
-    /// Our operator resets the feed. Answers the round before the jump, if it was tripped.
-    pub(super) fn reset(&mut self, feed: u8) -> Option<RoundId> {
-        let since = self.close(feed)?.since;
+    /// Our operator resets the feed. Answers the round before the jump, if it was tripped: the one that `since` makes of
+    /// what it is about.
+    pub(super) fn reset(
+        &mut self,
+        feed: u8,
+        since: impl FnOnce(&Trip) -> RoundId,
+    ) -> Option<RoundId> {
+        let since = since(&self.close(feed)?);
+        self.say(feed, since);
+        Some(since)
+    }
+
+    /// Is told to the others from now on.
+    fn say(&mut self, feed: u8, since: RoundId) {
         let word = self.own.entry(feed).or_insert(since);
         *word = since.max(*word);
-        Some(since)
     }
 
     /// Takes note of what another's operator has reset.
@@ -107,6 +118,9 @@ impl Breaker {
 
     /// Closes every feed that the operators of `quorum` others have reset, and answers which, with the rounds before the
     /// jumps. Their words count if they are about a jump from the same answer, or from a later one that did not come here.
+    ///
+    /// What they have said becomes our word too: one of them at least is honest, so it rests on an operator as theirs does,
+    /// and whoever is still away does not depend on the very members that said it first.
     pub(super) fn close_by_quorum(&mut self, quorum: usize) -> Vec<(u8, RoundId)> {
         let heard = &self.heard;
         let is_reset = |feed: u8, since: RoundId| {
@@ -122,8 +136,9 @@ impl Breaker {
             .filter(|(feed, trip)| is_reset(*feed, trip.since))
             .map(|(feed, trip)| (feed, trip.since))
             .collect();
-        for (feed, _) in &closed {
+        for (feed, since) in &closed {
             self.close(*feed);
+            self.say(*feed, *since);
         }
         closed
     }
@@ -177,6 +192,6 @@ mod tests {
         assert!(breaker.close_by_quorum(2).is_empty(), "2 means the first");
         breaker.hear(2, &[(0, round(9))]);
         assert_eq!(breaker.close_by_quorum(2), [(0, round(9))]);
-        assert_eq!(breaker.resets(), [(0, round(5))], "ours is the operator's");
+        assert_eq!(breaker.resets(), [(0, round(9))], "it is our word too");
     }
 }

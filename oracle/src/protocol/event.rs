@@ -27,9 +27,16 @@ pub enum OracleCommand {
         /// When they were seen, in milliseconds since 1970-01-01 UTC by the oracle's own clock.
         observed_at_ms: u64,
     },
-    /// The contract has stored the report of this round: nobody need transmit it any more, nor an earlier one, unless that
-    /// has an answer for a feed which this one leaves out.
-    Landed(RoundId),
+    /// The newest answer that the contract has of a feed, or by which it halted it, is of this round: nobody need transmit
+    /// it any more for this feed, nor an earlier one. Where no report of that round or a later one has come here, somebody has
+    /// kept one back and brought it at a time of his choice: the feed's next answer is due at once. What is older than what
+    /// was said before changes nothing.
+    Landed {
+        /// The number of the feed.
+        feed: u8,
+        /// Of which round its newest answer is.
+        round: RoundId,
+    },
     /// The contract had halted this feed by its own breaker, and takes answers again: one is due as soon as it is observed
     /// late enough. Saying it again changes nothing.
     Resumed {

@@ -260,8 +260,9 @@ impl<A: Attestor> Oracle<A> {
         is_believed
     }
 
-    /// Whether one of the answers is worth a transaction: the first one, one that deviates, one whose time has come, or one
-    /// that the contract awaits after a reset.
+    /// Whether one of the answers is worth a transaction: the first one, one that deviates, one whose time has come, one that
+    /// the contract awaits after a reset, or one for a feed whose stored answer is of a later round than we know of. Such a
+    /// report was kept back: it may be as old as the contract lets it be, and what we know of may be no deviation from it.
     /// Time is the observations' own, on which all agree, and not this machine's.
     fn is_due(&self, report: &Report) -> bool {
         report.answers.iter().any(|answer| {
@@ -274,7 +275,8 @@ impl<A: Attestor> Oracle<A> {
             let (Some(last), Some(feed)) = (last, self.config.feeds().get(number)) else {
                 return true;
             };
-            feed.deviates(last.value, answer.value)
+            self.promises.landed(answer.feed) > Some(last.round)
+                || feed.deviates(last.value, answer.value)
                 || report.observed_at_ms >= last.observed_at_ms.saturating_add(feed.heartbeat_ms)
         })
     }

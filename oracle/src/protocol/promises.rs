@@ -57,8 +57,8 @@ pub(super) struct Promises {
     pub(super) attested: Option<(RoundId, B256)>,
     /// The newest report that a quorum signed.
     pub(super) last: Option<AttestedReport>,
-    /// The newest round that the contract has stored.
-    pub(super) landed: Option<RoundId>,
+    /// By feed: the newest round that the contract has stored.
+    landed: Vec<Option<RoundId>>,
     /// By feed.
     pub(super) answers: Vec<Option<LastAnswer>>,
     pub(super) breaker: Breaker,
@@ -123,7 +123,7 @@ impl Promises {
             observed: read.get(OBSERVED, SignedObservation::decode)?,
             attested: read.get(ATTESTED, |reader| Ok((round(reader)?, hash(reader)?)))?,
             last: read.get(FINAL, AttestedReport::decode)?,
-            landed: read.get(LANDED, round)?,
+            landed: vec![None; feeds.len()],
             answers: vec![None; feeds.len()],
             breaker: Breaker::new(feeds.len()),
             feeds,
@@ -138,6 +138,12 @@ impl Promises {
                 let answers = promises.answers.iter_mut().flatten();
                 answers.for_each(|it| it.observed_at_ms = 0);
             }
+        }
+        if let Some(landed) = read.get(LANDED, |reader| {
+            format(reader)?;
+            decode_by_feed(reader, round)
+        })? {
+            promises.landed = promises.by_number(&landed);
         }
         if let Some((tripped, own)) = read.get(BREAKER, decode_breaker)? {
             let tripped = numbered(promises.by_number(&tripped));
@@ -222,10 +228,34 @@ impl Promises {
         self.space.put(batch, ANSWERS, &bytes);
     }
 
-    pub(super) fn put_landed(&mut self, batch: &mut Batch, round: RoundId) {
-        self.landed = Some(round);
-        self.space
-            .put(batch, LANDED, &encoded(|out| put_round(out, round)));
+    /// The newest round of which the contract has an answer for the feed.
+    pub(super) fn landed(&self, feed: u8) -> Option<RoundId> {
+        self.landed.get(usize::from(feed)).copied().flatten()
+    }
+
+    /// Takes note of what the contract has; `false` where that is no news.
+    pub(super) fn put_landed(&mut self, batch: &mut Batch, feed: u8, round: RoundId) -> bool {
+        let Some(landed) = self.landed.get_mut(usize::from(feed)) else {
+            return false;
+        };
+        if *landed >= Some(round) {
+            return false;
+        }
+        *landed = Some(round);
+        let landed = self.feeds.iter().zip(&self.landed);
+        let landed: Vec<_> = landed
+            .filter_map(|(feed, round)| Some((feed, (*round)?)))
+            .collect();
+        let bytes = encoded(|out| {
+            out.push(FORMAT);
+            wire::put_varint(out, landed.len() as u64);
+            for (feed, round) in landed {
+                out.extend_from_slice(feed.as_slice());
+                put_round(out, round);
+            }
+        });
+        self.space.put(batch, LANDED, &bytes);
+        true
     }
 
     pub(super) fn put_breaker(&self, batch: &mut Batch) {

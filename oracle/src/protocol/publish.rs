@@ -1,6 +1,5 @@
 //! What an oracle does with a report that a quorum has signed.
 
-use std::cmp::Ordering;
 use std::collections::{BTreeSet, VecDeque};
 
 use peaberry_core::Instant;
@@ -16,7 +15,7 @@ use crate::schedule::{leader_of, slot_of};
 /// How many reports are kept to be compared with others of the same round, while we live: a second one that comes later is
 /// passed over as old.
 const RECENT_MAX: usize = 8;
-/// How many reports may wait for their turn; the oldest goes, since newer ones are worth more.
+/// How many reports may wait for their turn.
 const WAITING_MAX: usize = 8;
 
 /// The newest reports.
@@ -53,6 +52,12 @@ struct Waiting {
     due: Instant,
     slot: u32,
     report: AttestedReport,
+}
+
+impl Waiting {
+    const fn report(&self) -> &Report {
+        &self.report.report
+    }
 }
 
 impl Publishing {
@@ -144,13 +149,20 @@ impl<A: Attestor> Oracle<A> {
         }
     }
 
-    /// After a restart: what is not known to be on chain may not be.
+    /// After a restart: what is not known to be on chain may not be. The newest report is transmitted again; where it leaves
+    /// a feed out, whose answer stood in an earlier one, that feed's next answer is due.
     pub(super) fn publish_again(&mut self, now: Instant) {
-        if let Some(last) = self.promises.last.clone()
-            && last.report.config == self.config.digest()
-        {
+        let last = self.promises.last.clone();
+        let last = last.filter(|it| it.report.config == self.config.digest());
+        for (feed, answer) in (0..=u8::MAX).zip(&self.promises.answers) {
+            let is_lost = answer.is_some_and(|it| self.promises.landed(feed) < Some(it.round));
+            if is_lost && !last.as_ref().is_some_and(|it| has(&it.report, feed)) {
+                self.awaited.insert(feed, 0);
+            }
+        }
+        if let Some(last) = last {
             self.recent.keep(last.clone());
-            if self.promises.landed < Some(last.report.round) {
+            if self.is_wanted(&last.report) {
                 self.enqueue(now, last);
             }
         }
@@ -160,11 +172,35 @@ impl<A: Attestor> Oracle<A> {
         let slot = slot_of(&self.config, report.report.round, self.member);
         let due = now + self.config.timing().stage * slot;
         if self.publishing.waiting.len() >= WAITING_MAX {
-            self.publishing.waiting.pop_front();
+            self.make_room(&report.report);
         }
         self.publishing
             .waiting
             .push_back(Waiting { due, slot, report });
+    }
+
+    /// Lets the oldest report go of which newer ones have every feed. Where there is none, the oldest goes, and new answers
+    /// are due in place of those that nothing has any more.
+    fn make_room(&mut self, coming: &Report) {
+        let waiting = &mut self.publishing.waiting;
+        let missing = |waiting: &VecDeque<Waiting>, at: usize| -> Vec<u8> {
+            let mut newer: Vec<&Report> =
+                waiting.iter().skip(at + 1).map(Waiting::report).collect();
+            newer.push(coming);
+            let feeds = waiting
+                .get(at)
+                .into_iter()
+                .flat_map(|it| feeds_of(it.report()));
+            feeds
+                .filter(|feed| !newer.iter().any(|it| has(it, *feed)))
+                .collect()
+        };
+        let at = (0..waiting.len()).find(|at| missing(waiting, *at).is_empty());
+        let at = at.unwrap_or(0);
+        for feed in missing(waiting, at) {
+            self.awaited.entry(feed).or_insert(0);
+        }
+        waiting.remove(at);
     }
 
     /// Hands on what it is our turn to transmit.
@@ -180,28 +216,26 @@ impl<A: Attestor> Oracle<A> {
         }
     }
 
-    /// The contract has stored a round. An earlier report is needless where the stored one has an answer for each of its
-    /// feeds; where it leaves one out, or has not come here, the earlier one waits on: whether the contract still wants it
-    /// is asked before it is paid for.
-    pub(super) fn landed(&mut self, round: RoundId, fx: Fx<'_, '_>) {
-        if self.promises.landed >= Some(round) {
-            return;
+    /// The contract has an answer of this round for the feed. A report is needless when each of its feeds has one of its
+    /// round or a later one.
+    pub(super) fn landed(&mut self, feed: u8, round: RoundId, fx: Fx<'_, '_>) {
+        if self.promises.put_landed(fx.batch(), feed, round) {
+            let mut waiting = std::mem::take(&mut self.publishing.waiting);
+            waiting.retain(|it| self.is_wanted(it.report()));
+            self.publishing.waiting = waiting;
         }
-        self.promises.put_landed(fx.batch(), round);
-        let stored = self.recent.of(round).map(|it| &it.report);
-        self.publishing.waiting.retain(|it| {
-            let waiting = &it.report.report;
-            match waiting.round.cmp(&round) {
-                Ordering::Greater => true,
-                Ordering::Equal => false,
-                Ordering::Less => !stored.is_some_and(|stored| covers(stored, waiting)),
-            }
-        });
+    }
+
+    /// Whether the contract lacks an answer of the report, as far as we know.
+    fn is_wanted(&self, report: &Report) -> bool {
+        feeds_of(report).any(|feed| self.promises.landed(feed) < Some(report.round))
     }
 }
 
-/// Whether `newer` has an answer for each feed of `older`.
-fn covers(newer: &Report, older: &Report) -> bool {
-    let mut feeds = older.answers.iter().map(|answer| usize::from(answer.feed));
-    feeds.all(|feed| newer.answer(feed).is_some())
+fn feeds_of(report: &Report) -> impl Iterator<Item = u8> {
+    report.answers.iter().map(|answer| answer.feed)
+}
+
+fn has(report: &Report, feed: u8) -> bool {
+    report.answer(usize::from(feed)).is_some()
 }

@@ -29,6 +29,9 @@ pub struct HttpSourceForm {
     pub url: String,
     /// Where in its JSON the price stands, as a number or as a string (RFC 6901): `/result/XXBTZUSD/c/0`.
     pub pointer: String,
+    /// Where it says of when the price is. With `None` a price is of the moment in which it was fetched: then a source that
+    /// has stopped moving, and says the same for ever, is never found stale.
+    pub observed_at: Option<TimePointer>,
     /// How long one answer may take, redirects included.
     pub within: Duration,
     /// The largest answer that is read, in bytes.
@@ -42,7 +45,7 @@ pub struct HttpSourceForm {
 }
 
 impl HttpSourceForm {
-    /// 5 s, 64 KiB, three redirects to public addresses.
+    /// 5 s, 64 KiB, three redirects to public addresses; prices are of the moment in which they are fetched.
     #[must_use]
     pub fn new(
         name: impl Into<String>,
@@ -55,6 +58,7 @@ impl HttpSourceForm {
             unit: unit.into(),
             url: url.into(),
             pointer: pointer.into(),
+            observed_at: None,
             within: Duration::from_secs(5),
             body_bytes_max: 64 << 10,
             redirects_max: 3,
@@ -62,6 +66,29 @@ impl HttpSourceForm {
             extra_roots: Vec::new(),
         }
     }
+}
+
+/// Where in a source's JSON the time of its price stands, as a number or as a string.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "a form to fill in; a new field is a decision"
+)]
+pub struct TimePointer {
+    /// RFC 6901: `/timestamp`.
+    pub pointer: String,
+    /// What it counts, since 1970-01-01 UTC.
+    pub unit: TimeUnit,
+}
+
+/// What a time counts. Fractions are taken to the millisecond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "what sources are known to count")]
+pub enum TimeUnit {
+    /// Seconds.
+    Seconds,
+    /// Milliseconds.
+    Milliseconds,
 }
 
 /// Why a source cannot be made of a form.
@@ -152,10 +179,13 @@ impl HttpJsonSource {
         let url = url.ok_or_else(|| HttpSourceError::Url {
             url: form.url.clone(),
         })?;
-        if !form.pointer.is_empty() && !form.pointer.starts_with('/') {
-            return Err(HttpSourceError::Pointer {
-                pointer: form.pointer,
-            });
+        let time = form.observed_at.as_ref().map(|it| &it.pointer);
+        for pointer in [&form.pointer].into_iter().chain(time) {
+            if !pointer.is_empty() && !pointer.starts_with('/') {
+                return Err(HttpSourceError::Pointer {
+                    pointer: pointer.clone(),
+                });
+            }
         }
         let tls = tls(&form.extra_roots)?;
         let client = client(&tls, None).map_err(HttpSourceError::Client)?;
@@ -254,9 +284,23 @@ impl Source for HttpJsonSource {
         let text = text_at(&body, &self.form.pointer)?;
         Ok(Quote {
             value: parse_price(&text, decimals)?,
-            observed_at_ms: self.clock.timestamp().as_unix_nanos() / 1_000_000,
+            observed_at_ms: match &self.form.observed_at {
+                Some(at) => time_at(&body, at)?,
+                None => self.clock.timestamp().as_unix_nanos() / 1_000_000,
+            },
         })
     }
+}
+
+/// In milliseconds.
+fn time_at(body: &[u8], at: &TimePointer) -> Result<u64, SourceError> {
+    let text = text_at(body, &at.pointer)?;
+    let fraction_digits = match at.unit {
+        TimeUnit::Seconds => 3,
+        TimeUnit::Milliseconds => 0,
+    };
+    let time = parse_price(&text, fraction_digits).map_err(SourceError::NotATime)?;
+    Ok(u64::try_from(time).unwrap_or(u64::MAX))
 }
 
 fn is_http(url: &Url) -> bool {

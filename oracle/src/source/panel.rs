@@ -279,9 +279,6 @@ fn check_pegs(policy: &PanelPolicy, entries: &mut [Entry<'_>]) -> Result<(), Pan
         return Ok(());
     };
     let is_foreign = |entry: &Entry<'_>| entry.unit != policy.unit;
-    if values(entries, is_foreign).is_empty() {
-        return Ok(());
-    }
     let own = middle(values(entries, |entry| !is_foreign(entry)));
     let split = own.filter(|(low, high)| is_apart(*low, *high, bps, Edge::DoesNotCount));
     let anchor = own
@@ -580,6 +577,9 @@ mod tests {
         let (low, high) = (20_000, 30_000);
         assert_eq!(split.value, Err(PanelError::Split { low, high }));
         assert_eq!(rejected(&split), [false, false, true, true, true]);
+        // Nor where nobody of another unit asks for an anchor.
+        let alone = judge(&policy(), NOW, said[..2].to_vec());
+        assert_eq!(alone.value, Err(PanelError::Split { low, high }));
         said.push(("f", "USD", says(20_020)));
         assert_eq!(judge(&policy(), NOW, said.clone()).value, Ok(20_010));
         // Two to two.

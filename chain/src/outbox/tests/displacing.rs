@@ -1,6 +1,6 @@
 //! When a nonce is given up.
 
-use super::rig::{Rig, payment, rules, view};
+use super::rig::{Rig, payment, rules};
 use crate::outbox::{AccountView, Ask, Deferral, Request, Sight, Stage};
 
 /// Its nonce is used for good, and by none of its attempts as far as the node knows.
@@ -49,6 +49,22 @@ fn a_nonce_used_by_something_else_is_given_up() {
     assert_eq!(rig.signed.last().unwrap().nonce, 1);
 }
 
+/// One look that finds the newest block far below where it was does not make forgotten receipts young.
+#[test]
+fn who_is_behind_makes_no_receipt_younger() {
+    let mut rig = sent();
+    let late = 3 + rules().receipts_kept;
+    for number in late..late + 2 {
+        rig.look(|request| missing(request, number));
+    }
+    rig.look(|request| AccountView {
+        latest_number: 20,
+        ..missing(request, late + 2)
+    });
+    rig.look(|request| missing(request, 20));
+    assert!(!rig.stages.contains(&Stage::Displaced));
+}
+
 /// A node that forgets receipts, met after a long time down, cannot have an intent paid a second time; nor after a
 /// reorganisation that brought it into an older block than the newest one when it was signed.
 #[test]
@@ -73,111 +89,4 @@ fn no_nonce_is_given_up_where_receipts_may_be_forgotten() {
         )
     };
     assert!(rig.stages.iter().any(is_told), "{:?}", rig.stages);
-}
-
-/// A look that finds the nonce free, and says so of the final block where that is asked.
-fn free(request: &Request, latest_number: u64) -> AccountView {
-    let Ask::Look {
-        asks_final_nonce, ..
-    } = &request.ask
-    else {
-        panic!("not a look");
-    };
-    AccountView {
-        final_nonce: asks_final_nonce.then_some(0),
-        ..view(latest_number, 0, 1)
-    }
-}
-
-fn is_unknown(rig: &Rig) -> bool {
-    let is_it = |stage: &Stage| {
-        matches!(
-            stage,
-            Stage::Deferred {
-                reason: Deferral::Unknown(_)
-            }
-        )
-    };
-    rig.stages.iter().any(is_it)
-}
-
-/// Looks at a nonce that stays free while the chain grows from block 10 to this one.
-fn waits_until(rig: &mut Rig, last: u64, look: impl Fn(&Request, u64) -> AccountView) {
-    for number in (10..=last).step_by(500) {
-        rig.look(|request| look(request, number));
-        rig.broadcast(Ok(()));
-    }
-}
-
-/// What waited for longer than receipts are kept, and was in no final block, was not forgotten: it never was there.
-#[test]
-fn a_nonce_that_was_free_for_long_is_given_up_when_something_else_uses_it() {
-    let mut rig = sent();
-    let late = 3 * rules().receipts_kept;
-    waits_until(&mut rig, late, free);
-    // Also in another life.
-    rig.restart();
-    for number in late + 1..late + 4 {
-        rig.look(|request| missing(request, number));
-        rig.broadcast(Ok(()));
-    }
-    assert!(!is_unknown(&rig), "{:?}", rig.stages);
-    assert!(rig.stages.contains(&Stage::Displaced));
-    assert_eq!(rig.signed.last().unwrap().nonce, 1);
-}
-
-/// That the newest block's nonce is free proves nothing: it may be that of a node which is behind the final block.
-#[test]
-fn only_the_state_of_a_final_block_proves_a_nonce_free() {
-    let mut rig = sent();
-    let late = 3 * rules().receipts_kept;
-    waits_until(&mut rig, late, |_, number| view(number, 0, 1));
-    for number in late + 1..late + 7 {
-        rig.look(|request| missing(request, number));
-        rig.broadcast(Ok(()));
-    }
-    assert!(is_unknown(&rig), "{:?}", rig.stages);
-    assert!(!rig.stages.contains(&Stage::Displaced));
-}
-
-/// Nor does a proof reach farther than receipts do: what may have been included behind it, and forgotten, stays open.
-#[test]
-fn a_proof_grows_old_as_the_signing_does() {
-    let mut rig = sent();
-    let proved = 2 * rules().receipts_kept;
-    waits_until(&mut rig, proved, free);
-    rig.restart();
-    let late = proved + rules().receipts_kept;
-    for number in late..late + 6 {
-        rig.look(|request| missing(request, number));
-        rig.broadcast(Ok(()));
-    }
-    assert!(is_unknown(&rig), "{:?}", rig.stages);
-    assert!(!rig.stages.contains(&Stage::Displaced));
-}
-
-/// Whoever was told that nobody knows is told when somebody does.
-#[test]
-fn what_is_unknown_is_known_once_its_nonce_is_proved_free() {
-    let mut rig = sent();
-    let late = 3 + rules().receipts_kept;
-    for number in late..late + 6 {
-        rig.look(|request| missing(request, number));
-        rig.broadcast(Ok(()));
-    }
-    assert!(is_unknown(&rig));
-    rig.stages.clear();
-    rig.look(|request| free(request, late + 10));
-    assert!(
-        matches!(
-            rig.stages[..],
-            [Stage::Sent { .. } | Stage::Signed { .. }, ..]
-        ),
-        "{:?}",
-        rig.stages
-    );
-    for number in late + 11..late + 14 {
-        rig.look(|request| missing(request, number));
-    }
-    assert!(rig.stages.contains(&Stage::Displaced));
 }

@@ -1,7 +1,19 @@
 //! Which nonce an intent gets.
 
-use super::rig::{Rig, account, payment, refused, view};
-use crate::outbox::{Ask, Found};
+use super::rig::{Rig, account, payment, refused};
+use crate::outbox::{AccountView, Ask, Found};
+
+fn view(latest_number: u64, latest_nonce: u64, pending_nonce: u64) -> AccountView {
+    AccountView {
+        final_number: Some(latest_number.saturating_sub(8)),
+        latest_number,
+        latest_nonce,
+        pending_nonce,
+        final_nonce: None,
+        places: Vec::new(),
+        sights: Vec::new(),
+    }
+}
 
 /// A node that names a nonce out of all proportion gets no transaction signed that could never be included.
 #[test]

@@ -39,28 +39,6 @@ pub(super) fn refused(message: &str) -> ChainError {
     )
 }
 
-/// Nobody is there.
-pub(super) fn unreachable() -> ChainError {
-    ChainError::Connection {
-        doing: "a request",
-        sent: crate::Sent::No,
-        source: std::sync::Arc::new(std::io::Error::other("nobody is there")),
-    }
-}
-
-/// A look at an account of which so many transactions are included and so many are with the node.
-pub(super) fn view(latest_number: u64, latest_nonce: u64, pending_nonce: u64) -> AccountView {
-    AccountView {
-        final_number: Some(latest_number.saturating_sub(8)),
-        latest_number,
-        latest_nonce,
-        pending_nonce,
-        final_nonce: None,
-        places: Vec::new(),
-        sights: Vec::new(),
-    }
-}
-
 pub(super) struct Rig {
     pub(super) outbox: Outbox,
     pub(super) storage: MemoryStorage,
@@ -71,8 +49,6 @@ pub(super) struct Rig {
     pub(super) stages: Vec<Stage>,
     /// What was signed, in order: the transactions of an EVM chain.
     pub(super) signed: Vec<crate::evm::Transaction>,
-    /// To this nobody answers, of what is served otherwise.
-    pub(super) silence: fn(&Ask) -> bool,
 }
 
 impl Rig {
@@ -96,7 +72,6 @@ impl Rig {
             taken: Vec::new(),
             stages: Vec::new(),
             signed: Vec::new(),
-            silence: |_| false,
         }
     }
 
@@ -165,10 +140,6 @@ impl Rig {
         while let Some(request) =
             self.find(|ask| matches!(ask, Ask::Fees | Ask::Gas(_) | Ask::Sign { .. }))
         {
-            if (self.silence)(&request.ask) {
-                self.answer(&request, Err(unreachable()));
-                continue;
-            }
             let found = match &request.ask {
                 Ask::Fees => Found::Fees(Fees::Legacy { gas_price: MARKET }),
                 Ask::Sign { transaction, .. } => {

@@ -2,9 +2,9 @@
 
 use alloy_primitives::B256;
 
-use super::rig::{Rig, payment, unreachable};
-use crate::TxId;
+use super::rig::{Rig, payment};
 use crate::outbox::{AccountView, Ask, Outcome, Place, Request, Sight, Stage};
+use crate::{ChainError, Sent, TxId};
 
 const BLOCK: B256 = B256::repeat_byte(12);
 
@@ -146,6 +146,14 @@ fn another_block_in_its_place_undoes_it_at_once() {
     let mut rig = included();
     rig.look(|request| on_chain(request, Place::Gone, 13, None));
     assert_eq!(reorganised(&rig), 1);
+}
+
+fn unreachable() -> ChainError {
+    ChainError::Connection {
+        doing: "a look",
+        sent: Sent::No,
+        source: std::sync::Arc::new(std::io::Error::other("nobody is there")),
+    }
 }
 
 /// That nobody answers is told once when it has lasted, to who comes then, too, and where things stand when it is over.

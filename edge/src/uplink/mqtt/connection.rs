@@ -111,7 +111,7 @@ impl Connection<'_> {
     }
 
     fn read(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
-        while !self.shared.state.lock().is_full() {
+        while !self.shared.state.lock().waits(cx) {
             let mut space = [MaybeUninit::uninit(); READ_BYTES];
             let mut read = ReadBuf::uninit(&mut space);
             match Pin::new(&mut self.socket).poll_read(cx, &mut read) {
@@ -134,7 +134,7 @@ impl Connection<'_> {
     /// Takes every whole packet.
     fn hear(&mut self) -> Result<(), End> {
         let packets = self.shared.packets;
-        while let Some(heard) = packets.read(&mut self.incoming, self.settings)? {
+        while let Some(heard) = self.next_packet()? {
             if self.is_up {
                 self.shared.state.lock().hear(packets, heard)?;
             } else {
@@ -147,6 +147,15 @@ impl Connection<'_> {
         }
         self.shared.state.lock().tell();
         Ok(())
+    }
+
+    fn next_packet(&mut self) -> Result<Option<Heard>, End> {
+        let read = self.shared.packets.read(&mut self.incoming, self.settings);
+        read.map_err(|end| match end {
+            // What comes before we were let in is no message to us: no session holds it, and none is given up for it.
+            End::TooLong(reason) if !self.is_up => End::Lost(reason),
+            end => end,
+        })
     }
 
     /// What a broker says first.
@@ -163,6 +172,11 @@ impl Connection<'_> {
                 return Err(End::Lost(reason.to_owned()));
             }
         };
+        if !self.outgoing.is_empty() {
+            // What is left of our greeting would count as messages that have been written.
+            let reason = "the broker lets us in before we have asked";
+            return Err(End::Lost(reason.to_owned()));
+        }
         if self.session == Session::Unwanted {
             return Err(End::Forgotten);
         }

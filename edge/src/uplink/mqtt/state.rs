@@ -288,6 +288,15 @@ impl State {
         self.events.len() >= self.takes.window + ACKS_MAX
     }
 
+    /// Whether it [is full](Self::is_full); then the task's waker is kept, for whoever takes what was heard.
+    pub(super) fn waits(&mut self, cx: &Context<'_>) -> bool {
+        let waits = self.is_full();
+        if waits {
+            keep(&mut self.task, cx);
+        }
+        waits
+    }
+
     /// Tells the owner that something was heard.
     pub(super) fn tell(&mut self) {
         if !self.events.is_empty() {

@@ -22,12 +22,9 @@ impl Packets for V4 {
         check_text("client id", &settings.client_id)?;
         let mut connect = Connect::new(&settings.client_id);
         connect.keep_alive = settings.keep_alive_seconds();
-        connect.clean_session = settings.is_clean || session == Session::Unwanted;
-        if let Some((user, password)) = &settings.credentials {
-            check_text("user", user)?;
-            check_text("password", password)?;
-            connect.login = Some(Login::new(user, password));
-        }
+        connect.clean_session = settings.begins_clean(session);
+        let login = settings.login()?;
+        connect.login = login.map(|(user, password)| Login::new(user, password));
         if let Some(will) = settings.will(session)? {
             let (payload, qos) = (will.payload.to_vec(), theirs(will.qos));
             let will = LastWill::new(&*will.topic, payload, qos, will.is_retained);
@@ -68,9 +65,13 @@ impl Packets for V4 {
     }
 
     fn read(&self, bytes: &mut BytesMut, settings: &MqttSettings) -> Result<Option<Heard>, End> {
+        let before = bytes.len();
         let packet = match Packet::read(bytes, PACKET_BYTES_MAX) {
             Ok(packet) => packet,
-            Err(mqttbytes::Error::InsufficientBytes(_)) => return Ok(None),
+            // Where a whole packet was taken off, it is what says that it goes on, and it does not.
+            Err(mqttbytes::Error::InsufficientBytes(_)) if bytes.len() == before => {
+                return Ok(None);
+            }
             Err(error @ mqttbytes::Error::PayloadSizeLimitExceeded(_)) => {
                 return Err(End::TooLong(chain(&error)));
             }

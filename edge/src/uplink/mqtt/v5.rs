@@ -32,17 +32,11 @@ impl Packets for V5 {
         let connect = Connect {
             keep_alive: settings.keep_alive_seconds(),
             client_id: settings.client_id.clone(),
-            clean_start: settings.is_clean || session == Session::Unwanted,
+            clean_start: settings.begins_clean(session),
             properties: Some(properties),
         };
-        let login = match &settings.credentials {
-            Some((user, password)) => {
-                check_text("user", user)?;
-                check_text("password", password)?;
-                Some(Login::new(user, password))
-            }
-            None => None,
-        };
+        let login = settings.login()?;
+        let login = login.map(|(user, password)| Login::new(user, password));
         let will = settings.will(session)?.map(|will| {
             let (payload, qos) = (will.payload.to_vec(), theirs(will.qos));
             LastWill::new(&*will.topic, payload, qos, will.is_retained, None)
@@ -86,9 +80,11 @@ impl Packets for V5 {
     }
 
     fn read(&self, bytes: &mut BytesMut, settings: &MqttSettings) -> Result<Option<Heard>, End> {
+        let before = bytes.len();
         let packet = match Packet::read(bytes, u32::try_from(PACKET_BYTES_MAX).ok()) {
             Ok(packet) => packet,
-            Err(Error::InsufficientBytes(_)) => return Ok(None),
+            // Where a whole packet was taken off, it is what says that it goes on, and it does not.
+            Err(Error::InsufficientBytes(_)) if bytes.len() == before => return Ok(None),
             Err(error @ Error::PayloadSizeLimitExceeded { .. }) => {
                 return Err(End::TooLong(chain(&error)));
             }
@@ -123,7 +119,10 @@ fn welcome(ack: &ConnAck, settings: &MqttSettings) -> Heard {
         let code = ack.code;
         return Heard::Farewell(format!("the broker refused the connection: {code:?}"));
     }
-    let seconds = ack.properties.as_ref().and_then(|it| it.server_keep_alive);
+    let said = ack.properties.as_ref();
+    // 0: it never ends a silent connection. Whether it is still there we go on asking as often as we wished to.
+    let seconds = said.and_then(|it| it.server_keep_alive);
+    let seconds = seconds.filter(|seconds| *seconds > 0);
     Heard::Welcome {
         is_resumed: ack.session_present,
         takes: takes(settings, ack),

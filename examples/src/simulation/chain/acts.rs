@@ -93,11 +93,14 @@ fn ask_after_the_ended(shared: &Shared, rng: &mut fastrand::Rng) {
 fn ask_values(shared: &Shared, rng: &mut fastrand::Rng) {
     let rpc = shared.client.rpc();
     let of = account(rng.usize(..2));
-    let (hash, seen) = {
+    let (hash, seen, undone) = {
         let model = shared.model.lock();
         let sealed = rng.choice(&model.chain).expect("there is a first block");
-        let seen = model.was_included.keys().next().copied();
-        (sealed.block.hash, seen.unwrap_or_default())
+        let mut seen = model.was_included.iter();
+        let undone = seen.clone().find(|(_, one)| one.is_undone());
+        let seen = seen.next().map(|(hash, _)| *hash).unwrap_or_default();
+        let undone = undone.map_or(seen, |(hash, _)| *hash);
+        (sealed.block.hash, seen, undone)
     };
     let at = BlockAt::Hash(hash);
     let request = CallRequest::new(of, []);
@@ -110,6 +113,7 @@ fn ask_values(shared: &Shared, rng: &mut fastrand::Rng) {
     drop(at_once(rpc.call(&request, at)));
     drop(at_once(rpc.block(at)));
     drop(at_once(rpc.transaction(seen)));
+    drop(at_once(rpc.revert_reason(undone)));
     drop(at_once(
         rpc.logs(&LogFilter::default(), &LogRange::Block(hash)),
     ));

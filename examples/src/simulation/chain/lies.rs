@@ -8,6 +8,9 @@ use super::faults::Lie;
 use super::model::Model;
 use super::node::{receipt as receipt_of, too_wide};
 
+/// In what only a liar says.
+pub(super) const LIE: &str = "a lie";
+
 /// Another block for the newest or the final one.
 pub(super) fn head(mut lie: Lie, truth: Option<Block>, model: &Model) -> Option<Block> {
     let tip = model.tip();
@@ -70,7 +73,7 @@ pub(super) fn gas(mut lie: Lie) -> Result<u64, ChainError> {
 }
 
 pub(super) fn reverted() -> ChainError {
-    ChainError::Reverted(Revert::Message("a lie".into()))
+    ChainError::Reverted(Revert::Message(LIE.into()))
 }
 
 pub(super) fn fees(mut lie: Lie) -> FeeHistory {
@@ -162,6 +165,16 @@ pub(super) fn receipt(
             let sealed = lie.choice(&model.chain)?;
             Some(made_up(sealed.block))
         }
+    }
+}
+
+/// Another reason than it was undone for, or one for what was not undone at all.
+pub(super) fn reason(mut lie: Lie) -> Option<Revert> {
+    match lie.u8(..4) {
+        0 => None,
+        1 => Some(Revert::Message(LIE.into())),
+        2 => Some(Revert::Panic(U256::from(lie.u8(..)))),
+        _ => Some(Revert::Unexplained(LIE.into())),
     }
 }
 

@@ -70,6 +70,11 @@ impl Transaction {
     pub(super) const fn is_undone(&self) -> bool {
         is_undone(self.payload) || self.gas < gas_for(self.payload)
     }
+
+    /// What the contract says that undoes it; `None` of what ran out of gas.
+    pub(super) fn reason(&self) -> Option<String> {
+        is_undone(self.payload).then(|| format!("no beans for {}", self.payload))
+    }
 }
 
 /// What every transaction takes, and the most that there is room for in a block.

@@ -315,6 +315,23 @@ impl EvmRpc for Node {
         self.end(receipt, Sent::No)
     }
 
+    async fn revert_reason(&self, hash: B256) -> Result<Option<Revert>, ChainError> {
+        let lag = self.begin(Sent::No)?;
+        if let Some(lie) = self.lie(reached::LIE_REASON) {
+            return Ok(lies::reason(lie));
+        }
+        let undone = self.see(reached::LIE_REASON, lag, |view| {
+            let (_, one) = view.find(hash)?;
+            one.is_undone().then(|| one.clone())
+        });
+        let reason = undone.map(|one| match one.reason() {
+            // Nodes do not agree on how to say that there is none.
+            None => Revert::Unexplained(format!("no reason {}", self.faults.lock().draw(1..=3))),
+            Some(words) => Revert::Message(words),
+        });
+        self.end(reason, Sent::No)
+    }
+
     async fn block(&self, at: BlockAt) -> Result<Option<Block>, ChainError> {
         let about = match at {
             BlockAt::Number(_) => reached::LIE_BLOCK_BY_NUMBER,

@@ -26,15 +26,15 @@ pub(super) const BROKE: &str = "account_without_money";
 pub(super) const FINAL_CHANGED: &str = "final_block_changed";
 pub(super) const POOL_FULL: &str = "mempool_full";
 pub(super) const SIGNER_FAILED: &str = "signer_failed";
-pub(super) const SIGNER_SILENT: &str = "signer_silent";
 pub(super) const SOLANA_SNAPSHOT: &str = "solana_node_from_a_snapshot";
 pub(super) const SOLANA_CONGESTED: &str = "solana_congested";
 pub(super) const SOLANA_POOR: &str = "solana_account_without_money";
 pub(super) const SOLANA_REORG: &str = "solana_fork_abandoned";
 pub(super) const SOLANA_LOST: &str = "solana_transaction_not_forwarded";
+pub(super) const SOLANA_MISSHAPEN: &str = "solana_liar_answered_in_another_shape";
 
 /// What a lying node lies about: everything that it can be asked.
-pub(super) const LIES: [&str; 18] = [
+pub(super) const LIES: [&str; 19] = [
     LIE_CHAIN_ID,
     LIE_BALANCE,
     LIE_CODE,
@@ -47,6 +47,7 @@ pub(super) const LIES: [&str; 18] = [
     LIE_REFUSED,
     LIE_TRANSACTION,
     LIE_RECEIPT,
+    LIE_REASON,
     LIE_NEWEST,
     LIE_FINAL,
     LIE_BLOCK_BY_NUMBER,
@@ -66,6 +67,7 @@ pub(super) const LIE_TAKEN: &str = "lied_that_it_took_transaction";
 pub(super) const LIE_REFUSED: &str = "lied_why_it_refused_transaction";
 pub(super) const LIE_TRANSACTION: &str = "lied_about_transaction";
 pub(super) const LIE_RECEIPT: &str = "lied_about_receipt";
+pub(super) const LIE_REASON: &str = "lied_why_transaction_was_undone";
 pub(super) const LIE_NEWEST: &str = "lied_about_newest_block";
 pub(super) const LIE_FINAL: &str = "lied_about_final_block";
 pub(super) const LIE_BLOCK_BY_NUMBER: &str = "lied_about_block_by_number";
@@ -110,12 +112,12 @@ pub(super) fn none() -> Reached {
         BROKE,
         POOL_FULL,
         SIGNER_FAILED,
-        SIGNER_SILENT,
         FINAL_CHANGED,
         SOLANA_CONGESTED,
         SOLANA_SNAPSHOT,
         SOLANA_REORG,
         SOLANA_LOST,
+        SOLANA_MISSHAPEN,
     ];
     let solana = SOLANA_LIES.map(|(_, lie)| lie);
     Reached::of(&[own.as_slice(), &LIES, &solana].concat())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use peaberry_chain::outbox::{Ask, Found, Performer, SolanaView};
+use peaberry_chain::outbox::{Ask, EntryId, Found, Performer, SolanaSight, SolanaView};
 use peaberry_chain::solana::{SolanaClient, SolanaNetwork, SolanaQuorum, SolanaRpc};
 use peaberry_chain::{ChainError, ChainId, RpcTransport, TxId};
 
@@ -13,7 +13,7 @@ use super::at_once;
 use super::faults::Faults;
 use super::nature::Nodes;
 use super::serving::LIARS;
-use super::solana::{Cluster, Sent, height_of, key};
+use super::solana::{Cluster, Sent, key, slot_of};
 use super::solana_node::SolanaNode;
 
 /// Acts on the cluster.
@@ -66,19 +66,32 @@ impl OnSolana {
         });
     }
 
-    fn demand_seen(&self, asked: &[[u8; 64]], seen: &SolanaView) {
+    fn demand_seen(&self, asked: &[(EntryId, [u8; 64])], seen: &SolanaView) {
         let cluster = self.cluster.lock();
         let final_height = cluster.final_height;
-        let is_so = asked
-            .iter()
-            .zip(&seen.sights)
-            .all(|(signature, (_, sight))| {
-                sight.is_none_or(|sight| {
-                    let height = cluster.find(*signature);
-                    height == height_of(sight.slot)
-                        && (!sight.is_final || height <= Some(final_height))
-                })
-            });
+        let is_so = seen.sights.iter().all(|(entry, sight)| {
+            let asked = asked.iter().find(|(one, _)| one == entry);
+            let height = asked.and_then(|(_, name)| cluster.find(*name));
+            match sight {
+                SolanaSight::Included {
+                    slot,
+                    block_hash,
+                    is_final,
+                    failure,
+                } => height.is_some_and(|height| {
+                    let block = cluster.block(height).map(|made| made.hash);
+                    // A node that is young has the status and not the block.
+                    let is_block =
+                        block == Some(*block_hash) || (*is_final && block_hash.is_zero());
+                    let is_final = !is_final || height <= final_height;
+                    slot_of(height) == *slot && is_block && is_final && failure.is_none()
+                }),
+                // Who has come to the final block and has everything since the first slot would know it.
+                SolanaSight::Missing { .. } => height.is_none_or(|height| {
+                    height > seen.final_height || slot_of(height) < seen.first_slot
+                }),
+            }
+        });
         drop(cluster);
         let is_reached = seen.final_height <= final_height;
         self.demand(is_so && is_reached, || {
@@ -143,8 +156,8 @@ impl Performer for OnSolana {
             Ask::Broadcast { raw, .. } => Sent::decode(raw).map(|sent| sent.signature),
             _ => None,
         };
-        let asked: Vec<[u8; 64]> = match &ask {
-            Ask::LookSolana { wanted, .. } => wanted.iter().map(|(_, name)| *name).collect(),
+        let asked = match &ask {
+            Ask::LookSolana { wanted, .. } => wanted.clone(),
             _ => Vec::new(),
         };
         let was_taken = broadcast.is_some_and(|name| self.cluster.lock().taken.remove(&name));
@@ -167,10 +180,7 @@ impl Performer for OnSolana {
                 }),
                 _,
             ) => self.demand_dated(raw, *last_valid_height),
-            // A look that has found no more of some says nothing of them.
-            (Ok(Found::Solana(view)), _) if view.sights.len() == asked.len() => {
-                self.demand_seen(&asked, view);
-            }
+            (Ok(Found::Solana(view)), _) => self.demand_seen(&asked, view),
             _ => {}
         }
         if let Some(name) = broadcast.filter(|_| was_taken) {

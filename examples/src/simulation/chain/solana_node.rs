@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::faults::{Faults, Lie};
 use super::reached;
 use super::solana::{Cluster, FINALITY, Sent, VALID_BLOCKS, height_of, slot_of};
+use super::solana_shapes::misshape;
 
 /// A node of the model cluster.
 pub(super) struct SolanaNode {
@@ -234,14 +235,21 @@ impl RpcTransport for SolanaNode {
         let lag = self.begin()?;
         let height = self.cluster.lock().height().saturating_sub(lag).max(1);
         let params = &request["params"];
-        let answer = match self.lie(method) {
+        let mut lie = self.lie(method);
+        let answer = match &mut lie {
             None => self.answer(method, params, height),
             Some(lie) => {
                 // A liar passes no transaction on while it lies about it.
                 let is_sending = method == "sendTransaction";
                 let truth = (!is_sending).then(|| self.answer(method, params, height));
-                let truth = truth.and_then(Result::ok).unwrap_or_default();
-                made_up(lie, method, params, truth, &self.cluster.lock())
+                match truth {
+                    // Only in what shape it says so is wrong.
+                    Some(truth) if lie.u8(..3) == 0 => truth,
+                    truth => {
+                        let truth = truth.and_then(Result::ok).unwrap_or_default();
+                        made_up(lie.fork(), method, params, truth, &self.cluster.lock())
+                    }
+                }
             }
         };
         let mut faults = self.faults.lock();
@@ -251,13 +259,17 @@ impl RpcTransport for SolanaNode {
             return Err(TransportFailure::Broken(unheard()));
         }
         drop(faults);
-        let answer = match answer {
+        let mut answer = match answer {
             Ok(result) => json!({"jsonrpc": "2.0", "id": request["id"], "result": result}),
             Err((code, why)) => {
                 let error = json!({"code": code, "message": "no", "data": {"err": why}});
                 json!({"jsonrpc": "2.0", "id": request["id"], "error": error})
             }
         };
+        if let Some(mut lie) = lie.filter(|lie| lie.clone().u8(..2) == 0) {
+            self.faults.lock().count(reached::SOLANA_MISSHAPEN);
+            misshape(&mut lie, &mut answer, height);
+        }
         Ok(answer.to_string().into_bytes().into())
     }
 }

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use peaberry_chain::evm::{EvmRpc, FeeHistory, JsonRpc, Receipt, SeenTransaction};
 use peaberry_chain::primitives::{Address, B256, Bytes, U256};
 use peaberry_chain::{
-    Block, BlockAt, CallRequest, ChainError, ChainId, Log, LogFilter, LogRange, RpcTransport,
-    TransportFailure,
+    Block, BlockAt, CallRequest, ChainError, ChainId, Log, LogFilter, LogRange, Revert,
+    RpcTransport, TransportFailure,
 };
 use serde_json::{Value, json};
 
@@ -107,6 +107,10 @@ impl EvmRpc for Tagged {
 
     async fn receipt(&self, hash: B256) -> Result<Option<Receipt>, ChainError> {
         self.node.receipt(hash).await
+    }
+
+    async fn revert_reason(&self, hash: B256) -> Result<Option<Revert>, ChainError> {
+        self.node.revert_reason(hash).await
     }
 
     async fn logs(&self, filter: &LogFilter, range: &LogRange) -> Result<Vec<Log>, ChainError> {

@@ -6,8 +6,11 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use peaberry_chain::evm::{EvmRpc, FeeHistory, Receipt, SeenTransaction};
 use peaberry_chain::primitives::{Address, B256, Bytes, U256, keccak256};
-use peaberry_chain::{Block, BlockAt, CallRequest, ChainError, ChainId, Log, LogFilter, LogRange};
+use peaberry_chain::{
+    Block, BlockAt, CallRequest, ChainError, ChainId, Log, LogFilter, LogRange, Revert,
+};
 
+use super::lies::LIE;
 use super::model::{Model, Sealed, TIP, gas_for};
 
 /// Between a client and the node or nodes that it asks.
@@ -168,6 +171,22 @@ impl EvmRpc for Witness {
             });
             drop(model);
             self.demand(is_so, || format!("{told:?}"));
+        }
+        told
+    }
+
+    async fn revert_reason(&self, hash: B256) -> Result<Option<Revert>, ChainError> {
+        let told = self.rpc.revert_reason(hash).await;
+        if let Ok(Some(told)) = &told {
+            let model = self.model.lock();
+            let undone = model.was_included.get(&hash).filter(|one| one.is_undone());
+            let is_so = undone.is_some_and(|one| match (told, one.reason()) {
+                (Revert::Message(told), Some(truth)) => *told == truth,
+                (Revert::Unexplained(words), None) => words != LIE,
+                _ => false,
+            });
+            drop(model);
+            self.demand(is_so, || format!("{hash} was undone: {told}"));
         }
         told
     }

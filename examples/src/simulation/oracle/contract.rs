@@ -87,6 +87,14 @@ impl Contract {
             .collect()
     }
 
+    /// Of which rounds its newest answers are, or those that halted a feed.
+    pub(super) fn landed(&self) -> Vec<(u8, RoundId)> {
+        let feeds = (0..=u8::MAX).zip(&self.feeds);
+        feeds
+            .filter_map(|(number, feed)| Some((number, feed.round?)))
+            .collect()
+    }
+
     /// Takes what can be taken of a report; one of which nothing can be is refused.
     pub(super) fn transmit(&mut self, attested: &AttestedReport) -> Result<Changed, &'static str> {
         let report = &attested.report;

@@ -364,22 +364,22 @@ impl History {
         }
     }
 
-    /// Somebody transmits: answers whether the contract stored an answer of it.
-    pub(super) fn transmit(&mut self, slot: u32, attested: &AttestedReport) -> bool {
+    /// Somebody transmits.
+    pub(super) fn transmit(&mut self, slot: u32, attested: &AttestedReport) {
         let changed = match self.contract.transmit(attested) {
             Ok(changed) => changed,
             Err(reason) => {
                 if reason == "an old round" {
                     self.reached.mark(reached::REFUSED_ON_CHAIN);
                 }
-                return false;
+                return;
             }
         };
         if !changed.halted.is_empty() {
             self.reached.mark(reached::HALTED_ON_CHAIN);
         }
         if changed.taken.is_empty() {
-            return false;
+            return;
         }
         if slot > 0 {
             self.reached.mark(reached::LATE_SLOT);
@@ -409,7 +409,6 @@ impl History {
                 ));
             }
         }
-        true
     }
 
     /// The operators let what is halted of the contract go on, with what is observed from then on.

@@ -277,25 +277,34 @@ impl Oracles {
             });
         }
         self.notice_resets(&handles);
-        self.transmit(&handles);
+        self.transmit();
+        self.notice_landings(&handles);
     }
 
-    fn transmit(&mut self, handles: &Handles) {
+    fn transmit(&mut self) {
         let outbox = std::mem::take(&mut self.history.lock().outbox);
         for (peer, slot, report) in outbox {
             let mut history = self.history.lock();
             let is_liar = history.is_liar(peer);
-            // A transaction may get lost; a liar need not send any.
-            if self.rng.u8(..4) == 0 || (is_liar && self.rng.bool()) {
+            // A liar keeps what it likes, and brings it later.
+            if is_liar && self.rng.u8(..8) > 0 {
+                history.outbox.push((peer, slot, report));
                 continue;
             }
-            if !history.transmit(slot, &report) {
-                continue;
+            // A transaction may get lost.
+            if self.rng.u8(..4) > 0 {
+                history.transmit(slot, &report);
             }
-            drop(history);
+        }
+    }
+
+    /// The transmitters look at the contract, each in its own time.
+    fn notice_landings(&mut self, handles: &Handles) {
+        let landed = self.history.lock().contract.landed();
+        for (feed, round) in landed {
             for handle in handles.values() {
-                if self.rng.u8(..4) > 0 {
-                    let _ = handle.submit(OracleCommand::Landed(report.report.round));
+                if self.rng.bool() {
+                    let _ = handle.submit(OracleCommand::Landed { feed, round });
                 }
             }
         }
@@ -382,13 +391,17 @@ impl Oracles {
         self.calm_epoch = Some(epoch);
     }
 
-    /// Operators let everything go on that a jump has stopped.
+    /// Operators let everything go on that a jump has stopped: those of f+1 oracles for each feed, which is to close the
+    /// others as well.
     pub(super) fn reset_all(&self, world: &World) {
         self.reset_on_chain(world);
         let tripped = self.history.lock().tripped.clone();
         let handles = self.handles.lock();
+        let mut left = BTreeMap::new();
         for (peer, feed) in tripped {
-            if let Some(handle) = handles.get(&peer) {
+            let left = left.entry(feed).or_insert(self.config.threshold());
+            if let Some(handle) = handles.get(&peer).filter(|_| *left > 0) {
+                *left -= 1;
                 let _ = handle.submit(OracleCommand::Reset { feed });
             }
         }

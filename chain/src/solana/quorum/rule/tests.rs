@@ -4,12 +4,20 @@ use serde_json::{Value, json};
 
 use super::*;
 
+const SIGNATURE: [u8; 64] = [7; 64];
+
+fn name() -> String {
+    crate::TxId::Solana(SIGNATURE).to_string()
+}
+
 fn count(method: &str, answers: &[Value]) -> Result<Counted, usize> {
+    let raw = [[1].as_slice(), &SIGNATURE, &[1]].concat();
+    let asked = json!({"params": [STANDARD.encode(raw)]});
     let answers: Vec<Option<&Value>> = answers
         .iter()
         .map(|answer| Some(answer).filter(|answer| !answer.is_null()))
         .collect();
-    Rule::of(method).count(&answers, 2)
+    Rule::of(method).count(&asked, &answers, 2)
 }
 
 fn result(value: &Value) -> Value {
@@ -26,7 +34,7 @@ fn refusal(code: i64) -> Value {
 
 const FAILED: Value = Value::Null;
 
-/// Equal values count, as of the lowest slot of those that agree, and who says otherwise is known.
+/// Equal values count, as of the newest slot that two of those that agree have reached, and who says otherwise is known.
 #[test]
 fn equal_values_of_different_slots_agree() {
     let liar = at_slot(900, &json!(7));
@@ -58,10 +66,10 @@ fn heads_are_blocks_that_enough_nodes_have() {
     let head = |height: u64| result(&json!({"absoluteSlot": height + 9, "blockHeight": height}));
     let rule = Rule::of("getEpochInfo");
     let joined = result(&json!({"absoluteSlot": 49, "blockHeight": 41}));
-    let told = rule.count(&[Some(&head(40)), Some(&joined), Some(&head(40))], 2);
+    let told = count("getEpochInfo", &[head(40), joined.clone(), head(40)]);
     assert_eq!(told.unwrap().value["blockHeight"], 40);
     let apart = [Some(&head(40)), Some(&joined), Some(&head(42))];
-    assert!(rule.is_head() && rule.count(&apart, 2).is_err());
+    assert!(rule.is_head() && rule.count(&Value::Null, &apart, 2).is_err());
     assert_eq!(rule.slot_reached(&apart, 2), Some(49));
     for (lie, reached) in [(0, 49), (1_000_000, 51)] {
         let answers = [head(40), head(lie), head(42)];
@@ -85,8 +93,8 @@ fn heads_are_blocks_that_enough_nodes_have() {
     );
     assert_eq!(rule.answer_of(49, &Value::Null), None);
 
-    let slots = [result(&json!(0)), result(&json!(500)), result(&json!(3))];
-    assert_eq!(count("getFirstAvailableBlock", &slots).unwrap().value, 500);
+    let slots = [0, u64::MAX, 3].map(|slot| result(&json!(slot)));
+    assert_eq!(count("getFirstAvailableBlock", &slots).unwrap().value, 3);
 }
 
 /// A liar cannot give a true block hash out as valid for a shorter time than it is: what is dated by it would seem to have
@@ -112,23 +120,32 @@ fn a_block_hash_counts_with_its_own_height_only() {
     assert_eq!(counted.value["value"]["lastValidBlockHeight"], 150);
 }
 
-/// Two that know nothing are heard as of the slot since which both have everything; who has the transaction, or claims to know
-/// least, changes nothing.
+/// Two that know nothing prove it for what happened since both have everything, up to where both are; who has the transaction,
+/// or claims to know least, changes nothing.
 #[test]
-fn ignorance_counts_since_enough_nodes_have_everything() {
-    let unknown = at_slot(900, &json!([null]));
+fn ignorance_counts_where_the_same_nodes_are_there_and_have_everything() {
+    let unknown = |slot: u64| at_slot(slot, &json!([null]));
     let known = at_slot(900, &json!([{"slot": 7, "err": null}]));
-    let ledger = |slot: u64| result(&json!(slot));
-    let since = |statuses: [&Value; 3], ledgers: [u64; 3]| {
-        let ledgers = ledgers.map(ledger);
-        known_since(&statuses.map(Some), &ledgers.each_ref().map(Some), 2)
+    let proves = |statuses: [Value; 3], ledgers: [u64; 3]| {
+        let ledgers = ledgers.map(|slot| result(&json!(slot)));
+        let statuses = statuses.each_ref().map(Some);
+        let found = ignorance(&statuses, &ledgers.each_ref().map(Some), 2);
+        let found = found.into_iter().map(|one| (one.as_of, one.since));
+        found.collect::<Vec<_>>()
     };
-    let all = [&unknown; 3];
-    assert_eq!(since(all, [0, 3, u64::MAX]), Some(3));
-    assert_eq!(since(all, [0, 500, u64::MAX]), Some(500));
+    let all = [unknown(900), unknown(900), unknown(u64::MAX)];
+    assert_eq!(
+        proves(all.clone(), [0, 3, u64::MAX]).last(),
+        Some(&(900, 3))
+    );
+    assert_eq!(proves(all, [0, 500, 0]).last(), Some(&(900, 0)));
     // The one whose ledger goes back far enough is the one that has it.
-    assert_eq!(since([&known, &unknown, &unknown], [0, 500, 0]), Some(500));
-    assert_eq!(since([&known, &unknown, &known], [0, 0, 0]), None);
+    let some = [known.clone(), unknown(900), unknown(900)];
+    assert_eq!(proves(some, [0, 500, 0]), [(900, 500)]);
+    assert_eq!(proves([known.clone(), unknown(900), known], [0, 0, 0]), []);
+    // The one that goes back far enough is behind.
+    let apart = [unknown(90), unknown(900), unknown(u64::MAX)];
+    assert_eq!(proves(apart, [0, 500, 0]), [(900, 500), (90, 0)]);
 }
 
 /// A status stands at the commitment that enough nodes find reached; one liar makes nothing final, and nothing unknown.
@@ -167,7 +184,7 @@ fn a_status_is_as_committed_as_enough_nodes_say() {
 /// Two must take it: one may say so and throw it away. Where it is included already, that speaks for it, too.
 #[test]
 fn a_transaction_is_taken_by_more_than_liars() {
-    let taken = result(&json!("signature"));
+    let taken = result(&json!(name()));
     let mut processed = refusal(-32002);
     processed["error"]["data"] = json!({"err": "AlreadyProcessed"});
     let send = |answers: &[Value]| count("sendTransaction", answers);
@@ -187,7 +204,8 @@ fn a_transaction_is_taken_by_more_than_liars() {
     );
     let another = result(&json!("of another transaction"));
     let told = send(&[another, taken.clone(), taken.clone()]).unwrap();
-    assert_eq!(told.value, "signature");
+    assert_eq!(told.value, name());
+    assert!(told.dissenting.is_empty());
     assert_eq!(
         send(&[taken, refusal(-32002), refusal(-32002)]).unwrap_err(),
         1
@@ -212,9 +230,9 @@ fn refusals_for_other_reasons_are_others() {
     assert!(count("sendTransaction", &answers).unwrap().is_refusal());
 }
 
-/// What enough nodes foresee counts, with the most that one of them finds it takes.
+/// What enough nodes foresee counts, with the most that not only a liar can have named.
 #[test]
-fn a_simulation_costs_what_the_dearest_of_those_that_agree_says() {
+fn a_simulation_costs_what_not_only_liars_say() {
     let fate = |err: Value, units: u64| {
         at_slot(
             1,
@@ -222,11 +240,19 @@ fn a_simulation_costs_what_the_dearest_of_those_that_agree_says() {
         )
     };
     let answers = [
-        fate(Value::Null, 150),
+        fate(Value::Null, 300),
         fate(Value::Null, 450),
         fate(json!("AccountNotFound"), 1),
     ];
     let counted = count("simulateTransaction", &answers).unwrap();
     assert_eq!(counted.value["value"]["unitsConsumed"], 450);
     assert_eq!(counted.dissenting, [2]);
+    assert_eq!(counted.value["value"].get("logs"), None);
+    // One of two may be a liar: what lies far apart is no answer; of three the liar stands alone.
+    let lie = fate(Value::Null, u64::MAX);
+    let answers = [fate(Value::Null, 300), lie.clone(), FAILED];
+    assert!(count("simulateTransaction", &answers).is_err());
+    let answers = [fate(Value::Null, 300), lie, fate(Value::Null, 301)];
+    let counted = count("simulateTransaction", &answers).unwrap();
+    assert_eq!(counted.value["value"]["unitsConsumed"], 301);
 }
