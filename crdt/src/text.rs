@@ -426,6 +426,10 @@ impl Replicated for Text {
         delta.split(bytes_max)
     }
 
+    fn first_part(delta: TextDelta, bytes_max: usize) -> Option<TextDelta> {
+        delta.parts(bytes_max, 1).pop()
+    }
+
     fn canonical_bytes(&self) -> Vec<u8> {
         let table = IdTable::new();
         let mut encoder = Encoder::new(&table);

@@ -315,6 +315,11 @@ impl TextDelta {
     /// text is one that its events made. A run of characters may be cut too.
     #[must_use]
     pub fn split(self, bytes_max: usize) -> Vec<Self> {
+        self.parts(bytes_max, usize::MAX)
+    }
+
+    /// The first `parts_max` of these parts.
+    pub(super) fn parts(self, bytes_max: usize, parts_max: usize) -> Vec<Self> {
         const PART_BYTES: usize = 48;
         const REPLICA_BYTES: usize = 20;
         const RUN_BYTES: usize = 8;
@@ -344,6 +349,9 @@ impl TextDelta {
                     RUN_BYTES + text.len() + PARENT_BYTES * parents.as_ref().map_or(0, Vec::len);
                 if bytes + size > bytes_max && bytes > PART_BYTES {
                     parts.push(core::mem::take(&mut telling).finish_sorted());
+                    if parts.len() >= parts_max {
+                        return parts;
+                    }
                     bytes = PART_BYTES;
                 }
                 let counter = run.counter + done as u64;

@@ -335,6 +335,10 @@ impl Replicated for Counted {
         Shelves::split(delta, bytes_max)
     }
 
+    fn first_part(delta: Self::Delta, bytes_max: usize) -> Option<Self::Delta> {
+        Shelves::first_part(delta, bytes_max)
+    }
+
     fn canonical_bytes(&self) -> Vec<u8> {
         self.shelves.canonical_bytes()
     }
