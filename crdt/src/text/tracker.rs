@@ -369,10 +369,10 @@ impl Tracker {
                     Ordering::Equal if log.dot_of(other.id) > log.dot_of(id) => break,
                     Ordering::Equal | Ordering::Greater => is_undecided = false,
                 }
-            } else if !passed
+            } else if passed
                 .range(..=other.left)
                 .next_back()
-                .is_some_and(|(_, end)| other.left < *end)
+                .is_none_or(|(_, end)| other.left >= *end)
             {
                 break;
             }
