@@ -213,8 +213,7 @@ impl Text {
         if delta.to().partial_le(&self.vector) {
             return Ok(Changed::No);
         }
-        let is_new = |(replica, _): &_| self.vector.get(*replica) == 0;
-        let new = delta.to().iter().filter(is_new).count();
+        let new = self.vector.count_new(delta.to());
         bounds.check_ids(self.vector.iter().len(), new)?;
         let held = self.log.dot_count();
         let mark = self.log.mark();

@@ -367,7 +367,9 @@ impl<R: Replicated> AntiEntropy<R> {
         peer.retry_at = now + wait;
         peer.attempts = peer.attempts.saturating_add(1);
         peer.part_attempts = peer.part_attempts.saturating_add(1);
-        self.told_frames += u32::from(tells);
+        // A full table would be the same in the next session.
+        let has_room = self.session.table.len() < TABLE_IDS_MAX;
+        self.told_frames += u32::from(tells && has_room);
         if self.told_frames == TOLD_FRAMES_MAX {
             peer.owes_hello = true;
         }
