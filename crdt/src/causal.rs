@@ -342,18 +342,25 @@ impl<S: DotStore> Causal<S> {
     }
 
     fn check_ids(&self, to: &VersionVector, bounds: Bounds) -> Result<(), Outgrown> {
-        let is_new = |(replica, _): &_| self.context.get(*replica) == 0;
-        let new = to.iter().filter(is_new).count();
-        bounds.check_ids(self.context.iter().len(), new)
+        bounds.check_ids(self.context.iter().len(), self.context.count_new(to))
     }
 
-    /// How many dots a delta removes. Costs a walk of the state.
+    /// How many dots a delta removes. Costs what it tells to be removed, or a walk of the state if that is less.
     fn count_removed_by(&self, delta: &Delta<S>) -> usize {
         let mut intervals = Vec::new();
         for (_, run) in delta.log.between(&self.context, None) {
             intervals.extend(run.removed());
         }
         let removed = IntervalVersionVector::of(intervals);
+        let told = removed.iter().map(|dots| dots.len());
+        let told = told.fold(0, u64::saturating_add);
+        if delta.alive.is_none() && told < self.store.dot_count() as u64 {
+            let dots = removed.iter().flat_map(|dots| {
+                let counters = dots.first()..=dots.last();
+                counters.filter_map(move |counter| Dot::new(dots.replica(), counter))
+            });
+            return dots.filter(|dot| self.store.contains_dot(*dot)).count();
+        }
         let mut count = 0;
         self.store
             .for_each_after(&VersionVector::new(), &mut |dot| {

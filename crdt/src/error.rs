@@ -108,6 +108,14 @@ pub enum ApplyError {
         /// Its counter.
         counter: u64,
     },
+    /// An event of a text had not seen its replica's event before it, as every writer's has. Its replica forges events.
+    #[error("event {counter} of replica {replica} had not seen the one before it")]
+    Forked {
+        /// Whose event.
+        replica: ReplicaId,
+        /// Its counter.
+        counter: u64,
+    },
     /// A stamp from the far future; see [`Limits`](crate::Limits).
     #[error(transparent)]
     FarFuture(#[from] FarFutureStamp),

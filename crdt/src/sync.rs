@@ -58,7 +58,8 @@
 //! Two replicas at rest exchange 21 bytes each way at every [`idle`](SyncConfig::idle) interval. For each peer there is
 //! one delta on the way, its later parts and pieces in memory for at most [`TRANSFERS_MAX`] peers at a time; and one that
 //! comes in pieces is held, as far as it has come. A difference in one
-//! replica's events costs one whole vector in each direction: about three bytes for each replica that ever wrote.
+//! replica's events costs one whole vector in each direction: about three bytes for each replica that ever wrote and is
+//! in the session's table, which has 4,096, and about 19 for each other.
 
 mod anti_entropy;
 mod config;

@@ -195,8 +195,8 @@ impl Text {
     /// # Errors
     ///
     /// [`ApplyError::Gap`] if the text does not know what the delta starts from, [`ApplyError::Conflict`] if it tells
-    /// an event that is known otherwise, [`ApplyError::OutOfBounds`] for one that edits beyond the text its writer saw;
-    /// the text did not change.
+    /// an event that is known otherwise, [`ApplyError::OutOfBounds`] for one that edits beyond the text its writer saw,
+    /// [`ApplyError::Forked`] for one that had not seen its replica's event before; the text did not change.
     pub fn apply(&mut self, delta: &TextDelta) -> Result<Changed, ApplyError> {
         self.apply_bounded(delta, Bounds::NONE)
     }
@@ -213,8 +213,7 @@ impl Text {
         if delta.to().partial_le(&self.vector) {
             return Ok(Changed::No);
         }
-        let is_new = |(replica, _): &_| self.vector.get(*replica) == 0;
-        let new = delta.to().iter().filter(is_new).count();
+        let new = self.vector.count_new(delta.to());
         bounds.check_ids(self.vector.iter().len(), new)?;
         let held = self.log.dot_count();
         let mark = self.log.mark();
@@ -286,8 +285,9 @@ impl Text {
             }
             let mut ours = delta::Telling::default();
             let at = ours.begin(told.replica, told.known);
-            self.log
-                .told(told.replica, told.known, |piece| ours.push(at, piece));
+            self.log.told(told.replica, told.known, known, |piece| {
+                ours.push(at, piece);
+            });
             let ours = ours.finish();
             if let Some(counter) = delta.first_difference(told, &ours, known) {
                 let replica = told.replica;
@@ -304,7 +304,7 @@ impl Text {
             known: 0,
             from,
         };
-        let order = delta.order().unwrap_or_default();
+        let order = delta.order_by_branches().unwrap_or_default();
         for (at, run) in order {
             let Some(told) = delta.told.get(at) else {
                 continue;
@@ -327,6 +327,11 @@ impl Text {
                 parents.push(event.ok_or_else(|| gap(parent.replica(), parent.counter()))?);
             }
             parents.sort_unstable();
+            let previous = own.and_then(|own| self.log.event_of(own));
+            if previous.is_some_and(|previous| !self.log.graph.has_seen(&parents, previous)) {
+                let replica = told.replica;
+                return Err(ApplyError::Forked { replica, counter });
+            }
             let first =
                 crate::Dot::new(told.replica, counter).ok_or_else(|| gap(told.replica, counter))?;
             let text = delta.text_of(run, skip, run.edit.len - skip);
@@ -418,6 +423,10 @@ impl Replicated for Text {
 
     fn split(delta: TextDelta, bytes_max: usize) -> Vec<TextDelta> {
         delta.split(bytes_max)
+    }
+
+    fn first_part(delta: TextDelta, bytes_max: usize) -> Option<TextDelta> {
+        delta.parts(bytes_max, 1).pop()
     }
 
     fn canonical_bytes(&self) -> Vec<u8> {

@@ -95,6 +95,12 @@ impl VersionVector {
             .map(|(replica, ..)| replica)
     }
 
+    /// How many replicas `other` knows something of, and `self` nothing.
+    pub(crate) fn count_new(&self, other: &Self) -> usize {
+        let is_new = |(replica, _): &_| self.get(*replica) == 0;
+        other.iter().filter(is_new).count()
+    }
+
     /// Each replica of which something is known with its highest counter, in ascending order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (ReplicaId, u64)> + '_ {
         self.entries.iter().copied()

@@ -6,7 +6,9 @@ use peaberry_crdt::document::{
     DOCUMENT_DEPTH_MAX, Document, Float, Kind, Leaf, PathError, Scalar, Segment, Value,
 };
 use peaberry_crdt::wire::{Budget, Message};
-use peaberry_crdt::{ApplyError, Causal, Lattice, Limits, ReplicaId, WriteError, Writer, path};
+use peaberry_crdt::{
+    ApplyError, Bounds, Causal, Lattice, Limits, ReplicaId, WriteError, Writer, path,
+};
 
 type Doc = Causal<Document>;
 
@@ -331,4 +333,28 @@ fn scalars_of_every_kind_come_back() {
         (Float::new(f64::NAN), Float::new(f64::INFINITY)),
         (None, None)
     );
+}
+
+/// Where there is no room for one more, a subtree may be replaced by one as large, and not by a larger one.
+#[test]
+fn at_its_bounds_a_document_takes_what_replaces_as_much() {
+    let (mut doc, mut free) = (Doc::bottom(), writer(1));
+    doc.assign(&mut free, path!["order"], &order()).unwrap();
+    let dots = free.remaining();
+    let bounds = Bounds {
+        dots_max: usize::try_from(10_000 - dots).unwrap(),
+        ..Bounds::NONE
+    };
+    let mut full = free.within(bounds);
+    let mut larger = order();
+    let Value::Map(entries) = &mut larger else {
+        panic!("an order is a map");
+    };
+    entries.insert("more".into(), Value::Null);
+    let before = doc.clone();
+    let refused = doc.assign(&mut full, path!["order"], &larger);
+    assert!(matches!(refused, Err(WriteError::Outgrown(_))));
+    assert_eq!((&doc, full.remaining()), (&before, dots));
+    doc.assign(&mut full, path!["order"], &order()).unwrap();
+    assert_eq!(doc.value().get(path!["order"]).unwrap().to_value(), order());
 }

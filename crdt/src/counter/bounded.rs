@@ -196,6 +196,12 @@ impl BoundedCounter {
         Ok(writer.bounds().check_ids(ids.len(), new)?)
     }
 
+    /// No fewer than the replicas that it names, without a look at each.
+    pub(super) fn named_max(&self) -> usize {
+        let granted = self.granted.len().saturating_mul(2);
+        self.taken.totals().iter().len().saturating_add(granted)
+    }
+
     /// All replicas that it names, also those that were only granted something.
     pub(super) fn ids(&self) -> BTreeSet<ReplicaId> {
         let takers = self.taken.totals().iter().map(|(taker, _)| taker);

@@ -10,7 +10,8 @@ use alloc::vec::Vec;
 use super::{BoundedCounter, GCounter, PnCounter};
 use crate::wire::{Encoder, IdTable, Message};
 use crate::{
-    ApplyError, Bounds, Changed, CounterJump, Lattice, Limits, ReplicaId, Replicated, VersionVector,
+    ApplyError, Bounds, Changed, CounterJump, Lattice, Limits, Outgrown, ReplicaId, Replicated,
+    VersionVector,
 };
 
 static NOTHING: VersionVector = VersionVector::new();
@@ -27,11 +28,10 @@ trait OfParts: Lattice + Message {
 
     fn check(&self, other: &Self, advance_max: u64) -> Result<(), CounterJump>;
 
-    /// How many replicas it names, and how many more `other` does.
-    fn ids_with(&self, other: &Self) -> (usize, usize) {
-        let is_new = |(replica, _): &_| self.versions().get(*replica) == 0;
-        let new = other.versions().iter().filter(is_new).count();
-        (self.versions().iter().len(), new)
+    /// Whether there is room for all replicas that both name.
+    fn check_ids(&self, other: &Self, bounds: Bounds) -> Result<(), Outgrown> {
+        let (known, others) = (self.versions(), other.versions());
+        bounds.check_ids(known.iter().len(), known.count_new(others))
     }
 
     fn since(&self, known: &VersionVector) -> Self {
@@ -66,8 +66,7 @@ trait OfParts: Lattice + Message {
         }
         self.check(delta, limits.advance_max)?;
         if limits.bounds != Bounds::NONE {
-            let (held, new) = self.ids_with(delta);
-            limits.bounds.check_ids(held, new)?;
+            self.check_ids(delta, limits.bounds)?;
         }
         Ok(self.join(delta))
     }
@@ -137,9 +136,14 @@ impl OfParts for BoundedCounter {
         self.check(other, advance_max)
     }
 
-    fn ids_with(&self, other: &Self) -> (usize, usize) {
+    /// The ids are counted only where there may be too many: they lie scattered among the grants.
+    fn check_ids(&self, other: &Self, bounds: Bounds) -> Result<(), Outgrown> {
+        let named = self.named_max().saturating_add(other.named_max());
+        if named <= bounds.ids_max {
+            return Ok(());
+        }
         let (mine, theirs) = (self.ids(), other.ids());
-        (mine.len(), theirs.difference(&mine).count())
+        bounds.check_ids(mine.len(), theirs.difference(&mine).count())
     }
 }
 

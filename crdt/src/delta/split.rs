@@ -22,62 +22,79 @@ impl<S: StoreCodec> Delta<S> {
     /// if it has events of several replicas.
     #[must_use]
     pub fn split(self, bytes_max: usize) -> Vec<Self> {
-        if self.alive.is_some() || self.to_bytes().len() <= bytes_max {
-            return Vec::from([self]);
-        }
-        let events: Vec<Interval> = self.events().collect();
-        let order = Order::of(&events, &self.arrivals);
-        let Some(last) = order.places().checked_sub(1) else {
+        let Some(all) = self.cuts(bytes_max) else {
             return Vec::from([self]);
         };
-        let whole = Places { first: 0, last };
-        let cuts = Cuts {
-            spans: self.spans(&order),
-            order,
-        };
+        let (cuts, places) = all;
         let mut parts = Vec::new();
-        self.cut(self.from.clone(), whole, &cuts, bytes_max, &mut parts);
+        // Those that may have to be halved, the next one last.
+        let mut left = Vec::from([(self.from.clone(), self, places)]);
+        while let Some((after, part, places)) = left.pop() {
+            let Some(last) = part.cut_behind(&cuts, places, bytes_max) else {
+                parts.push(part);
+                continue;
+            };
+            let (former, latter) = places.cut(last);
+            let middle = cuts.upto(&after, former);
+            let end = cuts.upto(&after, latter);
+            let [first, second] = [(&after, &middle), (&middle, &end)]
+                .map(|(after, upto)| part.between(after, upto, &mut || ()));
+            left.push((middle, second, latter));
+            left.push((after, first, former));
+        }
         parts
     }
 
-    /// The parts of these places, which follow `after`, halved until they fit.
-    fn cut(
-        &self,
-        after: VersionVector,
-        places: Places,
-        cuts: &Cuts,
-        bytes_max: usize,
-        parts: &mut Vec<Self>,
-    ) {
-        let mut upto = after.clone();
-        cuts.order.raise(&mut upto, places.last);
-        let part = self.between(&after, &upto);
-        let Some(last) = cuts.nearest_middle(places) else {
-            parts.push(part);
-            return;
+    /// The first of the parts that [`split`](Self::split) makes, without making the others.
+    #[must_use]
+    pub fn first_part(self, bytes_max: usize) -> Self {
+        self.first_part_by(bytes_max, &mut || ())
+    }
+
+    /// Calls `step` for each dot of a part that is looked at.
+    fn first_part_by(self, bytes_max: usize, step: &mut impl FnMut()) -> Self {
+        let Some((cuts, mut places)) = self.cuts(bytes_max) else {
+            return self;
         };
-        if part.to_bytes().len() <= bytes_max {
-            parts.push(part);
-            return;
+        let from = self.from.clone();
+        let mut part = self;
+        while let Some(last) = part.cut_behind(&cuts, places, bytes_max) {
+            (places, _) = places.cut(last);
+            part = part.between(&from, &cuts.upto(&from, places), step);
         }
-        let mut middle = after.clone();
-        cuts.order.raise(&mut middle, last);
-        let (former, latter) = (
-            Places { last, ..places },
-            Places {
-                first: last + 1,
-                ..places
-            },
-        );
-        self.cut(after, former, cuts, bytes_max, parts);
-        self.cut(middle, latter, cuts, bytes_max, parts);
+        part
+    }
+
+    /// Where it may be cut, and what there is to cut; `None` if it is one part.
+    fn cuts(&self, bytes_max: usize) -> Option<(Cuts, Places)> {
+        if self.alive.is_some() || self.to_bytes().len() <= bytes_max {
+            return None;
+        }
+        let events: Vec<Interval> = self.events().collect();
+        let order = Order::of(&events, &self.arrivals);
+        let last = order.places().checked_sub(1)?;
+        let spans = self.spans(&order);
+        Some((Cuts { order, spans }, Places { first: 0, last }))
+    }
+
+    /// The place behind which to halve a part of these places; `None` if it fits, or there is none.
+    fn cut_behind(&self, cuts: &Cuts, places: Places, bytes_max: usize) -> Option<u64> {
+        let last = cuts.nearest_middle(places)?;
+        (self.to_bytes().len() > bytes_max).then_some(last)
     }
 }
 
 impl<S: DotStore> Delta<S> {
-    fn between(&self, after: &VersionVector, upto: &VersionVector) -> Self {
+    /// Calls `step` for each dot that it looks at.
+    fn between(
+        &self,
+        after: &VersionVector,
+        upto: &VersionVector,
+        step: &mut impl FnMut(),
+    ) -> Self {
         let mut store = S::default();
         self.store.for_each_after(after, &mut |dot| {
+            step();
             if upto.covers(dot) {
                 self.store.copy_dot(dot, &mut store);
             }
@@ -148,6 +165,14 @@ struct Places {
     last: u64,
 }
 
+impl Places {
+    /// Those up to a place, and those behind it.
+    const fn cut(self, last: u64) -> (Self, Self) {
+        let first = last + 1;
+        (Self { last, ..self }, Self { first, ..self })
+    }
+}
+
 /// Where a delta may be cut.
 struct Cuts {
     order: Order,
@@ -156,6 +181,13 @@ struct Cuts {
 }
 
 impl Cuts {
+    /// What is known behind these places, if what comes before them is.
+    fn upto(&self, known: &VersionVector, places: Places) -> VersionVector {
+        let mut upto = known.clone();
+        self.order.raise(&mut upto, places.last);
+        upto
+    }
+
     /// The place behind which a cut comes closest to the middle; `None` if there is none but the last.
     fn nearest_middle(&self, places: Places) -> Option<u64> {
         let middle = places.first + (places.last - places.first) / 2;
@@ -244,6 +276,31 @@ mod tests {
         let bytes_max = 400;
         for part in set.delta_since(&VersionVector::new()).split(bytes_max) {
             assert!(crate::wire::Message::to_bytes(&part).len() <= bytes_max);
+        }
+    }
+
+    /// However small the first part is: it is halved, and what is behind it is not looked at again. What was written by
+    /// turns came in steps of which few are kept, the oldest long: then some halves are nearly as long as the whole.
+    #[test]
+    fn the_first_part_is_made_in_as_many_steps_as_there_are_dots() {
+        for (turns, times) in [(u32::MAX, 2), (3, 10)] {
+            let mut set: Causal<AddWinsSet<u32>> = Causal::bottom();
+            let mut writers = [writer(2), writer(1)];
+            for element in 1..=8_000 {
+                let writer = &mut writers[usize::from(element % turns == 0)];
+                set.write(writer, |set, mint| Ok(set.add(mint, element)))
+                    .unwrap();
+            }
+            let whole = || set.delta_since(&VersionVector::new());
+            for bytes_max in [0, 400, 5_000, 1 << 20] {
+                let mut steps = 0;
+                let first = whole().first_part_by(bytes_max, &mut || steps += 1);
+                assert!(steps <= times * 8_000, "{steps} steps");
+                let bytes = crate::wire::Message::to_bytes(&first).len();
+                assert!(turns == 3 || bytes <= bytes_max.max(100), "{bytes} bytes");
+            }
+            let parts = whole().split(400);
+            assert_eq!(parts.first(), Some(&whole().first_part(400)));
         }
     }
 

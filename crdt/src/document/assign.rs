@@ -19,7 +19,7 @@ impl Causal<Document> {
     ///
     /// As [`Document::set`]; [`PathError::TooDeep`] also for a value that would reach too deep, and
     /// [`WriteError::ReservationExhausted`] if fewer dots are left than it takes, and [`WriteError::Outgrown`] if they have
-    /// no room beside all that is there, also what this would replace. Nothing changed.
+    /// no room beside what stays there. Nothing changed.
     ///
     /// # Example
     ///
@@ -71,16 +71,28 @@ impl Causal<Document> {
                     .saturating_add(writer.remaining()),
             });
         }
-        let held = self.value().dot_count();
-        writer
-            .bounds()
-            .check_dots(held, held.saturating_add(steps.len()))?;
+        self.require_room(writer, &steps)?;
         let before = self.vector().clone();
         for step in &steps {
             // Only the first can fail: what the others need was written here a moment ago.
             self.write(writer, |doc, mint| step.edit(doc, mint))?;
         }
         Ok(self.delta_since(&before))
+    }
+
+    /// Whether there is room for all steps. The first removes what is replaced.
+    fn require_room(&self, writer: &Writer, steps: &[Step]) -> Result<(), WriteError> {
+        let held = self.value().dot_count();
+        let mut after = held.saturating_add(steps.len());
+        if after > writer.bounds().dots_max
+            && let Some(first) = steps.first()
+        {
+            let edit = first.edit(self.value(), writer.next(self.vector())?)?;
+            let removed = edit.removed.iter().map(|dots| dots.len());
+            let removed = removed.fold(0, u64::saturating_add);
+            after = after.saturating_sub(usize::try_from(removed).unwrap_or(usize::MAX));
+        }
+        Ok(writer.bounds().check_dots(held, after)?)
     }
 }
 

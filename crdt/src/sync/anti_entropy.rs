@@ -367,7 +367,9 @@ impl<R: Replicated> AntiEntropy<R> {
         peer.retry_at = now + wait;
         peer.attempts = peer.attempts.saturating_add(1);
         peer.part_attempts = peer.part_attempts.saturating_add(1);
-        self.told_frames += u32::from(tells);
+        // A full table would be the same in the next session.
+        let has_room = self.session.table.len() < TABLE_IDS_MAX;
+        self.told_frames += u32::from(tells && has_room);
         if self.told_frames == TOLD_FRAMES_MAX {
             peer.owes_hello = true;
         }
@@ -421,16 +423,20 @@ impl<R: Replicated> AntiEntropy<R> {
             return;
         }
         let delta = state.delta_since(&peer.known);
-        let mut parts = R::split(delta, peer.narrowed.unwrap_or(part_bytes));
-        if parts.len() > 1 && is_full {
-            // The first part is of use by itself; what follows is made again when there is a place, or after a while.
-            parts.truncate(1);
+        let bytes_max = peer.narrowed.unwrap_or(part_bytes);
+        if peer.narrowed.is_none() && !is_full {
+            peer.take_parts(R::split(delta, bytes_max));
+            return;
+        }
+        // The first part is of use by itself.
+        let gives = R::gives(&delta).clone();
+        let part = R::first_part(delta, bytes_max);
+        let is_whole = |part| gives.partial_le(R::gives(part));
+        if is_full && !part.as_ref().is_some_and(is_whole) {
+            // What follows is made again when there is a place, or after a while.
             peer.place_at = now + retry_max;
         }
-        if peer.narrowed.is_some() {
-            parts.truncate(1);
-        }
-        peer.take_parts(parts);
+        peer.take_parts(part);
     }
 
     /// Whether something has happened since events for a peer were looked for, it lacks some, and none are on their way.
@@ -438,6 +444,10 @@ impl<R: Replicated> AntiEntropy<R> {
         let Some(peer) = self.peers.get_mut(&to) else {
             return false;
         };
+        // What changes what it knows, or what there is to know, says so.
+        if !peer.is_stale {
+            return false;
+        }
         let knows_all = state.vector().partial_le(&peer.known);
         if knows_all || peer.knows_what_it_refused() {
             peer.release();
@@ -445,7 +455,7 @@ impl<R: Replicated> AntiEntropy<R> {
         if knows_all {
             peer.narrowed = None;
         }
-        if peer.hold_until > now || !peer.is_stale {
+        if peer.hold_until > now {
             return false;
         }
         peer.drop_known(R::gives, self.config.part_bytes);

@@ -1,5 +1,4 @@
 use alloc::collections::VecDeque;
-use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::frame::{Hello, Session};
@@ -292,7 +291,7 @@ impl<D> Peer<D> {
         }
     }
 
-    pub(super) fn take_parts(&mut self, parts: Vec<D>) {
+    pub(super) fn take_parts(&mut self, parts: impl IntoIterator<Item = D>) {
         self.parts = parts.into_iter().map(Part::Delta).collect();
         self.is_sent = false;
         self.part_attempts = 0;
@@ -302,7 +301,8 @@ impl<D> Peer<D> {
 impl<D: Message> Peer<D> {
     /// It will not take what it was sent. If others are sent `part_bytes` at a time, it is sent half of this, at once, until
     /// what it refuses is alone: so it gets all that comes before. Then nothing should be sent for a while, which is
-    /// returned: `wait`, and each time that it refuses twice as long.
+    /// returned: `wait`, and each time that it refuses twice as long. After it as much is sent at once as to others: what
+    /// was refused by itself may be taken with what has come behind it, such as removals that make room.
     pub(super) fn refuses(
         &mut self,
         wait: Duration,
@@ -311,13 +311,17 @@ impl<D: Message> Peer<D> {
     ) -> Option<Duration> {
         let first = self.parts.pop_front()?;
         self.drop_parts();
-        if let Part::Delta(delta) = &first {
+        let was_alone = self.refused.as_ref() == Some(first.gives(&gives));
+        if let Part::Delta(delta) = &first
+            && !was_alone
+        {
             let half = delta.to_bytes().len() / 2;
             if half < self.narrowed.unwrap_or(part_bytes) {
                 self.narrowed = Some(half);
                 return None;
             }
         }
+        self.narrowed = None;
         self.refused = Some(first.gives(gives).clone());
         let factor = 1_u32.checked_shl(self.refusals).unwrap_or(u32::MAX);
         self.refusals = self.refusals.saturating_add(1);
@@ -357,6 +361,8 @@ mod tests {
         peer.knows(&vector);
         assert!(peer.knows_what_it_refused());
         peer.release();
+        send(&mut peer);
+        assert_eq!(peer.refuses(WAIT, gives, 64 << 10), None);
         send(&mut peer);
         assert_eq!(peer.refuses(WAIT, gives, 64 << 10), Some(WAIT));
     }

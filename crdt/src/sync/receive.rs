@@ -147,7 +147,9 @@ impl<R: Replicated> AntiEntropy<R> {
                 ApplyError::Jump(_) => Refusal::Jump,
                 ApplyError::Outgrown(_) => Refusal::Malformed,
                 ApplyError::OutOfBounds { .. } => Refusal::OutOfBounds,
-                ApplyError::Conflict { .. } | ApplyError::Gap { .. } => Refusal::Conflict,
+                ApplyError::Conflict { .. }
+                | ApplyError::Gap { .. }
+                | ApplyError::Forked { .. } => Refusal::Conflict,
             },
             _ => return taken,
         };

@@ -152,27 +152,7 @@ impl TextDelta {
         for events in upto.since(known) {
             let (replica, known, upto) = (events.replica(), events.first() - 1, events.last());
             let at = telling.begin(replica, known);
-            log.told(replica, known, |piece| {
-                if piece.counter > upto {
-                    return;
-                }
-                let left = usize::try_from(upto - piece.counter).unwrap_or(usize::MAX);
-                let count = left.saturating_add(1).min(piece.edit.len);
-                let text = if piece.edit.kind == Kind::Insert {
-                    chars(piece.text, piece.edit.len, 0, count)
-                } else {
-                    ""
-                };
-                let edit = piece.edit.take(count);
-                telling.push(
-                    at,
-                    Piece {
-                        edit,
-                        text,
-                        ..piece
-                    },
-                );
-            });
+            log.told(replica, known, upto, |piece| telling.push(at, piece));
         }
         telling.finish()
     }
@@ -236,14 +216,27 @@ impl TextDelta {
 
     /// The runs, by the replica's and their own number, each behind what it had seen; `None` if there is no such order.
     pub(super) fn order(&self) -> Option<Vec<(usize, usize)>> {
-        self.order_by(&mut || ())
+        self.order_by(0..self.told.len(), &mut || ())
     }
 
-    /// Calls `step` each time that it looks at a run's parent.
-    fn order_by(&self, step: &mut impl FnMut()) -> Option<Vec<(usize, usize)>> {
+    /// As [`order`](Self::order), and replicas whose first had seen the same stand together: whoever replays the events
+    /// in this order seldom goes from one branch to another.
+    pub(super) fn order_by_branches(&self) -> Option<Vec<(usize, usize)>> {
+        let mut firsts = Vec::from_iter(0..self.told.len());
+        firsts.sort_by(|a, b| self.seen_first(*a).cmp(self.seen_first(*b)));
+        self.order_by(firsts, &mut || ())
+    }
+
+    /// Replicas in the order of `firsts`, unless another must come before. Calls `step` each time that it looks at a
+    /// run's parent.
+    fn order_by(
+        &self,
+        firsts: impl IntoIterator<Item = usize>,
+        step: &mut impl FnMut(),
+    ) -> Option<Vec<(usize, usize)>> {
         let mut order = Vec::new();
         let mut next = Vec::from_iter(self.told.iter().map(|_| Next::default()));
-        for first in 0..self.told.len() {
+        for first in firsts {
             let mut waiting = Vec::from([first]);
             let mut is_waiting = BTreeSet::from([first]);
             while let Some(&at) = waiting.last() {
@@ -270,6 +263,13 @@ impl TextDelta {
             }
         }
         Some(order)
+    }
+
+    /// What the first run of one had seen, beside its own events.
+    fn seen_first(&self, at: usize) -> &[Dot] {
+        let first = self.told.get(at).and_then(|told| told.runs.first());
+        let parents = first.and_then(|run| run.parents.as_deref());
+        parents.unwrap_or_default()
     }
 
     /// Of which replica more must come before the next run of one. A parent that has come is not looked at again.
@@ -315,6 +315,11 @@ impl TextDelta {
     /// text is one that its events made. A run of characters may be cut too.
     #[must_use]
     pub fn split(self, bytes_max: usize) -> Vec<Self> {
+        self.parts(bytes_max, usize::MAX)
+    }
+
+    /// The first `parts_max` of these parts.
+    pub(super) fn parts(self, bytes_max: usize, parts_max: usize) -> Vec<Self> {
         const PART_BYTES: usize = 48;
         const REPLICA_BYTES: usize = 20;
         const RUN_BYTES: usize = 8;
@@ -344,6 +349,9 @@ impl TextDelta {
                     RUN_BYTES + text.len() + PARENT_BYTES * parents.as_ref().map_or(0, Vec::len);
                 if bytes + size > bytes_max && bytes > PART_BYTES {
                     parts.push(core::mem::take(&mut telling).finish_sorted());
+                    if parts.len() >= parts_max {
+                        return parts;
+                    }
                     bytes = PART_BYTES;
                 }
                 let counter = run.counter + done as u64;
@@ -449,7 +457,9 @@ mod tests {
         others.for_each(|number| tell(number, Vec::new()));
         let delta = telling.finish();
         let mut steps = 0;
-        let order = delta.order_by(&mut || steps += 1).unwrap();
+        let order = delta
+            .order_by(0..delta.told.len(), &mut || steps += 1)
+            .unwrap();
         let told = usize::try_from(count).unwrap();
         assert!(
             order

@@ -250,8 +250,14 @@ impl Log {
         piece.map_or("", |(_, _, text)| text)
     }
 
-    /// The events of a replica after its first `known`, cut where their parents or their kind change.
-    pub(super) fn told(&self, replica: ReplicaId, known: u64, mut tell: impl FnMut(Piece<'_>)) {
+    /// The events of a replica after its first `known` up to `upto`, cut where their parents or their kind change.
+    pub(super) fn told(
+        &self,
+        replica: ReplicaId,
+        known: u64,
+        upto: u64,
+        mut tell: impl FnMut(Piece<'_>),
+    ) {
         let authors = self.by_replica.get(&replica).map_or(&[][..], Vec::as_slice);
         // The one before the first that begins behind what is known may go on there.
         let behind = authors.partition_point(|at| {
@@ -262,7 +268,12 @@ impl Log {
             let Some(author) = self.authors.get(*at) else {
                 continue;
             };
-            let end = self.author_end(*at);
+            let Some(left) = upto.checked_sub(author.counter) else {
+                break;
+            };
+            let left = usize::try_from(left).unwrap_or(usize::MAX);
+            let last = author.start.saturating_add(left);
+            let end = self.author_end(*at).min(last.saturating_add(1));
             let skipped = (known + 1).saturating_sub(author.counter);
             let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
             let start = author.start.saturating_add(skipped);

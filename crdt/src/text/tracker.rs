@@ -82,6 +82,8 @@ pub(super) struct Tracker {
     targets: BTreeMap<Lv, Target>,
     visible: usize,
     held: usize,
+    /// How many spans were passed, undone or redone.
+    steps: u64,
 }
 
 impl Span {
@@ -133,7 +135,12 @@ impl Tracker {
             targets: BTreeMap::new(),
             visible: span.len,
             held: span.len,
+            steps: 0,
         }
+    }
+
+    pub(super) const fn steps(&self) -> u64 {
+        self.steps
     }
 
     /// How many characters the events at hand have seen, with all placeholders.
@@ -180,6 +187,7 @@ impl Tracker {
 
     fn toggle(&mut self, range: Range<Lv>, log: &Log, change: impl Fn(&mut u32) + Copy) {
         for (start, edit) in log.edits(range) {
+            self.steps += 1;
             if edit.kind == Kind::Insert {
                 self.change(start, edit.len, change);
                 continue;
@@ -345,9 +353,10 @@ impl Tracker {
     }
 
     /// Passes what others put at the same place and stands before.
-    fn integrate(&self, start: At, id: Lv, left: usize, right: usize, log: &Log) -> At {
+    fn integrate(&mut self, start: At, id: Lv, left: usize, right: usize, log: &Log) -> At {
         let (mut at, mut place) = (start, start);
-        let mut passed: Vec<Range<usize>> = Vec::new();
+        // By where they start, where they end.
+        let (mut passed, mut steps) = (BTreeMap::new(), 0);
         let mut is_undecided = false;
         while let Some(other) = self.span_at(at)
             && at.offset == 0
@@ -360,19 +369,21 @@ impl Tracker {
                     Ordering::Equal if log.dot_of(other.id) > log.dot_of(id) => break,
                     Ordering::Equal | Ordering::Greater => is_undecided = false,
                 }
-            } else if !passed
-                .iter()
-                .rev()
-                .any(|passed| passed.contains(&other.left))
+            } else if passed
+                .range(..=other.left)
+                .next_back()
+                .is_none_or(|(_, end)| other.left >= *end)
             {
                 break;
             }
-            passed.push(other.id..other.end());
+            passed.insert(other.id, other.end());
+            steps += 1;
             at = self.next(at);
             if !is_undecided || mutant::is_planted("text_sibling_decided_early") {
                 place = at;
             }
         }
+        self.steps += steps;
         place
     }
 

@@ -290,3 +290,56 @@ fn a_peer_that_has_outgrown_our_bounds_is_refused_by_name() {
     assert!(sides[0].events.contains(&told));
     assert!(sides[0].errors.is_empty(), "{:?}", sides[0].errors);
 }
+
+/// Apart each member adds one, for which the other has no room by itself; then both have removed enough. What they add
+/// and what makes room for it arrive together.
+#[test]
+fn what_makes_room_arrives_with_what_had_none() {
+    let mut writers = [writer(1), writer(2)];
+    let mut both = Tags::bottom();
+    (0..3).for_each(|tag| add(&mut both, &mut writers[0], tag).unwrap());
+    let mut sides: Vec<_> = (1..=2)
+        .map(|number| {
+            let mut config = config(number, 2, number);
+            config.budget.dots_max = 4;
+            Side::new(config, Duration::ZERO, both.clone())
+        })
+        .collect();
+    let mut link = Link::new(0);
+    link.step = Duration::from_millis(200);
+    let minute = Duration::from_secs(60);
+    for (side, tag) in [(0, 10), (1, 11)] {
+        add(&mut sides[side].state, &mut writers[side], tag).unwrap();
+        sides[side].sync.changed();
+    }
+    let end = link.now + minute;
+    while link.now < end {
+        link.step(&mut sides);
+    }
+    for side in &sides {
+        assert_eq!(side.state.value().len(), 4);
+        let full = |error: &SyncError| {
+            matches!(
+                error,
+                SyncError::Refused {
+                    source: ApplyError::Outgrown(Outgrown {
+                        bound: Bound::Dots,
+                        given: 5,
+                        max: 4
+                    }),
+                    ..
+                }
+            )
+        };
+        assert!(!side.errors.is_empty() && side.errors.iter().all(full));
+    }
+    for tag in 0..2 {
+        remove(&mut sides[0].state, &mut writers[0], tag);
+        sides[0].sync.changed();
+    }
+    link.until(&mut sides, 120 * minute, |sides| {
+        sides[0].state == sides[1].state
+    });
+    let held: Vec<u64> = sides[1].state.value().iter().copied().collect();
+    assert_eq!(held, [2, 10, 11]);
+}

@@ -6,8 +6,8 @@ use std::time::Duration;
 use peaberry_crdt::sync::{Refusal, SyncError, SyncEvent};
 use peaberry_crdt::wire::{DecodeError, Message as _};
 use peaberry_crdt::{
-    ApplyError, Causal, Changed, Lattice, Limits, MvRegister, ObservedRemoveMap, ReplicaId,
-    Replicated, VersionVector, Writer,
+    AddWinsSet, ApplyError, Causal, Changed, Lattice, Limits, MvRegister, ObservedRemoveMap,
+    ReplicaId, Replicated, VersionVector, Writer,
 };
 
 use crate::link::{Link, Side, config, member};
@@ -335,6 +335,10 @@ impl Replicated for Counted {
         Shelves::split(delta, bytes_max)
     }
 
+    fn first_part(delta: Self::Delta, bytes_max: usize) -> Option<Self::Delta> {
+        Shelves::first_part(delta, bytes_max)
+    }
+
     fn canonical_bytes(&self) -> Vec<u8> {
         self.shelves.canonical_bytes()
     }
@@ -412,4 +416,78 @@ fn who_takes_no_piece_gives_up_its_place() {
     link.until(&mut sides, Duration::from_secs(300), |sides| {
         sides[3].state == sides[0].state
     });
+}
+
+/// Beyond the ids that a session's table holds, a write by a fresh id is told inside its frames: no new session is begun
+/// for it, whose table would be the same.
+#[test]
+fn ids_beyond_the_table_begin_no_session_over_and_over() {
+    type Tags = Causal<AddWinsSet<u32>>;
+    let mut tags = Tags::bottom();
+    let write = |tags: &mut Tags, id: u32| {
+        let mut writer = Writer::new(ReplicaId::new(id.into()).unwrap(), 0, 1);
+        tags.write(&mut writer, |set, mint| Ok(set.add(mint, id)))
+            .unwrap();
+    };
+    (1..=4_100).for_each(|id| write(&mut tags, id));
+    let mut sides: Vec<_> = (1..=2)
+        .map(|number| Side::new(config(number, 2, number), Duration::ZERO, tags.clone()))
+        .collect();
+    let mut link = Link::new(0);
+    let end = link.now + Duration::from_secs(60);
+    while link.now < end {
+        link.step(&mut sides);
+    }
+    let before: u64 = sides.iter().map(|side| side.sent).sum();
+    for id in 5_001..5_049 {
+        write(&mut sides[0].state, id);
+        sides[0].sync.changed();
+        link.until(&mut sides, Duration::from_secs(10), |sides| {
+            sides[0].state.vector() == sides[1].state.vector()
+        });
+    }
+    let sent = sides.iter().map(|side| side.sent).sum::<u64>() - before;
+    assert!(sent < 64 << 10, "{sent} bytes for 48 writes");
+}
+
+/// Three members add and remove, and forget what all have acknowledged, told by nothing but the sync.
+#[test]
+fn emptied_and_acknowledged_by_three_a_set_takes_64_bytes() {
+    type Tags = Causal<AddWinsSet<u32>>;
+    let mut sides: Vec<_> = (1..=3)
+        .map(|number| Side::new(config(number, 3, number), Duration::ZERO, Tags::bottom()))
+        .collect();
+    let mut link = Link::new(0);
+    let mut writer = Writer::new(ReplicaId::new(9).unwrap(), 0, 20_000);
+    let are_equal = |sides: &[Side<Tags>]| {
+        let first = sides[0].state.vector();
+        sides.iter().all(|side| side.state.vector() == first)
+    };
+    for removes in [false, true] {
+        for element in 0..10_000 {
+            let edited = sides[0].state.write(&mut writer, |set, mint| {
+                Ok(if removes {
+                    set.remove(&(element * 7_919 % 10_000))
+                } else {
+                    set.add(mint, element)
+                })
+            });
+            edited.unwrap();
+        }
+        sides[0].sync.changed();
+        link.until(&mut sides, Duration::from_secs(60), are_equal);
+    }
+    assert!(sides[0].state.log_bytes() > 64);
+    let end = link.now + Duration::from_secs(60);
+    while link.now < end {
+        link.step(&mut sides);
+    }
+    for side in &mut sides {
+        let stable = side.sync.stable(&side.state);
+        side.state.collect(&stable);
+        assert!(side.state.value().is_empty());
+        assert_eq!(side.state.log_bytes(), 0);
+        let bytes = side.state.to_bytes().len();
+        assert!(bytes <= 64, "{bytes} bytes");
+    }
 }

@@ -20,7 +20,7 @@ use peaberry_crdt::protocol::{
     CRDT, Continuity, Mutation, OpenError, Replica, ReplicaEvent, ReplicaHandle, ReplicaOptions,
 };
 use peaberry_crdt::sync::{Member, Membership, SyncConfig, SyncError};
-use peaberry_crdt::{ApplyError, Causal, Dot, Hlc, Lattice, ReplicaId};
+use peaberry_crdt::{ApplyError, Causal, Dot, Hlc, Lattice, ReplicaId, Tolerance};
 
 use super::damage::damaging;
 use super::document::{Document, Op};
@@ -42,6 +42,8 @@ struct Lives {
     clocks: BTreeMap<PeerId, Clocks>,
     /// Members whose store was exchanged for an older one: nobody vouches for them any more.
     restored: BTreeSet<PeerId>,
+    /// What each tolerates that boots.
+    tolerance: Tolerance,
 }
 
 /// A store as it once was.
@@ -368,21 +370,23 @@ impl Members {
         }
     }
 
-    /// Links are whole again, and the operator sets all calendars to the latest that any has shown. The membership nobody
-    /// is told once more.
+    /// Links are whole again, and the operator sets back all calendars to the earliest that any shows. What was stamped by
+    /// those that ran ahead is in their states, so all are told to tolerate it. The membership nobody is told once more.
     pub(super) fn end_trouble(&self, world: &mut World) {
         self.damage.store(false, Ordering::Relaxed);
-        let lives = self.lives.lock();
+        let mut lives = self.lives.lock();
+        lives.tolerance = Tolerance::ANYTHING;
         let shown = |clock: &Arc<dyn Clock>| clock.timestamp().as_unix_nanos();
         let calendars = lives.clocks.values().map(|(calendar, _)| shown(calendar));
-        let stamps = lives.handles.values().map(|handle| {
-            let latest_ms = handle.read(|doc| doc.value().latest_ms());
-            latest_ms.saturating_mul(1_000_000)
-        });
-        let latest = calendars.chain(stamps).max().unwrap_or_default();
+        let earliest = calendars.min().unwrap_or_default();
         for (at, (calendar, _)) in &lives.clocks {
-            let behind = latest.saturating_sub(shown(calendar));
-            world.jump_calendar(*at, i64::try_from(behind).unwrap_or(i64::MAX));
+            let ahead = shown(calendar).saturating_sub(earliest);
+            let ahead = i64::try_from(ahead).unwrap_or(i64::MAX);
+            world.jump_calendar(*at, ahead.saturating_neg());
+        }
+        for handle in lives.handles.values() {
+            // A machine that is down tolerates it from its boot on.
+            let _ = handle.tolerate(Tolerance::ANYTHING);
         }
     }
 
@@ -471,13 +475,17 @@ fn boot_member(
         boot.storage()
     };
     let fresh = (u128::from(boot.seed()) << 64) | u128::from(at.get());
-    let given = lives.lock().memberships.get(&at).cloned();
+    let (given, tolerance) = {
+        let lives = lives.lock();
+        (lives.memberships.get(&at).cloned(), lives.tolerance)
+    };
     let membership = given.ok_or("it was given a membership")?;
     let config = SyncConfig::new(member(at), 0, membership, boot.seed());
     let fresh = ReplicaId::new(fresh).ok_or("an id is not zero")?;
     let mut options = ReplicaOptions::new(config, fresh);
     // Small, so that reservations are extended, deltas cut and checkpoints taken all the time.
     options.reservation = 8;
+    options.tolerance = tolerance;
     options.sync.part_bytes = 200;
     options.sync.idle = Duration::from_millis(400);
     options.sync.retry_max = Duration::from_secs(1);
