@@ -353,8 +353,11 @@ fn a_report_makes_no_room_while_no_newer_one_has_its_feed() {
     stage.see(10_000, 500, 1_000_000);
     let mut told = stage.run(Duration::from_millis(800));
     let (both, _) = newest(&told, peer(1)).unwrap();
-    for moves in 1..=10 {
-        stage.see_of_first(10_000 + 200 * moves, 1_000_000 + moves as u64);
+    for moves in 1..=10_u32 {
+        stage.see_of_first(
+            10_000 + 200 * i128::from(moves),
+            1_000_000 + u64::from(moves),
+        );
         told.extend(stage.run(Duration::from_millis(450)));
     }
     assert_eq!(answers(&told, peer(1)).len(), 11, "more than can wait");
@@ -408,8 +411,9 @@ fn a_feed_that_too_few_know_does_not_hold_up_the_other() {
     stage.see(10_000, 500, 1_000_000);
     stage.run(Duration::from_secs(3));
     stage.world.kill(peer(4));
-    for moves in 1..=5 {
-        let (price, observed_at_ms) = (10_000 + 200 * moves, 1_000_000 + 10_000 * moves as u64);
+    for moves in 1..=5_u32 {
+        let price = 10_000 + 200 * i128::from(moves);
+        let observed_at_ms = 1_000_000 + 10_000 * u64::from(moves);
         stage.see(price, 500, observed_at_ms);
         let values = vec![Some(price), None];
         let handle = stage.handles.lock().get(&peer(3)).cloned().unwrap();

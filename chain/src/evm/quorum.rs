@@ -436,5 +436,6 @@ impl fmt::Debug for QuorumRpc {
     }
 }
 
-#[cfg(all(test, feature = "http"))]
+#[cfg(test)]
+#[cfg(feature = "http")]
 mod tests;

@@ -31,17 +31,6 @@ dot_store!(Shop {
 
 pub(super) type Document = Causal<Shop>;
 
-impl Shop {
-    /// The wall time of the latest stamp held.
-    pub(super) fn latest_ms(&self) -> u64 {
-        let stamps = self.price.stamps();
-        stamps
-            .map(|(_, stamp)| stamp.wall_ms)
-            .max()
-            .unwrap_or_default()
-    }
-}
-
 /// One thing done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Op {

@@ -140,7 +140,7 @@ impl Group<'_> {
     /// The words of a refusal, if enough of them say the same.
     fn words(&self) -> &str {
         let words = |answer: &&Value| Some(error(answer)?.get("message")?.as_str()?.to_owned());
-        let said: Vec<Option<String>> = self.members.iter().map(|one| words(one)).collect();
+        let said: Vec<Option<String>> = self.members.iter().map(words).collect();
         let is_common = |at: &usize| {
             let same = said.iter().filter(|other| said.get(*at) == Some(*other));
             same.count() >= self.wanted
