@@ -659,13 +659,7 @@ fn report(config: &Config, round: u32, value: i128) -> AttestedReport {
         observations: keccak256(round.to_be_bytes()),
         answers: vec![answer(0), answer(1)],
     };
-    let digest = report.digest(config);
-    let signatures = [0, 1].map(|member| (member, key(member).sign(&digest)));
-    let signatures = signatures.into_iter().collect();
-    AttestedReport {
-        report,
-        attestation: EcdsaAttestation { signatures }.to_bytes().into(),
-    }
+    ground::attest(config, report)
 }
 
 /// The chain was away, or the contract not configured yet, while oracles agreed on several reports: the newest one is paid

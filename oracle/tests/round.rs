@@ -17,10 +17,9 @@ use peaberry_core::{
     EffectsBuffer, Envelope, Handle, Input, Instant, MemoryStorage, PeerId, Protocol,
 };
 use peaberry_oracle::{
-    Aggregation, Answer, AttestedReport, Body, Config, ConfigForm, EcdsaAttestation, EcdsaKey,
-    EcdsaQuorum, Keyring as _, Message, Misbehaviour, Observation, OpenError, Oracle,
-    OracleCommand, OracleEvent, Report, ResetBy, RoundId, Timing, leader_of, oracle_channel,
-    slot_of,
+    Aggregation, Answer, AttestedReport, Body, Config, ConfigForm, EcdsaKey, EcdsaQuorum, Message,
+    Misbehaviour, Observation, OpenError, Oracle, OracleCommand, OracleEvent, Report, ResetBy,
+    RoundId, Timing, leader_of, oracle_channel, slot_of,
 };
 
 use self::ground::key;
@@ -844,6 +843,65 @@ fn a_replay_of_an_earlier_epoch_changes_nothing() {
     }
 }
 
+/// Of two jumps and what was agreed on in between, whichever came first, one word of the operator is enough.
+#[test]
+fn an_operator_believes_a_jump_from_what_was_agreed_on_since_as_well() {
+    let config = config(A_SECOND);
+    let leader = leader_of(&config, 1);
+    let follower = (leader + 1) % 4;
+    let mut oracle = oracle(follower);
+    enter(&mut oracle, 1);
+    let encode = |body| {
+        Message {
+            config: config.digest(),
+            body,
+        }
+        .to_bytes()
+    };
+    let agreed = |number| {
+        encode(Body::Final(attested(
+            &config,
+            RoundId::new(1, number).unwrap(),
+        )))
+    };
+    let jump = |number| {
+        let round = RoundId::new(1, number).unwrap();
+        let members = (0..4).filter(|it| *it != follower);
+        let observations = members.map(|member| {
+            let observation = Observation {
+                config: config.digest(),
+                round,
+                observed_at_ms: 5,
+                values: vec![Some(900), None],
+                standing: Vec::new(),
+            };
+            observation.sign(&config, member, key(member).as_ref())
+        });
+        let observations = observations.collect();
+        encode(Body::Proposal {
+            round,
+            observations,
+        })
+    };
+    let from = peer(leader + 1);
+    told(&mut oracle, from, agreed(1));
+    let (events, sent) = told(&mut oracle, from, jump(3));
+    assert!(
+        matches!(*events, [OracleEvent::Tripped { .. }]),
+        "{events:?}"
+    );
+    assert_eq!(sent, 0);
+    // What was agreed on before comes now: it is a jump from there as well.
+    told(&mut oracle, from, agreed(2));
+    let mut buffer = EffectsBuffer::new(oracle_channel(0));
+    let reset = Input::Command(OracleCommand::Reset { feed: 0 });
+    oracle
+        .step(Instant::from_nanos(1), reset, &mut buffer.effects())
+        .unwrap();
+    let (events, sent) = told(&mut oracle, from, jump(4));
+    assert_eq!((events.len(), sent), (0, 1), "our part: {events:?}");
+}
+
 /// A report of one feed that two members have signed.
 fn attested(config: &Config, round: RoundId) -> AttestedReport {
     let answer = Answer {
@@ -858,13 +916,7 @@ fn attested(config: &Config, round: RoundId) -> AttestedReport {
         observations: B256::repeat_byte(7),
         answers: vec![answer],
     };
-    let digest = report.digest(config);
-    let signatures = [0, 1].map(|member| (member, key(member).sign(&digest)));
-    let signatures = signatures.into_iter().collect();
-    AttestedReport {
-        report,
-        attestation: EcdsaAttestation { signatures }.to_bytes().into(),
-    }
+    ground::attest(config, report)
 }
 
 #[test]

@@ -146,8 +146,8 @@ impl Promises {
             promises.landed = promises.by_number(&landed);
         }
         if let Some((tripped, own)) = read.get(BREAKER, decode_breaker)? {
-            let tripped = numbered(promises.by_number(&tripped));
-            let own = numbered(promises.by_number(&own));
+            let tripped = numbered(&promises.by_number(&tripped));
+            let own = numbered(&promises.by_number(&own));
             promises.breaker = Breaker::restored(promises.feeds.len(), &tripped, &own);
         }
         if let Some(reputation) = read.get(REPUTATION, |reader| {
@@ -210,22 +210,34 @@ impl Promises {
     }
 
     pub(super) fn put_answers(&self, batch: &mut Batch, config: B256) {
-        let answers = self.feeds.iter().zip(&self.answers);
-        let answers: Vec<_> = answers
-            .filter_map(|(feed, answer)| Some((feed, (*answer)?)))
-            .collect();
         let bytes = encoded(|out| {
             out.push(FORMAT);
             out.extend_from_slice(config.as_slice());
-            wire::put_varint(out, answers.len() as u64);
-            for (feed, answer) in answers {
-                out.extend_from_slice(feed.as_slice());
+            self.put_by_feed(out, numbered(&self.answers), |out, answer| {
                 put_round(out, answer.round);
                 put_value(out, answer.value);
                 wire::put_varint(out, answer.observed_at_ms);
-            }
+            });
         });
         self.space.put(batch, ANSWERS, &bytes);
+    }
+
+    /// What is kept of the feeds, by what they are and not by number.
+    fn put_by_feed<T>(
+        &self,
+        out: &mut Vec<u8>,
+        kept: impl IntoIterator<Item = (u8, T)>,
+        one: impl Fn(&mut Vec<u8>, T),
+    ) {
+        let kept = kept.into_iter();
+        let kept: Vec<_> = kept
+            .filter_map(|(feed, it)| Some((self.feeds.get(usize::from(feed))?, it)))
+            .collect();
+        wire::put_varint(out, kept.len() as u64);
+        for (feed, it) in kept {
+            out.extend_from_slice(feed.as_slice());
+            one(out, it);
+        }
     }
 
     /// The newest round of which the contract has an answer for the feed.
@@ -242,46 +254,23 @@ impl Promises {
             return false;
         }
         *landed = Some(round);
-        let landed = self.feeds.iter().zip(&self.landed);
-        let landed: Vec<_> = landed
-            .filter_map(|(feed, round)| Some((feed, (*round)?)))
-            .collect();
         let bytes = encoded(|out| {
             out.push(FORMAT);
-            wire::put_varint(out, landed.len() as u64);
-            for (feed, round) in landed {
-                out.extend_from_slice(feed.as_slice());
-                put_round(out, round);
-            }
+            self.put_by_feed(out, numbered(&self.landed), put_round);
         });
         self.space.put(batch, LANDED, &bytes);
         true
     }
 
     pub(super) fn put_breaker(&self, batch: &mut Batch) {
-        let name = |feed: u8| self.feeds.get(usize::from(feed));
-        let tripped = self.breaker.tripped();
-        let tripped: Vec<_> = tripped
-            .filter_map(|(feed, trip)| Some((name(feed)?, trip)))
-            .collect();
-        let own = self.breaker.resets().into_iter();
-        let own: Vec<_> = own
-            .filter_map(|(feed, since)| Some((name(feed)?, since)))
-            .collect();
         let bytes = encoded(|out| {
             out.push(FORMAT);
-            wire::put_varint(out, tripped.len() as u64);
-            for (feed, trip) in tripped {
-                out.extend_from_slice(feed.as_slice());
+            self.put_by_feed(out, self.breaker.tripped(), |out, trip| {
                 put_round(out, trip.since);
                 put_value(out, trip.last);
                 put_value(out, trip.refused);
-            }
-            wire::put_varint(out, own.len() as u64);
-            for (feed, since) in own {
-                out.extend_from_slice(feed.as_slice());
-                put_round(out, since);
-            }
+            });
+            self.put_by_feed(out, self.breaker.resets(), put_round);
         });
         self.space.put(batch, BREAKER, &bytes);
     }
@@ -410,10 +399,10 @@ fn name_of(feed: &Feed) -> B256 {
     keccak256([feed.name.as_bytes(), &[feed.decimals]].concat())
 }
 
-fn numbered<T>(by_number: Vec<Option<T>>) -> Vec<(u8, T)> {
+fn numbered<T: Copy>(by_number: &[Option<T>]) -> Vec<(u8, T)> {
     let numbered = (0..=u8::MAX).zip(by_number);
     numbered
-        .filter_map(|(feed, it)| Some((feed, it?)))
+        .filter_map(|(feed, it)| Some((feed, (*it)?)))
         .collect()
 }
 

@@ -15,7 +15,10 @@ use std::time::Duration;
 
 use peaberry_chain::EvmAddress;
 use peaberry_core::PeerId;
-use peaberry_oracle::{ConfigForm, EcdsaKey, Feed, Keyring, Member, Timing, WEIGHT_MAX};
+use peaberry_oracle::{
+    AttestedReport, Config, ConfigForm, EcdsaAttestation, EcdsaKey, Feed, Keyring, Member, Report,
+    Timing, WEIGHT_MAX,
+};
 
 pub(crate) const MEMBERS: u8 = 4;
 
@@ -63,5 +66,16 @@ pub(crate) fn form(contract: EvmAddress) -> ConfigForm {
             beat: Duration::from_millis(100),
             ..Timing::default()
         },
+    }
+}
+
+/// The report as the first two members sign it.
+pub(crate) fn attest(config: &Config, report: Report) -> AttestedReport {
+    let digest = report.digest(config);
+    let signatures = [0, 1].map(|member| (member, key(member).sign(&digest)));
+    let signatures = signatures.into_iter().collect();
+    AttestedReport {
+        report,
+        attestation: EcdsaAttestation { signatures }.to_bytes().into(),
     }
 }
