@@ -355,8 +355,8 @@ impl Tracker {
     /// Passes what others put at the same place and stands before.
     fn integrate(&mut self, start: At, id: Lv, left: usize, right: usize, log: &Log) -> At {
         let (mut at, mut place) = (start, start);
-        // By where they start, where they end.
-        let (mut passed, mut steps) = (BTreeMap::new(), 0);
+        // By where they start, where they end; those that were not looked for yet wait outside: mostly nobody looks.
+        let (mut passed, mut newly, mut steps) = (BTreeMap::new(), Vec::new(), 0);
         let mut is_undecided = false;
         while let Some(other) = self.span_at(at)
             && at.offset == 0
@@ -369,14 +369,14 @@ impl Tracker {
                     Ordering::Equal if log.dot_of(other.id) > log.dot_of(id) => break,
                     Ordering::Equal | Ordering::Greater => is_undecided = false,
                 }
-            } else if passed
-                .range(..=other.left)
-                .next_back()
-                .is_none_or(|(_, end)| other.left >= *end)
-            {
-                break;
+            } else {
+                passed.extend(newly.drain(..));
+                let before = passed.range(..=other.left).next_back();
+                if before.is_none_or(|(_, end)| other.left >= *end) {
+                    break;
+                }
             }
-            passed.insert(other.id, other.end());
+            newly.push((other.id, other.end()));
             steps += 1;
             at = self.next(at);
             if !is_undecided || mutant::is_planted("text_sibling_decided_early") {
