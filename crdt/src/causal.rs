@@ -277,6 +277,9 @@ impl<S: DotStore> Causal<S> {
         if let Some(dot) = foreign {
             return Err(WriteError::ForeignDot { event, dot });
         }
+        if edit.store.pieces_at(event) > 1 {
+            return Err(WriteError::DotTwice { event });
+        }
         let mut from = VersionVector::new();
         from.raise(event.replica(), event.counter() - 1);
         // The receiver must know each removed dot, or a late add would bring it back.

@@ -4,8 +4,9 @@
 
 use peaberry_crdt::wire::{Budget, DecodeError, IdTable, Message as _};
 use peaberry_crdt::{
-    AddWinsSet, ApplyError, Causal, Changed, Delta, DotList, Lattice, Limits, LwwRegister,
-    MvRegister, ReplicaId, Stamp, VersionVector, WriteError, Writer,
+    AddWinsSet, ApplyError, Causal, Changed, Delta, Dot, DotFun, DotList, DotSet, Edit, Lattice,
+    Limits, LwwRegister, Mint, MvRegister, ObservedRemoveMap, ReplicaId, Stamp, VersionVector,
+    WriteError, Writer, dot_store,
 };
 
 type Set = Causal<AddWinsSet<u32>>;
@@ -306,4 +307,99 @@ fn a_forged_path_is_a_place_of_its_own_whatever_comes_first() {
     assert_eq!(bytes, there.canonical_bytes());
     let read = Rows::from_bytes(&here.to_bytes(), Budget::default()).unwrap();
     assert_eq!((read.canonical_bytes(), &read), (bytes, &there));
+}
+
+/// A row at a place that a forger made up on the branch of `writer(1)`, behind an event that it has not minted. What it
+/// then inserts beside it is a place of its own, which can be written and read.
+#[test]
+fn a_place_forged_ahead_of_its_replica_does_no_harm_to_what_that_replica_inserts() {
+    type Rows = Causal<DotList<AddWinsSet<u8>>>;
+    let insert = |rows: &mut Rows, writer: &mut Writer, index| {
+        let insert = |list: &DotList<AddWinsSet<u8>>, mint| {
+            list.insert(mint, index, AddWinsSet::default().add(mint, 7))
+        };
+        rows.write(writer, insert).unwrap()
+    };
+    let mut private = Rows::bottom();
+    let mut twin = writer(1);
+    insert(&mut private, &mut twin, 0);
+    insert(&mut private, &mut twin, 0);
+    let update = |list: &DotList<AddWinsSet<u8>>, mint| list.update(0, |row| Ok(row.add(mint, 8)));
+    let forged = private.write(&mut writer(3), update).unwrap();
+
+    let mut here = Rows::bottom();
+    let mut victim = writer(1);
+    here.apply(&forged).unwrap();
+    let mut told = vec![forged];
+    for index in [0, 1, 0, 2, 1] {
+        told.push(insert(&mut here, &mut victim, index));
+        let read = Rows::from_bytes(&here.to_bytes(), Budget::default());
+        assert_eq!(read.as_ref(), Ok(&here));
+    }
+    let mut there = Rows::bottom();
+    for delta in &told {
+        let bytes = delta.to_bytes();
+        let delta = Delta::from_bytes(&bytes, Budget::default()).unwrap();
+        there.apply(&delta).unwrap();
+    }
+    assert_eq!(there, here);
+    assert_eq!(there.value().len(), 6);
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Product {
+    seen: DotSet,
+    at: DotFun<u64>,
+}
+
+dot_store!(Product { seen: DotSet, at: DotFun<u64> });
+
+fn seen_and_at(mint: Mint) -> Edit<Product> {
+    let (seen, at) = (DotSet::one(mint.dot()), DotFun::one(mint.dot(), 7));
+    Edit::put(Product { seen, at })
+}
+
+/// To remove the piece of one field would remove that of the other.
+#[test]
+fn an_edit_that_puts_its_dot_under_two_fields_is_refused_at_any_depth() {
+    let twice = WriteError::DotTwice {
+        event: Dot::new(replica(1), 1).unwrap(),
+    };
+    let mut alone: Causal<Product> = Causal::bottom();
+    let mut mine = writer(1);
+    let written = alone.write(&mut mine, |_, mint| Ok(seen_and_at(mint)));
+    assert_eq!(written, Err(twice));
+    assert_eq!(alone, Causal::bottom());
+
+    let mut nested: Causal<ObservedRemoveMap<u8, DotList<Product>>> = Causal::bottom();
+    let written = nested.write(&mut mine, |map, mint| {
+        map.update(1, |list| list.insert(mint, 0, seen_and_at(mint)))
+    });
+    assert_eq!(written, Err(twice));
+    assert_eq!(nested, Causal::bottom());
+    let written = nested.write(&mut mine, |map, mint| {
+        let one = DotSet::one(mint.dot());
+        let product = Product {
+            seen: one,
+            ..Product::default()
+        };
+        map.update(1, |list| list.insert(mint, 0, Edit::put(product)))
+    });
+    assert!(written.is_ok_and(|delta| !delta.is_empty()));
+}
+
+/// From a peer with a store that does not look.
+#[test]
+fn a_delta_and_a_state_that_hold_a_dot_twice_are_not_read() {
+    let malformed = DecodeError::Malformed("a dot is held twice");
+    let table = IdTable::from_iter([replica(9)]);
+    // No ids told; the flag of one replica; its index, no events before, one event; of each field its size, its dot, and
+    // of the second its value.
+    let delta = [&[0, 1, 0, 0, 0][..], &[1, 0, 0], &[1, 0, 0, 14]].concat();
+    let read = Delta::<Product>::from_session_bytes(&delta, &table, Budget::default());
+    assert_eq!(read, Err(malformed));
+    // No ids told; no log; a vector of one event; the same store.
+    let state = [&[0, 1, 1, 0, 1][..], &[1, 0, 0], &[1, 0, 0, 14]].concat();
+    let read = Causal::<Product>::from_session_bytes(&state, &table, Budget::default());
+    assert_eq!(read, Err(malformed));
 }
