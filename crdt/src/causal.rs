@@ -91,6 +91,13 @@ impl<S: PartialEq> PartialEq for Causal<S> {
 
 impl<S: Eq> Eq for Causal<S> {}
 
+/// [`bottom`](Lattice::bottom): knows nothing.
+impl<S: DotStore> Default for Causal<S> {
+    fn default() -> Self {
+        Self::bottom()
+    }
+}
+
 impl<S: DotStore> Causal<S> {
     /// The state.
     #[must_use]

@@ -79,6 +79,8 @@ pub(super) struct Peer<D> {
     /// Until when no frame of its makes us say hello once more.
     pub(super) hello_after: Duration,
     pub(super) owed: Owed,
+    /// What is left of the vector that is being told in several frames.
+    pub(super) untold: Option<VersionVector>,
     /// What it is told to have arrived.
     pub(super) ack: Option<VersionVector>,
     /// What it is told of a delta that comes in pieces.
@@ -117,6 +119,7 @@ impl<D> Peer<D> {
             owes_hello: true,
             hello_after: Duration::ZERO,
             owed: Owed::Nothing,
+            untold: None,
             ack: None,
             progress: None,
             completed: None,
@@ -171,6 +174,7 @@ impl<D> Peer<D> {
         self.narrowed = None;
         self.place_at = Duration::ZERO;
         self.ack = None;
+        self.untold = None;
         self.progress = None;
         self.completed = None;
         self.refusal = None;

@@ -15,6 +15,7 @@ const STEPS_MAX: usize = 40;
 /// - the same vector means the same state, and the same bytes;
 /// - what a delta brings does not depend on order, repetition, grouping or splitting, removals included;
 /// - a delta that comes too early is refused as a gap, and nothing changes;
+/// - the first part of a split delta is the first of its parts, and forgetting what all know changes nothing;
 /// - states and deltas come back from their bytes, and no cut-off prefix is taken for a whole.
 ///
 /// `edit` writes to a state once, as it likes.
@@ -80,6 +81,11 @@ fn join_lawfully<R: Subject>(
         .copied()
         .unwrap_or_default();
     let parts = R::split(other.delta_since(before.vector()), bytes_max);
+    let first = R::first_part(other.delta_since(before.vector()), bytes_max);
+    law(
+        first.map(|part| part.to_bytes()) == parts.first().map(Message::to_bytes),
+        "the first part is the first of the parts",
+    )?;
     for part in &parts {
         take(&mut in_parts, part)?;
         let mut completed = in_parts.clone();
@@ -95,6 +101,7 @@ fn join_lawfully<R: Subject>(
         "the parts of a delta do what the delta does",
     )?;
 
+    collected(&before, other, state)?;
     let mut other_way = other.clone();
     take(&mut other_way, &before.delta_since(other.vector()))?;
     law(
@@ -106,6 +113,23 @@ fn join_lawfully<R: Subject>(
         "equal states write equal bytes",
     )?;
     too_early(initial, &delta)
+}
+
+/// Both forget what both know; what one lacks of the other still comes to `joined`.
+fn collected<R: Subject>(state: &R, other: &R, joined: &R) -> Result<(), String> {
+    let stable = state.vector().meet(other.vector());
+    let (mut mine, mut theirs) = (state.clone(), other.clone());
+    mine.collect(&stable);
+    theirs.collect(&stable);
+    law(
+        mine == *state && theirs == *other,
+        "what is forgotten at stability changes no state",
+    )?;
+    take(&mut mine, &theirs.delta_since(state.vector()))?;
+    law(
+        mine == *joined && mine.canonical_bytes() == joined.canonical_bytes(),
+        "a delta brings the same after what all know is forgotten",
+    )
 }
 
 /// Applies a delta to a state that does not know what the delta starts from.

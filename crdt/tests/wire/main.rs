@@ -7,4 +7,6 @@
 )]
 
 mod golden;
+#[cfg(feature = "serde")]
+mod serde;
 mod samples;
