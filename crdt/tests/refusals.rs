@@ -4,8 +4,8 @@
 
 use peaberry_crdt::wire::{Budget, DecodeError, IdTable, Message as _};
 use peaberry_crdt::{
-    AddWinsSet, ApplyError, Causal, Changed, Delta, DotList, Lattice, Limits, LwwRegister,
-    MvRegister, ReplicaId, Stamp, VersionVector, WriteError, Writer,
+    AddWinsSet, ApplyError, Causal, Changed, Delta, DotList, FarFutureStamp, Lattice, Limits,
+    LwwRegister, MvRegister, ReplicaId, Stamp, VersionVector, WriteError, Writer,
 };
 
 type Set = Causal<AddWinsSet<u32>>;
@@ -288,22 +288,59 @@ fn a_forged_path_is_a_place_of_its_own_whatever_comes_first() {
     let mut honest = Rows::bottom();
     let first = add(&mut honest, 1, 0);
     let second = add(&mut honest, 2, 1);
+    let third = add(&mut honest, 4, 1);
     // The second row, as if it had been the first.
     let mut forged = Rows::bottom();
     add(&mut forged, 2, 0);
     let update = |list: &DotList<AddWinsSet<u8>>, mint| list.update(0, |row| Ok(row.add(mint, 8)));
     let forged = forged.write(&mut writer(3), update).unwrap();
     let [mut here, mut there] = [Rows::bottom(), Rows::bottom()];
-    for delta in [&first, &second, &forged] {
+    for delta in [&first, &second, &third, &forged] {
         here.apply(delta).unwrap();
     }
-    for delta in [&forged, &first, &second] {
+    for delta in [&first, &second, &forged, &third] {
         there.apply(delta).unwrap();
     }
     assert_eq!(here, there);
-    assert_eq!(here.value().len(), 3);
+    assert_eq!(here.value().len(), 4);
     let bytes = here.canonical_bytes();
     assert_eq!(bytes, there.canonical_bytes());
     let read = Rows::from_bytes(&here.to_bytes(), Budget::default()).unwrap();
     assert_eq!((read.canonical_bytes(), &read), (bytes, &there));
+}
+
+/// A writer's clock was a day ahead and is set right. Its next stamp would have to be later still: it is refused with the
+/// facts, until others show that they have come as far.
+#[test]
+fn an_own_stamp_that_others_would_refuse_is_refused() {
+    const DAY: u64 = 86_400_000;
+    let [mut mine, mut theirs] = [1, 2].map(writer);
+    let mut price: Causal<LwwRegister<u8>> = Causal::bottom();
+    let write = |price: &mut Causal<LwwRegister<u8>>, writer: &mut Writer, wall_ms| {
+        let stamp = Stamp {
+            wall_ms,
+            logical: 0,
+        };
+        price
+            .write(writer, |register, mint| register.write(mint, stamp, 1))
+            .map(drop)
+    };
+    mine.tolerate(2 * DAY, 1_000);
+    write(&mut price, &mut mine, 2 * DAY).unwrap();
+    mine.tolerate(DAY, 1_000);
+    let (before, left) = (price.clone(), mine.remaining());
+    let refused = write(&mut price, &mut mine, 2 * DAY + 1);
+    let far = FarFutureStamp {
+        replica: replica(1),
+        stamp_ms: 2 * DAY + 1,
+        wall_ms: DAY,
+        drift_ms_max: 1_000,
+    };
+    assert_eq!(refused, Err(WriteError::FarFuture(far)));
+    assert_eq!((&price, mine.remaining()), (&before, left));
+    // Another wrote over it.
+    write(&mut price, &mut theirs, 2 * DAY + 1).unwrap();
+    write(&mut price, &mut mine, 2 * DAY + 1_000).unwrap();
+    write(&mut price, &mut mine, 2 * DAY + 1_001).unwrap();
+    assert!(write(&mut price, &mut mine, 3 * DAY).is_err());
 }

@@ -1,5 +1,6 @@
 //! Fugue order as a key.
 
+use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use core::cmp::Ordering;
 use core::fmt;
@@ -74,6 +75,18 @@ impl Position {
     /// How many branches lie above.
     pub(crate) fn depth(&self) -> usize {
         self.branch.depth
+    }
+
+    /// Calls `visit` with the dots on the way here, but for branches that are `seen`: those that others share.
+    pub(super) fn for_each_named(&self, seen: &mut BTreeSet<u128>, visit: &mut dyn FnMut(Dot)) {
+        let mut node = self;
+        visit(node.dot());
+        while seen.insert(node.branch.path)
+            && let Some(parent) = &node.branch.parent
+        {
+            visit(parent.dot());
+            node = parent;
+        }
     }
 
     fn root(dot: Dot) -> Self {

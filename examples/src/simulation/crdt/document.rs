@@ -128,6 +128,30 @@ impl Op {
         }
     }
 
+    /// All that can be removed without a trace.
+    pub(super) const REMOVALS: [Self; 11] = [
+        Self::Untag(0),
+        Self::Untag(1),
+        Self::Untag(2),
+        Self::Untag(3),
+        Self::Untag(4),
+        Self::Untag(5),
+        Self::Clear(0),
+        Self::Clear(1),
+        Self::Clear(2),
+        Self::Clear(3),
+        Self::Close,
+    ];
+
+    /// The same, or another in place of one that leaves something for ever.
+    pub(super) const fn that_can_be_removed(self) -> Self {
+        match self {
+            Self::Ban(tag) | Self::Allow(tag) => Self::Fill(tag, tag),
+            Self::Sell(_) | Self::Recount => Self::Tag(0),
+            other => other,
+        }
+    }
+
     pub(super) fn edit(self, shop: &Shop, mint: Mint) -> Result<Edit<Shop>, WriteError> {
         let tags = |tags| Shop {
             tags,
