@@ -78,6 +78,13 @@ pub enum WriteError {
         /// Whose total.
         replica: ReplicaId,
     },
+    /// Others would refuse the stamp, and all that is written after it; see
+    /// [`Writer::tolerate`](crate::Writer::tolerate). Set the clock right; if it is, it was ahead when something was written
+    /// that this write has seen.
+    #[error(
+        "others would refuse this write: {0}; set the clock right, or have all replicas tolerate it"
+    )]
+    FarFuture(FarFutureStamp),
     /// The state is as large as its writer may make it; see [`Writer::within`](crate::Writer::within).
     #[error(transparent)]
     Outgrown(#[from] Outgrown),

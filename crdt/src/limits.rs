@@ -12,8 +12,8 @@ use crate::wire::Bound;
 pub struct Bounds {
     /// Of how many replicas events are known. They are never forgotten.
     pub ids_max: usize,
-    /// How many dots the stores hold; of a text, how many runs of edits there have been and what they had seen; nothing of
-    /// a plain counter.
+    /// How many dots the stores hold; of a text, how many runs of edits there have been and what they had seen; of a
+    /// [`BoundedCounter`](crate::BoundedCounter) how many grants, and nothing of another counter.
     pub dots_max: usize,
 }
 

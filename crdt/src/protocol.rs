@@ -326,6 +326,8 @@ where
             return;
         }
         let is_refused = self.is_closed || self.sync.is_evicted();
+        let limits = self.limits();
+        self.writer.tolerate(limits.wall_ms, limits.drift_ms_max);
         let mut doc = self.doc.lock();
         // Not only own events are new: a mutation may join what the application got in another way.
         let before = doc.vector().clone();

@@ -23,7 +23,7 @@ pub use dot_fun::DotFun;
 pub use dot_map::DotMap;
 pub use dot_set::DotSet;
 
-use crate::{ApplyError, Dot, Interval, Limits, VersionVector};
+use crate::{ApplyError, Dot, Interval, Limits, Stamp, VersionVector};
 
 /// State in which every piece is there because of one event, and goes when that event's dot is removed.
 ///
@@ -50,6 +50,31 @@ pub trait DotStore: Clone + Debug + Default + Eq {
 
     /// Calls `visit` with each held dot that `known` does not cover, once.
     fn for_each_after(&self, known: &VersionVector, visit: &mut dyn FnMut(Dot));
+
+    /// Calls `visit` with each held dot that `upto` covers and `after` does not, once.
+    fn for_each_between(
+        &self,
+        after: &VersionVector,
+        upto: &VersionVector,
+        visit: &mut dyn FnMut(Dot),
+    ) {
+        self.for_each_after(after, &mut |dot| {
+            if upto.covers(dot) {
+                visit(dot);
+            }
+        });
+    }
+
+    /// Calls `visit` with the dots that what is held speaks of beside its own, such as those on the way to an element of a
+    /// list; some perhaps more than once. Whoever wrote it had seen them, so a delta asks for them.
+    fn for_each_named(&self, visit: &mut dyn FnMut(Dot)) {
+        let _ = visit;
+    }
+
+    /// Calls `visit` with each [`Stamp`] that is held, and its dot.
+    fn for_each_stamp(&self, visit: &mut dyn FnMut(Dot, Stamp)) {
+        let _ = visit;
+    }
 
     /// Whether both hold the dot, and the same under it.
     fn same_at(&self, other: &Self, dot: Dot) -> bool;
@@ -149,6 +174,23 @@ macro_rules! dot_store {
             ) {
                 $($crate::DotStore::for_each_after(&self.$field, known, visit);)+
             }
+            fn for_each_between(
+                &self,
+                after: &$crate::VersionVector,
+                upto: &$crate::VersionVector,
+                visit: &mut dyn ::core::ops::FnMut($crate::Dot),
+            ) {
+                $($crate::DotStore::for_each_between(&self.$field, after, upto, visit);)+
+            }
+            fn for_each_named(&self, visit: &mut dyn ::core::ops::FnMut($crate::Dot)) {
+                $($crate::DotStore::for_each_named(&self.$field, visit);)+
+            }
+            fn for_each_stamp(
+                &self,
+                visit: &mut dyn ::core::ops::FnMut($crate::Dot, $crate::Stamp),
+            ) {
+                $($crate::DotStore::for_each_stamp(&self.$field, visit);)+
+            }
             fn same_at(&self, other: &Self, dot: $crate::Dot) -> bool {
                 false $(|| $crate::DotStore::same_at(&self.$field, &other.$field, dot))+
             }
@@ -234,6 +276,15 @@ macro_rules! renamed_store {
                 visit: &mut dyn FnMut($crate::Dot),
             ) {
                 self.store.for_each_after(known, visit);
+            }
+
+            fn for_each_between(
+                &self,
+                after: &$crate::VersionVector,
+                upto: &$crate::VersionVector,
+                visit: &mut dyn FnMut($crate::Dot),
+            ) {
+                self.store.for_each_between(after, upto, visit);
             }
 
             fn same_at(&self, other: &Self, dot: $crate::Dot) -> bool {

@@ -7,8 +7,8 @@ mod lawless;
 use peaberry_crdt::document::{Document, Kind, Leaf, Node};
 use peaberry_crdt::testkit::{Dice, check_convergence, check_laws};
 use peaberry_crdt::{
-    AddWinsSet, Causal, DotList, EnableWinsFlag, Lattice, List, LwwRegister, MvRegister, ObservedRemoveMap,
-    RemoveWinsSet, ResettableCounter, Stamp, Writer, dot_store,
+    AddWinsSet, Causal, DotList, EnableWinsFlag, Lattice, List, LwwRegister, MvRegister,
+    ObservedRemoveMap, RemoveWinsSet, ResettableCounter, Stamp, Writer, dot_store,
 };
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -92,6 +92,11 @@ impl<S: DotStore> Causal<S> {
         let mut unclaimed = None;
         self.store
             .for_each_after(&self.context, &mut |dot| unclaimed = Some(dot));
+        self.store.for_each_named(&mut |dot| {
+            if !self.context.covers(dot) {
+                unclaimed = Some(dot);
+            }
+        });
         if let Some(dot) = unclaimed.or_else(|| self.log.first_removed_beyond(&self.context)) {
             let (replica, counter) = (dot.replica(), dot.counter());
             return Err(DecodeError::Unclaimed { replica, counter });

@@ -204,6 +204,17 @@ renamed_store!(
             self.store.copy_dot(dot, &mut into.store);
         }
 
+        /// Of each replica that a reset has seen, its first event.
+        fn for_each_named(&self, visit: &mut dyn FnMut(Dot)) {
+            for (_, entry) in self.store.iter() {
+                if let Entry::Seen(seen) = entry {
+                    seen.iter()
+                        .filter_map(|(replica, _)| Dot::new(*replica, 1))
+                        .for_each(&mut *visit);
+                }
+            }
+        }
+
         /// A total may rise by `advance_max` over the one known, in either direction, and a reset may claim to have seen so
         /// much more than is known. Of a total that was removed here with the key of a map nothing is known any more, and
         /// it is not measured: its replica may have counted on for long.

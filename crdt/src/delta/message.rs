@@ -103,9 +103,11 @@ impl<S: StoreCodec> Delta<S> {
             return Err(DecodeError::OverClaim { replica, counter });
         }
         // Whatever is asked for beyond what the events need would refuse a receiver for nothing.
-        let (from, to) = claim_of(&self.from, &self.to, &self.log);
+        let (from, to) = claim_of(&self.from, &self.to, &self.store, &self.log);
         if from != self.from || to != self.to {
-            return Err(DecodeError::Malformed("delta asks for more than it needs"));
+            return Err(DecodeError::Malformed(
+                "delta asks for more or less than it needs",
+            ));
         }
         Ok(())
     }

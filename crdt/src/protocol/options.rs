@@ -30,7 +30,8 @@ pub struct ReplicaOptions {
     pub continuity: Continuity,
     /// How many dots are reserved at once. One mutation may mint a quarter of it.
     pub reservation: u64,
-    /// How much is tolerated of peers' values. Stamps are held against the calendar of the node's clock; where that is
+    /// How much is tolerated of peers' values, and how far ahead own stamps may be
+    /// ([`Writer::tolerate`](crate::Writer::tolerate)). Stamps are held against the calendar of the node's clock; where that is
     /// not to be trusted, as on a machine without a battery, tolerate any drift until it is set, and then call
     /// [`ReplicaHandle::tolerate`](super::ReplicaHandle::tolerate).
     pub tolerance: Tolerance,

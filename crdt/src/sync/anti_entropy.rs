@@ -463,16 +463,18 @@ impl<R: Replicated> AntiEntropy<R> {
             peer.ask_at.get_or_insert(now);
             return;
         }
-        let delta = state.delta_since(&peer.known);
-        let bytes_max = peer.narrowed.unwrap_or(part_bytes);
-        if peer.narrowed.is_none() && !is_full {
-            peer.take_parts(R::split(delta, bytes_max));
+        if !peer.is_proving && !is_full {
+            peer.take_parts(R::split(state.delta_since(&peer.known), part_bytes));
             return;
         }
         // The first part is of use by itself.
-        let gives = R::gives(&delta).clone();
-        let part = R::first_part(delta, bytes_max);
-        let is_whole = |part| gives.partial_le(R::gives(part));
+        let bytes_max = peer.narrowed.unwrap_or(part_bytes);
+        let part = state.first_part_since(&peer.known, bytes_max);
+        let is_whole = |part| {
+            let mut then = peer.known.clone();
+            then.join(R::gives(part));
+            state.vector().partial_le(&then)
+        };
         if is_full && !part.as_ref().is_some_and(is_whole) {
             // What follows is made again when there is a place, or after a while.
             peer.place_at = now + retry_max;
@@ -581,7 +583,11 @@ fn take_ids(rest: &mut VersionVector, ids_max: usize) -> VersionVector {
     }
     let (mut slice, mut others) = (VersionVector::new(), VersionVector::new());
     for (at, (replica, counter)) in rest.iter().enumerate() {
-        let into = if at < ids_max { &mut slice } else { &mut others };
+        let into = if at < ids_max {
+            &mut slice
+        } else {
+            &mut others
+        };
         into.raise(replica, counter);
     }
     *rest = others;

@@ -2,12 +2,10 @@
 
 use alloc::vec::Vec;
 
+use super::anti_entropy::TABLE_IDS_MAX;
 use super::membership::Membership;
 use crate::ReplicaId;
-use super::anti_entropy::TABLE_IDS_MAX;
-use crate::wire::{
-    Bound, Budget, DecodeError, Decoder, Encoder, IdTable, Message, VERSION, over,
-};
+use crate::wire::{Bound, Budget, DecodeError, Decoder, Encoder, IdTable, Message, VERSION, over};
 
 const CHECKSUM_BYTES: usize = 4;
 

@@ -15,7 +15,7 @@ const STEPS_MAX: usize = 40;
 /// - the same vector means the same state, and the same bytes;
 /// - what a delta brings does not depend on order, repetition, grouping or splitting, removals included;
 /// - a delta that comes too early is refused as a gap, and nothing changes;
-/// - the first part of a split delta is the first of its parts, and forgetting what all know changes nothing;
+/// - a first part brings something, what lies behind it completes it, and forgetting what all know changes nothing;
 /// - states and deltas come back from their bytes, and no cut-off prefix is taken for a whole.
 ///
 /// `edit` writes to a state once, as it likes.
@@ -81,11 +81,20 @@ fn join_lawfully<R: Subject>(
         .copied()
         .unwrap_or_default();
     let parts = R::split(other.delta_since(before.vector()), bytes_max);
-    let first = R::first_part(other.delta_since(before.vector()), bytes_max);
-    law(
-        first.map(|part| part.to_bytes()) == parts.first().map(Message::to_bytes),
-        "the first part is the first of the parts",
-    )?;
+    if let Some(first) = other.first_part_since(before.vector(), bytes_max) {
+        let mut begun = before.clone();
+        take(&mut begun, &first)?;
+        law(
+            before.vector() == state.vector() || begun.vector() != before.vector(),
+            "a first part brings something",
+        )?;
+        let rest = other.delta_since(begun.vector());
+        take(&mut begun, &rest)?;
+        law(
+            begun == *state,
+            "a state behind a first part is completed by a delta since its vector",
+        )?;
+    }
     for part in &parts {
         take(&mut in_parts, part)?;
         let mut completed = in_parts.clone();

@@ -38,16 +38,14 @@ impl Decoder<'_> {
     /// The sizes of `count` stores, and their sum.
     pub(crate) fn sizes(&mut self, count: usize) -> Result<(Vec<usize>, usize), DecodeError> {
         let mut total = 0_usize;
-        let mut sizes = Vec::new();
-        for size in self.column(count)? {
-            let size = usize::try_from(size).ok();
-            let sum = size.and_then(|size| total.checked_add(size));
-            let (Some(size), Some(sum)) = (size, sum) else {
-                return Err(DecodeError::Malformed("sizes of stores overflow"));
-            };
-            sizes.push(size);
-            total = sum;
-        }
+        // In the column's own memory.
+        let sizes = self.column(count)?.into_iter().map(|size| {
+            let size = usize::try_from(size).ok()?;
+            total = total.checked_add(size)?;
+            Some(size)
+        });
+        let sizes: Option<Vec<usize>> = sizes.collect();
+        let sizes = sizes.ok_or(DecodeError::Malformed("sizes of stores overflow"))?;
         Ok((sizes, total))
     }
 

@@ -58,21 +58,18 @@ fn a_text_stays_one_whatever_is_applied() {
 
 #[test]
 fn a_list_stays_one_whatever_is_applied() {
-    check(
-        Causal::<List<u8>>::bottom,
-        |list, writer, choices| {
-            let at = choices.index(list.value().len() + 1);
-            let remove = choices.one_in(3) && at < list.value().len();
-            let written = list.write(writer, |list, mint| {
-                if remove {
-                    list.remove(at)
-                } else {
-                    list.insert(mint, at, 7)
-                }
-            });
-            written.unwrap();
-        },
-    );
+    check(Causal::<List<u8>>::bottom, |list, writer, choices| {
+        let at = choices.index(list.value().len() + 1);
+        let remove = choices.one_in(3) && at < list.value().len();
+        let written = list.write(writer, |list, mint| {
+            if remove {
+                list.remove(at)
+            } else {
+                list.insert(mint, at, 7)
+            }
+        });
+        written.unwrap();
+    });
 }
 
 #[test]
@@ -96,21 +93,18 @@ fn a_list_of_flags_stays_one_whatever_is_applied() {
 
 #[test]
 fn a_document_stays_one_whatever_is_applied() {
-    check(
-        Causal::<Document>::bottom,
-        |doc, writer, choices| {
-            let number = i64::from(choices.one_in(2));
-            let what = choices.below(6);
-            let written = doc.write(writer, |doc, mint| match what {
-                0 => doc.set(mint, path!["name"], number),
-                1 => doc.set(mint, path!["sold"], Leaf::Counter(2)),
-                2 => doc.set(mint, path!["list"], Leaf::List),
-                3 => doc.insert(mint, path!["list"], 0, number),
-                4 => doc.set(mint, path!["map", "key"], "value"),
-                _ => doc.remove(path!["map"]),
-            });
-            // What is not there is not removed, and that is all.
-            let _ = written;
-        },
-    );
+    check(Causal::<Document>::bottom, |doc, writer, choices| {
+        let number = i64::from(choices.one_in(2));
+        let what = choices.below(6);
+        let written = doc.write(writer, |doc, mint| match what {
+            0 => doc.set(mint, path!["name"], number),
+            1 => doc.set(mint, path!["sold"], Leaf::Counter(2)),
+            2 => doc.set(mint, path!["list"], Leaf::List),
+            3 => doc.insert(mint, path!["list"], 0, number),
+            4 => doc.set(mint, path!["map", "key"], "value"),
+            _ => doc.remove(path!["map"]),
+        });
+        // What is not there is not removed, and that is all.
+        let _ = written;
+    });
 }

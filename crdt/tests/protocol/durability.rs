@@ -199,9 +199,11 @@ fn plain_counters_are_synced_and_kept() {
 fn a_stock_keeps_its_rights_through_a_crash_if_somebody_vouches() {
     let network = MemoryNetwork::new();
     let mut shops = town::<BoundedCounter>(&network, 2, |_| {});
-    let done = shops[0].handle.mutate(|stock: &mut BoundedCounter, writer| {
-        stock.add(writer, 10).is_ok() && stock.take(writer, 3).is_ok()
-    });
+    let done = shops[0]
+        .handle
+        .mutate(|stock: &mut BoundedCounter, writer| {
+            stock.add(writer, 10).is_ok() && stock.take(writer, 3).is_ok()
+        });
     run(&mut shops, 5 * SECOND);
     assert_eq!(poll(done), Some(Ok(true)));
     for (life, continuity, is_left) in [

@@ -58,12 +58,14 @@ fn no_frame_is_longer_than_the_link_takes_however_many_ids_there_are() {
                 }
                 let to = usize::try_from(sent.to.get() - 1).unwrap();
                 let sender = member(from as u64 + 1);
-                let _ =
-                    sides[to].handle(now, sender, &sent.frame, &mut states[to], &Limits::NONE);
+                let _ = sides[to].handle(now, sender, &sent.frame, &mut states[to], &Limits::NONE);
             }
         }
     }
-    assert!(longest.iter().all(|bytes| *bytes <= FRAME_BYTES), "{longest:?}");
+    assert!(
+        longest.iter().all(|bytes| *bytes <= FRAME_BYTES),
+        "{longest:?}"
+    );
     for (side, state) in sides.iter_mut().zip(&states) {
         assert_eq!(*state, all);
         assert_eq!(side.stable(state), *all.vector(), "all have told all");
@@ -106,7 +108,9 @@ fn a_membership_is_not_taken_from_one_who_is_none_of_it_by_its_own_word() {
     assert_eq!(forged[48], 1);
     forged[48] = 7;
     let (refused, membership) = heard(&sealed(forged));
-    assert!(matches!(refused, Err(SyncError::NotAMember { from, .. }) if from == Member::new(2).unwrap()));
+    assert!(
+        matches!(refused, Err(SyncError::NotAMember { from, .. }) if from == Member::new(2).unwrap())
+    );
     assert_eq!(membership, config(1, 2, 1).membership);
 }
 
@@ -122,7 +126,18 @@ fn a_hello_that_tells_more_ids_than_a_table_has_is_refused() {
         }
         frame.extend_from_slice(&[0; 4]);
         let (taken, _) = heard(&sealed(frame));
-        let over = |error: &SyncError| matches!(error, SyncError::Malformed { source: DecodeError::OverBudget { bound: Bound::Ids, .. }, .. });
+        let over = |error: &SyncError| {
+            matches!(
+                error,
+                SyncError::Malformed {
+                    source: DecodeError::OverBudget {
+                        bound: Bound::Ids,
+                        ..
+                    },
+                    ..
+                }
+            )
+        };
         assert_eq!(taken.is_ok(), is_taken);
         assert_eq!(taken.as_ref().is_err_and(over), !is_taken);
     }

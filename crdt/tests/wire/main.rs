@@ -7,6 +7,6 @@
 )]
 
 mod golden;
+mod samples;
 #[cfg(feature = "serde")]
 mod serde;
-mod samples;

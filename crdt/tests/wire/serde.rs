@@ -1,12 +1,12 @@
 //! To serde everything that has bytes is those bytes.
 
+use ::serde::Serialize;
+use ::serde::de::DeserializeOwned;
 use peaberry_crdt::wire::Message;
 use peaberry_crdt::{
     AddWinsSet, BoundedCounter, Causal, Delta, GCounter, Interval, IntervalVersionVector, Lattice,
     PnCounter, Text, TextDelta, VersionVector, Writer,
 };
-use ::serde::Serialize;
-use ::serde::de::DeserializeOwned;
 
 use crate::samples::replica;
 

@@ -20,7 +20,7 @@ use peaberry_crdt::protocol::{
     CRDT, Continuity, Mutation, OpenError, Replica, ReplicaEvent, ReplicaHandle, ReplicaOptions,
 };
 use peaberry_crdt::sync::{Member, Membership, SyncConfig, SyncError};
-use peaberry_crdt::{ApplyError, Causal, Dot, Hlc, Lattice, ReplicaId, Tolerance};
+use peaberry_crdt::{ApplyError, Causal, Dot, Hlc, Lattice, ReplicaId, Tolerance, WriteError};
 
 use super::damage::damaging;
 use super::document::{Document, Op};
@@ -53,9 +53,18 @@ struct Backup {
     log: Vec<Bytes>,
 }
 
+/// What kind of a world it is.
+#[derive(Clone, Copy)]
+pub(super) struct Kind {
+    pub(super) on_files: bool,
+    pub(super) is_passed_on: bool,
+    /// How many dots a document may hold, where that is few.
+    pub(super) dots_max: Option<usize>,
+}
+
 pub(super) struct Members {
     rng: fastrand::Rng,
-    on_files: bool,
+    kind: Kind,
     lives: Arc<Mutex<Lives>>,
     history: Arc<Mutex<History>>,
     reached: Arc<Mutex<Reached>>,
@@ -73,19 +82,14 @@ pub(super) struct Members {
 }
 
 impl Members {
-    pub(super) fn new(
-        world: &mut World,
-        rng: fastrand::Rng,
-        count: u64,
-        on_files: bool,
-        is_passed_on: bool,
-    ) -> Self {
+    pub(super) fn new(world: &mut World, rng: fastrand::Rng, count: u64, kind: Kind) -> Self {
+        let is_passed_on = kind.is_passed_on;
         let members = (1..=count).map(|id| member(peer(id)));
         // Of its own, so that the other worlds are what they were.
         let rng_of_passing = rng.clone().fork();
         let mut it = Self {
             rng,
-            on_files,
+            kind,
             lives: Arc::default(),
             history: Arc::default(),
             reached: Arc::new(Mutex::new(reached::none())),
@@ -116,9 +120,9 @@ impl Members {
             self.reached.clone(),
             self.history.clone(),
         );
-        let (damage, on_files) = (self.damage.clone(), self.on_files);
+        let (damage, kind) = (self.damage.clone(), self.kind);
         world.add(at, move |boot| {
-            let node = boot_member(boot, on_files, &lives, &reached, &damage, &history);
+            let node = boot_member(boot, kind, &lives, &reached, &damage, &history);
             node.inspect_err(|error| {
                 if let Some(damage) = damage_of(error) {
                     history.lock().complain(damage);
@@ -194,10 +198,14 @@ impl Members {
         };
         let wall_ms = wall_ms_of(calendar.as_ref());
         let (mut rng, history) = (self.rng.fork(), self.history.clone());
+        let (reached, is_bounded) = (self.reached.clone(), self.kind.dots_max.is_some());
         let outbox = self.passing.as_ref().map(Passing::outbox);
         let mutation = handle.mutate(move |doc: &mut Document, writer| {
             let seen = doc.vector().clone();
-            let op = Op::draw(doc.value(), &mut clock.lock(), wall_ms, &mut rng);
+            let mut op = Op::draw(doc.value(), &mut clock.lock(), wall_ms, &mut rng);
+            if is_bounded {
+                op = op.that_can_be_removed();
+            }
             let delta = doc.write(writer, |shop, mint| op.edit(shop, mint));
             match delta {
                 Ok(delta) if !delta.is_empty() => {
@@ -211,12 +219,50 @@ impl Members {
                 }
                 Ok(_) => None,
                 Err(error) => {
-                    history.lock().complain(format!("a write failed: {error}"));
+                    match error {
+                        WriteError::FarFuture(_) => reached.lock().mark(reached::OWN_FAR_FUTURE),
+                        WriteError::Outgrown(_) if is_bounded => {
+                            reached.lock().mark(reached::WRITE_WITHOUT_ROOM);
+                        }
+                        _ => history.lock().complain(format!("a write failed: {error}")),
+                    }
                     None
                 }
             }
         });
         self.pending.push((at, mutation));
+    }
+
+    /// Each member removes whatever can be removed.
+    pub(super) fn make_room(&mut self, world: &World) {
+        for at in world.peers().collect::<Vec<_>>() {
+            let Some(handle) = self.handle(world, at) else {
+                continue;
+            };
+            for op in Op::REMOVALS {
+                let history = self.history.clone();
+                let mutation = handle.mutate(move |doc: &mut Document, writer| {
+                    let seen = doc.vector().clone();
+                    let removed = doc.write(writer, |shop, mint| op.edit(shop, mint));
+                    match removed {
+                        Ok(delta) if delta.is_empty() => None,
+                        Ok(_) => {
+                            let counter = seen.get(writer.replica()) + 1;
+                            let dot = Dot::new(writer.replica(), counter).expect("above zero");
+                            history.lock().record(dot, op, seen);
+                            Some(dot)
+                        }
+                        Err(error) => {
+                            let complaint = format!("a removal failed: {error}");
+                            history.lock().complain(complaint);
+                            None
+                        }
+                    }
+                });
+                self.pending.push((at, mutation));
+            }
+        }
+        self.hear_answers();
     }
 
     /// An orderly end, after which the id may be kept.
@@ -232,7 +278,7 @@ impl Members {
     }
 
     fn back_up(&mut self, world: &World, at: PeerId) {
-        if !self.on_files {
+        if !self.kind.on_files {
             self.backups.insert(at, Backup::of(&world.storage(at)));
         }
     }
@@ -462,14 +508,14 @@ impl Members {
 
 fn boot_member(
     boot: &mut Boot,
-    on_files: bool,
+    kind: Kind,
     lives: &Arc<Mutex<Lives>>,
     reached: &Arc<Mutex<Reached>>,
     damage: &Arc<AtomicBool>,
     history: &Arc<Mutex<History>>,
 ) -> Result<Node, BootError> {
     let at = boot.peer();
-    let storage = if on_files {
+    let storage = if kind.on_files {
         crate::simulation::disk_of(boot)?
     } else {
         boot.storage()
@@ -487,6 +533,9 @@ fn boot_member(
     options.reservation = 8;
     options.tolerance = tolerance;
     options.sync.part_bytes = 200;
+    if let Some(dots_max) = kind.dots_max {
+        options.sync.budget.dots_max = dots_max;
+    }
     options.sync.idle = Duration::from_millis(400);
     options.sync.retry_max = Duration::from_secs(1);
     if !lives.lock().restored.contains(&at) {
@@ -500,7 +549,10 @@ fn boot_member(
     let calendar: Arc<dyn Clock> = boot.clock();
     let mut node = Node::new(transport, storage, calendar.clone());
     let (heard, complaints) = (reached.clone(), history.clone());
-    let handle = replica.add_to(&mut node, move |event| tell(&event, &heard, &complaints))?;
+    let is_bounded = kind.dots_max.is_some();
+    let handle = replica.add_to(&mut node, move |event| {
+        tell(&event, is_bounded, &heard, &complaints);
+    })?;
     let mut lives = lives.lock();
     // Whatever it is told of it has let in.
     let clock = Arc::new(Mutex::new(Hlc::new(0)));
@@ -516,7 +568,12 @@ fn boot_member(
     Ok(node)
 }
 
-fn tell(event: &ReplicaEvent, reached: &Mutex<Reached>, history: &Mutex<History>) {
+fn tell(
+    event: &ReplicaEvent,
+    is_bounded: bool,
+    reached: &Mutex<Reached>,
+    history: &Mutex<History>,
+) {
     let name = match event {
         ReplicaEvent::Evicted { .. } => reached::LEARNED_EVICTION,
         ReplicaEvent::Membership(_) => reached::MEMBERSHIP_HEARD,
@@ -525,6 +582,10 @@ fn tell(event: &ReplicaEvent, reached: &Mutex<Reached>, history: &Mutex<History>
             source: ApplyError::FarFuture(_),
             ..
         }) => reached::FAR_FUTURE,
+        ReplicaEvent::Refused(SyncError::Refused {
+            source: ApplyError::Outgrown(_),
+            ..
+        }) if is_bounded => reached::DELTA_WITHOUT_ROOM,
         ReplicaEvent::RefusedBy { .. } => reached::TOLD_OF_REFUSAL,
         // All are honest, and a damaged frame is unreadable.
         ReplicaEvent::Refused(
