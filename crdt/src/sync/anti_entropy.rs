@@ -373,6 +373,7 @@ impl<R: Replicated> AntiEntropy<R> {
     fn write_part(&mut self, to: Member, now: Duration) -> Option<Vec<u8>> {
         let passage = self.passage(to);
         let is_full = self.are_places_taken(to);
+        let ids_max = self.ids_in_a_frame().min(TABLE_IDS_MAX);
         let peer = self.peers.get(&to)?;
         let attempts = peer.attempts.max(peer.part_attempts / ATTEMPTS_A_PACE);
         let (wait, retry_max) = (self.wait(attempts), self.config.retry_max);
@@ -409,7 +410,7 @@ impl<R: Replicated> AntiEntropy<R> {
         peer.attempts = peer.attempts.saturating_add(1);
         peer.part_attempts = peer.part_attempts.saturating_add(1);
         // A full table would be the same in the next session.
-        let has_room = self.session.table.len() < self.ids_in_a_frame().min(TABLE_IDS_MAX);
+        let has_room = self.session.table.len() < ids_max;
         self.told_frames += u32::from(tells && has_room);
         if self.told_frames == TOLD_FRAMES_MAX {
             peer.owes_hello = true;
