@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use peaberry_crdt::sync::{AntiEntropy, Member, Membership, SyncError};
+use peaberry_crdt::sync::{AntiEntropy, ConfigError, Member, Membership, SyncError};
 use peaberry_crdt::wire::{Bound, DecodeError};
 use peaberry_crdt::{AddWinsSet, Causal, Lattice as _, Limits, ReplicaId, Writer};
 
@@ -69,6 +69,20 @@ fn no_frame_is_longer_than_the_link_takes_however_many_ids_there_are() {
     for (side, state) in sides.iter_mut().zip(&states) {
         assert_eq!(*state, all);
         assert_eq!(side.stable(state), *all.vector(), "all have told all");
+    }
+}
+
+#[test]
+fn parts_for_which_no_frame_has_room_are_refused() {
+    for (part_bytes, is_taken) in [(4_032, true), (4_033, false)] {
+        let mut config = config(1, 2, 1);
+        config.part_bytes = part_bytes;
+        config.budget.bytes_max = 4_096;
+        let refused = ConfigError::Parts {
+            part_bytes,
+            bytes_max: 4_096,
+        };
+        assert_eq!(config.check(), is_taken.then_some(()).ok_or(refused));
     }
 }
 
