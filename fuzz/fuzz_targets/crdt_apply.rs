@@ -8,7 +8,9 @@ use std::sync::LazyLock;
 use libfuzzer_sys::fuzz_target;
 use peaberry_crdt::document::{Document, Leaf};
 use peaberry_crdt::testkit::check_apply;
-use peaberry_crdt::{Causal, Lattice, List, ReplicaId, Text, Writer, path};
+use peaberry_crdt::{Causal, Edit, Lattice, List, Mint, ReplicaId, Text, WriteError, Writer, path};
+
+type Write = dyn Fn(&Document, Mint) -> Result<Edit<Document>, WriteError>;
 
 struct Bases {
     text: Text,
@@ -25,16 +27,25 @@ static BASES: LazyLock<Bases> = LazyLock::new(|| {
     for number in 1..=3_u8 {
         let id = ReplicaId::new(u128::from(number)).expect("it is not zero");
         let writer = || Writer::new(id, 0, 100);
-        bases.text.insert(&mut writer(), 0, "teapot").expect("it is within");
-        bases.text.delete(&mut Writer::new(id, 6, 100), 1..3).expect("it is within");
+        bases
+            .text
+            .insert(&mut writer(), 0, "teapot")
+            .expect("it is within");
+        bases
+            .text
+            .delete(&mut Writer::new(id, 6, 100), 1..3)
+            .expect("it is within");
         let mut mine = writer();
         for at in 0..3 {
             let insert = |list: &List<u8>, mint| list.insert(mint, at, number);
             bases.list.write(&mut mine, insert).expect("it is within");
         }
         let mut mine = writer();
-        let mut write = |edit: &dyn Fn(&Document, peaberry_crdt::Mint) -> _| {
-            bases.document.write(&mut mine, edit).expect("the path leads somewhere");
+        let mut write = |edit: &Write| {
+            bases
+                .document
+                .write(&mut mine, edit)
+                .expect("the path leads somewhere");
         };
         write(&|doc, mint| doc.set(mint, path!["sold"], Leaf::Counter(2)));
         write(&|doc, mint| doc.insert(mint, path!["extras"], 0, i64::from(number)));

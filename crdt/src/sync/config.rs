@@ -25,7 +25,8 @@ pub enum ConfigError {
     },
     /// A full frame of a member that goes by it would be refused by the others.
     #[error(
-        "parts of {part_bytes} bytes, with {AROUND_BYTES} around them, are over the {bytes_max} bytes that a frame may have; lower `part_bytes` or raise the budget"
+        "parts of {part_bytes} bytes, with {} around them, are over the {bytes_max} bytes that a frame may have; lower `part_bytes` or raise the budget",
+        AROUND_BYTES
     )]
     Parts {
         /// The length to which deltas are split.

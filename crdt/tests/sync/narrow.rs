@@ -15,7 +15,7 @@ const FRAME_BYTES: usize = 200;
 /// As random as ids are.
 fn id(number: u64) -> ReplicaId {
     let high = u128::from(number + 1) << 64;
-    ReplicaId::new(high * 0x9e37_79b9_7f4a_7c15 + u128::from(number)).unwrap()
+    ReplicaId::new(high.wrapping_mul(0x9e37_79b9_7f4a_7c15) + u128::from(number)).unwrap()
 }
 
 /// Vectors and the tables of hellos are of a hundred ids, of which no frame has room for more than a few.
