@@ -85,7 +85,8 @@ pub(crate) fn ours_at_one_place(count: usize) -> f64 {
         let id = ReplicaId::new(id).expect("not zero");
         let mut writer = Writer::new(id, 0, u64::MAX);
         for _ in 0..count {
-            text.insert(&mut writer, 0, "x").expect("the place is there");
+            text.insert(&mut writer, 0, "x")
+                .expect("the place is there");
         }
         text
     });

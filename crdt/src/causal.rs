@@ -94,6 +94,13 @@ impl<S: PartialEq> PartialEq for Causal<S> {
 
 impl<S: Eq> Eq for Causal<S> {}
 
+/// [`bottom`](Lattice::bottom): knows nothing.
+impl<S: DotStore> Default for Causal<S> {
+    fn default() -> Self {
+        Self::bottom()
+    }
+}
+
 impl<S: DotStore> Causal<S> {
     /// The state.
     #[must_use]
@@ -280,6 +287,9 @@ impl<S: DotStore> Causal<S> {
             });
         if let Some(dot) = foreign {
             return Err(WriteError::ForeignDot { event, dot });
+        }
+        if edit.store.pieces_at(event) > 1 {
+            return Err(WriteError::DotTwice { event });
         }
         let mut from = VersionVector::new();
         from.raise(event.replica(), event.counter() - 1);

@@ -19,6 +19,10 @@ pub trait Replicated: Sized {
     /// What one state has over another.
     type Delta: Message;
 
+    /// Whether events take dots from the writer's reservation. Without, as in a counter of totals, the state itself says how
+    /// far a replica has written, and one that finds its store as it left it goes on under its id also after a crash.
+    const MINTS: bool = true;
+
     /// The events known.
     fn vector(&self) -> &VersionVector;
 

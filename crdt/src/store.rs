@@ -16,6 +16,7 @@ mod dot_map;
 mod dot_set;
 mod run;
 
+use alloc::vec::Vec;
 use core::fmt::Debug;
 
 pub use dot_fun::DotFun;
@@ -39,6 +40,12 @@ pub trait DotStore: Clone + Debug + Default + Eq {
         let mut count = 0;
         self.for_each_after(&VersionVector::new(), &mut |_| count += 1);
         count
+    }
+
+    /// How many pieces are held under the dot: none, or one, since a dot has one meaning. More are a mistake of whoever made
+    /// the store, which a write and a decoder refuse. A store of stores adds up theirs.
+    fn pieces_at(&self, dot: Dot) -> usize {
+        usize::from(self.contains_dot(dot))
     }
 
     /// Calls `visit` with each held dot that `known` does not cover, once.
@@ -101,11 +108,24 @@ pub trait DotStore: Clone + Debug + Default + Eq {
     }
 }
 
+/// A dot that a store holds in two places, if there is one. What a stranger has sent may.
+pub(crate) fn held_twice(store: &impl DotStore) -> Option<Dot> {
+    let mut dots = Vec::new();
+    store.for_each_after(&VersionVector::new(), &mut |dot| dots.push(dot));
+    // Those of one map or vector do.
+    if !dots.is_sorted_by(|a, b| a < b) {
+        dots.sort_unstable();
+    }
+    let twice = dots.windows(2).find(|pair| pair.first() == pair.last());
+    twice.and_then(|pair| pair.first().copied())
+}
+
 /// Makes a store of a type whose fields are stores, with [`DotStore`], [`StoreCodec`](crate::wire::StoreCodec) and
 /// what they need: pass the type's name and all of its fields.
 ///
 /// One event puts something under one of the fields: edit a field and wrap the edit with
-/// [`Edit::within`](crate::Edit::within).
+/// [`Edit::within`](crate::Edit::within). An edit that puts its dot under two is refused with
+/// [`WriteError::DotTwice`](crate::WriteError::DotTwice): keep what changes together in one field.
 ///
 /// # Example
 ///
@@ -143,6 +163,9 @@ macro_rules! dot_store {
             }
             fn dot_count(&self) -> usize {
                 0 $(+ $crate::DotStore::dot_count(&self.$field))+
+            }
+            fn pieces_at(&self, dot: $crate::Dot) -> usize {
+                0 $(+ $crate::DotStore::pieces_at(&self.$field, dot))+
             }
             fn for_each_after(
                 &self,
@@ -241,6 +264,10 @@ macro_rules! renamed_store {
 
             fn dot_count(&self) -> usize {
                 self.store.dot_count()
+            }
+
+            fn pieces_at(&self, dot: $crate::Dot) -> usize {
+                self.store.pieces_at(dot)
             }
 
             fn for_each_after(

@@ -302,7 +302,7 @@ impl Text {
     fn take_events(&mut self, delta: &TextDelta) -> Result<(), ApplyError> {
         let gap = |replica, from| ApplyError::Gap {
             replica,
-            known: 0,
+            known: self.vector.get(replica),
             from,
         };
         let order = delta.order_by_branches().unwrap_or_default();

@@ -17,8 +17,12 @@ use crate::{
 /// granted and taken, and a delta has all of it for each replica that it speaks of. Adding gives the adder the right to take as much; rights can be passed on.
 ///
 /// A replica must not write before its own past writes are restored, or it may use a right twice: after a backup was
-/// restored, take a new id. The rights of the old one are lost then, until somebody who holds its state passes them on
-/// under its id. Nobody is asked: a take that the rights do not cover fails even where the value would cover it.
+/// restored, take a new id. A crash alone costs no rights where the store is vouched for
+/// (`Continuity::Vouched`; see [`Replicated::MINTS`](crate::Replicated::MINTS)); else the next life has none, though
+/// [`value`](Self::value) still counts those of the old id. They can be passed on under the old id, with a
+/// [`Writer`](crate::Writer) of it, by exactly one who holds all that it wrote, once, by the operator's choice: if two do
+/// so apart, each has written another history of that id, and their states conflict for ever. Nobody is asked: a take
+/// that the rights do not cover fails even where the value would cover it.
 ///
 /// # Example
 ///

@@ -153,6 +153,7 @@ macro_rules! replicated {
         /// A delta is a counter of the replicas that have changed theirs.
         impl Replicated for $counter {
             type Delta = Self;
+            const MINTS: bool = false;
 
             fn vector(&self) -> &VersionVector {
                 OfParts::versions(self)

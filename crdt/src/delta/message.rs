@@ -5,6 +5,7 @@ use alloc::string::String;
 use super::claim_of;
 use crate::arrivals::Arrivals;
 use crate::removal_log::RemovalLog;
+use crate::store::held_twice;
 use crate::wire::{DecodeError, Decoder, Encoder, Message, StoreCodec};
 use crate::{Delta, Dot, VersionVector};
 
@@ -85,6 +86,9 @@ impl<S: StoreCodec> Delta<S> {
         if let Some(dot) = self.first_unclaimed() {
             let (replica, counter) = (dot.replica(), dot.counter());
             return Err(DecodeError::Unclaimed { replica, counter });
+        }
+        if held_twice(&self.store).is_some() {
+            return Err(DecodeError::Malformed("a dot is held twice"));
         }
         if self.first_held_though_removed().is_some() {
             return Err(DecodeError::Malformed("a removed dot is held"));

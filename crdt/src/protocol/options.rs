@@ -11,7 +11,9 @@ pub enum Continuity {
     #[default]
     Unproven,
     /// The caller knows that the store is as the last life left it. After [`close`](super::ReplicaHandle::close) the
-    /// replica keeps its id; after a crash it takes a fresh one all the same.
+    /// replica keeps its id; after a crash it takes a fresh one all the same, but for a document whose events take no dots
+    /// ([`Replicated::MINTS`](crate::Replicated::MINTS)), such as a [`BoundedCounter`](crate::BoundedCounter): nothing
+    /// left before the commit, so its store has all that anybody has seen.
     Vouched,
 }
 

@@ -145,6 +145,12 @@ impl<K: Clone + Debug + Ord, S: DotStore> DotStore for DotMap<K, S> {
         self.runs.count()
     }
 
+    fn pieces_at(&self, dot: Dot) -> usize {
+        let key = self.runs.get(dot);
+        let store = key.and_then(|key| self.entries.get(key));
+        store.map_or(0, |store| store.pieces_at(dot))
+    }
+
     fn for_each_after(&self, known: &VersionVector, visit: &mut dyn FnMut(Dot)) {
         self.runs.for_each_after(known, &mut |dot, _| visit(dot));
     }
@@ -266,7 +272,7 @@ impl<K: Clone + Debug + Ord + Element, S: StoreCodec> StoreCodec for DotMap<K, S
 
     fn decode_column(count: usize, input: &mut Decoder<'_>) -> Result<Vec<Self>, DecodeError> {
         input.nest(|input| {
-            let (sizes, total) = input.sizes_in_bytes(count)?;
+            let (sizes, total) = input.sizes_of_entries(count)?;
             let mut keys = Vec::new();
             for size in &sizes {
                 keys.extend(K::decode_column(*size, input)?);

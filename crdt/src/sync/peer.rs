@@ -82,6 +82,8 @@ pub(super) struct Peer<D> {
     /// Until when no frame of its makes us say hello once more.
     pub(super) hello_after: Duration,
     pub(super) owed: Owed,
+    /// What is left of the vector that is being told in several frames.
+    pub(super) untold: Option<VersionVector>,
     /// What it is told to have arrived.
     pub(super) ack: Option<VersionVector>,
     /// What it is told of a delta that comes in pieces.
@@ -121,6 +123,7 @@ impl<D> Peer<D> {
             owes_hello: true,
             hello_after: Duration::ZERO,
             owed: Owed::Nothing,
+            untold: None,
             ack: None,
             progress: None,
             completed: None,
@@ -176,6 +179,7 @@ impl<D> Peer<D> {
         self.is_proving = true;
         self.place_at = Duration::ZERO;
         self.ack = None;
+        self.untold = None;
         self.progress = None;
         self.completed = None;
         self.refusal = None;

@@ -3,6 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use super::column::RUN_MAX;
 use super::{DecodeError, Decoder, Encoder};
 use crate::DotStore;
 
@@ -48,13 +49,14 @@ impl Decoder<'_> {
         Ok((sizes, total))
     }
 
-    /// As [`sizes`](Self::sizes), of entries of at least a byte each.
-    pub(crate) fn sizes_in_bytes(
+    /// As [`sizes`](Self::sizes), of entries that follow: no more than their bytes can stand for. Keys, dots and
+    /// values may all be runs of columns, which bound what is allocated for them in their turn.
+    pub(crate) fn sizes_of_entries(
         &mut self,
         count: usize,
     ) -> Result<(Vec<usize>, usize), DecodeError> {
         let (sizes, total) = self.sizes(count)?;
-        if total > self.rest().len() {
+        if total > self.rest().len().saturating_mul(RUN_MAX) {
             return Err(DecodeError::Truncated);
         }
         Ok((sizes, total))

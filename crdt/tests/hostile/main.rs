@@ -9,6 +9,7 @@
     reason = "helpers of tests fail by panicking"
 )]
 
+mod apply;
 #[cfg(feature = "compress")]
 mod container;
 #[path = "../wire/samples.rs"]

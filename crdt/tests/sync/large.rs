@@ -274,6 +274,7 @@ fn a_frame_over_the_budget_is_refused_to_its_sender() {
         let mut config = config(number, 2, number);
         if number == 2 {
             config.budget.bytes_max = 4 << 10;
+            config.part_bytes = 1 << 10;
         }
         Side::new(config, Duration::ZERO, Shelves::bottom())
     });

@@ -328,6 +328,16 @@ fn texts(all: &mut Vec<Sample>) {
         nested.write(&mut writers[at], edit).unwrap();
     }
     all.push(sample("DotList<List<u8>>, state", &nested));
+    let (mut flags, mut mine) = (Causal::bottom(), writer(0xA11CE));
+    for _ in 0..100 {
+        let push = |list: &DotList<EnableWinsFlag>, mint: Mint| {
+            list.insert(mint, list.len(), EnableWinsFlag::default().enable(mint))
+        };
+        flags.write(&mut mine, push).unwrap();
+    }
+    all.push(sample("DotList<EnableWinsFlag> of 100, state", &flags));
+    let delta = flags.delta_since(&VersionVector::new());
+    all.push(sample("DotList<EnableWinsFlag> of 100, delta", &delta));
 }
 
 /// The frames of a conversation: the first member has something that the second lacks. The kind is the first byte.

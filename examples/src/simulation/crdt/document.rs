@@ -108,13 +108,10 @@ impl Op {
             0..3 => Self::Tag(rng.u8(..6)),
             3..6 => Self::Untag(rng.u8(..6)),
             6 => {
-                for (dot, stamp) in shop.price.stamps() {
-                    // What the replica let in was not too far ahead then; its own clock may have gone back since.
-                    let latest = wall_ms.max(stamp.wall_ms);
-                    clock
-                        .observe(dot.replica(), stamp, latest)
-                        .expect("a stamp does not lead itself");
-                }
+                // What the replica let in was not too far ahead then; its own clock may have gone back since.
+                shop.price
+                    .stamps()
+                    .for_each(|(_, stamp)| clock.follow(stamp));
                 Self::Price(clock.now(wall_ms), rng.u32(..1000))
             }
             7..9 => Self::Fill(rng.u8(..4), rng.u8(..)),
