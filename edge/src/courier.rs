@@ -426,6 +426,8 @@ impl<U: Uplink> Courier<U> {
             UplinkEvent::Down { .. } => {
                 self.lines.set_up(line, false);
                 report.links.push((line, false));
+                // What the broker waits for it sends again, under other tokens.
+                self.heard.retain(|(of, _)| *of != line);
                 for device in self.lines.devices_of(line) {
                     if let Some(spool) = self.spools.get_mut(device) {
                         spool.down();
@@ -626,7 +628,7 @@ impl<U: Uplink> Courier<U> {
     }
 
     /// Makes durable what is staged, and with it the puts and deletions of `state`. Where the disk is full, what spools have
-    /// staged is given up and old records make room.
+    /// staged is given up. Then what sinks and brokers have makes room, and if that is not enough, old records.
     pub(crate) fn commit(
         &mut self,
         now: Instant,
@@ -644,14 +646,33 @@ impl<U: Uplink> Courier<U> {
         }
         let losers = self.staged.clone();
         let lost_records = self.give_up(now);
-        // What the broker has makes room, too.
+        self.let_go(now, storage)?;
+        // Alone: it takes next to no room, and what `state` takes may be much.
+        let has_room_again =
+            !self.staged.is_empty() && self.commit_if_it_fits(now, storage, &Batch::new())?;
+        if has_room_again && (state.is_empty() || self.commit_if_it_fits(now, storage, state)?) {
+            return Ok(Committed::WithoutRecords { lost_records });
+        }
         self.let_go(now, storage)?;
         self.relieve(losers, storage)?;
+        Ok(match self.commit_if_it_fits(now, storage, state)? {
+            true => Committed::WithoutRecords { lost_records },
+            false => Committed::Nothing { lost_records },
+        })
+    }
+
+    /// Whether there was room; else nothing that was staged is kept.
+    fn commit_if_it_fits(
+        &mut self,
+        now: Instant,
+        storage: &dyn Storage,
+        state: &Batch,
+    ) -> Result<bool, EdgeError> {
         match self.try_commit(storage, state) {
-            Ok(()) => Ok(Committed::WithoutRecords { lost_records }),
+            Ok(()) => Ok(true),
             Err(StorageError::Full { .. }) => {
                 self.give_up(now);
-                Ok(Committed::Nothing { lost_records })
+                Ok(false)
             }
             Err(error) => Err(not_committed(error)),
         }

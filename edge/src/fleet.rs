@@ -3,13 +3,14 @@
 //! A [`Fleet`] hosts [`Device`]s with their [spools](crate::spool) on one store. All go by one [`Uplink`], or by
 //! [several](Fleet::open_over): a few that they share, or one for each. Whoever hosts it calls [`turn`](Fleet::turn) when it is
 //! woken and at its [deadline](Fleet::deadline), and carries out the [events](FleetEvent); [`FleetThread`] does that on a
-//! thread of its own.
+//! thread of its own. A host that waits for a disk calls [`decide`](Fleet::decide), carries out what it says, and then calls
+//! [`settle`](Fleet::settle), as that thread does.
 //!
 //! # One turn
 //!
 //! 1. What the uplink and the application say is taken: acknowledgements cut spools, commands place orders, twins learn.
 //! 2. What is due is done: sensors read, batches and heartbeats told, steps given up that took too long.
-//! 3. Rules that fired act, and steps are broken off, at once.
+//! 3. Rules that fired act, and steps are broken off, at once: whatever becomes of the disk.
 //! 4. **One commit** makes all of it durable: records, orders, twins.
 //! 5. What waited for it leaves: steps begin, records are sent, messages are acknowledged to the broker.
 //!
@@ -22,6 +23,7 @@
 
 mod command;
 mod commit;
+mod held;
 mod host;
 mod inbound;
 mod open;
@@ -76,6 +78,8 @@ pub struct Fleet<U, A = Name> {
     outlet: Outlet<A>,
     /// Devices whose twins were looked at.
     awake: BTreeSet<usize>,
+    /// Devices whose twins have left a question without an answer.
+    owing: BTreeSet<usize>,
     due: Vec<(u64, u32)>,
     has_begun: bool,
     /// The last commit found no room.
@@ -90,6 +94,9 @@ struct Hosted<A> {
     wake_ms: Option<u64>,
     /// What its twin has said last that it knows.
     said: Option<[u8; 16]>,
+    /// What its twin has answered last, and which desired settings it has refused, by their digests.
+    answered: u64,
+    refused: Vec<u64>,
 }
 
 /// How a [`Fleet`] stands.

@@ -72,12 +72,16 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
                 continue;
             }
             let end = hosted.device.orders().and_then(|it| it.standing(&key));
-            if let Some(end) = end {
-                if self.append(at, now, Payload::Order(end), events)? {
-                    self.telling.push((at, key));
-                } else {
-                    self.untold.insert((at, key));
-                }
+            let Some(end) = end else {
+                let device = hosted.device.id().to_string();
+                let order = key.to_string();
+                self.refuse(at, EdgeError::EndForgotten { device, order }, events)?;
+                continue;
+            };
+            if self.append(at, now, Payload::Order(end), events)? {
+                self.telling.push((at, key));
+            } else {
+                self.untold.insert((at, key));
             }
         }
         Ok(())

@@ -93,11 +93,12 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             if let Some(twin) = device.twin_mut() {
                 twin.rest();
             }
-            let (wake_ms, said) = (None, None);
             hosted.push(Hosted {
                 device,
-                wake_ms,
-                said,
+                wake_ms: None,
+                said: None,
+                answered: 0,
+                refused: Vec::new(),
             });
             spools.push(spool);
         }
@@ -119,6 +120,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             untold: BTreeSet::new(),
             outlet: Outlet::default(),
             awake: BTreeSet::new(),
+            owing: BTreeSet::new(),
             due: Vec::new(),
             has_begun: false,
             is_full: false,
