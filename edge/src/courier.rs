@@ -320,13 +320,13 @@ impl<U: Uplink> Courier<U> {
         let mut report = CourierReport::default();
         let polled = self.hear(cx, now, storage, &mut report)?;
         self.tend(now, storage)?;
-        self.take_synced(cx)?;
+        let _ = self.take_synced(cx)?;
         if !self.is_syncing() && self.has_to_commit(now) {
             let committed = self.commit(now, storage, &Batch::new())?;
             report.lost_records = committed.lost_records();
             if self.is_syncing() {
-                self.heard_syncing = std::mem::take(&mut self.heard);
-                self.take_synced(cx)?;
+                self.hold_heard();
+                let _ = self.take_synced(cx)?;
             }
         }
         if !self.is_syncing() {
@@ -387,6 +387,11 @@ impl<U: Uplink> Courier<U> {
             self.touched(device);
         }
         Ok(())
+    }
+
+    /// What was heard is dealt with once the sync under way has ended.
+    pub(crate) fn hold_heard(&mut self) {
+        self.heard_syncing = std::mem::take(&mut self.heard);
     }
 
     /// Acknowledges to the broker what was heard and is dealt with: once all of it is durable.
@@ -598,17 +603,18 @@ impl<U: Uplink> Courier<U> {
         Ok(())
     }
 
-    fn is_syncing(&self) -> bool {
+    /// Whether a sync lasts: nothing is committed meanwhile.
+    pub(crate) fn is_syncing(&self) -> bool {
         self.syncer.as_ref().is_some_and(Syncer::is_busy)
     }
 
-    /// What was written may leave if it has been synced.
-    fn take_synced(&mut self, cx: &Context<'_>) -> Result<(), EdgeError> {
+    /// What was written may leave if it has been synced. Whether a sync has ended; else the waker of `cx` is woken when it has.
+    pub(crate) fn take_synced(&mut self, cx: &Context<'_>) -> Result<bool, EdgeError> {
         let Some(syncer) = &mut self.syncer else {
-            return Ok(());
+            return Ok(false);
         };
         let Poll::Ready(outcome) = syncer.poll(cx) else {
-            return Ok(());
+            return Ok(false);
         };
         outcome.map_err(not_committed)?;
         for device in std::mem::take(&mut self.syncing) {
@@ -619,7 +625,7 @@ impl<U: Uplink> Courier<U> {
         }
         let heard = std::mem::take(&mut self.heard_syncing);
         self.acknowledge_each(heard);
-        Ok(())
+        Ok(true)
     }
 
     /// Whether spools have anything to commit now.

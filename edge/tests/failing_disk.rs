@@ -14,8 +14,8 @@ use peaberry_core::{
 use peaberry_edge::coffee;
 use peaberry_edge::device::{Device, Metric};
 use peaberry_edge::fleet::{Fleet, FleetCommand, FleetEvent, FleetSettings, FleetThread};
-use peaberry_edge::order::{OrderCommand, OrderEvent};
-use peaberry_edge::payload::Level;
+use peaberry_edge::order::{OrderCommand, OrderEvent, StepRun};
+use peaberry_edge::payload::{Level, OrderPhase, OrderUpdate};
 use peaberry_edge::rules::{Condition, Rule};
 use peaberry_edge::time::DeviceTime;
 use peaberry_edge::uplink::{MemoryBroker, MemoryUplink};
@@ -46,6 +46,8 @@ struct Disk {
 struct Plan {
     mood: Option<(Mood, &'static str)>,
     is_hanging: bool,
+    syncs_beside: bool,
+    has_word: bool,
 }
 
 impl Layer for Disk {
@@ -55,6 +57,16 @@ impl Layer for Disk {
 
     fn commit(&self, batch: &Batch, durability: Durability) -> Result<(), StorageError> {
         let mut plan = self.plan.lock();
+        if durability == Durability::Buffered && plan.syncs_beside {
+            // What it is about is left to the sync.
+            plan.has_word |= plan.mood.is_some_and(|(_, word)| is_about(batch, word));
+            return self.inner.commit(batch, durability);
+        }
+        while plan.has_word && plan.mood.is_some() {
+            plan.is_hanging = true;
+            self.moved.notify_all();
+            self.moved.wait(&mut plan);
+        }
         while let Some((mood, word)) = plan.mood
             && is_about(batch, word)
         {
@@ -101,11 +113,24 @@ struct Machine {
     disk: Arc<Layered<Disk>>,
     thread: FleetThread<MemoryUplink>,
     events: Receiver<FleetEvent<Name>>,
+    /// Of the first step.
+    run: StepRun,
 }
 
 impl Machine {
     /// One with an order whose first step is under way.
     fn brewing() -> Self {
+        Self::start(|fleet| fleet)
+    }
+
+    /// The same, whose disk hangs in its syncs alone.
+    fn brewing_and_syncing_beside() -> Self {
+        let machine = Self::start(|fleet| fleet.sync_beside().unwrap());
+        machine.disk.layer().plan.lock().syncs_beside = true;
+        machine
+    }
+
+    fn start(with: impl FnOnce(Fleet<MemoryUplink>) -> Fleet<MemoryUplink>) -> Self {
         let disk = Arc::new(Layered::<Disk>::default());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let rule = Rule {
@@ -126,14 +151,20 @@ impl Machine {
         let (settings, now) = (FleetSettings::default(), clock.now());
         let fleet = Fleet::open(uplink, site, disk.clone(), [device], settings, now).unwrap();
         let (told, events) = channel();
-        let thread = FleetThread::start(fleet, clock, move |event, _| {
+        let thread = FleetThread::start(with(fleet), clock, move |event, _| {
             // Who listens may be gone already.
             let _ = told.send(event);
         });
+        let run = StepRun {
+            order: 1,
+            step: 0,
+            attempt: 1,
+        };
         let machine = Self {
             disk,
             thread: thread.unwrap(),
             events,
+            run,
         };
         for resource in ["water", "beans"] {
             let (resource, units) = (name(resource), 1_000);
@@ -141,7 +172,8 @@ impl Machine {
         }
         let (key, recipe) = (name("o-1"), name("espresso"));
         machine.order(OrderCommand::Place { key, recipe });
-        machine.hear(|event| matches!(event, OrderEvent::Begin { .. }));
+        machine
+            .hear(|event| matches!(event, OrderEvent::Begin { run: begun, .. } if *begun == run));
         machine
     }
 
@@ -234,6 +266,67 @@ fn a_safe_stop_breaks_off_the_step_while_the_disk_hangs_and_is_durable_afterward
     let fleet = machine.thread.stop().unwrap();
     let orders = fleet.device(&name("m-1")).unwrap().orders();
     assert!(orders.unwrap().stopped().is_some());
+}
+
+/// Not only what was decided before the disk was asked: whatever comes while it hangs.
+#[test]
+fn rules_act_and_steps_are_broken_off_as_long_as_a_sync_beside_hangs() {
+    let machine = Machine::brewing_and_syncing_beside();
+    let disk = machine.disk.layer();
+    disk.is_to(Some((Mood::Hangs, "o-2")));
+    let (key, recipe) = (name("o-2"), name("espresso"));
+    machine.order(OrderCommand::Place { key, recipe });
+    disk.await_hanging();
+    machine.burst();
+    machine.hear_act();
+    machine.stop_safely();
+    machine.hear_abort();
+    // Nothing is told to be durable that is not.
+    machine.order(OrderCommand::Cancel { key: name("soup") });
+    let is_of = |update: &OrderUpdate, key| update.key == name(key);
+    machine.hear(|event| match event {
+        OrderEvent::Update(update) => {
+            assert!(!is_of(update, "o-2"), "{update:?}");
+            is_of(update, "soup")
+        }
+        _ => false,
+    });
+    disk.is_to(None);
+    machine.hear(|event| matches!(event, OrderEvent::Update(update) if is_of(update, "o-2")));
+    machine.hear(
+        |event| matches!(event, OrderEvent::Update(update) if update.phase == OrderPhase::Stopped),
+    );
+    let fleet = machine.thread.stop().unwrap();
+    let orders = fleet.device(&name("m-1")).unwrap().orders();
+    assert!(orders.unwrap().stopped().is_some());
+}
+
+/// A step whose beginning waits for its sync is withdrawn: it must not begin on a stopped machine.
+#[test]
+fn a_step_that_waits_for_a_sync_is_withdrawn_by_a_safe_stop() {
+    let machine = Machine::brewing_and_syncing_beside();
+    let disk = machine.disk.layer();
+    disk.is_to(Some((Mood::Hangs, "heat")));
+    let run = machine.run;
+    let quality_permille = 900;
+    machine.order(OrderCommand::Done {
+        run,
+        quality_permille,
+    });
+    disk.await_hanging();
+    machine.stop_safely();
+    machine.order(OrderCommand::Cancel { key: name("soup") });
+    machine.hear(|event| match event {
+        OrderEvent::Update(update) => update.key == name("soup"),
+        event => panic!("{event:?}"),
+    });
+    disk.is_to(None);
+    machine.hear(|event| match event {
+        OrderEvent::Begin { .. } | OrderEvent::Abort { .. } => panic!("{event:?}"),
+        OrderEvent::Update(update) => update.phase == OrderPhase::Stopped,
+        _ => false,
+    });
+    machine.thread.stop().unwrap();
 }
 
 #[test]

@@ -240,7 +240,7 @@ fn run<U: Uplink, A: Clone>(
         }
         let decided = fleet.decide(&mut cx, now, &mut events);
         tell(&mut events, decided)?;
-        let settled = fleet.settle(now, &mut events);
+        let settled = fleet.settle(&mut cx, now, &mut events);
         tell(&mut events, settled)?;
         if unpark.is_woken.load(Ordering::SeqCst) {
             continue;

@@ -36,7 +36,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             events.push(FleetEvent::Link { uplink, is_up });
             if !is_up {
                 // What the broker waits for it sends again, under other tokens.
-                self.tokens.retain(|(of, _)| *of != uplink);
+                self.held.tokens.retain(|(of, _)| *of != uplink);
             } else {
                 for at in self.courier.devices_of(uplink) {
                     if let Some(hosted) = self.hosted.get_mut(at) {
@@ -48,7 +48,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         }
         for inbound in report.inbound {
             let token = inbound.token.map(|token| (inbound.uplink, token));
-            self.tokens.extend(token);
+            self.held.tokens.extend(token);
             self.inbound(inbound.device, inbound.lane, &inbound.message, now, events)?;
         }
         Ok(())
@@ -105,7 +105,8 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
                 self.empty_outlet(at, now, events)
             }
             Action::Custom { name, bytes } => {
-                self.held.push(FleetEvent::Custom {
+                // Nothing of it is kept here.
+                events.push(FleetEvent::Custom {
                     device,
                     name,
                     bytes,

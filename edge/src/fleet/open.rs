@@ -14,6 +14,7 @@ use crate::spool::{SPOOL, Spool};
 use crate::uplink::Uplink;
 use crate::wheel::Wheel;
 
+use super::held::Held;
 use super::{FLEET, Fleet, FleetSettings, Hosted};
 
 impl<U: Uplink, A: Clone> Fleet<U, A> {
@@ -113,9 +114,9 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             origin: now,
             wheel: Wheel::new(0),
             state: EffectsBuffer::new(Channel::new(FLEET, 0)),
-            held: Vec::new(),
-            tokens: Vec::new(),
-            telling: Vec::new(),
+            state_bytes_max: 0,
+            held: Held::default(),
+            syncing: Held::default(),
             told: Vec::new(),
             untold: BTreeSet::new(),
             outlet: Outlet::default(),

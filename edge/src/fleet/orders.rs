@@ -130,7 +130,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
                 if update.phase.is_final() && update.phase != OrderPhase::Rejected {
                     let end = (at, update.key.clone());
                     if is_told {
-                        self.telling.push(end);
+                        self.held.telling.push(end);
                     } else {
                         self.untold.insert(end);
                     }

@@ -27,7 +27,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         events: &mut Vec<FleetEvent<A>>,
     ) -> Result<(), EdgeError> {
         self.decide(cx, now, events)?;
-        self.settle(now, events)
+        self.settle(cx, now, events)
     }
 
     /// The first half of a turn: takes what the uplinks say and does what is due. What it adds to `events` needs nothing
@@ -53,6 +53,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
                 self.rest_twins();
             }
         }
+        self.take_synced(cx, events)?;
         let mut report = CourierReport::default();
         let storage = self.storage.clone();
         let _ = self.courier.hear(cx, now, storage.as_ref(), &mut report)?;
@@ -63,7 +64,8 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
     }
 
     /// The second half of a turn: commits what was decided, and lets out what waited for that; adds to `events` what is to be
-    /// done now.
+    /// done now. Where the fleet [syncs beside](Self::sync_beside) its turns, the waker of `cx` is woken when the sync has
+    /// ended.
     ///
     /// # Errors
     ///
@@ -71,10 +73,11 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
     /// was not durable has left. Carry out what is in `events` also then.
     pub fn settle(
         &mut self,
+        cx: &mut Context<'_>,
         now: Instant,
         events: &mut Vec<FleetEvent<A>>,
     ) -> Result<(), EdgeError> {
-        self.commit(now, events)?;
+        self.commit(cx, now, events)?;
         self.rest_twins();
         let storage = self.storage.clone();
         self.courier.send(now, storage.as_ref()).map(drop)
