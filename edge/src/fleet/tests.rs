@@ -258,6 +258,38 @@ fn small_questions_push_nothing_out_of_the_spool() {
     assert!(bench.heard().contains(&hello));
 }
 
+/// Whatever else is desired, a setting that is refused is told once.
+#[test]
+fn a_refused_setting_is_told_once() {
+    let mut bench = Bench::new();
+    bench.run(1);
+    for (key, value) in [
+        ("config.heartbeat_ms", 5),
+        ("a", 1),
+        ("b", 2),
+        ("config.batch_ms", -1),
+    ] {
+        let (device, key, value) = (name("m-1"), name(key), value.into());
+        let command = FleetCommand::Desire { device, key, value };
+        let events = &mut bench.events;
+        bench.fleet.command(bench.now, command, events).unwrap();
+        bench.run(1);
+    }
+    let is_refusal = |payload: &&Payload| matches!(payload, Payload::Notification(it) if it.text.as_str().contains("is refused"));
+    assert_eq!(bench.heard().iter().filter(is_refusal).count(), 2);
+}
+
+/// An end whose record was given up is not passed over in silence when there is nothing left to tell.
+#[test]
+fn an_end_that_is_forgotten_before_it_is_told_is_named() {
+    let mut bench = Bench::new();
+    bench.run(1);
+    bench.fleet.untold.insert((0, name("gone")));
+    bench.run(60);
+    let is_named = |event: &FleetEvent<Name>| matches!(event, FleetEvent::Refused { error: EdgeError::EndForgotten { order, .. }, .. } if order == "gone");
+    assert_eq!(bench.events.iter().filter(|it| is_named(it)).count(), 1);
+}
+
 /// A broker keeps a retained order for ever: it is not taken when it comes as such.
 #[test]
 fn a_retained_order_is_taken_when_it_is_new_and_never_when_it_was_kept() {
