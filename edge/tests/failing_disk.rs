@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use peaberry_core::{
     Batch, Clock, Durability, Layer, Layered, MemoryStorage, Operation, Storage, StorageError,
     SystemClock,
@@ -22,7 +22,7 @@ use peaberry_edge::uplink::{MemoryBroker, MemoryUplink};
 use peaberry_edge::{BootEpoch, EdgeError, Name};
 
 /// More than any of this takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 fn name(text: &str) -> Name {
     Name::new(text).unwrap()
@@ -63,9 +63,7 @@ impl Layer for Disk {
             return self.inner.commit(batch, durability);
         }
         while plan.has_word && plan.mood.is_some() {
-            plan.is_hanging = true;
-            self.moved.notify_all();
-            self.moved.wait(&mut plan);
+            self.hang(&mut plan)?;
         }
         while let Some((mood, word)) = plan.mood
             && is_about(batch, word)
@@ -73,9 +71,7 @@ impl Layer for Disk {
             if mood == Mood::Fails {
                 return Err(StorageError::Poisoned);
             }
-            plan.is_hanging = true;
-            self.moved.notify_all();
-            self.moved.wait(&mut plan);
+            self.hang(&mut plan)?;
         }
         drop(plan);
         self.inner.commit(batch, durability)
@@ -95,6 +91,16 @@ fn is_about(batch: &Batch, word: &str) -> bool {
 }
 
 impl Disk {
+    fn hang(&self, plan: &mut MutexGuard<'_, Plan>) -> Result<(), StorageError> {
+        plan.is_hanging = true;
+        self.moved.notify_all();
+        match self.moved.wait_for(plan, 2 * PATIENCE).timed_out() {
+            // The test has ended at what should not be.
+            true => Err(StorageError::Poisoned),
+            false => Ok(()),
+        }
+    }
+
     fn is_to(&self, mood: Option<(Mood, &'static str)>) {
         self.plan.lock().mood = mood;
         self.moved.notify_all();
