@@ -10,8 +10,8 @@ use crate::{Address, ChainError};
 /// It is given what it signs, not a bare hash, so that a device can show it and a service can refuse by policy.
 ///
 /// An implementer promises: the signature is the key of [`address`](Self::address)'s, over exactly the payload; nothing
-/// of the key appears in `Debug` or in errors. It may ask a person, and so take a minute or two; it may be dropped at any time, as a client
-/// does with one that takes longer than it is [given](crate::evm::EvmClient::with_signed_within).
+/// of the key appears in `Debug` or in errors. It may ask a person, and so take a minute or two; it may be dropped at any time, as
+/// clients do with one that takes longer than it is [given](crate::evm::SIGNED_WITHIN).
 #[async_trait]
 pub trait Signer: Send + Sync {
     /// The account whose key this is.

@@ -3,7 +3,7 @@
 use peaberry_core::{Instant, mutant};
 
 use super::event::{Deferral, Stage};
-use super::lane::{Lane, LaneKey, View};
+use super::lane::{LOOKS_UNTIL_SHORTER, Lane, LaneKey, View};
 use super::protocol::{Fx, Outbox};
 use super::reason::kept;
 use super::record::{EntryId, Inclusion, Outcome, Record};
@@ -14,9 +14,6 @@ use crate::TxId;
 const MISSES_UNTIL_DISPLACED: u8 = 3;
 /// How often in a row a block must be seen below the final one until what is in it is final.
 const LOOKS_UNTIL_SETTLED: u8 = 3;
-/// How often in a row nonces that were used must be seen free until it is believed that the chain has become shorter. A look
-/// is a quarter of a block's time: a node that is behind by less than sixteen blocks is not mistaken for that.
-const LOOKS_UNTIL_SHORTER: u8 = 64;
 /// Transactions above the first that a node lacks which are sent again with it.
 const RESENT_AT_ONCE: u64 = 16;
 

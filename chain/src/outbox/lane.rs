@@ -19,6 +19,10 @@ const DOUBLINGS_MAX: u32 = 4;
 
 /// How often in a row the chain must be seen to lack nonces that were used for good: one look may have met a node that lags.
 const LOOKS_UNTIL_FLOOR_IGNORED: u8 = 3;
+/// How often in a row what was included must be missing, in the eyes of nodes that have not come to its block, until it is
+/// believed that the chain has become shorter. A look is a quarter of a block's time: a node that is behind by less than
+/// sixteen blocks is not mistaken for that.
+pub(super) const LOOKS_UNTIL_SHORTER: u8 = 64;
 
 /// An open entry.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use peaberry_core::{Instant, mutant};
 
 use super::answer::deferral_of;
 use super::event::{Deferral, Stage};
-use super::lane::{Entry, LaneKey};
+use super::lane::{Entry, LOOKS_UNTIL_SHORTER, LaneKey};
 use super::protocol::{About, Asked, Fx, Outbox};
 use super::reason::kept;
 use super::record::{Attempt, EntryId, Inclusion, Outcome, Purpose, Terms};
@@ -14,10 +14,6 @@ use crate::{ChainError, TxId};
 /// How often in a row nodes must know nothing of what has expired until it is signed anew: one of them may have lost a part
 /// of its ledger.
 const LOOKS_UNTIL_EXPIRED: u8 = 3;
-/// How often in a row nodes that have not come to its slot must know nothing of what was included until it is believed that
-/// the chain has become shorter. A look is a quarter of a block's time: a node that is behind by less than sixteen blocks is not
-/// mistaken for that.
-const LOOKS_UNTIL_SHORTER: u8 = 64;
 
 impl Outbox {
     pub(super) fn advance_solana(&mut self, key: LaneKey, now: Instant, fx: Fx<'_, '_>) {
@@ -154,22 +150,33 @@ impl Outbox {
         });
         for (id, sight) in &seen.sights {
             match sight {
-                SolanaSight::Included { .. } => self.sighted_on_solana(*id, sight.clone(), fx),
+                SolanaSight::Included {
+                    slot,
+                    block_hash,
+                    is_final,
+                    failure,
+                } => {
+                    let of_block = |transaction| Inclusion {
+                        transaction,
+                        block_number: *slot,
+                        block_hash: *block_hash,
+                        is_success: failure.is_none(),
+                        reason: failure.clone().map(kept),
+                    };
+                    self.sighted_on_solana(*id, of_block, *is_final, fx);
+                }
                 SolanaSight::Missing { as_of } => self.missed_on_solana(*id, *as_of, seen, fx),
             }
         }
     }
 
-    fn sighted_on_solana(&mut self, id: EntryId, sight: SolanaSight, fx: Fx<'_, '_>) {
-        let SolanaSight::Included {
-            slot,
-            block_hash,
-            is_final,
-            failure,
-        } = sight
-        else {
-            return;
-        };
+    fn sighted_on_solana(
+        &mut self,
+        id: EntryId,
+        of_block: impl FnOnce(TxId) -> Inclusion,
+        is_final: bool,
+        fx: Fx<'_, '_>,
+    ) {
         let Some(entry) = self.open.get_mut(&id) else {
             return;
         };
@@ -178,13 +185,7 @@ impl Outbox {
         };
         entry.misses = 0;
         entry.expiries = 0;
-        let inclusion = Inclusion {
-            transaction: newest.id,
-            block_number: slot,
-            block_hash,
-            is_success: failure.is_none(),
-            reason: failure.map(kept),
-        };
+        let inclusion = of_block(newest.id);
         if is_final {
             self.end(id, Outcome::Final(inclusion), fx);
         } else {

@@ -63,8 +63,10 @@ async fn look(
         let sighting = rpc.sighting(&signature).await?;
         view.latest_slot = view.latest_slot.max(sighting.as_of);
         let Some(status) = &sighting.status else {
-            // The ignorance of a node that is behind the final block says nothing.
-            if let Some(known) = sighting.ignorance_at(final_head.slot) {
+            // The ignorance of a node that is behind the final block says nothing, nor of several that do not say since when
+            // they keep all: what others show of other transactions is not to suffer for that.
+            let known = sighting.ignorance_at(final_head.slot);
+            if let Some(known) = known.filter(|known| known.since != Some(u64::MAX)) {
                 is_past_open |= known.since.is_none();
                 view.first_slot = view.first_slot.max(known.since.unwrap_or(0));
                 let missing = SolanaSight::Missing { as_of: known.as_of };

@@ -16,10 +16,12 @@ use super::{
     Blockhash, Commitment, Instruction, Message, SignedTransaction, SolanaNetwork, SolanaRpc,
     VALID_BLOCKS, compute_budget,
 };
+use crate::deadline::within;
+use crate::evm::SIGNED_WITHIN;
 use crate::wait::wait_for;
 use crate::{
     Address, Amount, Asset, Block, BlockAt, CallRequest, ChainClient, ChainError, ChainFamily,
-    ChainId, Estimate, Finality, Intent, Log, LogFilter, LogRange, RpcTransport, Signer,
+    ChainId, Estimate, Finality, Intent, Log, LogFilter, LogRange, RpcTransport, Sent, Signer,
     SolanaAddress, TransactionStatus, TxId,
 };
 
@@ -46,6 +48,7 @@ pub struct SolanaClient {
     pub(super) network: SolanaNetwork,
     clock: Arc<dyn Clock>,
     signers: BTreeMap<SolanaAddress, Arc<dyn Signer>>,
+    signed_within: Duration,
     pub(super) mints: Arc<Mutex<BTreeMap<SolanaAddress, Mint>>>,
     submitted: Arc<Mutex<Submitted>>,
 }
@@ -91,6 +94,7 @@ impl SolanaClient {
             network,
             clock: Arc::new(SystemClock::new()),
             signers: BTreeMap::new(),
+            signed_within: SIGNED_WITHIN,
             mints: Arc::default(),
             submitted: Arc::default(),
         })
@@ -136,6 +140,13 @@ impl SolanaClient {
         self
     }
 
+    /// Signers have this long, together; [`SIGNED_WITHIN`] by default.
+    #[must_use]
+    pub const fn with_signed_within(mut self, signed_within: Duration) -> Self {
+        self.signed_within = signed_within;
+        self
+    }
+
     /// The node.
     #[must_use]
     pub const fn rpc(&self) -> &SolanaRpc {
@@ -164,8 +175,9 @@ impl SolanaClient {
     ///
     /// # Errors
     ///
-    /// [`ChainError::NoSigner`], [`ChainError::Signer`], [`ChainError::TransactionTooLarge`]; or the node could not be
-    /// asked for a block hash. Nothing was sent.
+    /// [`ChainError::NoSigner`], [`ChainError::Signer`], [`ChainError::TransactionTooLarge`]; [`ChainError::TimedOut`] when
+    /// signers have not answered within [`SIGNED_WITHIN`] or what [`with_signed_within`](Self::with_signed_within) says: what
+    /// they answer later is not used; or the node could not be asked for a block hash. Nothing was sent.
     pub async fn sign_instructions(
         &self,
         payer: SolanaAddress,
@@ -173,7 +185,13 @@ impl SolanaClient {
     ) -> Result<SignedTransaction, ChainError> {
         let blockhash = self.rpc.latest_blockhash().await?;
         let message = self.message(payer, instructions, blockhash)?;
-        SignedTransaction::sign(&message, &self.signers, blockhash.last_valid_height).await
+        let signing = SignedTransaction::sign(&message, &self.signers, blockhash.last_valid_height);
+        let signed = within(&*self.clock, self.signed_within, signing).await;
+        signed.unwrap_or(Err(ChainError::TimedOut {
+            doing: "a request to sign",
+            after: self.signed_within,
+            sent: Sent::No,
+        }))
     }
 
     /// Signs a transaction of any instructions, paid by `payer`, and sends it, once.

@@ -1,11 +1,19 @@
 //! A Solana node that misbehaves.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
+use async_trait::async_trait;
+use futures_util::{FutureExt as _, poll};
 use peaberry_chain::solana::{SolanaClient, SolanaNetwork, SolanaRpc};
 use peaberry_chain::wallet::SolanaKey;
-use peaberry_chain::{Amount, Asset, ChainClient, Intent, SolanaAddress, TransactionStatus};
+use peaberry_chain::{
+    Address, Amount, Asset, ChainClient, ChainError, Intent, Payload, Signed, Signer,
+    SolanaAddress, TransactionStatus,
+};
 use peaberry_chain_litesvm::{GENESIS_HASH, LiteSvmNode};
+use peaberry_core::simulation::SimulatedClock;
 
 use super::server::{ANSWER_WITHIN, Server, Spoiled};
 use super::{WAYS, expect_patience, expect_typed, expect_typed_questions};
@@ -93,4 +101,54 @@ async fn a_limited_rate_is_kept_without_asking_again() {
     let world = World::new().await;
     let (client, payment) = (world.client().await, world.payment());
     expect_patience(&world.server, "getEpochInfo", &client, &payment).await;
+}
+
+/// A device that asks somebody who has gone.
+struct Silent {
+    address: Address,
+    asked: tokio::sync::Notify,
+}
+
+#[async_trait]
+impl Signer for Silent {
+    fn address(&self) -> Address {
+        self.address
+    }
+
+    async fn sign(&self, _payload: Payload<'_>) -> Result<Signed, ChainError> {
+        self.asked.notify_one();
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn a_signer_that_hangs_is_not_waited_for() {
+    let world = World::new().await;
+    let clock = SimulatedClock::new();
+    let patience = Duration::from_secs(30);
+    let silent = Arc::new(Silent {
+        address: world.key.solana_address().into(),
+        asked: tokio::sync::Notify::new(),
+    });
+    let client = world.client().await.with_signer(silent.clone()).unwrap();
+    let client = client
+        .with_clock(Arc::new(clock.clone()))
+        .with_signed_within(patience);
+    let payment = world.payment();
+    let mut signing = pin!(client.sign(&payment));
+    tokio::select! {
+        signed = &mut signing => panic!("{signed:?}"),
+        () = silent.asked.notified() => {}
+    }
+    assert!(poll!(&mut signing).is_pending());
+    clock.advance(patience - Duration::from_secs(1));
+    assert!(poll!(&mut signing).is_pending());
+    clock.advance(Duration::from_secs(1));
+    let error = signing.now_or_never().expect("it is late").unwrap_err();
+    assert!(
+        matches!(error, ChainError::TimedOut { after, .. } if after == patience),
+        "{error}"
+    );
+    assert!(error.is_retryable() && !error.may_have_been_sent());
+    assert_eq!(world.node.included(), 0);
 }

@@ -32,6 +32,8 @@ pub(super) struct Rule {
 enum Kind {
     /// Equal, but for the slot as of which each node says so.
     Equal,
+    /// Equal lists of slots, which end where a node's chain does.
+    Blocks,
     /// Equal slots and heights of the newest block.
     Epoch,
     /// Equal hashes of the newest block, and heights up to which these are valid.
@@ -103,7 +105,7 @@ impl Rule {
         let (doing, kind) = match method {
             "getGenesisHash" => ("getGenesisHash", Kind::Equal),
             "getBlock" => ("getBlock", Kind::Equal),
-            "getBlocks" => ("getBlocks", Kind::Equal),
+            "getBlocks" => ("getBlocks", Kind::Blocks),
             "getBalance" => ("getBalance", Kind::Equal),
             "getMultipleAccounts" => ("getMultipleAccounts", Kind::Equal),
             "getFeeForMessage" => ("getFeeForMessage", Kind::Equal),
@@ -172,6 +174,7 @@ impl Rule {
         };
         match self.kind {
             Kind::Equal => group(Claim::whole).map(Group::counted),
+            Kind::Blocks => group(Claim::whole).map(Group::counted).map(accusing_nobody),
             Kind::Dated => group(dated).map(Group::counted),
             Kind::Status => group(status).map(|group| with_commitment(group, wanted)),
             Kind::Verdict => group(verdict).and_then(|group| with_units(group, answers, wanted)),

@@ -6,7 +6,7 @@ use alloy_primitives::B256;
 use futures_util::FutureExt;
 
 use super::*;
-use crate::outbox::{Ask, EntryId, Found, Performer, SolanaView};
+use crate::outbox::{Ask, EntryId, Found, Performer, SolanaSight, SolanaView};
 use crate::solana::{Commitment, SolanaClient, SolanaNetwork, SolanaRpc};
 use crate::{ChainError, SolanaAddress, TransactionStatus, TxId};
 
@@ -210,10 +210,15 @@ fn status() -> Value {
 
 /// What the outbox sees of one signature.
 fn look(rpc: SolanaRpc) -> Result<SolanaView, ChainError> {
+    look_for(rpc, &[SIGNATURE])
+}
+
+/// What the outbox sees of signatures, the first of which is entry 1's.
+fn look_for(rpc: SolanaRpc, signatures: &[[u8; 64]]) -> Result<SolanaView, ChainError> {
     let client = at_once(SolanaClient::connect(rpc, SolanaNetwork::mainnet())).unwrap();
     let ask = Ask::LookSolana {
         account: SolanaAddress([1; 32]),
-        wanted: vec![(EntryId(1), SIGNATURE)],
+        wanted: (1..).map(EntryId).zip(signatures.iter().copied()).collect(),
     };
     match at_once(client.perform(ask))? {
         Found::Solana(view) => Ok(view),
@@ -289,6 +294,37 @@ fn who_is_behind_and_who_is_young_prove_nothing_together() {
     for rpc in orders([liar, behind, young]) {
         let view = look(rpc).unwrap();
         assert!(view.sights.is_empty() || view.first_slot >= 790, "{view:?}");
+    }
+}
+
+/// Of one signature only who says nothing of its ledger knows nothing, beside Anna: what is known of the other does not
+/// suffer for that.
+#[test]
+fn one_signature_of_which_nothing_is_proven_spoils_no_other() {
+    const OTHER: [u8; 64] = [8; 64];
+    fn is_first(asked: &Value) -> bool {
+        asked.pointer("/0/0") == Some(&json!(TxId::Solana(SIGNATURE).to_string()))
+    }
+    let liar: Says = |method, asked| match method {
+        "getSignatureStatuses" if is_first(asked) => unknown_at(900),
+        "getSignatureStatuses" | "getFirstAvailableBlock" => Err(TransportFailure::TooLarge(1)),
+        method => common(method, 0),
+    };
+    let anna: Says = |method, _| match method {
+        "getSignatureStatuses" => unknown_at(900),
+        method => common(method, 40),
+    };
+    let ben: Says = |method, asked| match method {
+        "getSignatureStatuses" if is_first(asked) => Err(TransportFailure::TooLarge(1)),
+        "getSignatureStatuses" => unknown_at(900),
+        method => common(method, 30),
+    };
+    for rpc in orders([liar, anna, ben]) {
+        let view = look_for(rpc, &[SIGNATURE, OTHER]).unwrap();
+        assert_eq!(view.first_slot, 40);
+        let [(EntryId(2), SolanaSight::Missing { as_of: 900 })] = view.sights.as_slice() else {
+            panic!("{view:?}");
+        };
     }
 }
 

@@ -71,6 +71,11 @@ pub(super) fn as_of(result: &Value) -> Option<(u64, &Value)> {
     Some((slot, result.get("value")?))
 }
 
+/// The slot as of which an answer is given.
+fn slot_of(answer: &Value) -> Option<u64> {
+    result(answer).and_then(as_of).map(|(slot, _)| slot)
+}
+
 /// Answers that claim the same.
 #[derive(Debug)]
 pub(super) struct Group<'a> {
@@ -99,14 +104,20 @@ pub(super) fn largest<'a>(
     let both = || answers.iter().zip(&claims).enumerate();
     let is_of_it = |claim: &Option<Claim>| claim.as_ref() == Some(most);
     let members = both().filter(|(_, (_, claim))| is_of_it(claim));
+    let members: Vec<&Value> = members.filter_map(|(_, (answer, _))| *answer).collect();
+    // What is so as of one slot need not be so as of another.
+    let slots: Vec<Option<u64>> = members.iter().map(|member| slot_of(member)).collect();
+    let is_elsewhere = |answer: Option<&Value>, claim: &Option<Claim>| {
+        matches!(claim, Some(Claim::AsOf(_))) && !slots.contains(&answer.and_then(slot_of))
+    };
     let dissenting = both().filter(|(_, (answer, claim))| {
         let contradicts = answer.is_some() && !claim.as_ref().is_some_and(Claim::is_ignorance);
-        contradicts && !is_of_it(claim) && !most.is_ignorance()
+        contradicts && !is_of_it(claim) && !most.is_ignorance() && !is_elsewhere(**answer, claim)
     });
     Ok(Group {
         claim: most.clone(),
-        members: members.filter_map(|(_, (answer, _))| *answer).collect(),
         dissenting: dissenting.map(|(at, _)| at).collect(),
+        members,
         wanted,
     })
 }

@@ -34,14 +34,23 @@ fn refusal(code: i64) -> Value {
 
 const FAILED: Value = Value::Null;
 
-/// Equal values count, as of the newest slot that two of those that agree have reached, and who says otherwise is known.
+/// Equal values count, as of the newest slot that two of those that agree have reached. Who says otherwise as of a slot of
+/// theirs is known; as of another it may be so.
 #[test]
 fn equal_values_of_different_slots_agree() {
-    let liar = at_slot(900, &json!(7));
-    let answers = [at_slot(12, &json!(5)), liar, at_slot(10, &json!(5))];
-    let counted = count("getBalance", &answers).unwrap();
-    assert_eq!(counted.value, json!({"context": {"slot": 10}, "value": 5}));
-    assert_eq!(counted.dissenting, [1]);
+    for (slot, dissenting) in [(12, [1].as_slice()), (10, &[1]), (900, &[]), (11, &[])] {
+        let other = at_slot(slot, &json!(7));
+        let answers = [at_slot(12, &json!(5)), other, at_slot(10, &json!(5))];
+        let counted = count("getBalance", &answers).unwrap();
+        assert_eq!(counted.value, json!({"context": {"slot": 10}, "value": 5}));
+        assert_eq!(counted.dissenting, dissenting, "slot {slot}");
+    }
+    let shapeless = [
+        at_slot(12, &json!(5)),
+        result(&json!({})),
+        at_slot(10, &json!(5)),
+    ];
+    assert_eq!(count("getBalance", &shapeless).unwrap().dissenting, [1]);
     let apart = [at_slot(12, &json!(5)), at_slot(12, &json!(6)), FAILED];
     assert_eq!(count("getBalance", &apart).unwrap_err(), 1);
     assert_eq!(
