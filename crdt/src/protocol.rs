@@ -63,6 +63,7 @@ pub use self::options::{Continuity, ReplicaOptions};
 
 use self::handle::{Command, Done, Finish, Signals};
 use self::image::Image;
+use crate::random::Random;
 use crate::sync::{AntiEntropy, Member, Membership, Refusal, SyncError, SyncEvent};
 use crate::wire::Message;
 use crate::{Limits, ReplicaId, Replicated, Tolerance, VersionVector, Writer};
@@ -155,8 +156,9 @@ where
         let fresh = options.fresh.get();
         let opened = Image::open(storage, channel, &options, empty)?;
         let (image, doc, replica, mut config) = opened;
-        // Every life needs another seed, and `fresh` is another in each.
-        config.seed ^= fold(fresh);
+        // Every life needs another seed, and `fresh` is another in each. Mixed between: who makes it of the same seed would
+        // have the one cancel the other.
+        config.seed = Random::new(Random::new(config.seed).next() ^ fold(fresh)).next();
         let minted = doc.vector().get(replica);
         let bounds = config.budget.bounds();
         // Whatever the clock says, everything is due.
