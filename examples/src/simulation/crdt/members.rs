@@ -408,7 +408,11 @@ impl Members {
         );
         if let Some(Beside { writes, .. }) = &mut self.beside {
             let history = &self.history;
-            *operations += writes.hear(|complaint| history.lock().complain(complaint));
+            let answers = writes.hear(|complaint| history.lock().complain(complaint));
+            *operations += answers;
+            if answers > 0 {
+                self.reached.lock().mark(reached::WRITTEN_BESIDE);
+            }
         }
         if let Some(evicted) = self.evicted {
             self.answered.retain(|(writer, _)| *writer != evicted);
