@@ -2,10 +2,12 @@
 //!
 //! Three or four members write, lose power, messages, bits and old stores; one may be evicted, go on writing, and come
 //! back as another. At every look, what a replica shows must be what a naive reading of the events it knows says; in
-//! the end all members must be equal, to the byte, and have lost nothing that was answered for. In some worlds a document may
-//! hold a few dots only: members refuse each other's deltas then, until removals make room. Beside them a text and a list
-//! are written by three who are apart, and checked against what each writer saw.
+//! the end all members must be equal, to the byte, and have lost nothing that was answered for. In every fourth world they have a
+//! text and a stock beside the document, which must not fall below zero. In some a document may hold a few dots only: members
+//! refuse each other's deltas then, until removals make room. Apart from all that a text and a list are written by three who
+//! hear of each other late, and checked against what each writer saw.
 
+mod beside;
 mod damage;
 mod document;
 mod history;
@@ -77,17 +79,15 @@ pub fn run(seed: u64) -> Run {
     // Peers that pass on each write's delta as they make it, beside the sync.
     let is_passed_on = seed % 4 == 1;
     // Documents that may hold a few dots only.
-    let is_bounded = seed % 8 == 3;
-    let mut members = Members::new(
-        &mut world,
-        rng.fork(),
-        count,
-        Kind {
-            on_files,
-            is_passed_on,
-            dots_max: is_bounded.then(|| dots_max(seed)),
-        },
-    );
+    let is_bounded = seed % 8 == 6;
+    let kind = Kind {
+        on_files,
+        // A text and a stock beside the document, on the same nodes.
+        has_sides: seed % 4 == 3 || seed % 16 == 8,
+        is_passed_on,
+        dots_max: is_bounded.then(|| dots_max(seed)),
+    };
+    let mut members = Members::new(&mut world, rng.fork(), count, kind);
     world.run_for(Duration::from_millis(500));
     world.unleash(profile(on_files));
     let end = world.now() + STORM;
