@@ -22,7 +22,7 @@ use crate::{
 ///
 /// What is inserted at one place by several stays together and does not interleave. Nothing is kept of what was
 /// removed: each element knows its own place, whatever happens to its neighbours. So the delta of one insertion tells a
-/// path, which takes about four bytes for each time that another replica went on, or something was put in between;
+/// path, which takes four to six bytes for each time that another replica went on, or something was put in between;
 /// many elements share what they have in common.
 ///
 /// An update concurrent with a removal survives, at its place, with what it wrote alone.
