@@ -212,9 +212,10 @@ fn an_answer_is_bounded_in_bytes() {
     }
     let all = json!([{"fromBlock": "0x0"}]);
     let (code, words) = error(&world, "eth_getLogs", &all);
-    assert_eq!((code, &words[..24]), (-32005, "query returned more than"));
+    assert!(words.starts_with("query returned more than"), "{words}");
+    assert_eq!(code, -32005);
     let (_, words) = error(&world, "eth_getFilterChanges", &json!([filter]));
-    assert_eq!(&words[..24], "query returned more than");
+    assert!(words.starts_with("query returned more than"), "{words}");
     let direct = |range| now(world.chain().logs(&LogFilter::default(), &range));
     let refused = direct(LogRange::Numbers(0..=BLOCKS)).unwrap_err();
     assert!(
