@@ -105,6 +105,15 @@ pub enum EdgeError {
         /// This start.
         own: BootEpoch,
     },
+    /// The record that told of an order's end was given up for want of room, and until there was some, so many other orders
+    /// ended that this one is forgotten. A gap tells that there was such a record.
+    #[error("{device} can no longer tell how order {order} ended: too many others have since")]
+    EndForgotten {
+        /// Which device.
+        device: String,
+        /// The order's key.
+        order: String,
+    },
     /// A setting is outside its range.
     #[error("{setting} of {value} is refused: {reason}")]
     Setting {

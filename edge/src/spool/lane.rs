@@ -32,8 +32,10 @@ pub(super) struct Lane {
     pub(super) patience: Patience,
     /// What the broker has, where that is all there is to wait for.
     pub(super) accepted: Option<Box<Coverage>>,
-    /// And it has more than the last time that something was let go of.
-    pub(super) is_accepted_further: bool,
+    /// What the sink has, as long as it is not durable here that it may be forgotten.
+    pub(super) acknowledged: Option<Box<Position>>,
+    /// Of what the broker or the sink has, something was not let go of yet.
+    pub(super) may_let_go: bool,
 }
 
 /// What was there before all that is sent as it is made.
@@ -81,7 +83,8 @@ impl Lane {
             live: Cursor::default(),
             patience: Patience::default(),
             accepted: None,
-            is_accepted_further: false,
+            acknowledged: None,
+            may_let_go: false,
         }
     }
 
@@ -118,6 +121,7 @@ impl Lane {
         if let Some(staged) = self.staged.take() {
             self.durable.set(*staged);
         }
+        self.acknowledged = None;
         if self.count() == 0 {
             // Not before: a cut that finds no room on the disk is undone, and the sink must be reminded.
             self.patience = Patience::default();
@@ -132,8 +136,8 @@ impl Lane {
 
     pub(super) fn aborted(&mut self) {
         self.staged = None;
-        // What the broker has may have been let go of only now.
-        self.is_accepted_further |= self.accepted.is_some();
+        // What they have may have been let go of only now.
+        self.may_let_go |= self.accepted.is_some() || self.acknowledged.is_some();
         self.moves = false;
     }
 

@@ -266,15 +266,16 @@ impl Spool {
         let lane = self.lane(one.stream);
         let accepted = lane.accepted.get_or_insert_default();
         accepted.take(one.after, one.at);
-        lane.is_accepted_further = true;
+        lane.may_let_go = true;
     }
 
     /// Whether [`let_go`](Self::let_go) has anything to forget.
     pub(crate) fn may_let_go(&self) -> bool {
-        self.lanes.iter().any(|lane| lane.is_accepted_further)
+        self.lanes.iter().any(|lane| lane.may_let_go)
     }
 
-    /// Forgets what the broker has, where that is all there is to wait for.
+    /// Forgets what the broker has, where that is all there is to wait for, and again what the sink has, where that found no
+    /// room on the disk.
     ///
     /// # Errors
     ///
@@ -289,8 +290,9 @@ impl Spool {
             let Some(lane) = self.lanes.get_mut(at) else {
                 continue;
             };
-            if std::mem::take(&mut lane.is_accepted_further)
-                && let Some(through) = lane.accepted.as_ref().and_then(|it| it.through())
+            let accepted = lane.accepted.as_ref().and_then(|it| it.through());
+            if std::mem::take(&mut lane.may_let_go)
+                && let Some(through) = accepted.max(lane.acknowledged.as_deref().copied())
             {
                 let stream = lane.stream;
                 self.cut(now, stream, through, storage, batch)?;
@@ -448,6 +450,7 @@ impl Spool {
         };
         if lane.cut(through, storage, owner, batch)? > 0 {
             self.is_staged = true;
+            lane.acknowledged = Some(Box::new(through));
             lane.patience = Patience::since(now, 0);
         }
         Ok(())

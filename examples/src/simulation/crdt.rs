@@ -2,9 +2,11 @@
 //!
 //! Three or four members write, lose power, messages, bits and old stores; one may be evicted, go on writing, and come
 //! back as another. At every look, what a replica shows must be what a naive reading of the events it knows says; in
-//! the end all members must be equal, to the byte, and have lost nothing that was answered for. Beside them a text and a list
-//! are written by three who are apart, and checked against what each writer saw.
+//! the end all members must be equal, to the byte, and have lost nothing that was answered for. In every fourth world they have a
+//! text and a stock beside the document, which must not fall below zero. Apart from all that a text and a list are written by
+//! three who hear of each other late, and checked against what each writer saw.
 
+mod beside;
 mod damage;
 mod document;
 mod history;
@@ -18,7 +20,7 @@ use std::time::Duration;
 use peaberry_core::PeerId;
 use peaberry_core::simulation::{FaultKind, FaultProfile, World};
 
-use self::members::Members;
+use self::members::{Kind, Members};
 use super::{Mutant, Run, Target};
 
 /// The target `crdt`.
@@ -70,7 +72,12 @@ pub fn run(seed: u64) -> Run {
     let count = if rng.bool() { 3 } else { 4 };
     // Peers that pass on each write's delta as they make it, beside the sync.
     let is_passed_on = seed % 4 == 1;
-    let mut members = Members::new(&mut world, rng.fork(), count, on_files, is_passed_on);
+    let kind = Kind {
+        on_files,
+        // A text and a stock beside the document, on the same nodes.
+        has_sides: seed % 4 == 3 || seed % 16 == 8,
+    };
+    let mut members = Members::new(&mut world, rng.fork(), count, kind, is_passed_on);
     world.run_for(Duration::from_millis(500));
     world.unleash(profile(on_files));
     let end = world.now() + STORM;

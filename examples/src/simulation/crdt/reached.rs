@@ -29,6 +29,8 @@ pub(super) const GAP: &str = "gap_refused";
 
 /// A sequence that joined what another wrote while it was itself written.
 pub(super) const WRITTEN_APART: &str = "sequence_written_apart";
+/// A text or a stock, durably, beside the document.
+pub(super) const WRITTEN_BESIDE: &str = "text_or_stock_written";
 pub(super) const EDIT_BEYOND: &str = "edit_beyond_text_refused";
 
 pub(super) fn none() -> Reached {
@@ -50,6 +52,7 @@ pub(super) fn none() -> Reached {
         PASSED_ON,
         GAP,
         WRITTEN_APART,
+        WRITTEN_BESIDE,
         EDIT_BEYOND,
     ])
 }

@@ -168,6 +168,7 @@ fn check_orders(gateway: &Gateway, records: &[&Record], findings: &mut Findings)
                 ("not enough", reached::ORDER_REJECTED),
                 ("unknown", reached::RECIPE_UNKNOWN),
                 ("the key was used", reached::KEY_REUSED),
+                ("not retained", reached::RETAINED_REJECTED),
             ] {
                 if reason.contains(words) {
                     findings.reach(branch);

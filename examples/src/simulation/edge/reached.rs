@@ -19,6 +19,7 @@ branches! {
     GATEWAY_CRASHED = "gateway_crashed",
     LINK_CUT = "link_cut",
     RETAINED = "retained_order_placed",
+    RETAINED_REJECTED = "order_kept_by_the_broker_rejected",
     GAP_DROPPED = "gap_told_of_dropped_records",
     GAP_DECIMATED = "gap_told_of_decimated_records",
     GAP_REJECTED = "gap_told_of_rejected_records",
