@@ -18,6 +18,8 @@ mod receipt;
 mod refusal;
 mod revert;
 mod rpc;
+#[cfg(test)]
+pub(crate) mod scripted;
 mod transaction;
 
 pub(crate) use client::call_of;

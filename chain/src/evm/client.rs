@@ -246,9 +246,15 @@ impl EvmClient {
         let of_block = if wanted <= known / 2 {
             known
         } else {
-            let found = self.rpc.block_gas_limit().await?.unwrap_or(u64::MAX);
-            self.block_gas_limit.store(found, Ordering::Relaxed);
-            found
+            match self.rpc.block_gas_limit().await? {
+                Some(found) => {
+                    self.block_gas_limit.store(found, Ordering::Relaxed);
+                    found
+                }
+                // That it does not say so now is nothing to be kept.
+                None if known > 0 => known,
+                None => u64::MAX,
+            }
         };
         Ok(self
             .network
@@ -501,3 +507,6 @@ impl fmt::Debug for EvmClient {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

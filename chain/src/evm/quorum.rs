@@ -1,5 +1,7 @@
 //! Reads that carry value: several nodes asked, and believed where enough of them agree.
 
+mod dissent;
+
 use std::fmt;
 use std::mem;
 use std::sync::Arc;
@@ -8,6 +10,8 @@ use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use async_trait::async_trait;
 use futures_util::future::{BoxFuture, join_all};
 
+pub use self::dissent::Dissent;
+use self::dissent::{is_other, is_other_block, is_other_receipt};
 use super::{EvmRpc, FeeHistory, Receipt, SeenTransaction};
 use crate::{
     Block, BlockAt, CallRequest, ChainError, ChainId, Log, LogFilter, LogRange, Revert, TxId,
@@ -19,8 +23,12 @@ use crate::{
 ///   `m` nodes say so. Only where a node could not be asked, it has no vote.
 /// - The newest block is the newest that `m` nodes have, and whatever is asked about the newest or the final state is
 ///   asked about that very block, by its hash: honest nodes then answer alike, however far ahead some are.
-/// - Who says otherwise than the quorum is named to [`with_report`](Self::with_report). A node that knows nothing, or
-///   fails, is not accused: it may just be behind.
+/// - Who says otherwise than the quorum of what a hash fixes, or has another block where the final one lies, is named to
+///   [`with_report`](Self::with_report): it lies, or is on a fork that the chain has left for good. A node that knows
+///   nothing, or fails, is not accused: it may just be behind. Neither is one that has another block at the tip, or the
+///   transaction in another block: honest nodes are a block or a short fork apart.
+/// - That there is no receipt is no answer of a node that may be behind: ask [`lacks_receipt`](EvmRpc::lacks_receipt), to
+///   which only nodes have a vote that have come to the block from which that is to follow.
 /// - It is as slow as the slowest of its nodes: give each a short
 ///   [`with_answer_within`](super::JsonRpc::with_answer_within). A node that does not answer in time is one that failed.
 /// - Prices, estimates and mempools are no facts: of those the highest is taken that not only liars can have named. An estimate
@@ -32,15 +40,6 @@ pub struct QuorumRpc {
     nodes: Vec<(String, Arc<dyn EvmRpc>)>,
     wanted: usize,
     report: Arc<dyn Fn(&Dissent) + Send + Sync>,
-}
-
-/// A node that contradicts a quorum.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dissent {
-    /// The name under which the node was added.
-    pub node: String,
-    /// The question.
-    pub doing: &'static str,
 }
 
 /// Said where nodes have no reason, and each has words of its own for that.
@@ -80,12 +79,11 @@ impl QuorumRpc {
         join_all(self.nodes.iter().map(|(_, node)| ask(&**node))).await
     }
 
-    /// The answer or the refusal that enough nodes give to a question that has one answer.
-    fn agree<T: PartialEq + Clone>(
+    /// The answer or the refusal that enough nodes give.
+    fn agreed<T: PartialEq + Clone>(
         &self,
         doing: &'static str,
-        answers: Vec<Result<T, ChainError>>,
-        is_ignorance: impl Fn(&T) -> bool,
+        answers: &[Result<T, ChainError>],
     ) -> Result<T, ChainError> {
         let is_vote = |answer: &&Result<T, ChainError>| match answer {
             Ok(_) => true,
@@ -98,30 +96,37 @@ impl QuorumRpc {
                 _ => false,
             }
         });
-        let Some(answer) = most.filter(|_| agreed >= self.wanted).cloned() else {
-            return Err(self.no_quorum(doing, agreed));
-        };
-        // Whoever lacks a block or a transaction may be behind.
-        let knows = |answer: &Result<T, ChainError>| match answer {
-            Ok(answer) => !is_ignorance(answer),
-            Err(error) => !error.is_retryable() && !is_ignorant(error),
-        };
-        if knows(&answer) {
-            for ((name, _), other) in self.nodes.iter().zip(&answers) {
-                let is_same = match (&answer, other) {
-                    (Ok(answer), Ok(other)) => answer == other,
-                    (Err(answer), Err(other)) => is_same_refusal(answer, other),
-                    _ => false,
-                };
-                if !is_same && knows(other) {
-                    (self.report)(&Dissent {
-                        node: name.clone(),
-                        doing,
-                    });
+        let answer = most.filter(|_| agreed >= self.wanted).cloned();
+        answer.unwrap_or_else(|| Err(self.no_quorum(doing, agreed)))
+    }
+
+    /// The same of a question whose answers tell who lies: those of which `contradicts` says that no two honest nodes give
+    /// them, first what the quorum says.
+    fn agree<T: PartialEq + Clone>(
+        &self,
+        doing: &'static str,
+        answers: &[Result<T, ChainError>],
+        contradicts: impl Fn(&T, &T) -> bool,
+    ) -> Result<T, ChainError> {
+        let agreed = self.agreed(doing, answers);
+        let is_known = |error: &ChainError| !error.is_retryable() && !is_ignorant(error);
+        for ((name, _), other) in self.nodes.iter().zip(answers) {
+            let is_dissent = match (&agreed, other) {
+                (Ok(agreed), Ok(other)) => contradicts(agreed, other),
+                (Ok(_), Err(other)) => is_known(other),
+                (Err(agreed), Ok(_)) => is_known(agreed),
+                (Err(agreed), Err(other)) => {
+                    is_known(agreed) && is_known(other) && !is_same_refusal(agreed, other)
                 }
+            };
+            if is_dissent {
+                (self.report)(&Dissent {
+                    node: name.clone(),
+                    doing,
+                });
             }
         }
-        answer
+        agreed
     }
 
     const fn no_quorum(&self, doing: &'static str, agreed: usize) -> ChainError {
@@ -158,20 +163,38 @@ impl QuorumRpc {
             let refusal = self.refusal(heads.iter().filter_map(|head| head.as_ref().err()));
             return Err(refusal.unwrap_or_else(|| self.no_quorum(DOING, numbers.len())));
         };
-        let answers = self
-            .ask_all(|node| node.block(BlockAt::Number(number)))
-            .await;
-        let found = self.agree(DOING, answers, Option::is_none)?;
-        found.ok_or_else(|| ChainError::NotFound {
-            what: format!("block {number}"),
-        })
+        let by_number = BlockAt::Number(number);
+        let answers = self.ask_all(|node| node.block(by_number)).await;
+        let found = self.agree(DOING, &answers, |agreed, other| match at {
+            // What is final is so on every node's chain, or the node's is none any more.
+            BlockAt::Final => is_other(agreed.as_ref(), other.as_ref()),
+            _ => is_other_block(by_number, agreed.as_ref(), other.as_ref()),
+        })?;
+        found.ok_or_else(|| no_block(number))
     }
 
-    /// One and the same block for all nodes.
+    /// One and the same block for all nodes, of which they have one state; of what waits each has its own.
     async fn resolve(&self, at: BlockAt) -> Result<BlockAt, ChainError> {
         match at {
             BlockAt::Latest | BlockAt::Final => Ok(BlockAt::Hash(self.head(at).await?.hash)),
-            other => Ok(other),
+            BlockAt::Number(number) => {
+                let block = self.block(at).await?.ok_or_else(|| no_block(number))?;
+                Ok(BlockAt::Hash(block.hash))
+            }
+            other @ (BlockAt::Hash(_) | BlockAt::Pending) => Ok(other),
+        }
+    }
+
+    /// What enough nodes find in the state that `at` was resolved to.
+    fn agree_at<T: PartialEq + Clone>(
+        &self,
+        doing: &'static str,
+        at: BlockAt,
+        answers: &[Result<T, ChainError>],
+    ) -> Result<T, ChainError> {
+        match at {
+            BlockAt::Hash(_) => self.agree(doing, answers, |agreed, other| agreed != other),
+            _ => self.agreed(doing, answers),
         }
     }
 
@@ -258,6 +281,12 @@ fn is_same_reason(one: &Revert, other: &Revert) -> bool {
     }
 }
 
+fn no_block(number: u64) -> ChainError {
+    ChainError::NotFound {
+        what: format!("block {number}"),
+    }
+}
+
 const fn is_ignorant(error: &ChainError) -> bool {
     // That a method is not there, or an answer too large, accuses nobody either.
     matches!(
@@ -273,40 +302,36 @@ const fn is_ignorant(error: &ChainError) -> bool {
 impl EvmRpc for QuorumRpc {
     async fn chain_id(&self) -> Result<ChainId, ChainError> {
         let answers = self.ask_all(|node| node.chain_id()).await;
-        self.agree("eth_chainId", answers, |_| false)
+        self.agree("eth_chainId", &answers, |agreed, other| agreed != other)
     }
 
     async fn balance(&self, account: Address, at: BlockAt) -> Result<U256, ChainError> {
         let at = self.resolve(at).await?;
         let answers = self.ask_all(|node| node.balance(account, at)).await;
-        self.agree("eth_getBalance", answers, |_| false)
+        self.agree_at("eth_getBalance", at, &answers)
     }
 
     async fn nonce(&self, account: Address, at: BlockAt) -> Result<u64, ChainError> {
-        let answers = match at {
+        const DOING: &str = "eth_getTransactionCount";
+        let at = self.resolve(at).await?;
+        let answers = self.ask_all(|node| node.nonce(account, at)).await;
+        match at {
             // Every node has a mempool of its own.
-            BlockAt::Pending => {
-                let answers = self.ask_all(|node| node.nonce(account, at)).await;
-                return self.credible("eth_getTransactionCount", answers, |nonce| *nonce);
-            }
-            at => {
-                let at = self.resolve(at).await?;
-                self.ask_all(|node| node.nonce(account, at)).await
-            }
-        };
-        self.agree("eth_getTransactionCount", answers, |_| false)
+            BlockAt::Pending => self.credible(DOING, answers, |nonce| *nonce),
+            at => self.agree_at(DOING, at, &answers),
+        }
     }
 
     async fn code(&self, address: Address, at: BlockAt) -> Result<Bytes, ChainError> {
         let at = self.resolve(at).await?;
         let answers = self.ask_all(|node| node.code(address, at)).await;
-        self.agree("eth_getCode", answers, |_| false)
+        self.agree_at("eth_getCode", at, &answers)
     }
 
     async fn call(&self, request: &CallRequest, at: BlockAt) -> Result<Bytes, ChainError> {
         let at = self.resolve(at).await?;
         let answers = self.ask_all(|node| node.call(request, at)).await;
-        self.agree("eth_call", answers, |_| false)
+        self.agree_at("eth_call", at, &answers)
     }
 
     async fn estimate_gas(&self, request: &CallRequest, at: BlockAt) -> Result<u64, ChainError> {
@@ -378,13 +403,31 @@ impl EvmRpc for QuorumRpc {
     }
 
     async fn transaction(&self, hash: B256) -> Result<Option<SeenTransaction>, ChainError> {
-        let answers = self.ask_all(|node| node.transaction(hash)).await;
-        self.agree("eth_getTransactionByHash", answers, Option::is_none)
+        let mut answers = self.ask_all(|node| node.transaction(hash)).await;
+        // In which block it is, if in any, nodes see a block apart; all else its hash fixes.
+        let found = answers.iter_mut().flatten().flatten();
+        let places: Vec<B256> = found.filter_map(|seen| seen.block_hash.take()).collect();
+        let seen = self.agree("eth_getTransactionByHash", &answers, |agreed, other| {
+            is_other(agreed.as_ref(), other.as_ref())
+        })?;
+        let (agreed, place) = largest_group(places.iter(), |one, other| one == other);
+        let block_hash = place.copied().filter(|_| agreed >= self.wanted);
+        Ok(seen.map(|seen| SeenTransaction { block_hash, ..seen }))
     }
 
     async fn receipt(&self, hash: B256) -> Result<Option<Receipt>, ChainError> {
         let answers = self.ask_all(|node| node.receipt(hash)).await;
-        self.agree("eth_getTransactionReceipt", answers, Option::is_none)
+        self.agree("eth_getTransactionReceipt", &answers, |agreed, other| {
+            is_other_receipt(agreed.as_ref(), other.as_ref())
+        })
+    }
+
+    /// Whether so many nodes say so, each for itself, that a quorum does: the block of one and the ignorance of another prove
+    /// nothing. Also where too few could be asked this is no error, but not so.
+    async fn lacks_receipt(&self, hash: B256, at: Block) -> Result<bool, ChainError> {
+        let answers = self.ask_all(|node| node.lacks_receipt(hash, at)).await;
+        let lacking = answers.iter().filter(|answer| matches!(answer, Ok(true)));
+        Ok(lacking.count() >= self.wanted)
     }
 
     async fn revert_reason(&self, hash: B256) -> Result<Option<Revert>, ChainError> {
@@ -407,7 +450,9 @@ impl EvmRpc for QuorumRpc {
             BlockAt::Latest | BlockAt::Final => self.head(at).await.map(Some),
             at => {
                 let answers = self.ask_all(|node| node.block(at)).await;
-                self.agree("eth_getBlockByNumber", answers, Option::is_none)
+                self.agree("eth_getBlockByNumber", &answers, |agreed, other| {
+                    is_other_block(at, agreed.as_ref(), other.as_ref())
+                })
             }
         }
     }
@@ -418,8 +463,13 @@ impl EvmRpc for QuorumRpc {
             Err(error @ ChainError::RangeTooWide { .. }) => Some(error.clone()),
             _ => None,
         });
+        let agreed = match range {
+            LogRange::Block(hash) => self.agree_at("eth_getLogs", BlockAt::Hash(*hash), &answers),
+            // Of a range a node has what it has come to, and at the tip perhaps another fork's.
+            LogRange::Numbers(_) => self.agreed("eth_getLogs", &answers),
+        };
         // What enough nodes give counts, whatever one of them finds too much. To ask for less harms nobody.
-        match (self.agree("eth_getLogs", answers, |_| false), too_wide) {
+        match (agreed, too_wide) {
             (Err(ChainError::NoQuorum { .. }), Some(too_wide)) => Err(too_wide),
             (agreed, _) => agreed,
         }
@@ -437,5 +487,4 @@ impl fmt::Debug for QuorumRpc {
 }
 
 #[cfg(test)]
-#[cfg(feature = "http")]
 mod tests;

@@ -114,6 +114,21 @@ pub trait EvmRpc: Send + Sync {
     /// The node could not be asked.
     async fn receipt(&self, hash: B256) -> Result<Option<Receipt>, ChainError>;
 
+    /// Whether the node, whose chain goes through the block `at`, has no receipt of `hash`: the transaction is then in no block
+    /// up to there, unless the node has forgotten it. False also of a node that has not come to `at`, or is on another
+    /// fork: that it knows of no receipt says nothing. One node says both, or nothing follows: what stands between a caller
+    /// and several nodes must hand this on as one question.
+    ///
+    /// # Errors
+    ///
+    /// The node could not be asked.
+    async fn lacks_receipt(&self, hash: B256, at: Block) -> Result<bool, ChainError> {
+        // The block first: what it has come to by then it has when it looks for the receipt.
+        let there = self.block(BlockAt::Number(at.number)).await?;
+        let has_come = there.is_some_and(|there| there.hash == at.hash);
+        Ok(has_come && self.receipt(hash).await?.is_none())
+    }
+
     /// Why the included transaction `hash` was undone; `None` if it is not included or cannot be explained. Ask it only of
     /// one whose receipt says that it was undone: a node that does not trace tries the call again on the state before its
     /// block, where what earlier transactions of that block did is not seen. Of one that was undone this is a good guess; of

@@ -88,7 +88,10 @@ impl Outbox {
         lane.look_at = now + rules.look_every;
         self.touched.insert(key);
         match &result {
-            Ok(_) => lane.trouble.is_over(),
+            Ok(found) => {
+                lane.trouble.is_over();
+                lane.look_at += longest_limit(found).unwrap_or_default();
+            }
             Err(error) => lane.trouble.failed(error, now),
         }
         // Where things stood is told before what has become of them.
@@ -218,6 +221,19 @@ fn is_verdict(error: &ChainError) -> bool {
         error,
         ChainError::InvalidTransaction { .. } | ChainError::Reverted(_)
     ) || mutant::is_planted("outbox_calls_off_for_any_refusal")
+}
+
+/// How long a node that could not say all wants to be left alone.
+fn longest_limit(found: &Found) -> Option<std::time::Duration> {
+    let Found::Account(view) = found else {
+        return None;
+    };
+    let failures = view.failures.iter();
+    let limits = failures.filter_map(|(_, error)| match error {
+        ChainError::RateLimited { retry_after } => Some(*retry_after),
+        _ => None,
+    });
+    limits.max()
 }
 
 /// How long to leave a chain alone after an error.

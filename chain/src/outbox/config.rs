@@ -72,9 +72,10 @@ pub struct ChainRules {
     /// mempool keeps for an account under pressure.
     pub in_flight_max: usize,
     /// For how many blocks the nodes are sure to keep receipts. That none of an intent's transactions is on the chain is
-    /// concluded only so long after the block that was final when it was signed, or a later final one at which its nonce was
-    /// still free: a node that has forgotten receipts knows as little of them as of what never was. Later the intent waits,
-    /// and says so, until a node finds a receipt or shows the nonce free. 10,000 by default: what pruned nodes of today keep.
+    /// concluded only for three quarters of that after the block that was final when it was signed, or a later final one at
+    /// which its nonce was still free: a node that has forgotten receipts knows as little of them as of what never was, and
+    /// one that is ahead has forgotten more. Later the intent waits, and says so, until a node finds a receipt or shows the
+    /// nonce free. 10,000 by default: what pruned nodes of today keep.
     pub receipts_kept: u64,
     /// The least gas that a transfer of nothing to oneself is given, which fills a missing nonce or calls an intent off. More
     /// where the chain's estimate, or for calling off the intent itself, wants more. 21,000 by default, as Ethereum has it.

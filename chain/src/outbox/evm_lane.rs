@@ -17,6 +17,8 @@ use crate::{CallRequest, ChainError, ChainId, TxId};
 pub(super) const GAS_AT_ONCE: usize = 16;
 /// How often in a row an intent must be found to fail before it is rejected: one node may not have seen what it needs.
 const REVERTS_UNTIL_REJECTED: u8 = 3;
+/// What nobody knows, and perhaps never will, is asked for in every so manieth look.
+const UNKNOWN_EVERY: u64 = 16;
 /// The most gas that calling off takes over from its intent: no chain wants more for a transfer of nothing.
 const CANCEL_GAS_MAX: u64 = 1_000_000;
 
@@ -41,8 +43,13 @@ impl Outbox {
         let Ok(account) = key.1.evm_on(key.0) else {
             return;
         };
+        let asks_for_unknown = lane.looks.is_multiple_of(UNKNOWN_EVERY);
         let flying = lane.flying.iter().filter_map(|id| {
-            let record = &self.open.get(id)?.record;
+            let entry = self.open.get(id)?;
+            if matches!(entry.deferral, Some(Deferral::Unknown(_))) && !asks_for_unknown {
+                return None;
+            }
+            let record = &entry.record;
             let hashes = record.attempts.iter();
             Some(Wanted {
                 entry: *id,
@@ -60,6 +67,7 @@ impl Outbox {
         let number = self.ask_about(About::Lane(key), key.0, ask, fx);
         if let Some(lane) = self.lanes.get_mut(&key) {
             lane.looking = Some(number);
+            lane.looks = lane.looks.wrapping_add(1);
             lane.blocks_asked = blocks;
         }
     }

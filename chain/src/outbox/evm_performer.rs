@@ -4,15 +4,18 @@ use std::collections::BTreeMap;
 
 use alloy_primitives::{Address as EvmAddress, B256};
 use async_trait::async_trait;
-use futures_util::future::{try_join_all, try_join3, try_join4};
+use futures_util::future::{join_all, join3, try_join_all, try_join4};
+use peaberry_core::mutant;
 
 use super::record::EntryId;
 use super::request::{AccountView, Ask, Found, Performer, Place, Sight, Wanted};
-use crate::evm::{EvmClient, EvmRpc, SignedTransaction};
+use crate::evm::{EvmClient, EvmRpc, Receipt, SignedTransaction};
 use crate::{Block, BlockAt, ChainClient, ChainError, ChainFamily, ChainId, Finality};
 
 /// So far below the final block its branch is followed.
 const BRANCH_MAX: u64 = 64;
+/// Older attempts that are asked about at once.
+const ATTEMPTS_AT_ONCE: usize = 8;
 
 #[async_trait]
 impl Performer for EvmClient {
@@ -49,7 +52,8 @@ impl Performer for EvmClient {
 }
 
 /// In two rounds of questions: where the chain and the account stand, and what that means for what is on its way. The second
-/// is at least as new as the final block, whose branch is then asked for parent by parent, 64 at most.
+/// is at least as new as the final block, whose branch is then asked for parent by parent, 64 at most. A third, seldom, is
+/// about nonces that are used at the final block and whose transactions nobody found.
 async fn look(
     client: &EvmClient,
     account: EvmAddress,
@@ -65,24 +69,31 @@ async fn look(
         rpc.nonce(account, BlockAt::Pending),
     )
     .await?;
-    let sights = wanted.iter().map(async |one| {
-        let sight = sight(client, one, latest_nonce).await?;
-        Ok::<(EntryId, Sight), ChainError>((one.entry, sight))
-    });
+    let sights = wanted.iter().map(|one| sight(client, one, latest_nonce));
     let is_due = |block: &Block| {
         asks_final_nonce || blocks.iter().any(|(number, _)| *number <= block.number)
     };
-    let (places, sights, final_nonce) = try_join3(
+    let (places, sights, final_nonce) = join3(
         places(client, final_block, blocks),
-        try_join_all(sights),
+        join_all(sights),
         nonce_at(client, account, final_block.filter(is_due)),
     )
-    .await?;
-    let is_missing = sights.iter().any(|(_, sight)| *sight == Sight::Missing);
+    .await;
+    let (places, final_nonce) = (places?, final_nonce?);
+    let is_missing = |sight: &Result<Sight, ChainError>| matches!(sight, Ok(Sight::Missing));
     let final_nonce = match final_nonce {
-        None if is_missing => nonce_at(client, account, final_block).await?,
+        None if sights.iter().any(is_missing) => nonce_at(client, account, final_block).await?,
         known => known,
     };
+    let used = final_block.zip(final_nonce);
+    let confirmed = wanted
+        .iter()
+        .zip(sights)
+        .map(async |(one, sight)| match sight {
+            Ok(Sight::Missing) => confirm(client, one, used).await,
+            sight => sight,
+        });
+    let (sights, failures) = told_apart(wanted, join_all(confirmed).await)?;
     Ok(AccountView {
         final_number: final_block.map(|block| block.number),
         latest_number: latest.number,
@@ -91,7 +102,27 @@ async fn look(
         final_nonce,
         places,
         sights,
+        failures,
     })
+}
+
+type Sights = Vec<(EntryId, Sight)>;
+type Failures = Vec<(EntryId, ChainError)>;
+
+/// What was seen, and what could not be looked for now: one entry's failure is no other's.
+fn told_apart(
+    wanted: &[Wanted],
+    found: Vec<Result<Sight, ChainError>>,
+) -> Result<(Sights, Failures), ChainError> {
+    let (mut sights, mut failures) = (Vec::new(), Vec::new());
+    for (one, found) in wanted.iter().zip(found) {
+        match found {
+            Ok(sight) => sights.push((one.entry, sight)),
+            Err(error) if error.is_retryable() => failures.push((one.entry, error)),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((sights, failures))
 }
 
 async fn final_head(client: &EvmClient) -> Result<Option<Block>, ChainError> {
@@ -102,7 +133,8 @@ async fn final_head(client: &EvmClient) -> Result<Option<Block>, ChainError> {
     }
 }
 
-/// The account's nonce at the end of a block; `None` from a node that has no state of it: everything else still counts.
+/// The account's nonce at the end of a block; `None` from a node that has no state of it, or nodes that do not agree because
+/// one has none and one lies: that proves nothing, and everything else still counts.
 async fn nonce_at(
     client: &EvmClient,
     account: EvmAddress,
@@ -114,7 +146,7 @@ async fn nonce_at(
     let nonce = client.rpc().nonce(account, BlockAt::Hash(block.hash));
     match nonce.await {
         Ok(nonce) => Ok(Some(nonce)),
-        Err(ChainError::NotFound { .. }) => Ok(None),
+        Err(ChainError::NotFound { .. } | ChainError::NoQuorum { .. }) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -184,19 +216,59 @@ async fn sight(
         return Ok(Sight::Ahead);
     }
     // The newest attempt is the likeliest; an older one may have won all the same.
-    for hash in wanted.attempts.iter().rev() {
-        if let Some(receipt) = client.rpc().receipt(*hash).await? {
-            let reason = match receipt.is_success {
-                true => None,
-                false => client.reason_of(*hash).await,
-            };
-            return Ok(Sight::Included {
-                transaction: *hash,
-                block_number: receipt.block_number,
-                block_hash: receipt.block_hash,
-                is_success: receipt.is_success,
-                reason,
-            });
+    let Some((newest, older)) = wanted.attempts.split_last() else {
+        return Ok(Sight::Missing);
+    };
+    let mut failure = None;
+    for some in std::iter::once(std::slice::from_ref(newest)).chain(older.rchunks(ATTEMPTS_AT_ONCE))
+    {
+        let asked = some.iter().map(|hash| client.rpc().receipt(*hash));
+        for (hash, receipt) in some.iter().zip(join_all(asked).await) {
+            match receipt {
+                Ok(Some(receipt)) => return Ok(included(client, *hash, &receipt).await),
+                Ok(None) => {}
+                // Another may be there all the same.
+                Err(error) => failure = Some(error),
+            }
+        }
+    }
+    failure.map_or(Ok(Sight::Missing), Err)
+}
+
+async fn included(client: &EvmClient, transaction: B256, receipt: &Receipt) -> Sight {
+    let reason = match receipt.is_success {
+        true => None,
+        false => client.reason_of(transaction).await,
+    };
+    Sight::Included {
+        transaction,
+        block_number: receipt.block_number,
+        block_hash: receipt.block_hash,
+        is_success: receipt.is_success,
+        reason,
+    }
+}
+
+/// Whether what nobody found is really missing, where its nonce is used at the final block: who has that block must say of
+/// each attempt that there is no receipt. A node that has not come there finds none of what is included, either.
+async fn confirm(
+    client: &EvmClient,
+    wanted: &Wanted,
+    used: Option<(Block, u64)>,
+) -> Result<Sight, ChainError> {
+    let is_used = |(_, nonce): &(Block, u64)| *nonce > wanted.nonce;
+    let Some((final_block, _)) = used.filter(is_used) else {
+        return Ok(Sight::Ahead);
+    };
+    if mutant::is_planted("evm_ignorance_taken_for_no_receipt") {
+        return Ok(Sight::Missing);
+    }
+    for some in wanted.attempts.rchunks(ATTEMPTS_AT_ONCE) {
+        let asked = some
+            .iter()
+            .map(|hash| client.rpc().lacks_receipt(*hash, final_block));
+        if try_join_all(asked).await?.contains(&false) {
+            return Ok(Sight::Ahead);
         }
     }
     Ok(Sight::Missing)

@@ -14,16 +14,27 @@ use crate::TxId;
 const MISSES_UNTIL_DISPLACED: u8 = 3;
 /// How often in a row a block must be seen below the final one until what is in it is final.
 const LOOKS_UNTIL_SETTLED: u8 = 3;
+/// How often in a row a nonce must be seen free at a final block until that is a proof.
+const LOOKS_UNTIL_FREE: u8 = 3;
 /// Transactions above the first that a node lacks which are sent again with it.
 const RESENT_AT_ONCE: u64 = 16;
 
-/// Whether half of the receipts' time has gone by since it was known to be in no final block.
-fn is_proof_old(record: &Record, final_number: Option<u64>, receipts_kept: u64) -> bool {
+/// Whether half of the receipts' time has gone by since it was known to be in no final block. What claims that of a block
+/// above all that were ever seen claims nothing.
+fn is_proof_old(record: &Record, lane: &Lane, receipts_kept: u64) -> bool {
     let is_old = |number: u64| match record.signed_above {
-        Some(at) => number.saturating_sub(at) > receipts_kept / 2,
+        Some(at) => at > lane.newest || number.saturating_sub(at) > receipts_kept / 2,
         None => number >= receipts_kept,
     };
+    let final_number = lane.view.and_then(|view| view.final_number);
     record.nonce.is_some() && record.included.is_none() && final_number.is_some_and(is_old)
+}
+
+/// The most blocks from a final one in which a transaction was not up to the newest one, for a missing receipt to say that it
+/// is in none since. A quarter of the time for which nodes keep receipts is left over: one that is ahead of what was seen has
+/// forgotten more, and a reorganisation may bring the transaction back below.
+const fn receipts_known(receipts_kept: u64) -> u64 {
+    receipts_kept - receipts_kept / 4
 }
 
 impl Outbox {
@@ -80,8 +91,25 @@ impl Outbox {
         for (id, sight) in &seen.sights {
             self.sighted(*id, sight.clone(), seen, fx);
         }
+        self.note_failures(seen, now, fx);
         self.resend_missing(key, view);
         self.count_from_now(key, view);
+    }
+
+    /// What could not be looked for is in trouble of its own; everything else is out of it.
+    fn note_failures(&mut self, seen: &AccountView, now: Instant, fx: Fx<'_, '_>) {
+        for (id, _) in &seen.sights {
+            if let Some(entry) = self.open.get_mut(id) {
+                entry.sight_trouble.is_over();
+                self.tell_stalled(*id, fx);
+            }
+        }
+        for (id, error) in &seen.failures {
+            if let Some(entry) = self.open.get_mut(id) {
+                entry.sight_trouble.failed(error, now);
+                self.tell_stalled(*id, fx);
+            }
+        }
     }
 
     /// What was sent before anything was known of the chain waits from here on: its fees shall rise, too.
@@ -230,10 +258,9 @@ impl Outbox {
 
     /// Whether the nonce at the final block shall be read, to prove that what was signed long ago is in none so far.
     pub(super) fn is_proof_due(&self, lane: &Lane, receipts_kept: u64) -> bool {
-        let final_number = lane.view.and_then(|view| view.final_number);
         let is_due = |id: &EntryId| {
             let entry = self.open.get(id);
-            entry.is_some_and(|entry| is_proof_old(&entry.record, final_number, receipts_kept))
+            entry.is_some_and(|entry| is_proof_old(&entry.record, lane, receipts_kept))
         };
         lane.flying.iter().any(is_due)
     }
@@ -251,9 +278,9 @@ impl Outbox {
     ///    right after signing, of which F took the place.
     ///
     /// That the nonce is free at the newest block proves less: it may come from a node that is behind F. Neither does a
-    /// receipt's absence here say anything: it is not looked at. F is taken a quarter of the receipts' time lower than it was
-    /// seen, so that even a reorganisation of final blocks that is no deeper makes nothing pay twice. A crash that loses the
-    /// proof loses nothing: the older one claims less.
+    /// receipt's absence here say anything: it is not looked at. One answer is no proof, as it may name a final block that never
+    /// was: three looks in a row must say so, and the lowest of their blocks counts, which claims the least. A crash that
+    /// loses the proof loses nothing: the older one claims less.
     fn prove_free(&mut self, key: LaneKey, seen: &AccountView, fx: Fx<'_, '_>) {
         let receipts_kept = self.rules(key.0).receipts_kept;
         let (Some(final_number), Some(final_nonce)) = (seen.final_number, seen.final_nonce) else {
@@ -262,15 +289,27 @@ impl Outbox {
         let Some(lane) = self.lanes.get(&key) else {
             return;
         };
+        for (_, id) in lane.held.range(..final_nonce) {
+            if let Some(entry) = self.open.get_mut(id) {
+                entry.free_at = None;
+            }
+        }
         let free = lane.held.range(final_nonce..).map(|(_, id)| *id);
         for id in free.collect::<Vec<_>>() {
-            let Some(entry) = self.open.get_mut(&id) else {
+            let (Some(entry), Some(lane)) = (self.open.get_mut(&id), self.lanes.get(&key)) else {
                 continue;
             };
-            if !is_proof_old(&entry.record, Some(final_number), receipts_kept) {
+            if !is_proof_old(&entry.record, lane, receipts_kept) {
                 continue;
             }
-            entry.record.signed_above = Some(final_number - receipts_kept / 4);
+            let (looks, lowest) = entry.free_at.unwrap_or((0, final_number));
+            let (looks, lowest) = (looks + 1, lowest.min(final_number));
+            entry.free_at = Some((looks, lowest));
+            if looks < LOOKS_UNTIL_FREE {
+                continue;
+            }
+            entry.free_at = None;
+            entry.record.signed_above = Some(lowest);
             self.journal.put(fx.batch(), id, &entry.record);
             if matches!(entry.deferral, Some(Deferral::Unknown(_))) {
                 entry.deferral = None;
@@ -321,11 +360,11 @@ impl Outbox {
                 if entry.misses < MISSES_UNTIL_DISPLACED {
                     return;
                 }
-                let age = entry
-                    .record
-                    .signed_above
-                    .map(|at| newest.saturating_sub(at));
-                if age.is_some_and(|age| age <= receipts_kept)
+                // Used at this final block, it was not free there: whoever named that block or a higher one was wrong.
+                let is_below = |at: &u64| seen.final_number.is_some_and(|number| *at < number);
+                let signed_above = entry.record.signed_above.filter(is_below);
+                let age = signed_above.and_then(|at| newest.checked_sub(at));
+                if age.is_some_and(|age| age <= receipts_known(receipts_kept))
                     || mutant::is_planted("outbox_displaces_beyond_receipts")
                 {
                     self.displace(id, fx);
@@ -349,6 +388,7 @@ impl Outbox {
         let Some(entry) = self.open.get_mut(&id) else {
             return;
         };
+        entry.free_at = None;
         entry.refresh();
         let key = (entry.record.chain, entry.record.account);
         let block = (inclusion.block_number, inclusion.block_hash);
@@ -392,6 +432,7 @@ impl Outbox {
         entry.record.signed_above = None;
         entry.record.attempts.clear();
         entry.misses = 0;
+        entry.free_at = None;
         entry.is_sent = false;
         entry.outbid = 0;
         entry.wants_bump = false;

@@ -43,6 +43,8 @@ pub(super) struct Entry {
     pub(super) outbid: u8,
     /// How often in a row its nonce was seen used for good by something else.
     pub(super) misses: u8,
+    /// How often in a row its nonce was seen free at a final block since a proof of that is due, and the lowest such block.
+    pub(super) free_at: Option<(u8, u64)>,
     /// How often in a row it was seen to have expired (Solana).
     pub(super) expiries: u8,
     /// How often in a row nodes have refused it for good.
@@ -52,6 +54,8 @@ pub(super) struct Entry {
     pub(super) deferral: Option<Deferral>,
     /// Of the questions about it alone.
     pub(super) trouble: Trouble,
+    /// Of looking for it.
+    pub(super) sight_trouble: Trouble,
     /// It was told that it stands still for want of answers.
     pub(super) is_stalled: bool,
 }
@@ -68,11 +72,13 @@ impl Entry {
             wants_bump: false,
             outbid: 0,
             misses: 0,
+            free_at: None,
             expiries: 0,
             refusals: 0,
             reverts: 0,
             deferral: None,
             trouble: Trouble::default(),
+            sight_trouble: Trouble::default(),
             is_stalled: false,
         }
     }
@@ -146,6 +152,8 @@ pub(super) struct Lane {
     pub(super) view: Option<View>,
     /// The highest number of a block that any look has named.
     pub(super) newest: u64,
+    /// Counts the looks, so that what nobody knows is not asked for in each.
+    pub(super) looks: u64,
     /// The unanswered look.
     pub(super) looking: Option<u64>,
     /// The blocks that it asks about.

@@ -126,8 +126,10 @@ pub struct AccountView {
     pub final_nonce: Option<u64>,
     /// Where the blocks asked about lie, in their order.
     pub places: Vec<Place>,
-    /// What was seen of each entry asked about.
+    /// What was seen of each entry asked about that could be looked for.
     pub sights: Vec<(EntryId, Sight)>,
+    /// Why each of the others could not be looked for now; every one of these is [retryable](ChainError::is_retryable).
+    pub failures: Vec<(EntryId, ChainError)>,
 }
 
 /// Where a block lies.
@@ -148,7 +150,7 @@ pub enum Place {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "the outbox must look at each")]
 pub enum Sight {
-    /// Its nonce is not used yet on this chain.
+    /// Its nonce is not used yet on this chain, as far as nodes know that have come to the final block.
     Ahead,
     /// One of its attempts is included.
     Included {
@@ -163,7 +165,8 @@ pub enum Sight {
         /// Why it was undone, where the node can say.
         reason: Option<Revert>,
     },
-    /// Its nonce is used, and by none of its attempts as far as this node knows.
+    /// Its nonce is used at the final block, and by none of its attempts as far as nodes know that have that block on their
+    /// chain ([`lacks_receipt`](crate::evm::EvmRpc::lacks_receipt)).
     Missing,
 }
 

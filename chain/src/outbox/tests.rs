@@ -3,6 +3,7 @@
 mod displacing;
 mod fees;
 mod forgetting;
+mod looking;
 mod nonces;
 mod refusals;
 mod rig;

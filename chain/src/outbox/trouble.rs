@@ -87,6 +87,7 @@ impl Outbox {
     pub(super) fn end_trouble_of(&mut self, id: EntryId, fx: Fx<'_, '_>) {
         if let Some(entry) = self.open.get_mut(&id) {
             entry.trouble.is_over();
+            entry.sight_trouble.is_over();
             self.tell_stalled(id, fx);
         }
     }
@@ -103,7 +104,9 @@ impl Outbox {
         let Some(entry) = self.open.get_mut(&id) else {
             return;
         };
-        let stalled = of_lane.or_else(|| entry.trouble.lasting(after));
+        let stalled = of_lane
+            .or_else(|| entry.trouble.lasting(after))
+            .or_else(|| entry.sight_trouble.lasting(after));
         match (stalled, entry.is_stalled) {
             (Some((lasts, why)), false) => {
                 entry.is_stalled = true;

@@ -142,6 +142,12 @@ impl EvmRpc for Lagging {
         Ok(receipt.filter(|receipt| receipt.block_number <= head.number))
     }
 
+    /// The one of them that answers says both.
+    async fn lacks_receipt(&self, hash: B256, at: Block) -> Result<bool, ChainError> {
+        let head = self.head().await?;
+        Ok(at.number <= head.number && self.node.lacks_receipt(hash, at).await?)
+    }
+
     async fn block(&self, at: BlockAt) -> Result<Option<Block>, ChainError> {
         self.resolve(at).await
     }

@@ -47,7 +47,7 @@ use peaberry_chain::{ChainId, LogFilter};
 use peaberry_core::simulation::{Boot, BootError, FaultKind, FaultProfile, World};
 use peaberry_core::{Channel, Handle, Layered, Node, PeerId, Storage};
 
-use self::acts::{act, hand_over_again, mine, reorganise, take_out_far_off};
+use self::acts::{act, hand_over_again, leave_behind, mine, reorganise, take_out_far_off};
 use self::application::{APPLICATION, Application, ApplicationEvent};
 use self::callers::Callers;
 use self::dead_fork::DeadFork;
@@ -86,6 +86,7 @@ pub const TARGET: Target = Target {
         Mutant::compiled("solana_refusal_ends_what_silent_node_may_have"),
         Mutant::compiled("solana_unreachable_node_hides_silent_one"),
         Mutant::compiled("evm_safe_taken_for_final"),
+        Mutant::compiled("evm_ignorance_taken_for_no_receipt"),
         Mutant::compiled("follow_alarm_by_number"),
     ],
 };
@@ -148,6 +149,8 @@ struct Shared {
     model: Arc<Mutex<Model>>,
     /// The fork on which a node has stayed.
     fork: Arc<Mutex<Option<DeadFork>>>,
+    /// By how much the node is behind that may be far behind.
+    behind: Arc<Mutex<u64>>,
     cluster: Arc<Mutex<Cluster>>,
     faults: Arc<Mutex<Faults>>,
     life: Mutex<Option<Life>>,
@@ -173,6 +176,7 @@ pub fn run(seed: u64, _mutant: Option<&str>) -> Run {
     let shared = Arc::new(share(&mut world, nature));
     add_machine(&mut world, &shared);
     shared.deaths.lock().memory = Some(world.storage(machine()));
+    leave_behind(&shared, &mut rng);
     world.run_for(Duration::from_millis(50));
     world.unleash(profile(nature.is_on_files));
     world.crash_at(machine(), nature.first_death);
@@ -241,6 +245,7 @@ fn calm_down(world: &mut World, shared: &Shared, rng: &mut fastrand::Rng) {
     if shared.nature.has_dead_forks && shared.fork.lock().is_none() {
         reorganise(shared, rng, shared.nature.finality - 2, false);
     }
+    leave_behind(shared, rng);
     let mut model = shared.model.lock();
     let dear = shared.nature.stays_dear;
     model.set_base_fee(if dear { 5_000 } else { 100 });
@@ -251,6 +256,7 @@ fn calm_down(world: &mut World, shared: &Shared, rng: &mut fastrand::Rng) {
 /// All nodes are where the others are, and have room.
 fn end_aftermath(shared: &Shared) {
     *shared.fork.lock() = None;
+    *shared.behind.lock() = 0;
     shared.model.lock().is_full = false;
 }
 
@@ -303,6 +309,7 @@ fn share(world: &mut World, nature: Nature) -> Shared {
         model: model.clone(),
         faults: faults.clone(),
         fork: Arc::default(),
+        behind: Arc::default(),
         named: Arc::default(),
         complaints: Arc::default(),
     };
@@ -324,6 +331,7 @@ fn share(world: &mut World, nature: Nature) -> Shared {
         nature,
         model,
         fork: served.fork,
+        behind: served.behind,
         cluster,
         faults,
         life: Mutex::new(None),
@@ -388,7 +396,7 @@ fn boot_machine(boot: &mut Boot, shared: &Arc<Shared>) -> Result<Node, BootError
     // Where nodes never forget, what is displaced gets another nonce however late that is seen.
     let rules = ChainRules {
         receipts_kept: if nature.is_alone {
-            node::RECEIPTS_KEPT
+            node::receipts_kept(nature.finality)
         } else {
             rules.receipts_kept
         },

@@ -19,6 +19,7 @@ fn missing(request: &Request, latest_number: u64) -> AccountView {
             .iter()
             .map(|one| (one.entry, Sight::Missing))
             .collect(),
+        failures: Vec::new(),
     }
 }
 
@@ -33,6 +34,7 @@ fn sent() -> Rig {
         final_nonce: None,
         places: Vec::new(),
         sights: Vec::new(),
+        failures: Vec::new(),
     });
     rig.broadcast(Ok(())).expect("it is sent");
     rig
@@ -47,6 +49,31 @@ fn a_nonce_used_by_something_else_is_given_up() {
     }
     assert!(rig.stages.contains(&Stage::Displaced));
     assert_eq!(rig.signed.last().unwrap().nonce, 1);
+}
+
+/// Block 2 was final when it was signed. Up to three quarters of the receipts' time above that it is given up, and not a
+/// block later: nodes that are ahead of the newest block seen have forgotten more; also in a life that has seen no other.
+#[test]
+fn a_quarter_of_the_receipts_time_is_left_over() {
+    let last = 2 + rules().receipts_kept / 4 * 3;
+    for (number, is_given_up) in [(last, true), (last + 1, false)] {
+        for restarts in [false, true] {
+            let mut rig = sent();
+            if restarts {
+                rig.restart();
+            }
+            for _ in 0..3 {
+                rig.look(|request| missing(request, number));
+                rig.broadcast(Ok(()));
+            }
+            assert_eq!(
+                rig.stages.contains(&Stage::Displaced),
+                is_given_up,
+                "{number}"
+            );
+            assert_eq!(is_unknown(&rig), !is_given_up, "{:?}", rig.stages);
+        }
+    }
 }
 
 /// One look that finds the newest block far below where it was does not make forgotten receipts young.
@@ -183,7 +210,9 @@ fn what_is_unknown_is_known_once_its_nonce_is_proved_free() {
     }
     assert!(is_unknown(&rig));
     rig.stages.clear();
-    rig.look(|request| free(request, late + 10));
+    for number in late + 10..late + 13 {
+        rig.look(|request| free(request, number));
+    }
     assert!(
         matches!(
             rig.stages[..],
@@ -192,8 +221,115 @@ fn what_is_unknown_is_known_once_its_nonce_is_proved_free() {
         "{:?}",
         rig.stages
     );
-    for number in late + 11..late + 14 {
+    for number in late + 13..late + 16 {
         rig.look(|request| missing(request, number));
     }
     assert!(rig.stages.contains(&Stage::Displaced));
+}
+
+/// A single answer that names a final block far above the chain, with the nonce free, proves nothing, neither then nor in
+/// another life; nor does it when something is signed under it.
+#[test]
+fn one_answer_that_leads_makes_no_receipt_younger() {
+    let late = 3 * rules().receipts_kept;
+    let leading = |number, pending_nonce| AccountView {
+        final_number: Some(1 << 40),
+        final_nonce: Some(0),
+        ..view(number, 0, pending_nonce)
+    };
+    for restarts in [false, true] {
+        let mut rig = sent();
+        rig.look(|_| leading(late, 1));
+        assert_unknown(rig, late, restarts);
+
+        let mut rig = Rig::new();
+        rig.submit(payment("one"));
+        rig.look(|_| leading(10, 0));
+        rig.broadcast(Ok(())).expect("it is sent");
+        assert_unknown(rig, late, restarts);
+    }
+}
+
+/// What is missing from here on is not given up.
+fn assert_unknown(mut rig: Rig, late: u64, restarts: bool) {
+    if restarts {
+        rig.restart();
+    }
+    for number in late..late + 6 {
+        rig.look(|request| missing(request, number));
+        rig.broadcast(Ok(()));
+    }
+    assert!(is_unknown(&rig), "{:?}", rig.stages);
+    assert!(!rig.stages.contains(&Stage::Displaced));
+}
+
+/// Where something above the chain was once named, later looks prove what is so.
+#[test]
+fn what_was_signed_under_a_block_that_never_was_is_proved_anew() {
+    let mut rig = Rig::new();
+    rig.submit(payment("one"));
+    rig.look(|_| AccountView {
+        final_number: Some(1 << 40),
+        ..view(10, 0, 0)
+    });
+    rig.broadcast(Ok(())).expect("it is sent");
+    rig.restart();
+    // The first of them does not know yet that there is something to prove.
+    for number in 100..104 {
+        rig.look(|request| free(request, number));
+        rig.broadcast(Ok(()));
+    }
+    for number in 110..113 {
+        rig.look(|request| missing(request, number));
+    }
+    assert!(rig.stages.contains(&Stage::Displaced));
+}
+
+/// Of three looks the lowest final block counts, and a look that finds the nonce used begins anew.
+#[test]
+fn a_proof_is_as_old_as_the_oldest_of_its_looks() {
+    let kept = rules().receipts_kept;
+    let proved = |finals: [u64; 4]| {
+        let mut rig = sent();
+        for (index, number) in finals.into_iter().enumerate() {
+            rig.look(|request| AccountView {
+                // The third is that of a node which finds it used.
+                final_nonce: Some(u64::from(index == 2 && number == 0)),
+                final_number: Some(number.max(kept)),
+                ..free(request, 4 * kept)
+            });
+        }
+        for _ in 0..3 {
+            rig.look(|request| missing(request, 4 * kept + 1));
+        }
+        rig.stages.contains(&Stage::Displaced)
+    };
+    let high = 4 * kept - 8;
+    assert!(proved([high, high, high, high]));
+    assert!(
+        !proved([high, kept, high, high]),
+        "an old block was not counted"
+    );
+    assert!(
+        !proved([high, high, 0, high]),
+        "looks that are not in a row were counted"
+    );
+}
+
+/// What nobody knows is asked for now and then, and a receipt that is found ends the wait.
+#[test]
+fn what_is_unknown_is_asked_for_in_every_sixteenth_look() {
+    let mut rig = sent();
+    let late = 3 + rules().receipts_kept;
+    let mut asked = Vec::new();
+    for number in late..late + 64 {
+        let request = rig.look(|request| missing(request, number));
+        rig.broadcast(Ok(()));
+        let Ask::Look { wanted, .. } = request.ask else {
+            panic!("not a look");
+        };
+        asked.push(!wanted.is_empty());
+    }
+    assert!(is_unknown(&rig), "{:?}", rig.stages);
+    assert_eq!(asked.iter().filter(|asked| **asked).count(), 3 + 4);
 }

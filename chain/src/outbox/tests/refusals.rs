@@ -13,6 +13,7 @@ fn nothing() -> AccountView {
         final_nonce: None,
         places: Vec::new(),
         sights: Vec::new(),
+        failures: Vec::new(),
     }
 }
 

@@ -58,6 +58,7 @@ pub(super) fn view(latest_number: u64, latest_nonce: u64, pending_nonce: u64) ->
         final_nonce: None,
         places: Vec::new(),
         sights: Vec::new(),
+        failures: Vec::new(),
     }
 }
 
@@ -219,8 +220,12 @@ pub(super) fn account() -> Address {
 }
 
 pub(super) fn payment(name: &str) -> Submission {
+    payment_from(account(), name)
+}
+
+pub(super) fn payment_from(from: Address, name: &str) -> Submission {
     let intent = Intent::Transfer {
-        from: account().into(),
+        from: from.into(),
         to: Address::repeat_byte(2).into(),
         asset: Asset::Native,
         amount: Amount::wei(7),

@@ -17,6 +17,7 @@ fn view(latest_number: u64, latest_nonce: u64) -> AccountView {
         final_nonce: None,
         places: Vec::new(),
         sights: Vec::new(),
+        failures: Vec::new(),
     }
 }
 

@@ -1,8 +1,9 @@
 //! Who is told that nothing can be found out, and who is not.
 
-use alloy_primitives::B256;
+use alloy_primitives::{Address, B256};
 
-use super::rig::{Rig, payment, unreachable, view};
+use super::rig::{Rig, account, payment, payment_from, unreachable, view};
+use crate::ChainError;
 use crate::outbox::{AccountView, Ask, Request, Sight, Stage};
 
 /// A look that finds everything asked about included.
@@ -150,4 +151,137 @@ fn a_signer_that_hangs_holds_up_no_other_intent() {
     rig.look(|_| view(31, 0, 0));
     let is_slow = |one: &crate::evm::Transaction| one.gas_limit == SLOW && one.nonce == 2;
     assert!(rig.signed.iter().any(is_slow), "{:?}", rig.signed);
+}
+
+/// A look in which nothing could be found out about this one intent, though the node answered all else.
+fn unseen(request: &Request, number: u64) -> AccountView {
+    let Ask::Look { wanted, .. } = &request.ask else {
+        panic!("not a look");
+    };
+    let failures = wanted.iter().map(|one| (one.entry, unreachable()));
+    AccountView {
+        failures: failures.collect(),
+        ..view(number, 1, 1)
+    }
+}
+
+/// What cannot be looked for, for long, is told to stand still, and its first sight ends that; others are not told of it.
+#[test]
+fn what_cannot_be_looked_for_is_told_of_and_nobody_else() {
+    let mut rig = Rig::new();
+    rig.submit(payment("one"));
+    rig.look(|_| view(10, 0, 0));
+    rig.broadcast(Ok(())).expect("it is sent");
+    for _ in 0..20 {
+        rig.look(|request| unseen(request, 12));
+        rig.broadcast(Ok(()));
+    }
+    assert_eq!(stalls(&rig), 1, "{:?}", rig.stages);
+    // Its account is in no trouble: whoever comes now is not told of any.
+    rig.submit(payment("two"));
+    rig.serve();
+    assert_eq!(stalls(&rig), 1, "{:?}", rig.stages);
+    rig.look(|request| included(request, 12));
+    assert!(
+        rig.stages
+            .iter()
+            .any(|stage| matches!(stage, Stage::Included(_)))
+    );
+    assert_eq!(stalls(&rig), 1, "{:?}", rig.stages);
+}
+
+/// A node that wants to be left alone is, also where it has answered the rest.
+#[test]
+fn a_limit_in_the_midst_of_a_look_is_kept_to() {
+    let limit = std::time::Duration::from_secs(60);
+    let mut rig = Rig::new();
+    rig.submit(payment("one"));
+    rig.look(|_| view(10, 0, 0));
+    rig.broadcast(Ok(())).expect("it is sent");
+    rig.look(|request| {
+        let seen = unseen(request, 12);
+        let limited = ChainError::RateLimited { retry_after: limit };
+        let failures = seen.failures.iter().map(|(id, _)| (*id, limited.clone()));
+        AccountView {
+            failures: failures.collect(),
+            ..seen
+        }
+    });
+    // Five seconds each.
+    for _ in 0..11 {
+        rig.wait();
+        let is_look = |ask: &Ask| matches!(ask, Ask::Look { .. });
+        assert!(rig.find(is_look).is_none(), "it is asked again too early");
+    }
+    rig.look(|request| included(request, 12));
+    assert!(is_included(&rig), "{:?}", rig.stages);
+}
+
+/// The trouble of a price is told to all who wait for it, once; a price that comes ends it, and the next silence is another.
+#[test]
+fn a_price_that_is_named_again_ends_the_trouble() {
+    let mut rig = Rig::new();
+    rig.submit(payment("one"));
+    rig.look(|_| view(10, 0, 0));
+    rig.broadcast(Ok(())).expect("it is sent");
+    for silence in 1..3 {
+        rig.silence = |ask| matches!(ask, Ask::Fees);
+        for _ in 0..5 {
+            rig.look(|_| view(11, 0, 1));
+        }
+        assert_eq!(
+            stalls(&rig),
+            silence - 1,
+            "told too early: {:?}",
+            rig.stages
+        );
+        for _ in 0..20 {
+            rig.look(|_| view(11, 0, 1));
+        }
+        assert_eq!(stalls(&rig), silence, "{:?}", rig.stages);
+        assert!(matches!(rig.stages.last(), Some(Stage::Stalled { .. })));
+        rig.silence = |_| false;
+        rig.look(|_| view(11, 0, 1));
+        rig.wait();
+        rig.wait();
+        assert!(
+            !matches!(rig.stages.last(), Some(Stage::Stalled { .. })),
+            "its end is not told: {:?}",
+            rig.stages
+        );
+    }
+}
+
+/// Of two accounts that wait for a price one is over: the other's wait goes on, and is told as long as it is.
+#[test]
+fn an_idle_account_ends_no_other_ones_wait_for_a_price() {
+    let mut rig = Rig::new();
+    rig.submit(payment("one"));
+    rig.look(|_| view(10, 0, 0));
+    rig.broadcast(Ok(())).expect("it is sent");
+    rig.silence = |ask| matches!(ask, Ask::Fees);
+    rig.submit(payment_from(Address::repeat_byte(3), "two"));
+    let is_first = |request: &Request| matches!(&request.ask, Ask::Look { account: of, .. } if *of == account());
+    let looks = |rig: &mut Rig, is_over: bool| {
+        for _ in 0..2 {
+            rig.look(|request| match is_first(request) && is_over {
+                true => included(request, 12),
+                false => view(11, 0, u64::from(is_first(request))),
+            });
+        }
+    };
+    looks(&mut rig, false);
+    looks(&mut rig, false);
+    looks(&mut rig, true);
+    assert!(
+        rig.stages
+            .iter()
+            .any(|stage| matches!(stage, Stage::Included(_)))
+    );
+    assert_eq!(stalls(&rig), 0, "{:?}", rig.stages);
+    // Were it counted from here on, it would not be long enough.
+    for _ in 0..4 {
+        looks(&mut rig, true);
+    }
+    assert_eq!(stalls(&rig), 1, "{:?}", rig.stages);
 }

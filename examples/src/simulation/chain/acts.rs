@@ -68,10 +68,23 @@ pub(super) fn mine(shared: &Shared, rng: &mut fastrand::Rng) {
     take_out_far_off(shared);
 }
 
-/// The node that has stayed on a dead fork comes to where the others are.
+/// A node falls so far behind that it lacks the final block, where that may happen.
+pub(super) fn leave_behind(shared: &Shared, rng: &mut fastrand::Rng) {
+    if shared.nature.has_laggard {
+        *shared.behind.lock() = shared.nature.finality + rng.u64(4..=10);
+    }
+}
+
+/// The node that has stayed on a dead fork comes to where the others are, and one that was far behind; or it falls behind.
 fn rejoin(shared: &Shared, rng: &mut fastrand::Rng) {
     if rng.u8(..3) > 0 {
         return;
+    }
+    if shared.nature.has_laggard {
+        let was_behind = std::mem::take(&mut *shared.behind.lock()) > 0;
+        if !was_behind {
+            leave_behind(shared, rng);
+        }
     }
     if let Some(dead) = shared.fork.lock().take()
         && dead.is_long(&shared.model.lock())

@@ -20,7 +20,7 @@ pub(super) const DEPTHS: [(u64, u64); 7] = [
 ];
 
 /// What may become of a question and its answer.
-const RPC: [&str; 11] = [
+const RPC: [&str; 12] = [
     reached::UNREACHABLE,
     reached::QUESTION_LOST,
     reached::QUESTION_REPEATED,
@@ -30,6 +30,7 @@ const RPC: [&str; 11] = [
     reached::HUNG,
     reached::LIMITED,
     reached::NODE_LAGGED,
+    reached::NODE_BEHIND,
     reached::RANGE_TOO_WIDE,
     reached::NODE_ASTRAY,
 ];

@@ -48,15 +48,37 @@ impl Faults {
 
     /// Whether liars lie `about` this, faults or none.
     pub(super) fn lie(&mut self, about: &'static str) -> Option<Lie> {
-        if self.rng.u8(..16) == 0 {
-            self.plot = self.rng.u64(..);
-        }
+        self.plot_anew();
         let mut lie = dice_about(self.plot, about);
         if lie.u8(..4) == 0 {
             return None;
         }
         self.count(about);
         Some(lie)
+    }
+
+    /// The same of a liar that may be sly: it then keeps receipts back, all of them, and tells the truth of everything else.
+    pub(super) fn sly_lie(&mut self, about: &'static str) -> Option<Lie> {
+        if !self.is_sly() {
+            return self.lie(about);
+        }
+        self.plot_anew();
+        if about != reached::LIE_RECEIPT {
+            return None;
+        }
+        self.count(about);
+        Some(dice_about(self.plot, about))
+    }
+
+    /// Whether a liar that can be sly is so now.
+    pub(super) const fn is_sly(&self) -> bool {
+        !self.plot.is_multiple_of(4)
+    }
+
+    fn plot_anew(&mut self) {
+        if self.rng.u8(..16) == 0 {
+            self.plot = self.rng.u64(..);
+        }
     }
 
     /// Whether the other one of two nodes behind one address answers this: now and then each question finds one by chance, now and

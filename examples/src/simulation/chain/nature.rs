@@ -42,6 +42,9 @@ pub(super) struct Nature {
     pub(super) reorgs: [Reorg; 2],
     /// It begins with a death at this write of the journal.
     pub(super) first_death: CrashPoint,
+    /// An honest node beside a liar may be so far behind that it has not come to the final block; and the liar may know that,
+    /// and tell the truth of all but the receipts that the other cannot have.
+    pub(super) has_laggard: bool,
 }
 
 /// A reorganisation that is certain to come.
@@ -161,6 +164,7 @@ impl Nature {
             } else {
                 CrashPoint::BeforeCommit(nth)
             },
+            has_laggard: nodes == Nodes::ThreeWithLiar && rng.bool(),
         }
     }
 }

@@ -25,19 +25,28 @@ pub(super) struct Node {
     /// What answers is now this node, now one that is where the others are.
     pub(super) is_mixed: bool,
     pub(super) is_liar: bool,
-    /// Forgets receipts of blocks that lie deeper than [`RECEIPTS_KEPT`].
+    /// A liar that may keep receipts back and tell the truth of everything else.
+    pub(super) may_be_sly: bool,
+    /// So many blocks this node has not come to, whenever it is asked.
+    pub(super) behind: Arc<Mutex<u64>>,
+    /// Forgets receipts of blocks that lie deeper than [`receipts_kept`].
     pub(super) forgets: bool,
 }
 
-/// For so many blocks every node keeps receipts.
-pub(super) const RECEIPTS_KEPT: u64 = 24;
-/// And some for longer: none of them is behind by more.
-const LAG_MAX: u64 = 8;
+/// For so many blocks every node keeps receipts: long enough for what is proved to be in no final block to be included, and
+/// final, while they are there.
+pub(super) const fn receipts_kept(finality: u64) -> u64 {
+    24 + 2 * finality
+}
 
 impl Node {
     /// Begins a call: the chain may move, the question may be lost, the node may lag by the number returned.
     fn begin(&self, sent: Sent) -> Result<u64, ChainError> {
+        let behind = *self.behind.lock();
         let mut faults = self.faults.lock();
+        if behind > 0 {
+            faults.count(reached::NODE_BEHIND);
+        }
         if faults.chance(20) {
             self.model.lock().mine();
         }
@@ -55,9 +64,9 @@ impl Node {
         if faults.chance(60) {
             faults.count(reached::NODE_LAGGED);
             let most = 2.min(self.model.lock().finality - 2);
-            return Ok(faults.draw(1..=most.max(1)));
+            return Ok(behind + faults.draw(1..=most.max(1)));
         }
-        Ok(0)
+        Ok(behind)
     }
 
     /// Ends a call: the answer may be lost.
@@ -72,11 +81,19 @@ impl Node {
 
     /// The dice of a lie about this, if the node tells one.
     fn lie(&self, about: &'static str) -> Option<Lie> {
-        if self.is_liar {
-            self.faults.lock().lie(about)
-        } else {
-            None
+        match (self.is_liar, self.may_be_sly) {
+            (false, _) => None,
+            (true, false) => self.faults.lock().lie(about),
+            (true, true) => self.faults.lock().sly_lie(about),
         }
+    }
+
+    /// What a liar says instead of a receipt.
+    fn lie_for_receipt(&self, lie: Lie, truth: Option<Receipt>, hash: B256) -> Option<Receipt> {
+        if self.may_be_sly && self.faults.lock().is_sly() {
+            return None;
+        }
+        lies::receipt(lie, truth, hash, &self.model.lock())
     }
 
     /// Whether it is the dead fork that is asked now.
@@ -303,13 +320,15 @@ impl EvmRpc for Node {
         let lag = self.begin(Sent::No)?;
         let forgets = self.forgets && self.faults.lock().is_storm;
         let receipt = self.see(reached::LIE_RECEIPT, lag, |view| {
-            let kept_from = view.tip().saturating_sub(RECEIPTS_KEPT + LAG_MAX);
+            let kept_from = view
+                .tip()
+                .saturating_sub(receipts_kept(view.model.finality));
             let (sealed, one) = view.find(hash)?;
             let is_kept = !forgets || sealed.block.number >= kept_from;
             is_kept.then(|| receipt(hash, sealed.block, one.from, !one.is_undone()))
         });
         let receipt = match self.lie(reached::LIE_RECEIPT) {
-            Some(lie) => lies::receipt(lie, receipt, hash, &self.model.lock()),
+            Some(lie) => self.lie_for_receipt(lie, receipt, hash),
             None => receipt,
         };
         self.end(receipt, Sent::No)

@@ -11,6 +11,7 @@ pub(super) const LIMITED: &str = "rpc_rate_limited";
 pub(super) const ANSWER_LATE: &str = "rpc_answer_reordered";
 pub(super) const UNREACHABLE: &str = "rpc_unreachable";
 pub(super) const NODE_LAGGED: &str = "node_lagged";
+pub(super) const NODE_BEHIND: &str = "node_behind_the_final_block";
 pub(super) const RANGE_TOO_WIDE: &str = "range_too_wide";
 pub(super) const REORG: &str = "reorg";
 pub(super) const REORG_DEEP: &str = "reorg_32_or_deeper";
@@ -99,6 +100,7 @@ pub(super) fn none() -> Reached {
         UNREACHABLE,
         SOLANA_POOR,
         NODE_LAGGED,
+        NODE_BEHIND,
         RANGE_TOO_WIDE,
         REORG,
         REORG_DEEP,

@@ -27,6 +27,7 @@ pub(super) struct Served {
     pub(super) model: Arc<Mutex<Model>>,
     pub(super) faults: Arc<Mutex<Faults>>,
     pub(super) fork: Arc<Mutex<Option<DeadFork>>>,
+    pub(super) behind: Arc<Mutex<u64>>,
     pub(super) named: Arc<Mutex<BTreeMap<String, &'static str>>>,
     pub(super) complaints: Arc<Mutex<Vec<String>>>,
 }
@@ -49,7 +50,11 @@ impl Served {
 
     fn quorum(&self, nodes: Nodes) -> QuorumRpc {
         let liars = LIARS.map(|name| (name, self.liar()));
-        let mut others = vec![("anna", self.honest()), ("ben", self.honest())];
+        let ben = match self.nature.has_laggard {
+            true => self.laggard(),
+            false => self.honest(),
+        };
+        let mut others = vec![("anna", self.honest()), ("ben", ben)];
         match nodes {
             Nodes::One | Nodes::ThreeWithLiar => others.extend(liars.into_iter().take(1)),
             Nodes::ThreeWithStray => others.push((STRAY, self.stray(false))),
@@ -86,6 +91,8 @@ impl Served {
             fork: Arc::default(),
             is_mixed: false,
             is_liar: false,
+            may_be_sly: false,
+            behind: Arc::default(),
             forgets: self.nature.is_alone,
         }
     }
@@ -93,6 +100,14 @@ impl Served {
     fn liar(&self) -> Node {
         Node {
             is_liar: true,
+            may_be_sly: self.nature.has_laggard,
+            ..self.honest()
+        }
+    }
+
+    fn laggard(&self) -> Node {
+        Node {
+            behind: self.behind.clone(),
             ..self.honest()
         }
     }

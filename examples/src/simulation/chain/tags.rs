@@ -109,6 +109,10 @@ impl EvmRpc for Tagged {
         self.node.receipt(hash).await
     }
 
+    async fn lacks_receipt(&self, hash: B256, at: Block) -> Result<bool, ChainError> {
+        self.node.lacks_receipt(hash, at).await
+    }
+
     async fn revert_reason(&self, hash: B256) -> Result<Option<Revert>, ChainError> {
         self.node.revert_reason(hash).await
     }

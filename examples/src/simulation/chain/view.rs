@@ -43,7 +43,10 @@ impl<'a> View<'a> {
     pub(super) fn by_hash(&self, hash: B256) -> Option<&'a Sealed> {
         match self.fork {
             Some(fork) => fork.by_hash(self.model, hash),
-            None => self.model.forks.get(&hash),
+            None => {
+                let sealed = self.model.forks.get(&hash);
+                sealed.filter(|sealed| sealed.block.number <= self.tip())
+            }
         }
     }
 

@@ -12,6 +12,7 @@ use peaberry_chain::{
 
 use super::lies::LIE;
 use super::model::{Model, Sealed, TIP, gas_for};
+use super::node::receipts_kept;
 
 /// Between a client and the node or nodes that it asks.
 pub(super) struct Witness {
@@ -171,6 +172,22 @@ impl EvmRpc for Witness {
             });
             drop(model);
             self.demand(is_so, || format!("{told:?}"));
+        }
+        told
+    }
+
+    async fn lacks_receipt(&self, hash: B256, at: Block) -> Result<bool, ChainError> {
+        let told = self.rpc.lacks_receipt(hash, at).await;
+        if self.is_quorum && matches!(told, Ok(true)) {
+            let model = self.model.lock();
+            let is_final = model.forks.get(&at.hash).map(|at| model.is_final(at));
+            let known_from = model.tip().saturating_sub(receipts_kept(model.finality));
+            let found = model.find(hash, at.number);
+            let is_known = found.is_some_and(|(sealed, _)| sealed.block.number >= known_from);
+            drop(model);
+            self.demand(is_final == Some(true) && !is_known, || {
+                format!("there is no receipt of {hash} up to {at}")
+            });
         }
         told
     }

@@ -1,0 +1,142 @@
+//! What a look concludes from what nodes say.
+
+use std::sync::Arc;
+
+use alloy_primitives::{Address, B256, U256};
+use futures_util::FutureExt;
+
+use crate::ChainError;
+use crate::evm::scripted::{CHAIN, Scripted, chain};
+use crate::evm::{EvmClient, EvmNetwork, EvmRpc, QuorumRpc, Receipt};
+use crate::outbox::record::EntryId;
+use crate::outbox::{AccountView, Ask, Found, Performer, Sight, Wanted};
+
+const FIRST: B256 = B256::repeat_byte(1);
+const SECOND: B256 = B256::repeat_byte(2);
+const FINAL: u64 = 8;
+const TIP: u64 = 16;
+
+/// A node that has all blocks, of whose final ones the last holds this transaction, if any.
+fn node(paid: Option<B256>) -> Scripted {
+    let blocks = chain(TIP, 0, 0);
+    let last = *blocks.get(usize::try_from(FINAL).unwrap()).unwrap();
+    let receipt = |hash| Receipt {
+        transaction: hash,
+        is_success: true,
+        block_number: last.number,
+        block_hash: last.hash,
+        index: 0,
+        from: Address::ZERO,
+        to: None,
+        contract: None,
+        gas_used: 21_000,
+        gas_price: U256::from(1),
+        logs: Vec::new(),
+    };
+    Scripted {
+        blocks,
+        final_number: FINAL,
+        nonce: 1,
+        receipts: paid.map(|hash| (hash, receipt(hash))).into_iter().collect(),
+        ..Scripted::default()
+    }
+}
+
+/// A node that lacks the final block.
+fn behind() -> Scripted {
+    Scripted {
+        blocks: chain(FINAL - 1, 0, 0),
+        final_number: 0,
+        nonce: 0,
+        ..Scripted::default()
+    }
+}
+
+fn quorum(nodes: [Scripted; 3]) -> Arc<dyn EvmRpc> {
+    let nodes = nodes.into_iter().enumerate().map(|(index, node)| {
+        let node: Arc<dyn EvmRpc> = Arc::new(node);
+        (index.to_string(), node)
+    });
+    Arc::new(QuorumRpc::new(nodes.collect(), 2))
+}
+
+/// A look at these entries, each by its attempts: all have nonce 0.
+fn look(rpc: Arc<dyn EvmRpc>, wanted: &[&[B256]]) -> Result<AccountView, ChainError> {
+    let client = EvmClient::connect(rpc, EvmNetwork::generic(CHAIN)).now_or_never();
+    let wanted = wanted.iter().enumerate().map(|(index, attempts)| Wanted {
+        entry: EntryId(index as u64),
+        nonce: 0,
+        attempts: attempts.to_vec(),
+    });
+    let ask = Ask::Look {
+        account: Address::ZERO,
+        wanted: wanted.collect(),
+        blocks: Vec::new(),
+        asks_final_nonce: true,
+    };
+    let client = client.unwrap().unwrap();
+    match client.perform(ask).now_or_never().unwrap()? {
+        Found::Account(view) => Ok(view),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn sights(view: &AccountView) -> Vec<&Sight> {
+    view.sights.iter().map(|(_, sight)| sight).collect()
+}
+
+/// One of three lies that there is no receipt, and one has not come to the final block: of what is included nothing is
+/// missing. What nobody has who has come there is.
+#[test]
+fn a_liar_and_a_node_that_is_behind_make_nothing_missing() {
+    for turned in 0..3 {
+        let told = |paid| {
+            let mut nodes = [node(paid), node(None), behind()];
+            nodes.rotate_left(turned);
+            let view = look(quorum(nodes), &[&[FIRST]]).unwrap();
+            assert_eq!(view.final_nonce, Some(1));
+            view
+        };
+        assert_eq!(sights(&told(Some(FIRST))), [&Sight::Ahead]);
+        assert_eq!(sights(&told(None)), [&Sight::Missing]);
+    }
+}
+
+/// A nonce that is used at the newest block only is not used for good: nothing is missing yet.
+#[test]
+fn nothing_is_missing_above_the_final_block() {
+    let mut young = node(None);
+    young.has_no_state = true;
+    let view = look(Arc::new(young), &[&[FIRST]]).unwrap();
+    assert_eq!(view.final_nonce, None);
+    assert_eq!(sights(&view), [&Sight::Ahead]);
+}
+
+/// Where one node keeps no state of the final block and one lies about it, its nonce is not known, and all else is.
+#[test]
+fn a_liar_and_a_pruned_node_hold_no_look_up() {
+    let mut pruned = node(Some(FIRST));
+    pruned.has_no_state = true;
+    let mut liar = node(Some(FIRST));
+    liar.final_nonce = Some(7);
+    let view = look(quorum([node(Some(FIRST)), pruned, liar]), &[&[FIRST]]).unwrap();
+    assert_eq!(view.final_nonce, None);
+    assert!(matches!(sights(&view)[..], [Sight::Included { .. }]));
+}
+
+/// A receipt that cannot be asked for now leaves its own entry open, and no other; an older attempt may be there all the same.
+#[test]
+fn one_lost_answer_is_no_other_entrys() {
+    let mut silent = node(Some(FIRST));
+    silent.silent_about.insert(SECOND);
+    let view = look(Arc::new(silent), &[&[SECOND], &[FIRST], &[FIRST, SECOND]]).unwrap();
+    let entries: Vec<u64> = view.sights.iter().map(|(id, _)| id.0).collect();
+    assert_eq!(entries, [1, 2]);
+    assert!(
+        sights(&view)
+            .iter()
+            .all(|sight| matches!(sight, Sight::Included { .. }))
+    );
+    let failed: Vec<u64> = view.failures.iter().map(|(id, _)| id.0).collect();
+    assert_eq!(failed, [0]);
+}
