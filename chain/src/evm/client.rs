@@ -44,9 +44,9 @@ pub const SIGNED_WITHIN: Duration = Duration::from_secs(120);
 ///
 /// `status` answers [`Replaced`](TransactionStatus::Replaced) only of what this very client or a clone of it has sent, the
 /// newest 4,096: a node does not know the nonce of what it has not got. It says so when the account has used the nonce in a
-/// final block and no receipt is found: a node that has thrown old receipts away, or, behind one address with others, has
-/// not come to that block, can make it believe so wrongly. Before you send another in its place, ask a node that you know to
-/// have them; the outbox takes more care.
+/// final block and a node that has come to that block finds no receipt. A node that has thrown old receipts away makes it
+/// believe so wrongly, and so may several behind one address that answer each question in turn: before you send another in
+/// its place, ask a node that you know to have them. The outbox takes more care.
 #[derive(Clone)]
 pub struct EvmClient {
     rpc: Arc<dyn EvmRpc>,

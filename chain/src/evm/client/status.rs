@@ -135,13 +135,13 @@ impl EvmClient {
     }
 
     /// Whether another transaction has its nonce in a final block. It may have come into a block itself since it was looked
-    /// for, so it is looked for again.
+    /// for, so it is looked for again, at a node that has come to that block.
     async fn is_taken(&self, hash: B256, claim: Claim) -> Result<bool, ChainError> {
         let Some((from, end)) = claim.sender.address().zip(self.final_block().await?) else {
             return Ok(false);
         };
         match self.rpc.nonce(from, BlockAt::Hash(end.hash)).await {
-            Ok(next) if next > claim.nonce => Ok(self.rpc.receipt(hash).await?.is_none()),
+            Ok(next) if next > claim.nonce => self.rpc.lacks_receipt(hash, end).await,
             // A node that has no state of that block says nothing.
             Ok(_) | Err(ChainError::NotFound { .. }) => Ok(false),
             Err(error) => Err(error),
