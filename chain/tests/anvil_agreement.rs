@@ -266,7 +266,10 @@ fn told(mut receipt: Value) -> Value {
         let fields = fields.as_object_mut().expect("a receipt is there");
         fields.retain(|name, _| !names.contains(&name.as_str()));
     };
-    forget(&mut receipt, &["blockHash", "blobGasPrice"]);
+    forget(
+        &mut receipt,
+        &["blockHash", "blockTimestamp", "blobGasPrice"],
+    );
     for log in receipt["logs"].as_array_mut().expect("it has its logs") {
         forget(log, &["blockHash", "blockTimestamp"]);
     }
