@@ -445,14 +445,14 @@ impl<U: Uplink> Courier<U> {
                 report.accepted += 1;
                 let device = Spool::tag_of(seq) as usize;
                 if let Some(spool) = self.spools.get_mut(device) {
-                    spool.note_accepted(seq);
+                    spool.note_accepted(now, seq);
                     self.accepted.push(device);
                 }
             }
             UplinkEvent::Refused { seq, reason } => {
                 let device = Spool::tag_of(seq) as usize;
                 if let Some(spool) = self.spools.get_mut(device) {
-                    spool.refused(seq);
+                    spool.refused(now, seq);
                     report.refused_records.push((device, reason));
                     self.touched(device);
                 }
@@ -826,7 +826,7 @@ impl<U: Uplink> Courier<U> {
             Err(error @ SubmitError::TooLong { .. }) => {
                 // What is behind it must not wait for it.
                 line.ready.insert(device);
-                spool.too_long(outgoing.seq, storage, &mut self.batch)?;
+                spool.too_long(now, outgoing.seq, storage, &mut self.batch)?;
                 self.too_long.push((device, error.to_string().into()));
                 if spool.is_staged() {
                     self.staged.insert(device);

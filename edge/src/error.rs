@@ -91,16 +91,17 @@ pub enum EdgeError {
         /// The last that was made.
         last: Position,
     },
-    /// A sink knows a later start of this device than this one: its disk was replaced or restored from a backup. Nothing was
-    /// cut, and what is made in this start may be taken for repeated. That the next start is later than `known` is staged:
-    /// start the device again.
+    /// A sink knows a later start of this device than this one, or more of this one than it has made: the device's disk was
+    /// replaced or restored from a backup. Nothing was cut, and what is made in this start may be taken for repeated. That the
+    /// next start is later than `known` is staged: start the device again. Where `known` is this start, nothing of it is cut
+    /// until then.
     #[error(
-        "a sink knows start {known} of {device}, this is {own}: its disk was replaced or restored; start it again"
+        "a sink knows start {known} of {device} further than this start, {own}, has come: its disk was replaced or restored; start it again"
     )]
     LaterStart {
         /// Which device.
         device: String,
-        /// The start that the sink knows.
+        /// The start that the sink knows: later than this one, or this one.
         known: BootEpoch,
         /// This start.
         own: BootEpoch,

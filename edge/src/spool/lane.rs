@@ -28,6 +28,8 @@ pub(super) struct Lane {
     /// What is behind it is committed and not synced, and is not sent; `None`: everything is synced.
     synced: Option<Position>,
     backlog: Option<Box<Backlog>>,
+    /// What was there when the spool was opened, until all of it has been sent.
+    found: Option<Box<Found>>,
     live: Cursor,
     pub(super) patience: Patience,
     /// What the broker has, where that is all there is to wait for.
@@ -44,6 +46,15 @@ struct Backlog {
     /// Its last record.
     boundary: Position,
     cursor: Cursor,
+}
+
+/// What was there when the spool was opened.
+#[derive(Debug)]
+struct Found {
+    /// Its last record.
+    last: Position,
+    /// The last of it that has been sent since.
+    sent: Option<Position>,
 }
 
 /// A place in a lane, behind what has been sent.
@@ -80,6 +91,7 @@ impl Lane {
             moves: false,
             synced: None,
             backlog: None,
+            found: None,
             live: Cursor::default(),
             patience: Patience::default(),
             accepted: None,
@@ -100,7 +112,32 @@ impl Lane {
         }
         lane.durable.set(logs);
         lane.rewind(None);
+        lane.found = lane.backlog.as_ref().map(|backlog| {
+            let last = backlog.boundary;
+            Box::new(Found { last, sent: None })
+        });
         Ok(lane)
+    }
+
+    /// How far an acknowledgement through `through` may cut; `None`: not at all. What was found when the spool was opened is
+    /// sent once before it is cut: it may have been made in a start that the sink's knowledge had overtaken, and then the sink
+    /// has not got it, and can say so only when it comes.
+    pub(super) fn may_cut(&self, through: Position) -> Option<Position> {
+        match self.found.as_deref() {
+            Some(found) => found.sent.min(Some(through)),
+            None => Some(through),
+        }
+    }
+
+    /// The record at `at` of the backlog is sent; `None`: there was no other.
+    fn note_sent(&mut self, at: Option<Position>) {
+        let Some(found) = &mut self.found else {
+            return;
+        };
+        found.sent = found.sent.max(at);
+        if at.is_none() || found.sent >= Some(found.last) {
+            self.found = None;
+        }
     }
 
     pub(super) const fn is_staged(&self) -> bool {
@@ -174,6 +211,9 @@ impl Lane {
     pub(super) fn rewind(&mut self, from: Option<Position>) {
         let is_empty = self.durable.iter().all(Log::is_empty);
         let newest = self.newest();
+        if is_empty {
+            self.found = None;
+        }
         self.backlog = newest.filter(|_| !is_empty).map(|boundary| {
             let cursor = Cursor::behind(from);
             Box::new(Backlog { boundary, cursor })
@@ -211,7 +251,9 @@ impl Lane {
         if !matches!(found, Ok(None)) {
             self.backlog = Some(backlog);
         }
-        found
+        let found = found?;
+        self.note_sent(found.as_ref().map(|(entry, _)| entry.head.at));
+        Ok(found)
     }
 
     /// The next record that is not of the backlog, with the one before it.

@@ -20,7 +20,7 @@ use peaberry_crdt::protocol::{
     CRDT, Continuity, Mutation, OpenError, Replica, ReplicaEvent, ReplicaHandle, ReplicaOptions,
 };
 use peaberry_crdt::sync::{Member, Membership, SyncConfig, SyncError};
-use peaberry_crdt::{ApplyError, Causal, Dot, Hlc, Lattice, ReplicaId, Tolerance};
+use peaberry_crdt::{ApplyError, Causal, Dot, Hlc, Lattice, ReplicaId, Tolerance, WriteError};
 
 use super::beside::{Sides, Writes};
 use super::damage::damaging;
@@ -57,6 +57,19 @@ struct Backup {
     log: Vec<Bytes>,
 }
 
+/// What kind of a world it is.
+#[derive(Clone, Copy)]
+pub(super) struct Kind {
+    /// The shipped store on files that tear, or one in memory.
+    pub(super) on_files: bool,
+    /// A text and a stock beside the document.
+    pub(super) has_sides: bool,
+    /// Peers pass on each write's delta as they make it.
+    pub(super) is_passed_on: bool,
+    /// How many dots a document may hold, where that is few.
+    pub(super) dots_max: Option<usize>,
+}
+
 pub(super) struct Members {
     rng: fastrand::Rng,
     kind: Kind,
@@ -84,13 +97,8 @@ struct Beside {
 }
 
 impl Members {
-    pub(super) fn new(
-        world: &mut World,
-        rng: fastrand::Rng,
-        count: u64,
-        kind: Kind,
-        is_passed_on: bool,
-    ) -> Self {
+    pub(super) fn new(world: &mut World, rng: fastrand::Rng, count: u64, kind: Kind) -> Self {
+        let is_passed_on = kind.is_passed_on;
         let members = (1..=count).map(|id| member(peer(id)));
         // Of its own, so that the other worlds are what they were.
         let rng_of_passing = rng.clone().fork();
@@ -233,10 +241,14 @@ impl Members {
         };
         let wall_ms = wall_ms_of(calendar.as_ref());
         let (mut rng, history) = (self.rng.fork(), self.history.clone());
+        let (reached, is_bounded) = (self.reached.clone(), self.kind.dots_max.is_some());
         let outbox = self.passing.as_ref().map(Passing::outbox);
         let mutation = handle.mutate(move |doc: &mut Document, writer| {
             let seen = doc.vector().clone();
-            let op = Op::draw(doc.value(), &mut clock.lock(), wall_ms, &mut rng);
+            let mut op = Op::draw(doc.value(), &mut clock.lock(), wall_ms, &mut rng);
+            if is_bounded {
+                op = op.that_can_be_removed();
+            }
             let delta = doc.write(writer, |shop, mint| op.edit(shop, mint));
             match delta {
                 Ok(delta) if !delta.is_empty() => {
@@ -250,12 +262,50 @@ impl Members {
                 }
                 Ok(_) => None,
                 Err(error) => {
-                    history.lock().complain(format!("a write failed: {error}"));
+                    match error {
+                        WriteError::FarFuture(_) => reached.lock().mark(reached::OWN_FAR_FUTURE),
+                        WriteError::Outgrown(_) if is_bounded => {
+                            reached.lock().mark(reached::WRITE_WITHOUT_ROOM);
+                        }
+                        _ => history.lock().complain(format!("a write failed: {error}")),
+                    }
                     None
                 }
             }
         });
         self.pending.push((at, mutation));
+    }
+
+    /// Each member removes whatever can be removed.
+    pub(super) fn make_room(&mut self, world: &World) {
+        for at in world.peers().collect::<Vec<_>>() {
+            let Some(handle) = self.handle(world, at) else {
+                continue;
+            };
+            for op in Op::REMOVALS {
+                let history = self.history.clone();
+                let mutation = handle.mutate(move |doc: &mut Document, writer| {
+                    let seen = doc.vector().clone();
+                    let removed = doc.write(writer, |shop, mint| op.edit(shop, mint));
+                    match removed {
+                        Ok(delta) if delta.is_empty() => None,
+                        Ok(_) => {
+                            let counter = seen.get(writer.replica()) + 1;
+                            let dot = Dot::new(writer.replica(), counter).expect("above zero");
+                            history.lock().record(dot, op, seen);
+                            Some(dot)
+                        }
+                        Err(error) => {
+                            let complaint = format!("a removal failed: {error}");
+                            history.lock().complain(complaint);
+                            None
+                        }
+                    }
+                });
+                self.pending.push((at, mutation));
+            }
+        }
+        self.hear_answers();
     }
 
     /// An orderly end, after which the id may be kept.
@@ -571,15 +621,6 @@ impl Members {
     }
 }
 
-/// What kind of machines a world has.
-#[derive(Clone, Copy)]
-pub(super) struct Kind {
-    /// The shipped store on files that tear, or one in memory.
-    pub(super) on_files: bool,
-    /// A text and a stock beside the document.
-    pub(super) has_sides: bool,
-}
-
 fn boot_member(
     boot: &mut Boot,
     kind: Kind,
@@ -607,6 +648,9 @@ fn boot_member(
     options.reservation = 8;
     options.tolerance = tolerance;
     options.sync.part_bytes = 200;
+    if let Some(dots_max) = kind.dots_max {
+        options.sync.budget.dots_max = dots_max;
+    }
     options.sync.idle = Duration::from_millis(400);
     options.sync.retry_max = Duration::from_secs(1);
     if !lives.lock().restored.contains(&at) {
@@ -621,7 +665,8 @@ fn boot_member(
     let calendar: Arc<dyn Clock> = boot.clock();
     let mut node = Node::new(transport, storage.clone(), calendar.clone());
     let (heard, complaints) = (reached.clone(), history.clone());
-    let hear = move |event| tell(&event, &heard, &complaints);
+    let is_bounded = kind.dots_max.is_some();
+    let hear = move |event| tell(&event, is_bounded, &heard, &complaints);
     let handle = replica.add_to(&mut node, hear.clone())?;
     let sides = of_sides.map(|options| Sides::open(storage.as_ref(), &options, &mut node, hear));
     let sides = sides.transpose()?;
@@ -641,7 +686,12 @@ fn boot_member(
     Ok(node)
 }
 
-fn tell(event: &ReplicaEvent, reached: &Mutex<Reached>, history: &Mutex<History>) {
+fn tell(
+    event: &ReplicaEvent,
+    is_bounded: bool,
+    reached: &Mutex<Reached>,
+    history: &Mutex<History>,
+) {
     let name = match event {
         ReplicaEvent::Evicted { .. } => reached::LEARNED_EVICTION,
         ReplicaEvent::Membership(_) => reached::MEMBERSHIP_HEARD,
@@ -650,6 +700,10 @@ fn tell(event: &ReplicaEvent, reached: &Mutex<Reached>, history: &Mutex<History>
             source: ApplyError::FarFuture(_),
             ..
         }) => reached::FAR_FUTURE,
+        ReplicaEvent::Refused(SyncError::Refused {
+            source: ApplyError::Outgrown(_),
+            ..
+        }) if is_bounded => reached::DELTA_WITHOUT_ROOM,
         ReplicaEvent::RefusedBy { .. } => reached::TOLD_OF_REFUSAL,
         // All are honest, and a damaged frame is unreadable.
         ReplicaEvent::Refused(

@@ -14,6 +14,7 @@ macro_rules! branches {
 
 branches! {
     BROKER_KILLED = "broker_killed",
+    BROKER_REFUSED = "broker_refused_a_message",
     BROKER_FORGOT = "broker_forgot_what_it_acknowledged",
     FOG_CRASHED = "collector_crashed",
     GATEWAY_CRASHED = "gateway_crashed",
@@ -25,6 +26,14 @@ branches! {
     GAP_REJECTED = "gap_told_of_rejected_records",
     GAP_REPEATED = "gap_record_was_dropped_itself",
     REPEATED = "collector_knew_the_record",
+    OF_EARLIER_START = "collector_named_an_earlier_start",
+    LATER_START_KNOWN = "device_heard_of_a_later_start",
+    OVERTAKEN_AND_LOST = "record_of_an_overtaken_start_lost_and_named",
+    GONE_ABOVE = "start_on_another_disk_above_all_known",
+    DISK_REPLACED = "disk_replaced_by_an_empty_one",
+    DISK_RESTORED = "disk_restored_from_a_backup",
+    TWIN_REFUSED = "twin_without_memory_refused_by_the_service",
+    BROKER_IS_ENOUGH = "broker_acknowledgement_is_enough",
     DEFERRED = "collector_deferred_a_record",
     COLLECTOR_FULL = "collector_found_its_disk_full",
     INBOX_READ_AGAIN = "inbox_read_again_after_a_crash",
