@@ -28,7 +28,7 @@ pub(super) struct Lane {
     /// What is behind it is committed and not synced, and is not sent; `None`: everything is synced.
     synced: Option<Position>,
     backlog: Option<Box<Backlog>>,
-    /// What was there when the spool was opened, until all of it has been sent.
+    /// What was there when the spool was opened, until it is gone.
     found: Option<Box<Found>>,
     live: Cursor,
     pub(super) patience: Patience,
@@ -53,8 +53,8 @@ struct Backlog {
 struct Found {
     /// Its last record.
     last: Position,
-    /// The last of it that has been sent since.
-    sent: Option<Position>,
+    /// What the broker has taken since, and has not forgotten with the session.
+    accepted: Coverage,
 }
 
 /// A place in a lane, behind what has been sent.
@@ -114,29 +114,38 @@ impl Lane {
         lane.rewind(None);
         lane.found = lane.backlog.as_ref().map(|backlog| {
             let last = backlog.boundary;
-            Box::new(Found { last, sent: None })
+            let accepted = Coverage::default();
+            Box::new(Found { last, accepted })
         });
         Ok(lane)
     }
 
     /// How far an acknowledgement through `through` may cut; `None`: not at all. What was found when the spool was opened is
-    /// sent once before it is cut: it may have been made in a start that the sink's knowledge had overtaken, and then the sink
-    /// has not got it, and can say so only when it comes.
+    /// with the broker before it is cut: it may have been made in a start that the sink's knowledge had overtaken, and then the
+    /// sink has not got it, and can say so only when it comes. What was only handed over may have died with the connection.
     pub(super) fn may_cut(&self, through: Position) -> Option<Position> {
-        match self.found.as_deref() {
-            Some(found) => found.sent.min(Some(through)),
-            None => Some(through),
+        let Some(found) = self.found.as_deref() else {
+            return Some(through);
+        };
+        let accepted = found.accepted.through();
+        if accepted >= Some(found.last) {
+            return Some(through);
+        }
+        accepted.min(Some(through))
+    }
+
+    /// The broker has the record at `at`, which was held right behind `after`.
+    pub(super) fn note_accepted(&mut self, after: Option<Position>, at: Position) {
+        if let Some(found) = &mut self.found {
+            // One hole too many is none in the end: the sink is silent about it, and all of it goes again.
+            let _ = found.accepted.take(after, at);
         }
     }
 
-    /// The record at `at` of the backlog is sent; `None`: there was no other.
-    fn note_sent(&mut self, at: Option<Position>) {
-        let Some(found) = &mut self.found else {
-            return;
-        };
-        found.sent = found.sent.max(at);
-        if at.is_none() || found.sent >= Some(found.last) {
-            self.found = None;
+    /// The broker has forgotten the session, and may have lost what it took.
+    pub(super) fn note_forgotten(&mut self) {
+        if let Some(found) = &mut self.found {
+            found.accepted = Coverage::default();
         }
     }
 
@@ -160,6 +169,7 @@ impl Lane {
         }
         self.acknowledged = None;
         if self.count() == 0 {
+            self.found = None;
             // Not before: a cut that finds no room on the disk is undone, and the sink must be reminded.
             self.patience = Patience::default();
         }
@@ -251,9 +261,7 @@ impl Lane {
         if !matches!(found, Ok(None)) {
             self.backlog = Some(backlog);
         }
-        let found = found?;
-        self.note_sent(found.as_ref().map(|(entry, _)| entry.head.at));
-        Ok(found)
+        found
     }
 
     /// The next record that is not of the backlog, with the one before it.
@@ -409,6 +417,8 @@ impl Lane {
         batch: &mut Batch,
     ) -> Result<u64, EdgeError> {
         let mut count = 0;
+        // Also where the cut is undone: what was acknowledged is kept in mind, and cut again.
+        self.found.take_if(|found| found.last <= through);
         for level in (0..LEVELS).rev() {
             let id = log_id(owner, self.stream, level);
             let first = self.staged().get(level).map(|log| log.first);

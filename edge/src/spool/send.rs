@@ -46,6 +46,8 @@ pub(super) struct Link {
     tag: u32,
     count: u32,
     told_at: Option<Instant>,
+    /// Counts the connections.
+    connection: u32,
     /// Records that the uplink found too long.
     too_long: Vec<TooLong>,
 }
@@ -56,10 +58,17 @@ struct TooLong {
     stream: Stream,
     at: Position,
     refusals: u32,
+    /// When and on which connection the last was that counts.
+    refused_at: Instant,
+    connection: u32,
 }
 
-/// So often a record is tried that is too long for the uplink: another broker may take it.
+/// So often a record is tried that is too long for the uplink: another broker may take it, or this one when somebody has set
+/// it right. A try counts on another connection than the last, or [so much](TOO_LONG_INTERVAL) later.
 pub const TOO_LONG_MAX: u32 = 3;
+
+/// What one connection refuses within this time counts once.
+pub const TOO_LONG_INTERVAL: Duration = Duration::from_secs(3_600);
 
 /// Of so many records of a stream it is known how often they were tried, and of the oldest.
 const TOO_LONG_KNOWN_MAX: usize = 16;
@@ -101,6 +110,17 @@ pub(super) struct InFlight {
     at: Position,
 }
 
+impl TooLong {
+    /// It is refused once more.
+    fn count(&mut self, now: Instant, connection: u32) {
+        let is_due = self.refused_at + TOO_LONG_INTERVAL <= now;
+        if is_due || self.connection != connection {
+            self.refusals = self.refusals.saturating_add(1);
+            (self.refused_at, self.connection) = (now, connection);
+        }
+    }
+}
+
 impl Spool {
     /// From now on the numbers of [`Outgoing`] have `tag` as their upper half: spools that share an uplink are told apart by
     /// it. See [`tag_of`](Self::tag_of).
@@ -118,9 +138,13 @@ impl Spool {
     /// else, what the broker has not accepted.
     pub fn up(&mut self, now: Instant, is_resumed: bool) {
         self.link.is_up = true;
+        self.link.connection = self.link.connection.wrapping_add(1);
         let in_flight = std::mem::take(&mut self.link.in_flight);
         let has_sink = self.has_sink();
         for lane in &mut self.lanes {
+            if !is_resumed {
+                lane.note_forgotten();
+            }
             let is_refused = !has_sink && lane.patience.waiting_since.is_some();
             if !is_resumed || is_refused {
                 lane.patience = Patience::default();
@@ -270,10 +294,12 @@ impl Spool {
         let Some(one) = self.take_in_flight(seq) else {
             return;
         };
-        if self.has_sink() && !is_planted("edge_spool_cut_on_puback") {
+        let is_all = !self.has_sink() || is_planted("edge_spool_cut_on_puback");
+        let lane = self.lane(one.stream);
+        lane.note_accepted(one.after, one.at);
+        if !is_all {
             return;
         }
-        let lane = self.lane(one.stream);
         let accepted = lane.accepted.get_or_insert_default();
         match accepted.take(one.after, one.at) {
             // One hole too many, left by records that were refused: it goes again with them.
@@ -346,10 +372,11 @@ impl Spool {
         let Some(one) = self.take_in_flight(seq) else {
             return Ok(false);
         };
+        let connection = self.link.connection;
         let known = |other: &&mut TooLong| (other.stream, other.at) == (one.stream, one.at);
         let refusals = match self.link.too_long.iter_mut().find(known) {
             Some(known) => {
-                known.refusals = known.refusals.saturating_add(1);
+                known.count(now, connection);
                 known.refusals
             }
             None => {
@@ -368,6 +395,8 @@ impl Spool {
                         stream,
                         at,
                         refusals,
+                        refused_at: now,
+                        connection,
                     });
                 }
                 1
@@ -412,7 +441,7 @@ impl Spool {
 
     /// A sink has made everything of one stream durable up to a record: the spool forgets it. What it does not hold (any
     /// more) is passed over: an acknowledgement may come late and twice. What was there when the spool was opened is forgotten
-    /// only when it has been sent since: on a disk that was restored the sink may never have seen it, and names it when it
+    /// only when the broker has taken it since: on a disk that was restored the sink may never have seen it, and names it when it
     /// comes.
     ///
     /// # Errors

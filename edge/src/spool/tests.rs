@@ -220,7 +220,7 @@ impl Bench {
             self.ack(stream);
         }
         self.commit();
-        self.now += Duration::from_secs(2_000);
+        self.now += TOO_LONG_INTERVAL;
         self.tend();
         self.commit();
         given_up
@@ -617,6 +617,34 @@ fn a_record_that_is_too_long_for_the_uplink_is_given_up_and_told() {
     }
 }
 
+/// One connection has one voice, however often it is asked within the hour: somebody may set its broker right.
+#[test]
+fn tries_of_one_connection_within_the_hour_are_one() {
+    let mut bench = Bench::new(SpoolSettings::default());
+    bench.append(payload(Stream::Twin, 1_000)).unwrap();
+    bench.commit();
+    bench.spool.up(bench.now, false);
+    let refuse = |bench: &mut Bench| {
+        let outgoing = bench.next().unwrap();
+        let (storage, batch) = (&bench.storage, &mut bench.batch);
+        let outcome = bench
+            .spool
+            .too_long(bench.now, outgoing.seq, storage, batch);
+        outcome.unwrap()
+    };
+    for _ in 0..2 * TOO_LONG_MAX {
+        assert!(!refuse(&mut bench), "it was asked before");
+        bench.now = bench.spool.deadline().unwrap();
+        bench.tend();
+    }
+    assert!(bench.now < Instant::default() + TOO_LONG_INTERVAL);
+    for tries in 2..=TOO_LONG_MAX {
+        bench.spool.down();
+        bench.spool.up(bench.now, false);
+        assert_eq!(refuse(&mut bench), tries == TOO_LONG_MAX);
+    }
+}
+
 /// More of them than it is known how often they were tried: the oldest always is, so all are given up in their turn.
 #[test]
 fn any_number_of_records_that_are_too_long_are_given_up() {
@@ -713,9 +741,9 @@ fn however_many_holes_the_brokers_answers_leave_all_is_let_go_of() {
 }
 
 /// What was found at the start may have been made in a start that the sink's knowledge had overtaken: the sink acknowledges
-/// what came later, and has never seen it. It is sent before it is cut.
+/// what came later, and has never seen it. The broker has it before it is cut, and again if the broker has lost it.
 #[test]
-fn what_was_found_at_the_start_is_sent_before_it_is_cut() {
+fn what_was_found_at_the_start_is_with_the_broker_before_it_is_cut() {
     let mut bench = Bench::new(SpoolSettings::default());
     for _ in 0..3 {
         bench.append(payload(Stream::Telemetry, 10)).unwrap();
@@ -734,15 +762,32 @@ fn what_was_found_at_the_start_is_sent_before_it_is_cut() {
         stream: Stream::Telemetry,
         through: live.sequence,
     };
-    for records in [4, 0] {
+    let records_left = |bench: &mut Bench| {
         let (storage, batch) = (&bench.storage, &mut bench.batch);
         let acknowledged = bench.spool.acknowledged(bench.now, &ack, storage, batch);
         acknowledged.unwrap();
         bench.commit();
-        assert_eq!(bench.spool.status().records, records);
-        let sent = std::iter::from_fn(|| bench.next()).count();
-        assert_eq!(sent as u64, records.saturating_sub(1));
+        bench.spool.status().records
+    };
+    assert_eq!(records_left(&mut bench), 4);
+    let sent: Vec<_> = std::iter::from_fn(|| bench.next()).collect();
+    assert_eq!(sent.len(), 3);
+    assert_eq!(records_left(&mut bench), 4, "it is only handed over");
+    for outgoing in &sent {
+        bench.accept(outgoing.seq);
     }
+    bench.spool.down();
+    bench.spool.up(bench.now, false);
+    assert_eq!(records_left(&mut bench), 4, "the broker has lost it");
+    let sent: Vec<_> = std::iter::from_fn(|| bench.next()).collect();
+    assert_eq!(sent.len(), 4);
+    // The last of them was accepted first: what is before it may still be lost.
+    bench.accept(sent[2].seq);
+    assert_eq!(records_left(&mut bench), 4);
+    bench.accept(sent[0].seq);
+    assert_eq!(records_left(&mut bench), 3);
+    bench.accept(sent[1].seq);
+    assert_eq!(records_left(&mut bench), 0);
 }
 
 /// The sink knows record 70 of this very start, which has made three: another start had its number.
