@@ -75,13 +75,13 @@ pub enum Received {
     New(u64),
     /// Seen before. It is acknowledged again.
     Repeated,
-    /// Of an earlier start than the last one that is known: come late, and seen before, or given up by its device. It is
-    /// acknowledged again. If a device has much of it, its disk was replaced or restored from a backup, and it goes on from
+    /// Of an earlier start than the one that what makes it look repeated has come to: come late, and seen before, or given up
+    /// by its device. It is acknowledged again. If a device has much of it, its disk was replaced or restored from a backup, and it goes on from
     /// an earlier start: it hears of the later start by this acknowledgement, and goes on above it
     /// [when it is started again](EdgeError::LaterStart). Or a stranger has spoken in its name:
     /// [forget](Collector::forget) it.
     OfEarlierStart {
-        /// The last start that is known.
+        /// The later start.
         known: BootEpoch,
     },
     /// Not taken, for want of room: its device will send it again.
@@ -171,8 +171,8 @@ impl Collector {
             let reason = format!("position {at} is too far ahead of all that was heard before");
             return Err(EdgeError::malformed("record", reason));
         }
-        let earlier = coverage.newest().map(|known| known.boot);
-        let earlier = earlier.filter(|known| at.boot < *known);
+        let known = coverage.last_around(at).map(|last| last.boot);
+        let earlier = known.filter(|known| at.boot < *known);
         let arrival = coverage.take(after, at);
         let is_full = self.staged_end - self.first >= self.settings.inbox_max;
         let received = match arrival {

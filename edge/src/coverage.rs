@@ -61,16 +61,22 @@ impl Coverage {
             && at.sequence <= sequence.saturating_add(SEQUENCE_JUMP_MAX)
     }
 
+    /// The last of the run in which a record at `at` looks like one that was seen; `None`: it is new.
+    pub(crate) fn last_around(&self, at: Position) -> Option<Position> {
+        let through = self.through.filter(|through| at <= *through);
+        let islands = self.islands.iter();
+        let mut around = islands.filter(|island| island.after < at && at <= island.last);
+        through.or_else(|| around.next().map(|island| island.last))
+    }
+
     /// The record at `at` arrived; its device held the one at `after` right before it.
     pub(crate) fn take(&mut self, after: Option<Position>, at: Position) -> Arrival {
         if self.through.is_some_and(|through| at <= through) {
             return Arrival::Repeated;
         }
-        let is_known = |island: &Island| island.after < at && at <= island.last;
-        let arrival = if self.islands.iter().any(is_known) {
-            Arrival::Repeated
-        } else {
-            Arrival::New
+        let arrival = match self.last_around(at) {
+            Some(_) => Arrival::Repeated,
+            None => Arrival::New,
         };
         match after {
             Some(after) if self.through.is_none_or(|through| through < after) => {

@@ -345,6 +345,25 @@ fn salted_starts_on_replaced_disks_are_not_taken_for_one_another() {
     }
 }
 
+/// What comes twice around a restart is of no earlier start than what has followed on it: nobody is named for a healthy start.
+#[test]
+fn a_repetition_behind_a_hole_names_no_earlier_start() {
+    let archive = MemoryStorage::new();
+    let mut collector = collector(&archive, 10);
+    take(&mut collector, &archive, &delivery("m", (1, 1), None)).unwrap();
+    // What the new start makes comes first; between the two there is a hole.
+    let live = delivery("m", (2, 1), Some((1, 3)));
+    take(&mut collector, &archive, &live).unwrap();
+    let again = take(&mut collector, &archive, &delivery("m", (1, 1), None));
+    assert_eq!(again.unwrap(), Received::Repeated);
+    let late = take(
+        &mut collector,
+        &archive,
+        &delivery("m", (1, 2), Some((1, 1))),
+    );
+    assert_eq!(late.unwrap(), Received::New(2));
+}
+
 /// However far a stranger makes a device skip, its sink hears its next start.
 #[test]
 fn the_start_behind_a_made_up_ack_is_in_the_sinks_reach() {

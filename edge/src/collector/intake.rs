@@ -7,14 +7,15 @@ use peaberry_core::{Instant, Storage, StorageError};
 
 use super::{Collector, Received};
 use crate::error::EdgeError;
+use crate::identity::{BootEpoch, RecordId};
 use crate::name::DeviceId;
-use crate::topic::Topic;
+use crate::payload::{Delivery, Wire};
 use crate::uplink::{AckToken, Message, Uplink, UplinkEvent};
 
 /// So many messages are committed together at most.
 const COMMIT_MAX: usize = 1_024;
 
-/// How many refusals, and how many devices, a report names.
+/// How many refusals, and how many earlier starts, a report names.
 const REFUSALS_MAX: usize = 16;
 
 /// A [`Collector`] on an uplink: takes what comes, commits it, and only then acknowledges it, to the broker and to the
@@ -36,10 +37,10 @@ pub struct IntakeReport {
     pub new: u64,
     /// Records seen before.
     pub repeated: u64,
-    /// Of these, how many were of an earlier start than the last one that is known; see [`Received::OfEarlierStart`].
+    /// Of these, how many were of an earlier start than another that is known; see [`Received::OfEarlierStart`].
     pub of_earlier_starts: u64,
-    /// The first devices whose they were.
-    pub earlier_starts: BTreeSet<DeviceId>,
+    /// The first of these starts.
+    pub earlier_starts: BTreeSet<(DeviceId, BootEpoch)>,
     /// Records that were not taken and will come again.
     pub deferred: u64,
     /// Messages that were refused, and filters that the broker refuses us. A refusal is no answer: what a device of ours has
@@ -169,10 +170,11 @@ pub(super) fn note(
         Ok(Received::OfEarlierStart { .. }) => {
             report.repeated += 1;
             report.of_earlier_starts += 1;
-            if let Ok(topic) = Topic::parse(&message.topic)
+            if let Ok(Delivery { record, .. }) = Delivery::decode(&message.payload)
                 && report.earlier_starts.len() < REFUSALS_MAX
             {
-                report.earlier_starts.insert(topic.device);
+                let RecordId { device, boot, .. } = record.id;
+                report.earlier_starts.insert((device, boot));
             }
         }
         Ok(Received::Deferred) => report.deferred += 1,
