@@ -387,35 +387,71 @@ impl Uplink for MqttUplink {
     }
 }
 
-/// Feeds any bytes at all to the readers of both versions and to what acts on what they read, and panics if one misbehaves.
+/// Feeds any bytes at all to the readers of both versions and to what acts on what they read, once where the broker has let us
+/// in and once where they are to do it, and panics if one misbehaves.
 #[doc(hidden)]
 pub fn read_any_mqtt_bytes(bytes: &[u8]) {
     let settings = MqttSettings::new("m", "localhost", 1_883);
     for packets in [&v4::V4 as &dyn Packets, &v5::V5] {
-        let shared = Shared::new(packets, settings.takes());
-        let mut state = shared.state.lock();
-        state.up(packets, false, settings.takes());
-        drop(state);
-        shared.subscribe("down/#");
-        let submitted = shared.submit(7, Message::new("up/t", "7"));
-        assert_eq!(submitted, Ok(()), "nothing is on its way");
+        hear_any(packets, &settings, settings.takes(), BytesMut::from(bytes));
         let mut incoming = BytesMut::from(bytes);
-        let mut before = incoming.len();
-        while let Ok(Some(heard)) = packets.read(&mut incoming, &settings) {
-            assert!(incoming.len() < before, "a packet has some bytes");
-            before = incoming.len();
-            let mut state = shared.state.lock();
-            if state.is_full() || state.hear(packets, heard).is_err() {
-                break;
-            }
+        if let Ok(Some(heard)) = packets.read(&mut incoming, &settings)
+            && let Ok((_, takes, _)) = connection::welcome(heard)
+        {
+            hear_any(packets, &settings, takes, incoming);
         }
-        assert!(shared.room() <= usize::from(settings.window));
     }
+}
+
+fn hear_any(
+    packets: &'static dyn Packets,
+    settings: &MqttSettings,
+    takes: Takes,
+    mut incoming: BytesMut,
+) {
+    let ours = settings.takes();
+    assert!((1..=ours.window).contains(&takes.window));
+    assert!((PACKET_BYTES_MIN..=ours.packet_bytes_max).contains(&takes.packet_bytes_max));
+    let shared = Shared::new(packets, ours);
+    shared.state.lock().up(packets, false, takes);
+    shared.subscribe("down/#");
+    let submitted = shared.submit(7, Message::new("up/t", "7"));
+    assert_eq!(submitted, Ok(()), "nothing is on its way");
+    let mut before = incoming.len();
+    while let Ok(Some(heard)) = packets.read(&mut incoming, settings) {
+        assert!(incoming.len() < before, "a packet has some bytes");
+        before = incoming.len();
+        let mut state = shared.state.lock();
+        if state.is_full() || state.hear(packets, heard).is_err() {
+            break;
+        }
+    }
+    assert!(shared.room() <= takes.window);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What a broker of version 5 says that it takes is acted upon from its first bytes on.
+    #[test]
+    fn limits_in_a_welcome_are_bounded_and_kept_to() {
+        let welcome = |properties: &[u8]| {
+            let bytes = u8::try_from(properties.len()).unwrap();
+            let mut welcome = vec![0x20, 3 + bytes, 0, 0, bytes];
+            welcome.extend_from_slice(properties);
+            read_any_mqtt_bytes(&welcome);
+            let settings = MqttSettings::new("m", "127.0.0.1", 1_883);
+            let heard = v5::V5.read(&mut BytesMut::from(&*welcome), &settings);
+            let takes = connection::welcome(heard.unwrap().unwrap());
+            takes.map(|(_, takes, _)| (takes.window, takes.packet_bytes_max))
+        };
+        assert_eq!(welcome(&[]), Ok((100, PACKET_BYTES_MAX)));
+        assert_eq!(welcome(&[0x21, 0, 7, 0x27, 0, 0, 4, 0]), Ok((7, 1_024)));
+        let most = [0x21, 0xff, 0xff, 0x27, 0xff, 0xff, 0xff, 0xff];
+        assert_eq!(welcome(&most), Ok((100, PACKET_BYTES_MAX)));
+        assert!(welcome(&[0x27, 0, 0, 3, 0xff]).is_err());
+    }
 
     /// The broker is told the very silence after which it is asked whether it is there.
     #[test]

@@ -12,7 +12,7 @@ use tokio::time::{Instant, Sleep};
 use super::packets::Heard;
 use super::socket::Socket;
 use super::state::Shared;
-use super::{End, MqttSettings, PACKET_BYTES_MIN, Session, chain};
+use super::{End, MqttSettings, PACKET_BYTES_MIN, Session, Takes, chain};
 
 /// How long a broker may take to let us in.
 const WELCOME_MAX: Duration = Duration::from_secs(5);
@@ -49,6 +49,29 @@ pub(super) async fn run(shared: &Shared, settings: &MqttSettings, session: Sessi
         alarm: Box::pin(tokio::time::sleep_until(welcomed_by)),
     };
     std::future::poll_fn(|cx| connection.poll(cx)).await
+}
+
+/// Whether a broker lets us in, what it takes, and how long it lets us be silent. One that takes too little is none for us.
+pub(super) fn welcome(heard: Heard) -> Result<(bool, Takes, Option<Duration>), End> {
+    let (is_resumed, takes, keep_alive) = match heard {
+        Heard::Welcome {
+            is_resumed,
+            takes,
+            keep_alive,
+        } => (is_resumed, takes, keep_alive),
+        Heard::Farewell(reason) => return Err(End::Lost(reason)),
+        _ => {
+            let reason = "the broker does not begin with letting us in";
+            return Err(End::Lost(reason.to_owned()));
+        }
+    };
+    let bytes_max = takes.packet_bytes_max;
+    if bytes_max < PACKET_BYTES_MIN {
+        return Err(End::Lost(format!(
+            "the broker takes packets of {bytes_max} bytes, and {PACKET_BYTES_MIN} are needed"
+        )));
+    }
+    Ok((is_resumed, takes, keep_alive))
 }
 
 struct Connection<'a> {
@@ -170,28 +193,11 @@ impl Connection<'_> {
 
     /// What a broker says first.
     fn begin(&mut self, heard: Heard) -> Result<(), End> {
-        let (is_resumed, takes, keep_alive) = match heard {
-            Heard::Welcome {
-                is_resumed,
-                takes,
-                keep_alive,
-            } => (is_resumed, takes, keep_alive),
-            Heard::Farewell(reason) => return Err(End::Lost(reason)),
-            _ => {
-                let reason = "the broker does not begin with letting us in";
-                return Err(End::Lost(reason.to_owned()));
-            }
-        };
+        let (is_resumed, takes, keep_alive) = welcome(heard)?;
         if !self.outgoing.is_empty() {
             // What is left of our greeting would count as messages that have been written.
             let reason = "the broker lets us in before we have asked";
             return Err(End::Lost(reason.to_owned()));
-        }
-        let bytes_max = takes.packet_bytes_max;
-        if bytes_max < PACKET_BYTES_MIN {
-            return Err(End::Lost(format!(
-                "the broker takes packets of {bytes_max} bytes, and {PACKET_BYTES_MIN} are needed"
-            )));
         }
         if self.session == Session::Unwanted {
             return Err(End::Forgotten);
