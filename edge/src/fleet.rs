@@ -214,5 +214,18 @@ pub struct FleetSettings {
     pub spool: SpoolSettings,
 }
 
+impl FleetSettings {
+    /// What is usual, with a [salt](SpoolSettings::boot_salt) for this start: draw it from the system's randomness wherever
+    /// the store may be lost and its collector lives on.
+    #[must_use]
+    pub fn salted(boot_salt: u64) -> Self {
+        let spool = SpoolSettings {
+            boot_salt,
+            ..SpoolSettings::default()
+        };
+        Self { spool }
+    }
+}
+
 #[cfg(test)]
 mod tests;

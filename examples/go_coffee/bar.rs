@@ -20,6 +20,7 @@ use peaberry_edge::uplink::Uplink;
 use peaberry_edge::{DeviceId, EdgeError, SiteId};
 use peaberry_examples::orders::Order;
 use peaberry_lockd::fence::Token;
+use rand_core::{OsRng, RngCore};
 use serde::Serialize;
 
 use crate::Failure;
@@ -95,7 +96,7 @@ impl Bar {
             site,
             Arc::new(storage),
             machines.iter().map(|machine| machine.device()),
-            FleetSettings::default(),
+            FleetSettings::salted(OsRng.next_u64()),
             clock.now(),
         )?;
         let notes = Arc::<Mutex<Notes>>::default();
