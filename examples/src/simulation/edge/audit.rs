@@ -6,7 +6,7 @@ use peaberry_edge::fleet::Fleet;
 use peaberry_edge::payload::{Gap, GapReason, OrderPhase, Payload, Record};
 use peaberry_edge::spool::AckLevel;
 use peaberry_edge::topic::Stream;
-use peaberry_edge::{BootEpoch, DeviceId, Position, RecordId};
+use peaberry_edge::{BootEpoch, DeviceId, Name, Position, RecordId};
 
 use super::findings::Findings;
 use super::fog::Fog;
@@ -63,21 +63,22 @@ struct Lives<'a> {
 
 impl Lives<'_> {
     /// Whether what is made in a start may be taken for repeated: it began on a disk that was replaced or restored, its sink
-    /// knows a later one, and the device or the collector has said so.
+    /// knows a later one, and the device or the collector has said so of this very start.
     fn is_overtaken_and_named(&self, device: &DeviceId, boot: BootEpoch) -> bool {
-        let is_named = self.gateway.is_known_overtaken(device, boot) || self.fog.has_named(device);
+        let is_named =
+            self.gateway.is_known_overtaken(device, boot) || self.fog.has_named(device, boot);
         is_named && self.ledger.is_overtaken(device, boot)
     }
 }
 
 /// Whatever a disk has held durably has come, or a gap tells of it, or it is spooled still; and nobody numbers a record that
-/// is none of these. What a disk held that is gone is gone with it. Answers the devices that lost records of orders in starts
-/// that were overtaken.
+/// is none of these. What a disk held that is gone is gone with it, but not what it had let go of as acknowledged. Answers the
+/// orders whose ends were lost in starts that were overtaken.
 fn check_nothing_is_missing(
     lives: &Lives<'_>,
     records: &[&Record],
     findings: &mut Findings,
-) -> BTreeSet<DeviceId> {
+) -> BTreeSet<(DeviceId, Name)> {
     let mut without_orders = BTreeSet::new();
     let Lives {
         gateway, ledger, ..
@@ -86,7 +87,15 @@ fn check_nothing_is_missing(
     let gaps = gaps_of(records, findings);
     let under_way = UnderWay::of(gateway, ledger);
     let mut missing: BTreeMap<(&DeviceId, Stream), u64> = BTreeMap::new();
-    for (id, stream) in ledger.iter() {
+    for id in ledger.acknowledged() {
+        if !come.contains(id) && !is_told(&gaps, id, None) {
+            findings.complain(format!(
+                "{id} was let go of as acknowledged, and nobody has it"
+            ));
+        }
+    }
+    for (id, held) in ledger.iter() {
+        let stream = held.stream;
         if ledger.has_lost() && !ledger.is_overtaken(&id.device, id.boot) {
             findings.reach(reached::GONE_ABOVE);
         }
@@ -95,9 +104,8 @@ fn check_nothing_is_missing(
         }
         if lives.is_overtaken_and_named(&id.device, id.boot) {
             findings.reach(reached::OVERTAKEN_AND_LOST);
-            if stream == Stream::Orders {
-                without_orders.insert(id.device.clone());
-            }
+            let end = held.end_of.clone().map(|key| (id.device.clone(), key));
+            without_orders.extend(end);
             continue;
         }
         *missing.entry((&id.device, stream)).or_default() += 1;
@@ -211,10 +219,10 @@ impl UnderWay {
 fn check_orders(
     gateway: &Gateway,
     records: &[&Record],
-    without: &BTreeSet<DeviceId>,
+    without: &BTreeSet<(DeviceId, Name)>,
     findings: &mut Findings,
 ) {
-    let mut ends: BTreeMap<(DeviceId, peaberry_edge::Name), BTreeSet<OrderPhase>> = BTreeMap::new();
+    let mut ends: BTreeMap<(DeviceId, Name), BTreeSet<OrderPhase>> = BTreeMap::new();
     for record in records {
         if let Payload::Notification(notification) = &record.payload
             && notification.text.as_str().contains("is refused")
@@ -270,7 +278,7 @@ fn check_orders(
     }
     for order in gateway.works.begun() {
         let (device, key) = order;
-        if !ends.contains_key(order) && !without.contains(device) {
+        if !ends.contains_key(order) && !without.contains(order) {
             findings.complain(format!("nobody knows what became of {key} at {device}"));
         }
     }

@@ -196,8 +196,8 @@ impl Layer for Watched {
             Err(StorageError::Full { .. }) => plan.faults.add_many(FaultKind::DiskFull, 1),
             Err(_) => plan.is_dead = true,
             Ok(()) => {
-                if let Some(ledger) = plan.ledger.as_mut().filter(|_| is_synced) {
-                    ledger.enter(batch);
+                if let Some(ledger) = &mut plan.ledger {
+                    ledger.enter(batch, is_synced);
                 }
                 if plan.dies_after(is_synced) {
                     plan.is_dead = true;

@@ -15,7 +15,7 @@ use peaberry_edge::payload::{Payload, Record};
 use peaberry_edge::topic::{Lane, Topic};
 use peaberry_edge::twin::{Side, Twin};
 use peaberry_edge::uplink::{MemoryUplink, Message, Uplink};
-use peaberry_edge::{DeviceId, EdgeError};
+use peaberry_edge::{BootEpoch, DeviceId, EdgeError};
 
 use super::disk::Disk;
 use super::findings::Findings;
@@ -38,8 +38,8 @@ pub(super) struct Fog {
     life: Option<Life>,
     /// Every record that was ever seen in the inbox, by its index there.
     arrived: BTreeMap<u64, Record>,
-    /// Devices that the collector has named for records of earlier starts.
-    named: BTreeSet<DeviceId>,
+    /// The earlier starts that the collector has named.
+    named: BTreeSet<(DeviceId, BootEpoch)>,
     /// The machines' disk was lost, and their twins with it.
     lost_twins: bool,
     seq: u64,
@@ -77,10 +77,10 @@ impl Fog {
         self.arrived.values()
     }
 
-    /// Whether the collector has named a device for records of an earlier start, since the machines'
+    /// Whether the collector has named this start of a device for an earlier one, since the machines'
     /// disk was [lost](Self::note_loss).
-    pub(super) fn has_named(&self, device: &DeviceId) -> bool {
-        self.named.contains(device)
+    pub(super) fn has_named(&self, device: &DeviceId, boot: BootEpoch) -> bool {
+        self.named.contains(&(device.clone(), boot))
     }
 
     /// The machines' disk is lost.
