@@ -267,18 +267,6 @@ impl EvmClient {
         Ok(decimals)
     }
 
-    async fn final_number(&self, latest: u64) -> Result<Option<u64>, ChainError> {
-        match self.network.finality {
-            FinalityPolicy::Depth(depth) => Ok(latest.checked_sub(depth)),
-            FinalityPolicy::Finalized => match self.rpc.block(BlockAt::Final).await {
-                Ok(block) => Ok(block.map(|block| block.number)),
-                // A chain that has just begun.
-                Err(ChainError::NotFound { .. }) => Ok(None),
-                Err(error) => Err(error),
-            },
-        }
-    }
-
     /// Why an included transaction was undone, where its node can say soon. That it was undone is certain without, and whoever
     /// waits for that does not wait long for the reason.
     pub(crate) async fn reason_of(&self, transaction: B256) -> Option<Revert> {
@@ -298,10 +286,9 @@ impl EvmClient {
             return Ok(TransactionStatus::Pending);
         };
         let latest = latest.map_or(block.number, |latest| latest.number);
-        let is_final = self
-            .final_number(latest)
-            .await?
-            .is_some_and(|number| number >= block.number);
+        // Not by the final block's number: who is behind it may have another block here.
+        let there = self.final_block(block.number).await?;
+        let is_final = there.is_some_and(|there| there.hash == block.hash);
         let depth = latest.saturating_sub(block.number);
         Ok(match (receipt.is_success, is_final) {
             (true, true) => TransactionStatus::Final { block },
@@ -474,14 +461,11 @@ impl ChainClient for EvmClient {
                 return block.ok_or_else(|| not_found("a finalized block"));
             }
         };
-        let latest = self.rpc.block(BlockAt::Latest).await?;
-        let latest = latest.ok_or_else(|| not_found("the newest block"))?;
         if depth == 0 {
-            return Ok(latest);
+            let latest = self.rpc.block(BlockAt::Latest).await?;
+            return latest.ok_or_else(|| not_found("the newest block"));
         }
-        let number = latest.number.checked_sub(depth);
-        let number = number.ok_or_else(|| not_found("a block of such depth"))?;
-        let block = self.rpc.block(BlockAt::Number(number)).await?;
+        let block = self.rpc.block_below(depth).await?;
         block.ok_or_else(|| not_found("a block of such depth"))
     }
 
@@ -494,11 +478,27 @@ impl ChainClient for EvmClient {
         }
     }
 
+    async fn final_block(&self, number: u64) -> Result<Option<Block>, ChainError> {
+        self.rpc.final_block(number, self.network.finality).await
+    }
+
     async fn logs(&self, filter: &LogFilter, range: &LogRange) -> Result<Vec<Log>, ChainError> {
         for address in &filter.addresses {
             address.expect_on(self.network.chain)?;
         }
         self.rpc.logs(filter, range).await
+    }
+
+    async fn logs_upto(
+        &self,
+        filter: &LogFilter,
+        first: u64,
+        last: Block,
+    ) -> Result<Vec<Log>, ChainError> {
+        for address in &filter.addresses {
+            address.expect_on(self.network.chain)?;
+        }
+        self.rpc.logs_upto(filter, first, last).await
     }
 }
 
