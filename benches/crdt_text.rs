@@ -54,6 +54,9 @@ fn main() -> Result<(), Failure> {
     for name in ["friendsforever.concurrent", "clownschool.concurrent"] {
         bench.apart(&Trace::load(name)?);
     }
+    for count in [1_000, 4_000] {
+        bench.at_one_place(count);
+    }
     write("crdt_text", bench.effort, &bench.measures)?;
     Ok(())
 }
@@ -124,6 +127,16 @@ impl Bench {
             file.len(),
             their_file.len(),
             "the file; ours in the container",
+        );
+    }
+
+    /// What costs the product of both, for none can tell how the others' stand to each other without a look.
+    fn at_one_place(&mut self, count: usize) {
+        self.time::<Diamond>(
+            &format!("merge {count} and {count} inserts at one place"),
+            "one character each, in front of all before; theirs is in memory",
+            || apart::ours_at_one_place(count) / 1000.0,
+            || apart::diamond_at_one_place(count) / 1000.0,
         );
     }
 

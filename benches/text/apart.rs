@@ -1,10 +1,12 @@
-//! Traces of writers who were apart: the history of all of them, for ours and for diamond-types.
+//! Writers who were apart: the history of all of them, for ours and for diamond-types.
 
 use diamond_types::list::OpLog;
 use diamond_types::list::encoding::ENCODE_FULL;
 use diamond_types::list::operation::Operation;
 use peaberry_crdt::wire::{Message as _, compress};
 use peaberry_crdt::{Lattice as _, ReplicaId, Text, VersionVector, Writer};
+
+use peaberry_benches::versus::fastest;
 
 use crate::trace::Trace;
 
@@ -73,4 +75,46 @@ pub(crate) fn diamond(trace: &Trace) -> Vec<u8> {
         left.push(log.add_operations_at(*agent, &parents, &ops));
     }
     log.encode(ENCODE_FULL)
+}
+
+/// What two wrote apart who each put so many characters in front of all: how long one takes to join the other's, in
+/// microseconds.
+pub(crate) fn ours_at_one_place(count: usize) -> f64 {
+    let [mine, theirs] = [1, 2].map(|id| {
+        let mut text = Text::bottom();
+        let id = ReplicaId::new(id).expect("not zero");
+        let mut writer = Writer::new(id, 0, u64::MAX);
+        for _ in 0..count {
+            text.insert(&mut writer, 0, "x")
+                .expect("the place is there");
+        }
+        text
+    });
+    let delta = theirs.delta_since(mine.vector());
+    fastest(
+        || mine.clone(),
+        |text| {
+            text.apply(&delta).expect("it follows");
+            assert_eq!(text.len_chars(), 2 * count);
+        },
+    )
+}
+
+/// The same.
+pub(crate) fn diamond_at_one_place(count: usize) -> f64 {
+    let mut log = OpLog::new();
+    let mut heads = Vec::new();
+    for agent in ["agent 1", "agent 2"] {
+        let agent = log.get_or_create_agent_id(agent);
+        let ops: Vec<_> = (0..count).map(|_| Operation::new_insert(0, "x")).collect();
+        heads.push(log.add_operations_at(agent, &[], &ops));
+    }
+    let mine = &heads[..1];
+    fastest(
+        || log.checkout(mine),
+        |branch| {
+            branch.merge(&log, log.local_version_ref());
+            assert_eq!(branch.content().len_chars(), 2 * count);
+        },
+    )
 }

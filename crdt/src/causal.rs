@@ -1,6 +1,7 @@
 //! A replicated document: a store, what it knows, and what was removed.
 
 mod message;
+mod part;
 
 use alloc::vec::Vec;
 
@@ -32,8 +33,10 @@ use crate::{
 /// A delta stands for a set of events `R`. It has `store(R)` and the log of `R`. Applying it to `K` gives `store(K ∪ R)`
 /// if only `K ∪ R` obeys the rules, that is, if `K` knows
 ///
-/// - for each replica in `R`, its events up to the first in `R`, and
-/// - the dots that `R` removes and that are not in `R`.
+/// - for each replica in `R`, its events up to the first in `R`,
+/// - the dots that `R` removes and that are not in `R`, and
+/// - those that what `R` puts speaks of, such as the way to an element of a list. Without them the element could be shown
+///   as well; but a state would speak of replicas that its vector does not tell.
 ///
 /// That, and nothing else, is what [`Delta::from`] asks for: not the whole vector of the writer. For a dot that is new
 /// in `R`, no event of `K` can have removed it, by rule 2; for one that both know, `R`'s own copy is skipped, and if an
@@ -91,6 +94,13 @@ impl<S: PartialEq> PartialEq for Causal<S> {
 
 impl<S: Eq> Eq for Causal<S> {}
 
+/// [`bottom`](Lattice::bottom): knows nothing.
+impl<S: DotStore> Default for Causal<S> {
+    fn default() -> Self {
+        Self::bottom()
+    }
+}
+
 impl<S: DotStore> Causal<S> {
     /// The state.
     #[must_use]
@@ -126,6 +136,7 @@ impl<S: DotStore> Causal<S> {
         let delta = self.delta_of(mint.dot(), edit)?;
         if !delta.is_empty() {
             self.check_growth(&delta, writer.bounds())?;
+            self.check_stamps(&delta.store, writer)?;
             writer.advance();
             self.merge(&delta.to, &delta.store, &delta.log, None);
         }
@@ -277,6 +288,9 @@ impl<S: DotStore> Causal<S> {
         if let Some(dot) = foreign {
             return Err(WriteError::ForeignDot { event, dot });
         }
+        if edit.store.pieces_at(event) > 1 {
+            return Err(WriteError::DotTwice { event });
+        }
         let mut from = VersionVector::new();
         from.raise(event.replica(), event.counter() - 1);
         // The receiver must know each removed dot, or a late add would bring it back.
@@ -287,6 +301,18 @@ impl<S: DotStore> Causal<S> {
                 return Err(WriteError::ForeignDot { event, dot });
             }
             from.raise(removed.replica(), removed.last());
+        }
+        // And each that the new is placed beside, or nobody could tell how many replicas a state speaks of.
+        let mut unknown = None;
+        edit.store.for_each_named(&mut |dot| {
+            if dot != event && !self.context.covers(dot) {
+                unknown = Some(dot);
+            } else if dot.replica() != event.replica() {
+                from.raise(dot.replica(), dot.counter());
+            }
+        });
+        if let Some(dot) = unknown {
+            return Err(WriteError::ForeignDot { event, dot });
         }
         let mut to = from.clone();
         let mut log = RemovalLog::default();
@@ -323,6 +349,25 @@ impl<S: DotStore> Causal<S> {
             self.store.admit(store, &self.context, limits)?;
         }
         Ok(())
+    }
+
+    /// Whether others will let pass the stamps of an own write. The state is walked only if what the writer knows already
+    /// does not tell.
+    fn check_stamps(&self, store: &S, writer: &mut Writer) -> Result<(), WriteError> {
+        let refused = |limits: Limits| match self.store.admit(store, &self.context, &limits) {
+            Err(ApplyError::FarFuture(far)) => Err(WriteError::FarFuture(far)),
+            _ => Ok(()),
+        };
+        if !writer.limits().are_of_values() || refused(writer.limits()).is_ok() {
+            return Ok(());
+        }
+        let own = writer.replica();
+        self.store.for_each_stamp(&mut |dot, stamp| {
+            if dot.replica() != own {
+                writer.is_shown(stamp.wall_ms);
+            }
+        });
+        refused(writer.limits())
     }
 
     /// Whether the state with the delta keeps within its bounds.

@@ -4,6 +4,8 @@ mod claim;
 mod message;
 mod split;
 
+pub(crate) use split::{Cuts, events_between};
+
 use crate::arrivals::Arrivals;
 use crate::removal_log::RemovalLog;
 use crate::{DotStore, Interval, IntervalVersionVector, Lattice, VersionVector};
@@ -36,7 +38,8 @@ impl<S: PartialEq> PartialEq for Delta<S> {
 impl<S: Eq> Eq for Delta<S> {}
 
 impl<S> Delta<S> {
-    /// What the receiver must know: the events before those carried, and the dots they removed.
+    /// What the receiver must know: the events before those carried, the dots they removed, and those that what they put
+    /// speaks of, as the place of a list's element does of what it was put beside.
     #[must_use]
     pub const fn from(&self) -> &VersionVector {
         &self.from
@@ -81,7 +84,7 @@ impl<S: DotStore> Delta<S> {
         store: S,
         log: RemovalLog,
     ) -> Self {
-        let (from, to) = claim_of(known, upto, &log);
+        let (from, to) = claim_of(known, upto, &store, &log);
         Self {
             from,
             to,
@@ -93,10 +96,11 @@ impl<S: DotStore> Delta<S> {
     }
 }
 
-/// What the events in `(known, upto]` with this log need, and what they give.
-fn claim_of(
+/// What the events in `(known, upto]` with this store and log need, and what they give.
+fn claim_of<S: DotStore>(
     known: &VersionVector,
     upto: &VersionVector,
+    store: &S,
     log: &RemovalLog,
 ) -> (VersionVector, VersionVector) {
     let (mut from, mut to) = (VersionVector::new(), VersionVector::new());
@@ -105,14 +109,18 @@ fn claim_of(
         to.raise(events.replica(), events.last());
     }
     let mut needed = VersionVector::new();
+    // Those of a replica that is carried are carried themselves or come before.
+    let mut need = |replica, counter| {
+        if to.get(replica) == 0 {
+            needed.raise(replica, counter);
+        }
+    };
     for (_, runs) in log.runs() {
         for removed in runs.iter().flat_map(|run| run.removed()) {
-            // Those of a replica that is carried are carried themselves or come before.
-            if to.get(removed.replica()) == 0 {
-                needed.raise(removed.replica(), removed.last());
-            }
+            need(removed.replica(), removed.last());
         }
     }
+    store.for_each_named(&mut |dot| need(dot.replica(), dot.counter()));
     from.join(&needed);
     to.join(&needed);
     (from, to)

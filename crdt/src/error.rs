@@ -40,6 +40,13 @@ pub enum WriteError {
         /// The dot it held.
         dot: Dot,
     },
+    /// The edit put something under its dot in two places, such as two fields of a store. The dot is what a removal names and
+    /// has one meaning: put what changes together in one place, or write two events.
+    #[error("edit of event {event:?} puts something in two places")]
+    DotTwice {
+        /// The event being written.
+        event: Dot,
+    },
     /// A write to a register must exceed every stamp it has seen; ask the clock that observed them.
     #[error("stamp {given:?} does not exceed {seen:?}, which the register has seen")]
     StaleStamp {
@@ -71,6 +78,13 @@ pub enum WriteError {
         /// Whose total.
         replica: ReplicaId,
     },
+    /// Others would refuse the stamp, and all that is written after it; see
+    /// [`Writer::tolerate`](crate::Writer::tolerate). Set the clock right; if it is, it was ahead when something was written
+    /// that this write has seen.
+    #[error(
+        "others would refuse this write: {0}; set the clock right, or have all replicas tolerate it"
+    )]
+    FarFuture(FarFutureStamp),
     /// The state is as large as its writer may make it; see [`Writer::within`](crate::Writer::within).
     #[error(transparent)]
     Outgrown(#[from] Outgrown),

@@ -88,6 +88,21 @@ impl Hlc {
         self.last
     }
 
+    /// Takes note of a stamp that is in the state already, however far it leads: it was let in, and what is written next
+    /// must exceed it. For what comes from a peer there is [`observe`](Self::observe).
+    ///
+    /// ```
+    /// use peaberry_crdt::{Hlc, Stamp};
+    ///
+    /// let mut clock = Hlc::new(1_000);
+    /// let held = Stamp { wall_ms: 60_000, logical: 0 };
+    /// clock.follow(held);
+    /// assert!(clock.now(5_000) > held);
+    /// ```
+    pub fn follow(&mut self, held: Stamp) {
+        self.last = self.last.max(held);
+    }
+
     /// Takes note of a peer's stamp, so that later stamps exceed it.
     ///
     /// # Errors

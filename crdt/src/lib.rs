@@ -63,7 +63,7 @@ pub use list::{DotList, List, POSITION_DEPTH_MAX, Position};
 pub use map::ObservedRemoveMap;
 pub use register::{LwwRegister, MvRegister};
 pub use removal_log::REMOVAL_LOG_BYTES_MAX;
-pub use replica::ReplicaId;
+pub use replica::{ParseReplicaIdError, ReplicaId};
 pub use replicated::Replicated;
 pub use set::{AddWinsSet, GrowOnlySet, RemoveWinsSet};
 pub use store::{DotFun, DotMap, DotSet, DotStore};

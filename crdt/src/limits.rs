@@ -12,8 +12,8 @@ use crate::wire::Bound;
 pub struct Bounds {
     /// Of how many replicas events are known. They are never forgotten.
     pub ids_max: usize,
-    /// How many dots the stores hold; of a text, how many runs of edits there have been and what they had seen; nothing of
-    /// a plain counter.
+    /// How many dots the stores hold; of a text, how many runs of edits there have been and what they had seen; of a
+    /// [`BoundedCounter`](crate::BoundedCounter) how many grants, and nothing of another counter.
     pub dots_max: usize,
 }
 
@@ -106,8 +106,12 @@ impl Limits {
 pub struct Tolerance {
     /// How far a stamp may lead our wall clock, in milliseconds; `u64::MAX` for any.
     pub drift_ms_max: u64,
-    /// By how much one delta may raise a replica's running total; `u64::MAX` for any. What a peer missed for a month
-    /// comes in one delta too.
+    /// By how much one delta may raise a replica's running total, or a reset claim to have seen more of it than is known;
+    /// `u64::MAX` for any. What a peer missed for a month comes in one delta too, and is measured from what is held: a
+    /// total of which nothing is held from zero, unless its beginning is known and it was removed with the key of a map.
+    /// So for a state that knows nothing yet let any total pass: a `Replica` does, from when it is opened empty until it
+    /// has all that one peer has told of. Who starts again before that, or was away for longer than this allows for,
+    /// tolerates more until it has caught up.
     pub advance_max: u64,
 }
 

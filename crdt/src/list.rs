@@ -6,18 +6,23 @@
 mod path;
 mod position;
 
+use alloc::collections::BTreeSet;
 use core::fmt::Debug;
 
 pub use position::{POSITION_DEPTH_MAX, Position};
 
+use crate::store::renamed_store;
 use crate::wire::{Element, StoreCodec};
-use crate::{Dot, DotFun, DotMap, DotStore, Edit, Mint, WriteError, dot_store};
+use crate::{
+    ApplyError, Dot, DotFun, DotMap, DotStore, Edit, Limits, Mint, Stamp, VersionVector,
+    WriteError, dot_store,
+};
 
 /// A store at each place of a sequence in Fugue order.
 ///
 /// What is inserted at one place by several stays together and does not interleave. Nothing is kept of what was
 /// removed: each element knows its own place, whatever happens to its neighbours. So the delta of one insertion tells a
-/// path, which takes about four bytes for each time that another replica went on, or something was put in between;
+/// path, which takes four to six bytes for each time that another replica went on, or something was put in between;
 /// many elements share what they have in common.
 ///
 /// An update concurrent with a removal survives, at its place, with what it wrote alone.
@@ -163,10 +168,44 @@ impl<S: DotStore> DotList<S> {
     }
 }
 
-dot_store!(
+renamed_store!(
     [S: DotStore]
     [S: StoreCodec]
-    "DotList", DotList<S> { store: DotMap<Position, S> }
+    DotList<S> {
+        fn for_each_named(&self, visit: &mut dyn FnMut(Dot)) {
+            let mut seen = BTreeSet::new();
+            for (position, store) in self.store.iter() {
+                position.for_each_named(&mut seen, visit);
+                store.for_each_named(visit);
+            }
+        }
+
+        fn for_each_stamp(&self, visit: &mut dyn FnMut(Dot, Stamp)) {
+            self.store.for_each_stamp(visit);
+        }
+
+        fn copy_dot(&self, dot: Dot, into: &mut Self) {
+            self.store.copy_dot(dot, &mut into.store);
+        }
+
+        fn copy_after(&self, known: &VersionVector, into: &mut Self) {
+            self.store.copy_after(known, &mut into.store);
+        }
+
+        fn admit(
+            &self,
+            delta: &Self,
+            known: &VersionVector,
+            limits: &Limits,
+        ) -> Result<(), ApplyError> {
+            self.store.admit(&delta.store, known, limits)
+        }
+    }
+    describe(out) {
+        out.push_str("DotList{");
+        DotMap::<Position, S>::describe(out);
+        out.push_str(";}");
+    }
 );
 
 /// A list of values in Fugue order: a [`DotList`] in which each element is one value.

@@ -52,6 +52,11 @@ impl<K: Clone + Debug + Ord, S: DotStore> ObservedRemoveMap<K, S> {
             .map_or_else(Edit::nothing, |held| Edit::nothing().removing(held))
     }
 
+    /// Removes all keys, with all that is known under them.
+    pub fn clear(&self) -> Edit<Self> {
+        Edit::nothing().removing(&self.store)
+    }
+
     /// The value under the key; `None` if nothing is under it.
     #[must_use]
     pub fn get(&self, key: &K) -> Option<&S> {
@@ -61,6 +66,18 @@ impl<K: Clone + Debug + Ord, S: DotStore> ObservedRemoveMap<K, S> {
     /// Each key with its value, in ascending order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &S)> + ExactSizeIterator {
         self.store.iter()
+    }
+
+    /// How many keys there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.store.len()
+    }
+
+    /// Whether there is no key.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.store.is_empty()
     }
 }
 

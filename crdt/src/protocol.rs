@@ -10,7 +10,9 @@
 //! - A dot is minted only within a range that was made durable before. At the next start the replica goes on under its
 //!   id only if all dots of that range are accounted for, which [`ReplicaHandle::close`] sees to, *and* the caller
 //!   vouches that this is the store as it was left ([`Continuity::Vouched`]). Else it takes a fresh id: after a crash,
-//!   and after a backup was restored, dots may have been seen outside that the store knows nothing of.
+//!   and after a backup was restored, dots may have been seen outside that the store knows nothing of. A plain counter
+//!   mints no dots: vouched for, it keeps its id after a crash too, and a [`BoundedCounter`](crate::BoundedCounter) its
+//!   rights.
 //! - The document is a checkpoint and a log of deltas, in one batch with the reservation. A checkpoint is taken when the
 //!   log has grown to twice its size, so a write costs what it writes, and opening reads about three times the state.
 //!
@@ -61,6 +63,7 @@ pub use self::options::{Continuity, ReplicaOptions};
 
 use self::handle::{Command, Done, Finish, Signals};
 use self::image::Image;
+use crate::random::Random;
 use crate::sync::{AntiEntropy, Member, Membership, Refusal, SyncError, SyncEvent};
 use crate::wire::Message;
 use crate::{Limits, ReplicaId, Replicated, Tolerance, VersionVector, Writer};
@@ -105,6 +108,8 @@ pub struct Replica<D: Replicated> {
     sync: AntiEntropy<D>,
     image: Image,
     tolerance: Tolerance,
+    /// Whether it was opened empty, and no peer has brought it all that it told of.
+    is_new: bool,
     /// Whose calendar peers' stamps are held against: the node's, once there is one.
     calendar: Option<Arc<dyn Clock>>,
     reservation: u64,
@@ -148,8 +153,12 @@ where
         empty: D,
     ) -> Result<Self, OpenError> {
         let channel = Channel::new(CRDT, options.sync.document);
+        let fresh = options.fresh.get();
         let opened = Image::open(storage, channel, &options, empty)?;
-        let (image, doc, replica, config) = opened;
+        let (image, doc, replica, mut config) = opened;
+        // Every life needs another seed, and `fresh` is another in each. Mixed between: who makes it of the same seed would
+        // have the one cancel the other.
+        config.seed = Random::new(Random::new(config.seed).next() ^ fold(fresh)).next();
         let minted = doc.vector().get(replica);
         let bounds = config.budget.bounds();
         // Whatever the clock says, everything is due.
@@ -159,6 +168,7 @@ where
             writer: Writer::new(replica, minted, minted).within(bounds),
             membership: Arc::new(Mutex::new(sync.membership().clone())),
             sync,
+            is_new: doc.vector().is_empty(),
             durable: doc.vector().clone(),
             doc: Arc::new(Mutex::new(doc)),
             signals: Arc::default(),
@@ -239,15 +249,21 @@ where
     }
 
     /// What a peer's delta may bring now. It decides what is let in, and nothing of what is made of it.
-    fn limits(&self) -> Limits {
+    fn limits(&mut self) -> Limits {
+        let mut tolerance = self.tolerance;
+        self.is_new = self.is_new && !self.sync.has_caught_up(&*self.doc.lock());
+        if self.is_new {
+            // The totals of others have risen for long, and all of that is new here.
+            tolerance.advance_max = u64::MAX;
+        }
         match &self.calendar {
             Some(calendar) => {
                 let wall_ms = calendar.timestamp().as_unix_nanos() / 1_000_000;
-                self.tolerance.at(wall_ms)
+                tolerance.at(wall_ms)
             }
             None => Tolerance {
                 drift_ms_max: u64::MAX,
-                ..self.tolerance
+                ..tolerance
             }
             .at(0),
         }
@@ -312,6 +328,8 @@ where
             return;
         }
         let is_refused = self.is_closed || self.sync.is_evicted();
+        let limits = self.limits();
+        self.writer.tolerate(limits.wall_ms, limits.drift_ms_max);
         let mut doc = self.doc.lock();
         // Not only own events are new: a mutation may join what the application got in another way.
         let before = doc.vector().clone();
@@ -428,6 +446,11 @@ where
     fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "both halves are in it")]
+const fn fold(id: u128) -> u64 {
+    (id >> 64) as u64 ^ id as u64
 }
 
 /// A peer as a member.

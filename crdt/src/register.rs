@@ -117,6 +117,12 @@ renamed_store!(
             self.store.copy_dot(dot, &mut into.store);
         }
 
+        fn for_each_stamp(&self, visit: &mut dyn FnMut(Dot, Stamp)) {
+            for (dot, (stamp, _)) in self.store.iter() {
+                visit(dot, *stamp);
+            }
+        }
+
         fn admit(
             &self,
             delta: &Self,

@@ -1,6 +1,9 @@
 //! Who writes: the identity of one incarnation of a replica.
 
 use core::fmt;
+use core::str::FromStr;
+
+use thiserror::Error;
 
 /// The 128-bit identity of one incarnation of a replica, never zero.
 ///
@@ -43,6 +46,24 @@ impl fmt::Display for ReplicaId {
     }
 }
 
+/// From the digits that [`Display`](fmt::Display) writes: 32 of base sixteen.
+impl FromStr for ReplicaId {
+    type Err = ParseReplicaIdError;
+
+    fn from_str(digits: &str) -> Result<Self, ParseReplicaIdError> {
+        if digits.len() != 32 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err(ParseReplicaIdError);
+        }
+        let value = u128::from_str_radix(digits, 16).ok();
+        value.and_then(Self::new).ok_or(ParseReplicaIdError)
+    }
+}
+
+/// What was read is no [`ReplicaId`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("a replica id is 32 digits of base sixteen that are not all zero")]
+pub struct ParseReplicaIdError;
+
 impl fmt::Debug for ReplicaId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "r{:x}", self.get())
@@ -51,13 +72,21 @@ impl fmt::Debug for ReplicaId {
 
 #[cfg(test)]
 mod tests {
+    use alloc::string::ToString;
+
     use super::ReplicaId;
 
     #[test]
     fn zero_is_no_replica_and_values_survive() {
         assert_eq!(ReplicaId::new(0), None);
         for value in [1, u128::from(u64::MAX), 1 << 64, u128::MAX] {
-            assert_eq!(ReplicaId::new(value).unwrap().get(), value);
+            let id = ReplicaId::new(value).unwrap();
+            assert_eq!(id.get(), value);
+            assert_eq!(id.to_string().parse(), Ok(id));
+        }
+        let zero = "0".repeat(32);
+        for digits in ["", "1", "+0000000000000000000000000000001", &zero] {
+            assert!(digits.parse::<ReplicaId>().is_err());
         }
         assert!(ReplicaId::new(u128::from(u64::MAX)) < ReplicaId::new(1 << 64));
     }

@@ -19,6 +19,10 @@ pub trait Replicated: Sized {
     /// What one state has over another.
     type Delta: Message;
 
+    /// Whether events take dots from the writer's reservation. Without, as in a counter of totals, the state itself says how
+    /// far a replica has written, and one that finds its store as it left it goes on under its id also after a crash.
+    const MINTS: bool = true;
+
     /// The events known.
     fn vector(&self) -> &VersionVector;
 
@@ -43,10 +47,11 @@ pub trait Replicated: Sized {
     /// apart stays together, so a part may be larger.
     fn split(delta: Self::Delta, bytes_max: usize) -> Vec<Self::Delta>;
 
-    /// The first of these parts; `None` if there is none. A peer that refuses something is sent smaller and smaller ones,
-    /// so a type whose deltas may be long makes it without the others.
-    fn first_part(delta: Self::Delta, bytes_max: usize) -> Option<Self::Delta> {
-        Self::split(delta, bytes_max).into_iter().next()
+    /// A first such part of what this state has over one that knows `known`; `None` if it has nothing. A peer that refuses
+    /// something is sent one after the other, so a type whose deltas may be long makes it without what lies behind.
+    fn first_part_since(&self, known: &VersionVector, bytes_max: usize) -> Option<Self::Delta> {
+        let parts = Self::split(self.delta_since(known), bytes_max);
+        parts.into_iter().next()
     }
 
     /// The state as bytes that are equal for equal states, whatever way they came about and whatever history is kept.
@@ -83,8 +88,8 @@ impl<S: DotStore + StoreCodec> Replicated for Causal<S> {
         delta.split(bytes_max)
     }
 
-    fn first_part(delta: Delta<S>, bytes_max: usize) -> Option<Delta<S>> {
-        Some(delta.first_part(bytes_max))
+    fn first_part_since(&self, known: &VersionVector, bytes_max: usize) -> Option<Delta<S>> {
+        Some(self.first_part_since(known, bytes_max))
     }
 
     fn canonical_bytes(&self) -> Vec<u8> {

@@ -98,6 +98,18 @@ impl<K: Clone + Debug + Ord> RemoveWinsSet<K> {
             .map(|(element, _)| element)
     }
 
+    /// How many elements there are. Costs a walk, over those that were removed too.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.iter().count()
+    }
+
+    /// Whether there is no element.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+
     fn mark(&self, mint: Mint, element: K, present: bool) -> Edit<Self> {
         let held = self.store.get(&element).cloned().unwrap_or_default();
         let store = DotMap::one(element, DotFun::one(mint.dot(), present));
@@ -125,6 +137,18 @@ impl<K: Clone + Debug + Ord> GrowOnlySet<K> {
     /// The elements in ascending order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &K> + ExactSizeIterator {
         self.store.iter().map(|(element, _)| element)
+    }
+
+    /// How many elements there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.store.len()
+    }
+
+    /// Whether there is no element.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.store.is_empty()
     }
 }
 

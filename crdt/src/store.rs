@@ -16,13 +16,14 @@ mod dot_map;
 mod dot_set;
 mod run;
 
+use alloc::vec::Vec;
 use core::fmt::Debug;
 
 pub use dot_fun::DotFun;
 pub use dot_map::DotMap;
 pub use dot_set::DotSet;
 
-use crate::{ApplyError, Dot, Interval, Limits, VersionVector};
+use crate::{ApplyError, Dot, Interval, Limits, Stamp, VersionVector};
 
 /// State in which every piece is there because of one event, and goes when that event's dot is removed.
 ///
@@ -41,8 +42,39 @@ pub trait DotStore: Clone + Debug + Default + Eq {
         count
     }
 
+    /// How many pieces are held under the dot: none, or one, since a dot has one meaning. More are a mistake of whoever made
+    /// the store, which a write and a decoder refuse. A store of stores adds up theirs.
+    fn pieces_at(&self, dot: Dot) -> usize {
+        usize::from(self.contains_dot(dot))
+    }
+
     /// Calls `visit` with each held dot that `known` does not cover, once.
     fn for_each_after(&self, known: &VersionVector, visit: &mut dyn FnMut(Dot));
+
+    /// Calls `visit` with each held dot that `upto` covers and `after` does not, once.
+    fn for_each_between(
+        &self,
+        after: &VersionVector,
+        upto: &VersionVector,
+        visit: &mut dyn FnMut(Dot),
+    ) {
+        self.for_each_after(after, &mut |dot| {
+            if upto.covers(dot) {
+                visit(dot);
+            }
+        });
+    }
+
+    /// Calls `visit` with the dots that what is held speaks of beside its own, such as those on the way to an element of a
+    /// list; some perhaps more than once. Whoever wrote it had seen them, so a delta asks for them.
+    fn for_each_named(&self, visit: &mut dyn FnMut(Dot)) {
+        let _ = visit;
+    }
+
+    /// Calls `visit` with each [`Stamp`] that is held, and its dot.
+    fn for_each_stamp(&self, visit: &mut dyn FnMut(Dot, Stamp)) {
+        let _ = visit;
+    }
 
     /// Whether both hold the dot, and the same under it.
     fn same_at(&self, other: &Self, dot: Dot) -> bool;
@@ -76,11 +108,24 @@ pub trait DotStore: Clone + Debug + Default + Eq {
     }
 }
 
+/// A dot that a store holds in two places, if there is one. What a stranger has sent may.
+pub(crate) fn held_twice(store: &impl DotStore) -> Option<Dot> {
+    let mut dots = Vec::new();
+    store.for_each_after(&VersionVector::new(), &mut |dot| dots.push(dot));
+    // Those of one map or vector do.
+    if !dots.is_sorted_by(|a, b| a < b) {
+        dots.sort_unstable();
+    }
+    let twice = dots.windows(2).find(|pair| pair.first() == pair.last());
+    twice.and_then(|pair| pair.first().copied())
+}
+
 /// Makes a store of a type whose fields are stores, with [`DotStore`], [`StoreCodec`](crate::wire::StoreCodec) and
 /// what they need: pass the type's name and all of its fields.
 ///
 /// One event puts something under one of the fields: edit a field and wrap the edit with
-/// [`Edit::within`](crate::Edit::within).
+/// [`Edit::within`](crate::Edit::within). An edit that puts its dot under two is refused with
+/// [`WriteError::DotTwice`](crate::WriteError::DotTwice): keep what changes together in one field.
 ///
 /// # Example
 ///
@@ -119,12 +164,32 @@ macro_rules! dot_store {
             fn dot_count(&self) -> usize {
                 0 $(+ $crate::DotStore::dot_count(&self.$field))+
             }
+            fn pieces_at(&self, dot: $crate::Dot) -> usize {
+                0 $(+ $crate::DotStore::pieces_at(&self.$field, dot))+
+            }
             fn for_each_after(
                 &self,
                 known: &$crate::VersionVector,
                 visit: &mut dyn ::core::ops::FnMut($crate::Dot),
             ) {
                 $($crate::DotStore::for_each_after(&self.$field, known, visit);)+
+            }
+            fn for_each_between(
+                &self,
+                after: &$crate::VersionVector,
+                upto: &$crate::VersionVector,
+                visit: &mut dyn ::core::ops::FnMut($crate::Dot),
+            ) {
+                $($crate::DotStore::for_each_between(&self.$field, after, upto, visit);)+
+            }
+            fn for_each_named(&self, visit: &mut dyn ::core::ops::FnMut($crate::Dot)) {
+                $($crate::DotStore::for_each_named(&self.$field, visit);)+
+            }
+            fn for_each_stamp(
+                &self,
+                visit: &mut dyn ::core::ops::FnMut($crate::Dot, $crate::Stamp),
+            ) {
+                $($crate::DotStore::for_each_stamp(&self.$field, visit);)+
             }
             fn same_at(&self, other: &Self, dot: $crate::Dot) -> bool {
                 false $(|| $crate::DotStore::same_at(&self.$field, &other.$field, dot))+
@@ -201,12 +266,25 @@ macro_rules! renamed_store {
                 self.store.dot_count()
             }
 
+            fn pieces_at(&self, dot: $crate::Dot) -> usize {
+                self.store.pieces_at(dot)
+            }
+
             fn for_each_after(
                 &self,
                 known: &$crate::VersionVector,
                 visit: &mut dyn FnMut($crate::Dot),
             ) {
                 self.store.for_each_after(known, visit);
+            }
+
+            fn for_each_between(
+                &self,
+                after: &$crate::VersionVector,
+                upto: &$crate::VersionVector,
+                visit: &mut dyn FnMut($crate::Dot),
+            ) {
+                self.store.for_each_between(after, upto, visit);
             }
 
             fn same_at(&self, other: &Self, dot: $crate::Dot) -> bool {

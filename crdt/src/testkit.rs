@@ -31,7 +31,7 @@ mod network;
 use alloc::string::String;
 use core::ops::Range;
 
-pub use decoder::check_decoder;
+pub use decoder::{check_apply, check_decoder};
 pub use dice::Dice;
 pub use laws::check_laws;
 pub use network::check_convergence;

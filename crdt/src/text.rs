@@ -27,6 +27,7 @@ use rope::Rope;
 use crate::wire::{Encoder, IdTable, Message as _};
 use crate::{
     ApplyError, Bounds, Changed, Lattice, Limits, Replicated, VersionVector, WriteError, Writer,
+    mutant,
 };
 
 /// A text, kept as the events that wrote it: an eg-walker event graph in Fugue order.
@@ -301,7 +302,7 @@ impl Text {
     fn take_events(&mut self, delta: &TextDelta) -> Result<(), ApplyError> {
         let gap = |replica, from| ApplyError::Gap {
             replica,
-            known: 0,
+            known: self.vector.get(replica),
             from,
         };
         let order = delta.order_by_branches().unwrap_or_default();
@@ -328,7 +329,9 @@ impl Text {
             }
             parents.sort_unstable();
             let previous = own.and_then(|own| self.log.event_of(own));
-            if previous.is_some_and(|previous| !self.log.graph.has_seen(&parents, previous)) {
+            if previous.is_some_and(|previous| !self.log.graph.has_seen(&parents, previous))
+                && !mutant::is_planted("text_fork_accepted")
+            {
                 let replica = told.replica;
                 return Err(ApplyError::Forked { replica, counter });
             }
@@ -425,8 +428,8 @@ impl Replicated for Text {
         delta.split(bytes_max)
     }
 
-    fn first_part(delta: TextDelta, bytes_max: usize) -> Option<TextDelta> {
-        delta.parts(bytes_max, 1).pop()
+    fn first_part_since(&self, known: &VersionVector, bytes_max: usize) -> Option<TextDelta> {
+        TextDelta::first_part_since(&self.log, known, &self.vector, bytes_max)
     }
 
     fn canonical_bytes(&self) -> Vec<u8> {

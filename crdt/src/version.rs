@@ -17,6 +17,17 @@ pub struct VersionVector {
     entries: Vec<(ReplicaId, u64)>,
 }
 
+impl FromIterator<(ReplicaId, u64)> for VersionVector {
+    /// The highest of each replica's counters; see [`raise`](Self::raise) for what that claims.
+    fn from_iter<I: IntoIterator<Item = (ReplicaId, u64)>>(entries: I) -> Self {
+        let mut vector = Self::new();
+        for (replica, counter) in entries {
+            vector.raise(replica, counter);
+        }
+        vector
+    }
+}
+
 impl VersionVector {
     /// Knows nothing.
     #[must_use]

@@ -1,6 +1,6 @@
 //! The only thing that mints dots.
 
-use crate::{Bounds, Dot, ReplicaId, VersionVector, WriteError};
+use crate::{Bounds, Dot, Limits, ReplicaId, VersionVector, WriteError};
 
 /// The right to write as one replica to one document, within a reserved range of dots.
 ///
@@ -11,7 +11,9 @@ pub struct Writer {
     replica: ReplicaId,
     minted: u64,
     reserved: u64,
-    bounds: Bounds,
+    limits: Limits,
+    /// The latest stamp of another replica that it has looked for and found, in milliseconds.
+    shown_ms: u64,
 }
 
 impl Writer {
@@ -22,7 +24,8 @@ impl Writer {
             replica,
             minted,
             reserved,
-            bounds: Bounds::NONE,
+            limits: Limits::NONE,
+            shown_ms: 0,
         }
     }
 
@@ -30,12 +33,36 @@ impl Writer {
     /// [`WriteError::Outgrown`] then. What it joins of others has [`Limits`](crate::Limits) of its own.
     #[must_use]
     pub const fn within(mut self, bounds: Bounds) -> Self {
-        self.bounds = bounds;
+        self.limits.bounds = bounds;
         self
     }
 
+    /// From now on, while our wall clock shows `wall_ms`, refuses to write stamps further ahead than others let pass: its
+    /// writes fail with [`WriteError::FarFuture`] if a stamp leads both that time and all stamps of other replicas in the
+    /// state by more than `drift_ms_max`. A document with such a stamp would reach nobody until clocks catch up.
+    ///
+    /// That is so where a clock that was ahead has been set right and what it stamped is still there, and not yet where a
+    /// clock that nobody contradicts is ahead.
+    pub const fn tolerate(&mut self, wall_ms: u64, drift_ms_max: u64) {
+        self.limits.wall_ms = wall_ms;
+        self.limits.drift_ms_max = drift_ms_max;
+    }
+
     pub(crate) const fn bounds(&self) -> Bounds {
-        self.bounds
+        self.limits.bounds
+    }
+
+    /// What it may write.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            wall_ms: self.limits.wall_ms.max(self.shown_ms),
+            ..self.limits
+        }
+    }
+
+    /// Another replica has stamped something so late.
+    pub(crate) fn is_shown(&mut self, wall_ms: u64) {
+        self.shown_ms = self.shown_ms.max(wall_ms);
     }
 
     /// Whose events it mints.

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use peaberry_crdt::sync::{AntiEntropy, Member, Membership, SyncConfig};
 use peaberry_crdt::wire::{Budget, Message};
-use peaberry_crdt::{AddWinsSet, Causal, Delta, Lattice, Limits, ReplicaId, VersionVector, Writer};
+use peaberry_crdt::{
+    AddWinsSet, Causal, Delta, Lattice, Limits, List, ReplicaId, VersionVector, Writer,
+};
 
 type Set = Causal<AddWinsSet<u64>>;
 
@@ -205,4 +207,22 @@ fn a_full_set_takes_little_more_than_its_elements() {
     }
     let bytes = set.delta_since(&VersionVector::new()).to_bytes().len();
     assert!(bytes <= 50_000, "{bytes} bytes");
+}
+
+/// Each push goes on where another replica's ended, so the path to it has a branch for each turn.
+#[test]
+fn pushes_by_turns_take_six_bytes_for_each_turn() {
+    let mut list: Causal<List<u8>> = Causal::bottom();
+    let mut writers =
+        [1, 2].map(|number| Writer::new(ReplicaId::new(ID + number).unwrap(), 0, 9_999));
+    let mut lengths = Vec::new();
+    for turn in 0..1_000 {
+        let delta = list.write(&mut writers[turn % 2], |list, mint| list.push(mint, 7));
+        lengths.push(delta.unwrap().to_bytes().len());
+    }
+    let of_500 = lengths[999] - lengths[499];
+    assert!(
+        (2_500..=3_000).contains(&of_500),
+        "{of_500} bytes for 500 turns"
+    );
 }

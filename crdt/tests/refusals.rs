@@ -4,8 +4,9 @@
 
 use peaberry_crdt::wire::{Budget, DecodeError, IdTable, Message as _};
 use peaberry_crdt::{
-    AddWinsSet, ApplyError, Causal, Changed, Delta, DotList, Lattice, Limits, LwwRegister,
-    MvRegister, ReplicaId, Stamp, VersionVector, WriteError, Writer,
+    AddWinsSet, ApplyError, Causal, Changed, Delta, Dot, DotFun, DotList, DotSet, Edit,
+    FarFutureStamp, Hlc, Lattice, Limits, LwwRegister, Mint, MvRegister, ObservedRemoveMap,
+    ReplicaId, ResettableCounter, Stamp, VersionVector, WriteError, Writer, dot_store,
 };
 
 type Set = Causal<AddWinsSet<u32>>;
@@ -288,22 +289,211 @@ fn a_forged_path_is_a_place_of_its_own_whatever_comes_first() {
     let mut honest = Rows::bottom();
     let first = add(&mut honest, 1, 0);
     let second = add(&mut honest, 2, 1);
+    let third = add(&mut honest, 4, 1);
     // The second row, as if it had been the first.
     let mut forged = Rows::bottom();
     add(&mut forged, 2, 0);
     let update = |list: &DotList<AddWinsSet<u8>>, mint| list.update(0, |row| Ok(row.add(mint, 8)));
     let forged = forged.write(&mut writer(3), update).unwrap();
     let [mut here, mut there] = [Rows::bottom(), Rows::bottom()];
-    for delta in [&first, &second, &forged] {
+    for delta in [&first, &second, &third, &forged] {
         here.apply(delta).unwrap();
     }
-    for delta in [&forged, &first, &second] {
+    for delta in [&first, &second, &forged, &third] {
         there.apply(delta).unwrap();
     }
     assert_eq!(here, there);
-    assert_eq!(here.value().len(), 3);
+    assert_eq!(here.value().len(), 4);
     let bytes = here.canonical_bytes();
     assert_eq!(bytes, there.canonical_bytes());
     let read = Rows::from_bytes(&here.to_bytes(), Budget::default()).unwrap();
     assert_eq!((read.canonical_bytes(), &read), (bytes, &there));
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Product {
+    seen: DotSet,
+    at: DotFun<u64>,
+}
+
+dot_store!(Product { seen: DotSet, at: DotFun<u64> });
+
+fn seen_and_at(mint: Mint) -> Edit<Product> {
+    let (seen, at) = (DotSet::one(mint.dot()), DotFun::one(mint.dot(), 7));
+    Edit::put(Product { seen, at })
+}
+
+/// To remove the piece of one field would remove that of the other.
+#[test]
+fn an_edit_that_puts_its_dot_under_two_fields_is_refused_at_any_depth() {
+    let twice = WriteError::DotTwice {
+        event: Dot::new(replica(1), 1).unwrap(),
+    };
+    let mut alone: Causal<Product> = Causal::bottom();
+    let mut mine = writer(1);
+    let written = alone.write(&mut mine, |_, mint| Ok(seen_and_at(mint)));
+    assert_eq!(written, Err(twice));
+    assert_eq!(alone, Causal::bottom());
+
+    let mut nested: Causal<ObservedRemoveMap<u8, DotList<Product>>> = Causal::bottom();
+    let written = nested.write(&mut mine, |map, mint| {
+        map.update(1, |list| list.insert(mint, 0, seen_and_at(mint)))
+    });
+    assert_eq!(written, Err(twice));
+    assert_eq!(nested, Causal::bottom());
+    let written = nested.write(&mut mine, |map, mint| {
+        let one = DotSet::one(mint.dot());
+        let product = Product {
+            seen: one,
+            ..Product::default()
+        };
+        map.update(1, |list| list.insert(mint, 0, Edit::put(product)))
+    });
+    assert!(written.is_ok_and(|delta| !delta.is_empty()));
+}
+
+/// From a peer with a store that does not look.
+#[test]
+fn a_delta_and_a_state_that_hold_a_dot_twice_are_not_read() {
+    let malformed = DecodeError::Malformed("a dot is held twice");
+    let table = IdTable::from_iter([replica(9)]);
+    // No ids told; the flag of one replica; its index, no events before, one event; of each field its size, its dot, and
+    // of the second its value.
+    let delta = [&[0, 1, 0, 0, 0][..], &[1, 0, 0], &[1, 0, 0, 14]].concat();
+    let read = Delta::<Product>::from_session_bytes(&delta, &table, Budget::default());
+    assert_eq!(read, Err(malformed));
+    // No ids told; no log; a vector of one event; the same store.
+    let state = [&[0, 1, 1, 0, 1][..], &[1, 0, 0], &[1, 0, 0, 14]].concat();
+    let read = Causal::<Product>::from_session_bytes(&state, &table, Budget::default());
+    assert_eq!(read, Err(malformed));
+}
+
+fn advancing(advance_max: u64) -> Limits {
+    Limits {
+        advance_max,
+        ..Limits::NONE
+    }
+}
+
+/// A reset that says it has seen more than there was would undo all that its victim counts from then on.
+#[test]
+fn a_reset_cannot_claim_to_have_seen_what_was_never_counted() {
+    type Count = Causal<ResettableCounter>;
+    let mut victim = writer(1);
+    let mut here = Count::bottom();
+    here.write(&mut victim, |count, mint| count.add(mint, 5))
+        .unwrap();
+    // Elsewhere its first event adds more.
+    let mut private = Count::bottom();
+    private
+        .write(&mut writer(1), |count, mint| count.add(mint, 1_000_000))
+        .unwrap();
+    let forged = private
+        .write(&mut writer(2), |count, mint| Ok(count.reset(mint)))
+        .unwrap();
+    let before = here.clone();
+    let refused = here.apply_within(&forged, &advancing(100));
+    let jump = |error: ApplyError| matches!(error, ApplyError::Jump(jump) if (jump.replica, jump.known) == (replica(2), 5));
+    assert!(refused.is_err_and(jump));
+    assert_eq!(here, before);
+    // An honest one is let pass.
+    let mut honest = here.clone();
+    let reset = honest.write(&mut writer(3), |count, mint| Ok(count.reset(mint)));
+    here.apply_within(&reset.unwrap(), &advancing(100)).unwrap();
+    assert_eq!(here.value().value(), 0);
+}
+
+/// Whoever removed the key, while the replica counted on, knows nothing of its total any more.
+#[test]
+fn a_total_goes_on_at_who_has_removed_its_key() {
+    type Stock = Causal<ObservedRemoveMap<u8, ResettableCounter>>;
+    let mut mine = writer(1);
+    let [mut here, mut there] = [Stock::bottom(), Stock::bottom()];
+    let add = |stock: &mut Stock, writer: &mut Writer| {
+        let add = |map: &ObservedRemoveMap<u8, ResettableCounter>, mint| {
+            map.update(1, |count| count.add(mint, 90))
+        };
+        stock.write(writer, add).unwrap()
+    };
+    there
+        .apply_within(&add(&mut here, &mut mine), &advancing(100))
+        .unwrap();
+    there
+        .write(&mut writer(2), |map, _| Ok(map.remove(&1)))
+        .unwrap();
+    for _ in 0..3 {
+        let more = add(&mut here, &mut mine);
+        there.apply_within(&more, &advancing(100)).unwrap();
+    }
+    assert_eq!(
+        there.value().get(&1).map(ResettableCounter::value),
+        Some(360)
+    );
+    // Who knows nothing of it at all measures from zero.
+    let all = here.delta_since(&VersionVector::new());
+    let refused = Stock::bottom().apply_within(&all, &advancing(100));
+    assert!(matches!(refused, Err(ApplyError::Jump(_))));
+}
+
+/// Its own stamp, written when the clock was wrong, leads a clock that was set right.
+#[test]
+fn a_register_whose_own_stamp_leads_is_written_by_a_clock_that_follows_it() {
+    let (mut price, mut mine) = (Causal::<LwwRegister<u8>>::bottom(), writer(1));
+    let mut clock = Hlc::new(1_000);
+    let ahead = clock.now(9_000_000);
+    price
+        .write(&mut mine, |held, mint| held.write(mint, ahead, 1))
+        .unwrap();
+    let mut clock = Hlc::new(1_000);
+    let held: Vec<_> = price.value().stamps().collect();
+    for (dot, stamp) in &held {
+        assert!(clock.observe(dot.replica(), *stamp, 5_000).is_err());
+    }
+    let stale = price.write(&mut mine, |held, mint| {
+        held.write(mint, clock.now(5_000), 2)
+    });
+    assert!(matches!(stale, Err(WriteError::StaleStamp { .. })));
+    held.iter().for_each(|(_, stamp)| clock.follow(*stamp));
+    price
+        .write(&mut mine, |held, mint| {
+            held.write(mint, clock.now(5_000), 2)
+        })
+        .unwrap();
+    assert_eq!(price.value().value(), Some(&2));
+}
+
+/// A writer's clock was a day ahead and is set right. Its next stamp would have to be later still: it is refused with the
+/// facts, until others show that they have come as far.
+#[test]
+fn an_own_stamp_that_others_would_refuse_is_refused() {
+    const DAY: u64 = 86_400_000;
+    let [mut mine, mut theirs] = [1, 2].map(writer);
+    let mut price: Causal<LwwRegister<u8>> = Causal::bottom();
+    let write = |price: &mut Causal<LwwRegister<u8>>, writer: &mut Writer, wall_ms| {
+        let stamp = Stamp {
+            wall_ms,
+            logical: 0,
+        };
+        price
+            .write(writer, |register, mint| register.write(mint, stamp, 1))
+            .map(drop)
+    };
+    mine.tolerate(2 * DAY, 1_000);
+    write(&mut price, &mut mine, 2 * DAY).unwrap();
+    mine.tolerate(DAY, 1_000);
+    let (before, left) = (price.clone(), mine.remaining());
+    let refused = write(&mut price, &mut mine, 2 * DAY + 1);
+    let far = FarFutureStamp {
+        replica: replica(1),
+        stamp_ms: 2 * DAY + 1,
+        wall_ms: DAY,
+        drift_ms_max: 1_000,
+    };
+    assert_eq!(refused, Err(WriteError::FarFuture(far)));
+    assert_eq!((&price, mine.remaining()), (&before, left));
+    // Another wrote over it.
+    write(&mut price, &mut theirs, 2 * DAY + 1).unwrap();
+    write(&mut price, &mut mine, 2 * DAY + 1_000).unwrap();
+    write(&mut price, &mut mine, 2 * DAY + 1_001).unwrap();
+    assert!(write(&mut price, &mut mine, 3 * DAY).is_err());
 }

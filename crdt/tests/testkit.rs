@@ -7,8 +7,8 @@ mod lawless;
 use peaberry_crdt::document::{Document, Kind, Leaf, Node};
 use peaberry_crdt::testkit::{Dice, check_convergence, check_laws};
 use peaberry_crdt::{
-    AddWinsSet, Causal, EnableWinsFlag, Lattice, List, LwwRegister, MvRegister, ObservedRemoveMap,
-    RemoveWinsSet, ResettableCounter, Stamp, Writer, dot_store,
+    AddWinsSet, Causal, DotList, EnableWinsFlag, Lattice, List, LwwRegister, MvRegister,
+    ObservedRemoveMap, RemoveWinsSet, ResettableCounter, Stamp, Writer, dot_store,
 };
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -155,4 +155,24 @@ fn a_document_of_paths_keeps_the_laws() {
 #[test]
 fn a_document_of_paths_converges_on_a_bad_network() {
     check_convergence(0..seeds(60), Causal::<Document>::bottom, edit_document);
+}
+
+/// Nothing but runs of columns: their entries take less than a byte each.
+fn edit_flags(flags: &mut Causal<DotList<EnableWinsFlag>>, writer: &mut Writer, dice: &mut Dice) {
+    let many = if dice.one_in(4) { 40 } else { 1 };
+    let (what, from) = (dice.below(4), dice.index(flags.value().len() + 1));
+    for index in (from..).take(many) {
+        let written = flags.write(writer, |flags, mint| match what {
+            0..2 => flags.insert(mint, index, EnableWinsFlag::default().enable(mint)),
+            2 => flags.update(index, |flag| Ok(flag.enable(mint))),
+            _ => flags.remove(from),
+        });
+        // Behind the end there is none, and that is all.
+        let _ = written;
+    }
+}
+
+#[test]
+fn a_list_of_flags_keeps_the_laws() {
+    check_laws(0..seeds(60), Causal::bottom, edit_flags);
 }

@@ -76,8 +76,8 @@ pub enum Received {
     /// Seen before. It is acknowledged again.
     Repeated,
     /// Of an earlier start than the last one that is known: come late, and seen before, or given up by its device. It is
-    /// acknowledged again. If a device has much of it, its disk was replaced or restored from a backup, and it counts starts
-    /// anew: it hears of the later start by this acknowledgement, and goes on above it
+    /// acknowledged again. If a device has much of it, its disk was replaced or restored from a backup, and it goes on from
+    /// an earlier start: it hears of the later start by this acknowledgement, and goes on above it
     /// [when it is started again](EdgeError::LaterStart). Or a stranger has spoken in its name:
     /// [forget](Collector::forget) it.
     OfEarlierStart {
@@ -171,7 +171,7 @@ impl Collector {
             let reason = format!("position {at} is too far ahead of all that was heard before");
             return Err(EdgeError::malformed("record", reason));
         }
-        let earlier = coverage.through().map(|known| known.boot);
+        let earlier = coverage.newest().map(|known| known.boot);
         let earlier = earlier.filter(|known| at.boot < *known);
         let arrival = coverage.take(after, at);
         let is_full = self.staged_end - self.first >= self.settings.inbox_max;

@@ -320,13 +320,13 @@ impl<U: Uplink> Courier<U> {
         let mut report = CourierReport::default();
         let polled = self.hear(cx, now, storage, &mut report)?;
         self.tend(now, storage)?;
-        self.take_synced(cx)?;
+        let _ = self.take_synced(cx)?;
         if !self.is_syncing() && self.has_to_commit(now) {
             let committed = self.commit(now, storage, &Batch::new())?;
             report.lost_records = committed.lost_records();
             if self.is_syncing() {
-                self.heard_syncing = std::mem::take(&mut self.heard);
-                self.take_synced(cx)?;
+                self.hold_heard();
+                let _ = self.take_synced(cx)?;
             }
         }
         if !self.is_syncing() {
@@ -389,6 +389,11 @@ impl<U: Uplink> Courier<U> {
         Ok(())
     }
 
+    /// What was heard is dealt with once the sync under way has ended.
+    pub(crate) fn hold_heard(&mut self) {
+        self.heard_syncing = std::mem::take(&mut self.heard);
+    }
+
     /// Acknowledges to the broker what was heard and is dealt with: once all of it is durable.
     pub(crate) fn acknowledge_heard(&mut self) {
         let heard = std::mem::take(&mut self.heard);
@@ -426,6 +431,8 @@ impl<U: Uplink> Courier<U> {
             UplinkEvent::Down { .. } => {
                 self.lines.set_up(line, false);
                 report.links.push((line, false));
+                // What the broker waits for it sends again, under other tokens.
+                self.heard.retain(|(of, _)| *of != line);
                 for device in self.lines.devices_of(line) {
                     if let Some(spool) = self.spools.get_mut(device) {
                         spool.down();
@@ -438,14 +445,14 @@ impl<U: Uplink> Courier<U> {
                 report.accepted += 1;
                 let device = Spool::tag_of(seq) as usize;
                 if let Some(spool) = self.spools.get_mut(device) {
-                    spool.note_accepted(seq);
+                    spool.note_accepted(now, seq);
                     self.accepted.push(device);
                 }
             }
             UplinkEvent::Refused { seq, reason } => {
                 let device = Spool::tag_of(seq) as usize;
                 if let Some(spool) = self.spools.get_mut(device) {
-                    spool.refused(seq);
+                    spool.refused(now, seq);
                     report.refused_records.push((device, reason));
                     self.touched(device);
                 }
@@ -596,17 +603,18 @@ impl<U: Uplink> Courier<U> {
         Ok(())
     }
 
-    fn is_syncing(&self) -> bool {
+    /// Whether a sync lasts: nothing is committed meanwhile.
+    pub(crate) fn is_syncing(&self) -> bool {
         self.syncer.as_ref().is_some_and(Syncer::is_busy)
     }
 
-    /// What was written may leave if it has been synced.
-    fn take_synced(&mut self, cx: &Context<'_>) -> Result<(), EdgeError> {
+    /// What was written may leave if it has been synced. Whether a sync has ended; else the waker of `cx` is woken when it has.
+    pub(crate) fn take_synced(&mut self, cx: &Context<'_>) -> Result<bool, EdgeError> {
         let Some(syncer) = &mut self.syncer else {
-            return Ok(());
+            return Ok(false);
         };
         let Poll::Ready(outcome) = syncer.poll(cx) else {
-            return Ok(());
+            return Ok(false);
         };
         outcome.map_err(not_committed)?;
         for device in std::mem::take(&mut self.syncing) {
@@ -617,7 +625,7 @@ impl<U: Uplink> Courier<U> {
         }
         let heard = std::mem::take(&mut self.heard_syncing);
         self.acknowledge_each(heard);
-        Ok(())
+        Ok(true)
     }
 
     /// Whether spools have anything to commit now.
@@ -626,7 +634,7 @@ impl<U: Uplink> Courier<U> {
     }
 
     /// Makes durable what is staged, and with it the puts and deletions of `state`. Where the disk is full, what spools have
-    /// staged is given up and old records make room.
+    /// staged is given up. Then what sinks and brokers have makes room, and if that is not enough, old records.
     pub(crate) fn commit(
         &mut self,
         now: Instant,
@@ -644,14 +652,33 @@ impl<U: Uplink> Courier<U> {
         }
         let losers = self.staged.clone();
         let lost_records = self.give_up(now);
-        // What the broker has makes room, too.
+        self.let_go(now, storage)?;
+        // Alone: it takes next to no room, and what `state` takes may be much.
+        let has_room_again =
+            !self.staged.is_empty() && self.commit_if_it_fits(now, storage, &Batch::new())?;
+        if has_room_again && (state.is_empty() || self.commit_if_it_fits(now, storage, state)?) {
+            return Ok(Committed::WithoutRecords { lost_records });
+        }
         self.let_go(now, storage)?;
         self.relieve(losers, storage)?;
+        Ok(match self.commit_if_it_fits(now, storage, state)? {
+            true => Committed::WithoutRecords { lost_records },
+            false => Committed::Nothing { lost_records },
+        })
+    }
+
+    /// Whether there was room; else nothing that was staged is kept.
+    fn commit_if_it_fits(
+        &mut self,
+        now: Instant,
+        storage: &dyn Storage,
+        state: &Batch,
+    ) -> Result<bool, EdgeError> {
         match self.try_commit(storage, state) {
-            Ok(()) => Ok(Committed::WithoutRecords { lost_records }),
+            Ok(()) => Ok(true),
             Err(StorageError::Full { .. }) => {
                 self.give_up(now);
-                Ok(Committed::Nothing { lost_records })
+                Ok(false)
             }
             Err(error) => Err(not_committed(error)),
         }
@@ -799,7 +826,7 @@ impl<U: Uplink> Courier<U> {
             Err(error @ SubmitError::TooLong { .. }) => {
                 // What is behind it must not wait for it.
                 line.ready.insert(device);
-                spool.too_long(outgoing.seq, storage, &mut self.batch)?;
+                spool.too_long(now, outgoing.seq, storage, &mut self.batch)?;
                 self.too_long.push((device, error.to_string().into()));
                 if spool.is_staged() {
                     self.staged.insert(device);

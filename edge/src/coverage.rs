@@ -42,11 +42,16 @@ impl Coverage {
         self.through
     }
 
+    /// The last that has arrived.
+    pub(crate) fn newest(&self) -> Option<Position> {
+        self.through
+            .max(self.islands.last().map(|island| island.last))
+    }
+
     /// Whether a record at `at` may follow on what has been heard: see [`BOOT_JUMP_MAX`] and [`SEQUENCE_JUMP_MAX`]. One that
     /// is too far ahead would make all later ones look repeated.
     pub(crate) fn is_in_reach(&self, at: Position) -> bool {
-        let last = self.islands.last().map(|island| island.last);
-        let known = self.through.max(last);
+        let known = self.newest();
         let boot = known.map_or(0, |known| known.boot.get());
         let sequence = match known {
             Some(known) if known.boot == at.boot => known.sequence,

@@ -91,19 +91,29 @@ pub enum EdgeError {
         /// The last that was made.
         last: Position,
     },
-    /// A sink knows a later start of this device than this one: its disk was replaced or restored from a backup. Nothing was
-    /// cut, and what is made in this start may be taken for repeated. That the next start is later than `known` is staged:
-    /// start the device again.
+    /// A sink knows a later start of this device than this one, or more of this one than it has made: the device's disk was
+    /// replaced or restored from a backup. Nothing was cut, and what is made in this start may be taken for repeated. That the
+    /// next start is later than `known` is staged: start the device again. Where `known` is this start, nothing of it is cut
+    /// until then.
     #[error(
-        "a sink knows start {known} of {device}, this is {own}: its disk was replaced or restored; start it again"
+        "a sink knows start {known} of {device} further than this start, {own}, has come: its disk was replaced or restored; start it again"
     )]
     LaterStart {
         /// Which device.
         device: String,
-        /// The start that the sink knows.
+        /// The start that the sink knows: later than this one, or this one.
         known: BootEpoch,
         /// This start.
         own: BootEpoch,
+    },
+    /// The record that told of an order's end was given up for want of room, and until there was some, so many other orders
+    /// ended that this one is forgotten. A gap tells that there was such a record.
+    #[error("{device} can no longer tell how order {order} ended: too many others have since")]
+    EndForgotten {
+        /// Which device.
+        device: String,
+        /// The order's key.
+        order: String,
     },
     /// A setting is outside its range.
     #[error("{setting} of {value} is refused: {reason}")]

@@ -3,17 +3,19 @@
 //! A [`Fleet`] hosts [`Device`]s with their [spools](crate::spool) on one store. All go by one [`Uplink`], or by
 //! [several](Fleet::open_over): a few that they share, or one for each. Whoever hosts it calls [`turn`](Fleet::turn) when it is
 //! woken and at its [deadline](Fleet::deadline), and carries out the [events](FleetEvent); [`FleetThread`] does that on a
-//! thread of its own.
+//! thread of its own. A host that waits for a disk calls [`decide`](Fleet::decide), carries out what it says, and then calls
+//! [`settle`](Fleet::settle), as that thread does.
 //!
 //! # One turn
 //!
 //! 1. What the uplink and the application say is taken: acknowledgements cut spools, commands place orders, twins learn.
 //! 2. What is due is done: sensors read, batches and heartbeats told, steps given up that took too long.
-//! 3. Rules that fired act, and steps are broken off, at once.
+//! 3. Rules that fired act, and steps are broken off, at once: whatever becomes of the disk.
 //! 4. **One commit** makes all of it durable: records, orders, twins.
 //! 5. What waited for it leaves: steps begin, records are sent, messages are acknowledged to the broker.
 //!
-//! So no step begins and no record leaves that a crash could make unheard of, and ten thousand devices share one sync.
+//! So no step begins and no record leaves that a crash could make unheard of, and ten thousand devices share one sync. A
+//! fleet may [sync beside](Fleet::sync_beside) its turns: then a disk that hangs keeps no rule from acting.
 //!
 //! # When the disk is full
 //!
@@ -22,6 +24,7 @@
 
 mod command;
 mod commit;
+mod held;
 mod host;
 mod inbound;
 mod open;
@@ -39,12 +42,13 @@ use peaberry_core::{EffectsBuffer, Instant, ProtocolId, Storage};
 pub use self::command::{FleetCommand, FleetEvent};
 pub use self::host::{FleetHandle, FleetThread};
 
+use self::held::Held;
 use crate::courier::Courier;
 use crate::device::{Device, Outlet};
 use crate::name::{DeviceId, Name, SiteId};
 use crate::order::OrderEvent;
 use crate::spool::{Spool, SpoolSettings, SpoolStatus};
-use crate::uplink::{AckToken, Uplink};
+use crate::uplink::Uplink;
 use crate::wheel::Wheel;
 
 /// The protocol under whose channels fleets keep their orders and twins; the group is the device's number in its store.
@@ -63,19 +67,20 @@ pub struct Fleet<U, A = Name> {
     wheel: Wheel,
     /// What orders and twins write; kept until there is room for it.
     state: EffectsBuffer<OrderEvent>,
-    /// What waits for the commit.
-    held: Vec<FleetEvent<A>>,
-    /// Messages, by their uplinks, that are dealt with once it has succeeded.
-    tokens: Vec<(usize, AckToken)>,
-    /// Ends of orders whose records are in this commit.
-    telling: Vec<(usize, Name)>,
-    /// Ends whose records are durable.
+    /// The size up to which it is not looked through for what was written twice.
+    state_bytes_max: usize,
+    /// What waits for the next commit, and for the sync under way.
+    held: Held<A>,
+    syncing: Held<A>,
+    /// Ends of orders whose records are durable.
     told: Vec<(usize, Name)>,
     /// Ends whose records were given up.
     untold: BTreeSet<(usize, Name)>,
     outlet: Outlet<A>,
     /// Devices whose twins were looked at.
     awake: BTreeSet<usize>,
+    /// Devices whose twins have left a question without an answer.
+    owing: BTreeSet<usize>,
     due: Vec<(u64, u32)>,
     has_begun: bool,
     /// The last commit found no room.
@@ -90,6 +95,9 @@ struct Hosted<A> {
     wake_ms: Option<u64>,
     /// What its twin has said last that it knows.
     said: Option<[u8; 16]>,
+    /// What its twin has answered last, and which desired settings it has refused, by their digests.
+    answered: u64,
+    refused: Vec<u64>,
 }
 
 /// How a [`Fleet`] stands.
@@ -117,6 +125,18 @@ pub struct FleetStatus {
 }
 
 impl<U: Uplink, A: Clone> Fleet<U, A> {
+    /// Syncs beside the turns, on a thread of its own: while a sync lasts, sensors are read, rules act, steps are broken off,
+    /// and what was durable before is sent. What is decided meanwhile shares the next sync, and what waits for a sync leaves
+    /// when that has ended. For a disk whose syncs take long, or may hang. Dropping the fleet waits for the sync under way.
+    ///
+    /// # Errors
+    ///
+    /// The thread could not be started.
+    pub fn sync_beside(mut self) -> std::io::Result<Self> {
+        self.courier = self.courier.sync_beside(self.storage.clone())?;
+        Ok(self)
+    }
+
     /// The device called `id`.
     #[must_use]
     pub fn device(&self, id: &DeviceId) -> Option<&Device<A>> {

@@ -10,13 +10,15 @@ use peaberry_core::{Batch, Durability, Storage, Subspace};
 use crate::error::EdgeError;
 use crate::name::DeviceId;
 
-/// Counts a device's starts, from 1. No two starts share one, also after a crash: [`BootEpoch::begin`] makes it durable
-/// before it is used.
+/// Tells a device's starts apart; a later start has a higher one. No two share one, also after a crash: [`BootEpoch::begin`]
+/// makes it durable before it is used.
 ///
-/// A device whose disk was replaced, or restored from a backup, begins again with epochs that are known. It learns that from
-/// its sink, which acknowledges a later start than this one; its spool then [refuses](EdgeError::LaterStart) that by name, and
-/// the next start is later than all that the sink has seen. What is made before that start may be taken for repeated: start the
-/// device again, or give it a new [`DeviceId`].
+/// A device whose disk was replaced, or restored from a backup, counts on from a start that others have followed already. Where
+/// starts are [salted](BootEpoch::take) its epoch is still its own: either above all that its sink knows, and nothing is amiss,
+/// or below, which both notice. Without salt it may be one that is known, which is noticed only if the sink knows more of it
+/// than this start has made. A device that notices is told by its sink, which acknowledges what this start has not made; its
+/// spool then [refuses](EdgeError::LaterStart) that by name, and the next start is later than all that the sink has seen. What
+/// is made before that start may be taken for repeated: start the device again, or give it a new [`DeviceId`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "json", derive(serde::Serialize, serde::Deserialize))]
 pub struct BootEpoch(NonZeroU64);
@@ -49,7 +51,7 @@ impl BootEpoch {
     /// [`EdgeError::Stored`] if what is there is no epoch.
     pub fn begin(storage: &dyn Storage, space: &Subspace) -> Result<Self, EdgeError> {
         let mut batch = Batch::new();
-        let next = Self::take(storage, space, &mut batch)?;
+        let next = Self::take(storage, space, 0, &mut batch)?;
         storage
             .commit(&batch, Durability::Synced)
             .map_err(|source| EdgeError::Storage {
@@ -62,12 +64,16 @@ impl BootEpoch {
     /// As [`begin`](Self::begin), but leaves the commit to the caller: the epoch must not be used before `batch` is
     /// durable. So ten thousand devices of one store start with one sync.
     ///
+    /// It is higher than the last by 1 and by `salt` modulo [`BOOT_SALT_MAX`]. A salt that is drawn anew for each start tells
+    /// two starts apart that go on from one backup.
+    ///
     /// # Errors
     ///
     /// [`EdgeError::Storage`] or [`EdgeError::Stored`]; nothing changed.
     pub fn take(
         storage: &dyn Storage,
         space: &Subspace,
+        salt: u64,
         batch: &mut Batch,
     ) -> Result<Self, EdgeError> {
         let fail = |source| EdgeError::Storage {
@@ -78,7 +84,9 @@ impl BootEpoch {
             Some(bytes) => read_epoch(&bytes)?,
             None => 0,
         };
-        let next = Self(NonZeroU64::MIN.saturating_add(last));
+        let is_salted = !is_planted("edge_boot_salt_ignored");
+        let salt = if is_salted { salt % BOOT_SALT_MAX } else { 0 };
+        let next = Self(NonZeroU64::MIN.saturating_add(last).saturating_add(salt));
         if is_planted("edge_boot_epoch_reused") {
             return Ok(next);
         }
@@ -98,11 +106,15 @@ impl BootEpoch {
 
 /// How far the epoch of a start may lead the last one known of a device that is heard of: there must always be a later one.
 /// More is a stranger's doing.
-pub const BOOT_JUMP_MAX: u64 = 1 << 32;
+pub const BOOT_JUMP_MAX: u64 = 1 << 40;
 
 /// How far an acknowledgement may lead the start that hears it. Far less than [`BOOT_JUMP_MAX`]: the starts behind it must be
 /// in the sink's reach, whoever made it up.
-pub const BOOT_SKIP_MAX: u64 = 1 << 24;
+pub const BOOT_SKIP_MAX: u64 = 1 << 32;
+
+/// The salt of an epoch is below this: some thousand starts behind a backup are in an acknowledgement's
+/// [reach](BOOT_SKIP_MAX).
+pub const BOOT_SALT_MAX: u64 = 1 << 20;
 
 /// How far a record's sequence may lead the last one known of its start.
 pub const SEQUENCE_JUMP_MAX: u64 = 1 << 40;
@@ -198,5 +210,17 @@ mod tests {
             .map(|_| BootEpoch::begin(&storage, &space).unwrap().get())
             .collect();
         assert_eq!(epochs, [1, 2, 3]);
+    }
+
+    #[test]
+    fn salted_starts_ascend_and_part_where_they_go_on_from_one_backup() {
+        let storage = MemoryStorage::new();
+        let space = Subspace::of(Channel::new(ProtocolId(1), 1));
+        BootEpoch::begin(&storage, &space).unwrap();
+        let start = |salt| BootEpoch::take(&storage, &space, salt, &mut Batch::new()).unwrap();
+        assert_eq!(start(0).get(), 2);
+        assert_eq!(start(7).get(), 9);
+        assert_eq!(start(BOOT_SALT_MAX).get(), 2);
+        assert_eq!(start(u64::MAX).get(), 1 + BOOT_SALT_MAX);
     }
 }

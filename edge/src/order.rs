@@ -11,6 +11,7 @@ mod journal;
 mod orders;
 mod progress;
 mod recipe;
+mod remembered;
 mod state;
 mod stock;
 

@@ -63,6 +63,13 @@ impl Presence {
         }
     }
 
+    /// Forgets a device: one that is gone for good, or whose name somebody has made up. Call it with
+    /// [`Collector::forget`](crate::collector::Collector::forget), or made-up names fill the memory. If it is heard of again, it
+    /// is a new one. Answers whether it was known.
+    pub fn forget(&mut self, device: &DeviceId) -> bool {
+        self.devices.remove(device).is_some()
+    }
+
     /// Takes note of a record that came in `now`.
     pub fn observe(&mut self, now: Instant, record: &Record) {
         let id = &record.id;
@@ -158,5 +165,17 @@ mod tests {
         assert_eq!(presence.status(now, &device), Status::Online);
         assert_eq!(presence.get(&device).unwrap().location.as_str(), "bar");
         assert_eq!(presence.get(&device).unwrap().boot.get(), 2);
+    }
+
+    #[test]
+    fn a_device_that_is_forgotten_is_new_when_it_is_heard_of_again() {
+        let mut presence = Presence::new(Duration::from_secs(1));
+        let (now, device) = (Instant::default(), Name::new("m").unwrap());
+        presence.observe(now, &health(u64::MAX, 1, Status::Error, "nowhere"));
+        assert!(presence.forget(&device));
+        assert!(!presence.forget(&device));
+        assert_eq!(presence.iter().len(), 0);
+        presence.observe(now, &health(1, 1, Status::Online, ""));
+        assert_eq!(presence.status(now, &device), Status::Online);
     }
 }

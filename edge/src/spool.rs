@@ -25,7 +25,7 @@
 //! **A full disk** ([`StorageError::Full`](peaberry_core::StorageError::Full)): the commit changed nothing. Tell the spool
 //! ([`aborted`](Spool::aborted)), commit what [`relieve`](Spool::relieve) gives up, and go on. Records of the failed batch
 //! are not kept, and are told in a gap as soon as anything can be written; what was durable goes on being sent, and every
-//! acknowledgement frees space. Any other failure of the store is final, as everywhere.
+//! acknowledgement frees space: a courier tries by itself what it cuts, which finds room where nothing else does. Any other failure of the store is final, as everywhere.
 //!
 //! # Order
 //!
@@ -127,6 +127,9 @@ pub struct Spool {
     boot: BootEpoch,
     /// A later start that the sink knows, and the next one will not repeat.
     skipped: Option<BootEpoch>,
+    /// The sink has heard more of this start than it has made: another had its epoch, on a disk that was lost. Which of the
+    /// two the sink acknowledges cannot be told, so nothing of this start is cut.
+    has_double: bool,
     next_sequence: u64,
     /// The most important first.
     lanes: Vec<Lane>,
@@ -135,6 +138,8 @@ pub struct Spool {
     is_staged: bool,
     must_sync: bool,
     dropped_records: u64,
+    /// Records that are given up if the present commit succeeds.
+    dropping_records: u64,
     sent_records: u64,
 }
 
@@ -162,6 +167,7 @@ impl Spool {
             device,
             boot: BootEpoch::FIRST,
             skipped: None,
+            has_double: false,
             next_sequence: 1,
             lanes: Vec::new(),
             gaps,
@@ -169,6 +175,7 @@ impl Spool {
             is_staged: true,
             must_sync: true,
             dropped_records: 0,
+            dropping_records: 0,
             sent_records: 0,
         };
         for stream in Stream::ALL {
@@ -177,7 +184,8 @@ impl Spool {
                 spool.add_lane(lane);
             }
         }
-        spool.boot = BootEpoch::take(storage, &space, batch)?;
+        let salt = spool.settings.boot_salt;
+        spool.boot = BootEpoch::take(storage, &space, salt, batch)?;
         Ok(spool)
     }
 
@@ -204,7 +212,7 @@ impl Spool {
         SpoolStatus {
             records: self.lanes.iter().map(Lane::count).sum(),
             bytes: self.lanes.iter().map(Lane::bytes).sum(),
-            dropped_records: self.dropped_records,
+            dropped_records: self.dropped_records + self.dropping_records,
             sent_records: self.sent_records,
             in_flight: self.link.in_flight.len(),
             has_gaps: !self.gaps.is_empty(),
@@ -294,6 +302,7 @@ impl Spool {
             }
         }
         self.gaps.committed();
+        self.dropped_records += std::mem::take(&mut self.dropping_records);
     }
 
     /// What is staged is going to be [committed](Self::committed) without a sync: none of it is sent until it is
@@ -320,6 +329,8 @@ impl Spool {
             }
         }
         let count = self.gaps.aborted();
+        // What was to give way is there still.
+        self.dropping_records = 0;
         self.dropped_records += count;
         count
     }

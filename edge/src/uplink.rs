@@ -8,6 +8,7 @@
 mod backoff;
 #[cfg(feature = "http")]
 pub mod http;
+mod layer;
 pub mod memory;
 #[cfg(feature = "mqtt")]
 pub mod mqtt;
@@ -20,6 +21,7 @@ use bytes::Bytes;
 
 #[cfg(feature = "http")]
 pub use self::http::{HttpSettings, HttpUplink};
+pub use self::layer::{LayeredUplink, UplinkLayer};
 pub use self::memory::{MemoryBroker, MemoryUplink};
 #[cfg(feature = "tls")]
 pub use self::mqtt::MqttTls;
@@ -123,6 +125,16 @@ pub enum UplinkEvent {
     },
 }
 
+impl UplinkEvent {
+    /// Bytes of the message that it brings.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Inbound { message, .. } => message.topic.len() + message.payload.len(),
+            _ => 0,
+        }
+    }
+}
+
 /// Why a message was not taken. It must be submitted again, or given up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -146,6 +158,11 @@ pub enum SubmitError {
     },
 }
 
+/// Of what has come in, so many bytes are held until somebody looks; then nothing more is read. A message of the greatest
+/// length may lie beyond.
+#[cfg(any(feature = "http", feature = "mqtt"))]
+const HELD_BYTES_MAX: usize = 8 * crate::payload::MESSAGE_BYTES_MAX;
+
 /// A connection to a broker that comes back by itself. One owner at a time drives it.
 ///
 /// An implementer promises:
@@ -158,7 +175,8 @@ pub enum SubmitError {
 ///   there were connections;
 /// - an inbound message that is not [acknowledged](Self::acknowledge) comes again with a later connection whose session is
 ///   resumed, as far as the broker remembers it;
-/// - everything is bounded: what is on its way by [`room`](Self::room), what has come in by what is not acknowledged.
+/// - everything is bounded: what is on its way by [`room`](Self::room), what has come in by what is not acknowledged and,
+///   where nobody looks, in bytes.
 pub trait Uplink: Send {
     /// Wants messages whose topic matches `filter` (MQTT's `+` and `#`), now and after every reconnection.
     fn subscribe(&mut self, filter: &str);

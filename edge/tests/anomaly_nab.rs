@@ -21,7 +21,8 @@ use peaberry_edge::ops::{Operator, Sample};
 
 use nab::Scored;
 
-/// What the detector is meant to reach on these files. Published for the whole corpus: HTM about 70, windowed Gaussian about 40.
+/// What the detector is meant to reach on these files, at the threshold that suits them best, as the benchmark has it, and at the
+/// one that it has by default. Published for the whole corpus: HTM about 70, windowed Gaussian about 40.
 const SCORE_MIN: f64 = 65.0;
 
 #[test]
@@ -58,6 +59,7 @@ fn one_setting_finds_the_anomalies_of_all_series() {
     }
     let gaussian = gaussian(&series);
     assert!(score >= SCORE_MIN, "{score:.1} is below {SCORE_MIN}");
+    assert!(shipped >= SCORE_MIN, "{shipped:.1} is below {SCORE_MIN}");
     assert!(
         score > gaussian,
         "{score:.1} is below a Gaussian's {gaussian:.1}"

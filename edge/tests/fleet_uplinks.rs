@@ -21,7 +21,7 @@ use peaberry_edge::fleet::{Fleet, FleetEvent, FleetSettings};
 use peaberry_edge::payload::{Action, Command, Wire};
 use peaberry_edge::topic::{Lane, Topic};
 use peaberry_edge::uplink::{
-    AckToken, MemoryBroker, MemoryUplink, Message, SubmitError, Uplink, UplinkEvent,
+    LayeredUplink, MemoryBroker, MemoryUplink, Message, Uplink, UplinkEvent, UplinkLayer,
 };
 
 fn name(text: &str) -> Name {
@@ -34,29 +34,13 @@ struct Counted {
     polls: Arc<AtomicUsize>,
 }
 
-impl Uplink for Counted {
-    fn subscribe(&mut self, filter: &str) {
-        self.inner.subscribe(filter);
+impl UplinkLayer for Counted {
+    fn inner(&self) -> &dyn Uplink {
+        &self.inner
     }
 
-    fn subscribe_now(&mut self, filters: &mut dyn Iterator<Item = String>) -> usize {
-        self.inner.subscribe_now(filters)
-    }
-
-    fn unsubscribe(&mut self, filter: &str) {
-        self.inner.unsubscribe(filter);
-    }
-
-    fn room(&self) -> usize {
-        self.inner.room()
-    }
-
-    fn submit(&mut self, seq: u64, message: Message) -> Result<(), SubmitError> {
-        self.inner.submit(seq, message)
-    }
-
-    fn acknowledge(&mut self, token: AckToken) {
-        self.inner.acknowledge(token);
+    fn inner_mut(&mut self) -> &mut dyn Uplink {
+        &mut self.inner
     }
 
     fn poll_events(&mut self, cx: &mut Context<'_>, events: &mut Vec<UplinkEvent>) -> Poll<()> {
@@ -69,7 +53,7 @@ impl Uplink for Counted {
 struct Site {
     broker: MemoryBroker,
     listener: MemoryUplink,
-    fleet: Fleet<Counted>,
+    fleet: Fleet<LayeredUplink<Counted>>,
     polls: Arc<AtomicUsize>,
     now: Instant,
     events: Vec<FleetEvent<Name>>,
@@ -81,9 +65,11 @@ impl Site {
         let mut listener = broker.connect("listener");
         listener.subscribe("peaberry/1/site/+/up/#");
         let polls: Arc<AtomicUsize> = Arc::default();
-        let connect = |number| Counted {
-            inner: broker.connect(&format!("line-{number}")),
-            polls: polls.clone(),
+        let connect = |number| {
+            LayeredUplink::new(Counted {
+                inner: broker.connect(&format!("line-{number}")),
+                polls: polls.clone(),
+            })
         };
         let uplinks = (0..uplinks).map(connect).collect();
         let now = Instant::default();
@@ -220,7 +206,7 @@ fn with_a_connection_each_only_those_are_asked_that_have_something_to_say() {
 
 #[test]
 fn a_fleet_without_an_uplink_is_refused() {
-    let fleet: Result<Fleet<Counted>, _> = Fleet::open_over(
+    let fleet: Result<Fleet<LayeredUplink<Counted>>, _> = Fleet::open_over(
         Vec::new(),
         name("site"),
         Arc::new(MemoryStorage::new()),

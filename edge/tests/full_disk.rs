@@ -5,30 +5,40 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
 use peaberry_core::{
-    Batch, Durability, Instant, Layer, Layered, MemoryStorage, Storage, StorageError,
+    Batch, Channel, Durability, Instant, Layer, Layered, MemoryStorage, ProtocolId, Storage,
+    StorageError, Subspace,
 };
+use peaberry_crdt::ReplicaId;
 use peaberry_edge::coffee::{self, CoffeeMachine, CoffeeMetric};
 use peaberry_edge::device::{Device, Metric};
 use peaberry_edge::fleet::{Fleet, FleetCommand, FleetEvent, FleetSettings};
 use peaberry_edge::order::{OrderCommand, OrderEvent, StepRun};
-use peaberry_edge::payload::{Delivery, OrderPhase, Payload, Wire};
-use peaberry_edge::uplink::{MemoryBroker, MemoryUplink, Uplink, UplinkEvent};
-use peaberry_edge::{EdgeError, Name, RecordId};
+use peaberry_edge::payload::{Delivery, OrderPhase, Payload, SinkAck, Text, Wire};
+use peaberry_edge::topic::Stream;
+use peaberry_edge::twin::{Side, Twin};
+use peaberry_edge::uplink::{MemoryBroker, MemoryUplink, Message, Qos, Uplink, UplinkEvent};
+use peaberry_edge::{BootEpoch, EdgeError, Name, RecordId};
 
 fn name(text: &str) -> Name {
     Name::new(text).unwrap()
 }
 
-/// A disk that takes nothing more while it is full.
-#[derive(Default)]
+/// A disk that takes nothing more while it is full, or only commits that take less than so many bytes.
 struct Disk {
     inner: MemoryStorage,
-    is_full: AtomicBool,
+    room: AtomicUsize,
+}
+
+impl Default for Disk {
+    fn default() -> Self {
+        let (inner, room) = (MemoryStorage::new(), AtomicUsize::new(usize::MAX));
+        Self { inner, room }
+    }
 }
 
 impl Layer for Disk {
@@ -37,11 +47,18 @@ impl Layer for Disk {
     }
 
     fn commit(&self, batch: &Batch, durability: Durability) -> Result<(), StorageError> {
-        if self.is_full.load(Ordering::Relaxed) {
+        if batch.bytes() >= self.room.load(Ordering::Relaxed) {
             let path = "disk".into();
             return Err(StorageError::Full { path });
         }
         self.inner.commit(batch, durability)
+    }
+}
+
+const fn lost(event: &FleetEvent<Name>) -> u64 {
+    match event {
+        FleetEvent::Lost { records } => *records,
+        _ => 0,
     }
 }
 
@@ -65,7 +82,8 @@ fn open(
     let machine = CoffeeMachine::new(1);
     let device = Device::builder(name("m-1"))
         .metric(Metric::of(machine.sensor(CoffeeMetric::Temperature)))
-        .takes_orders(coffee::recipes(), coffee::capabilities());
+        .takes_orders(coffee::recipes(), coffee::capabilities())
+        .has_twin();
     let (uplink, settings) = (broker.connect("gateway"), FleetSettings::default());
     Fleet::open(uplink, name("site"), disk.clone(), [device], settings, now)
 }
@@ -97,7 +115,11 @@ impl Bar {
     }
 
     fn fill(&self, is_full: bool) {
-        self.disk.layer().is_full.store(is_full, Ordering::Relaxed);
+        self.leave_room(if is_full { 0 } else { usize::MAX });
+    }
+
+    fn leave_room(&self, bytes: usize) {
+        self.disk.layer().room.store(bytes, Ordering::Relaxed);
     }
 
     fn order(&mut self, command: OrderCommand) {
@@ -124,13 +146,18 @@ impl Bar {
     }
 
     fn run(&mut self, seconds: u64) {
-        let mut cx = Context::from_waker(Waker::noop());
         for _ in 0..seconds * 10 {
-            let mut events = Vec::new();
-            self.fleet.turn(&mut cx, self.now, &mut events).unwrap();
+            let events = self.turn();
             self.take(events);
             self.now += Duration::from_millis(100);
         }
+    }
+
+    fn turn(&mut self) -> Vec<FleetEvent<Name>> {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut events = Vec::new();
+        self.fleet.turn(&mut cx, self.now, &mut events).unwrap();
+        events
     }
 
     fn take(&mut self, events: Vec<FleetEvent<Name>>) {
@@ -226,6 +253,97 @@ fn a_step_that_waits_for_room_is_withdrawn_by_a_safe_stop() {
         "nothing begins on a stopped machine"
     );
     assert_eq!(bar.heard().0, [OrderPhase::Stopped]);
+}
+
+/// However often others ask while the disk is full, what is to be told when there is room does not grow.
+#[test]
+fn what_is_asked_thousands_of_times_on_a_full_disk_is_told_once() {
+    let mut bar = Bar::new();
+    bar.place("o-1");
+    bar.run(1);
+    let run = bar.begun.last().unwrap().1;
+    let space = Subspace::of(Channel::new(ProtocolId(2001), 0));
+    let side = Side::Service(ReplicaId::new(77).unwrap());
+    let mut service = Twin::open(&MemoryStorage::new(), &space, side).unwrap();
+    bar.fill(true);
+    const ROUNDS: u64 = 3_000;
+    for round in 0..ROUNDS {
+        let permille = u16::try_from(round % 1_000).unwrap();
+        bar.order(OrderCommand::Progress { run, permille });
+        bar.place("o-1");
+        let key = name(&format!("made-up-{round}"));
+        bar.order(OrderCommand::Cancel { key });
+        if round > ROUNDS / 2 {
+            let reason = Text::new(&format!("steam {round}"));
+            bar.order(OrderCommand::SafeStop { reason });
+        }
+        let wished = round.cast_signed().into();
+        let wished = service.desire(name("target"), wished, Some(5), &mut Batch::new());
+        let topic = "peaberry/1/site/m-1/down/twin";
+        let mut message = Message::new(topic, wished.unwrap());
+        message.qos = Qos::AtMostOnce;
+        bar.listener.submit(round, message).unwrap();
+        bar.heard();
+        bar.turn();
+    }
+    bar.fill(false);
+    let told = bar.turn();
+    assert!(told.len() < 24, "{} events waited", told.len());
+    let is_last = |event: &FleetEvent<Name>| match event {
+        FleetEvent::Delta { delta, .. } => delta[0].1 == (ROUNDS - 1).cast_signed().into(),
+        _ => false,
+    };
+    assert!(told.iter().any(is_last), "{told:?}");
+    let last_stop = format!("stopped: steam {}", ROUNDS - 1);
+    let is_last = |event: &FleetEvent<Name>| match event {
+        FleetEvent::Order {
+            event: OrderEvent::Notify(told),
+            ..
+        } => told.text.as_str() == last_stop,
+        _ => false,
+    };
+    assert!(told.iter().any(is_last), "{told:?}");
+}
+
+/// What a sink has need not wait until there is room for all else: forgetting it makes some, and nothing else is given up.
+#[test]
+fn what_a_sink_has_is_forgotten_on_a_disk_with_little_room() {
+    let mut bar = Bar::new();
+    bar.run(40);
+    let status = |bar: &Bar| bar.fleet.spool(&name("m-1")).unwrap();
+    let records = status(&bar).records;
+    assert!(records > 4, "{records}");
+    // A twin of some kilobytes finds no room, and is tried again with each commit.
+    bar.leave_room(512);
+    let (device, key) = (name("m-1"), name("notes"));
+    let value = "n".repeat(1_000).as_str().into();
+    let command = FleetCommand::Report { device, key, value };
+    let mut events = Vec::new();
+    bar.fleet.command(bar.now, command, &mut events).unwrap();
+    bar.turn();
+    let dropped = status(&bar).dropped_records;
+    let topic = "peaberry/1/site/m-1/down/acks";
+    let through = bar.known.iter().map(|id| id.sequence).max();
+    for stream in Stream::ALL {
+        let ack = SinkAck {
+            device: name("m-1"),
+            boot: BootEpoch::FIRST,
+            stream,
+            through: through.unwrap_or(0).max(4),
+        };
+        let message = Message::new(topic, ack.encode());
+        bar.listener.submit(1, message).unwrap();
+    }
+    let events = bar.turn();
+    let left = status(&bar);
+    assert!(left.records < records, "{} of {records} left", left.records);
+    // What the turn itself had to say is lost, as ever, and nothing older is.
+    let lost: u64 = events.iter().map(lost).sum();
+    assert_eq!(left.dropped_records, dropped + lost, "{events:?}");
+    bar.fill(false);
+    bar.run(1);
+    let twin = bar.fleet.device(&name("m-1")).unwrap().twin().unwrap();
+    assert!(twin.reported(&name("notes")).is_some());
 }
 
 #[test]

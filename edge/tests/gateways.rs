@@ -23,8 +23,8 @@ use peaberry_edge::fleet::{Fleet, FleetEvent, FleetSettings};
 use peaberry_edge::payload::{Action, Command, Wire};
 use peaberry_edge::topic::{Lane, Topic};
 use peaberry_edge::uplink::{
-    AckToken, MemoryBroker, MemoryUplink, Message, MqttSettings, MqttUplink, MqttVersion,
-    SubmitError, Uplink, UplinkEvent,
+    LayeredUplink, MemoryBroker, MemoryUplink, Message, MqttSettings, MqttUplink, MqttVersion,
+    Uplink, UplinkEvent, UplinkLayer,
 };
 use peaberry_edge::{EdgeError, Name};
 
@@ -61,7 +61,15 @@ struct Watched<U> {
     denied: Vec<UplinkEvent>,
 }
 
-impl<U: Uplink> Uplink for Watched<U> {
+impl<U: Uplink> UplinkLayer for Watched<U> {
+    fn inner(&self) -> &dyn Uplink {
+        &self.inner
+    }
+
+    fn inner_mut(&mut self) -> &mut dyn Uplink {
+        &mut self.inner
+    }
+
     fn subscribe(&mut self, filter: &str) {
         self.subscribe_now(&mut [filter.to_owned()].into_iter());
     }
@@ -81,22 +89,6 @@ impl<U: Uplink> Uplink for Watched<U> {
         count
     }
 
-    fn unsubscribe(&mut self, filter: &str) {
-        self.inner.unsubscribe(filter);
-    }
-
-    fn room(&self) -> usize {
-        self.inner.room()
-    }
-
-    fn submit(&mut self, seq: u64, message: Message) -> Result<(), SubmitError> {
-        self.inner.submit(seq, message)
-    }
-
-    fn acknowledge(&mut self, token: AckToken) {
-        self.inner.acknowledge(token);
-    }
-
     fn poll_events(&mut self, cx: &mut Context<'_>, events: &mut Vec<UplinkEvent>) -> Poll<()> {
         if !self.denied.is_empty() {
             events.append(&mut self.denied);
@@ -113,7 +105,7 @@ impl<U: Uplink> Uplink for Watched<U> {
 
 /// The devices of one process, over some gateways.
 struct Gateways<U: Uplink> {
-    fleet: Fleet<Watched<U>>,
+    fleet: Fleet<LayeredUplink<Watched<U>>>,
     inbound: Vec<Arc<AtomicUsize>>,
     events: Vec<FleetEvent<Name>>,
 }
@@ -132,12 +124,12 @@ impl<U: Uplink> Gateways<U> {
         let count = |inner| {
             let counter: Arc<AtomicUsize> = Arc::default();
             inbound.push(counter.clone());
-            Watched {
+            LayeredUplink::new(Watched {
                 inner,
                 inbound: counter,
                 denies,
                 denied: Vec::new(),
-            }
+            })
         };
         let uplinks = uplinks.into_iter().map(count).collect();
         let devices = devices.iter().map(|device| {
@@ -319,7 +311,7 @@ fn a_collector_that_may_not_hear_says_so() {
         denies: Some("site"),
         denied: Vec::new(),
     };
-    let mut intake = Intake::new(collector, uplink);
+    let mut intake = Intake::new(collector, LayeredUplink::new(uplink));
     let mut cx = Context::from_waker(Waker::noop());
     let turned = intake.turn(&mut cx, Instant::default(), &storage).unwrap();
     let Poll::Ready(report) = turned else {

@@ -23,6 +23,7 @@ use peaberry_edge::sparkplug::{EdgeNode, SparkplugTopic, wire};
 use peaberry_edge::topic::{Lane, Stream, Topic};
 use peaberry_edge::twin::{Side, Twin, TwinValue, receive_any_twin_bytes};
 use peaberry_edge::uplink::Message;
+use peaberry_edge::uplink::mqtt::read_any_mqtt_bytes;
 use peaberry_edge::{BootEpoch, Name, Position, RecordId, decode_any_stored_bytes, order};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -46,6 +47,12 @@ const MESSAGE: Allowance = Allowance {
 const TWIN: Allowance = Allowance {
     anyway: 60_000,
     for_each_byte: 100,
+};
+
+/// Two connections, one of each version, with something on its way.
+const BROKER: Allowance = Allowance {
+    anyway: 8_000,
+    for_each_byte: 64,
 };
 
 struct Decoder {
@@ -227,6 +234,28 @@ fn twin_frames() -> Vec<Vec<u8>> {
     frames
 }
 
+/// What brokers of 3.1.1 and 5 say.
+fn broker_packets() -> Vec<Vec<u8>> {
+    let packets: [&[u8]; 13] = [
+        b"\x20\x02\x00\x00",
+        b"\x20\x09\x00\x00\x06\x21\x00\x0a\x13\x00\x3c",
+        b"\x40\x02\x00\x02",
+        b"\x40\x04\x00\x02\x97\x00",
+        b"\x90\x03\x00\x01\x01",
+        b"\x90\x04\x00\x01\x00\x87",
+        b"\xb0\x02\x00\x03",
+        b"\xb0\x04\x00\x03\x00\x00",
+        b"\x32\x09\x00\x03d/c\x00\x07xy",
+        b"\x32\x0a\x00\x03d/c\x00\x07\x00xy",
+        b"\x32\x11\x00\x03d/c\x00\x07\x07\x26\x00\x01k\x00\x01vxy",
+        b"\xd0\x00",
+        b"\xe0\x02\x8b\x00",
+    ];
+    let mut packets: Vec<_> = packets.map(<[u8]>::to_vec).into();
+    packets.push(packets.concat());
+    packets
+}
+
 fn sparkplug_payload() -> wire::Payload {
     let values = [
         wire::Value::Long(7),
@@ -318,6 +347,12 @@ fn decoders() -> Vec<Decoder> {
             MESSAGE,
             vec![vec![1; 40]],
             decode_any_stored_bytes,
+        ),
+        decoder(
+            "MQTT's packets",
+            BROKER,
+            broker_packets(),
+            read_any_mqtt_bytes,
         ),
         decoder("Sparkplug", MESSAGE, vec![sparkplug.clone()], |bytes| {
             drop(wire::Payload::decode(bytes));

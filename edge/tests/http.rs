@@ -17,7 +17,7 @@ use peaberry_edge::collector::{COLLECTOR, Collector, CollectorSettings};
 use peaberry_edge::courier::Courier;
 use peaberry_edge::payload::{Exchange, MESSAGE_BYTES_MAX, Payload, Record, Wire};
 use peaberry_edge::spool::{SPOOL, Spool, SpoolSettings};
-use peaberry_edge::uplink::{HttpSettings, HttpUplink, Uplink};
+use peaberry_edge::uplink::{HttpSettings, HttpUplink, Uplink, UplinkEvent};
 use peaberry_edge::{BootEpoch, EdgeError, Name, RecordId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -239,6 +239,38 @@ async fn send(url: &str) -> BTreeSet<RecordId> {
         if made.len() >= RECORDS && status.records == 0 {
             return made;
         }
+    }
+}
+
+/// A collector has more to say than anybody looks at: it is not asked for more than is bounded, and none of it is lost.
+#[tokio::test]
+async fn answers_wait_at_the_collector_until_they_are_looked_at() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/records", listener.local_addr().unwrap());
+    let mut settings = HttpSettings::new(&url, 1);
+    settings.token = Some("secret".to_owned());
+    settings.poll_every = Duration::from_millis(1);
+    let mut uplink = HttpUplink::spawn(&tokio::runtime::Handle::current(), settings).unwrap();
+    uplink.subscribe("down/#");
+    let message = ("down/t".into(), vec![7; MESSAGE_BYTES_MAX / 2].into());
+    let messages = vec![message];
+    let body = Exchange { messages }.encode();
+    let (mut asked, mut looks) = (0, 0);
+    while looks < 3 {
+        let accepted = tokio::time::timeout(Duration::from_millis(300), listener.accept());
+        if let Ok(accepted) = accepted.await {
+            let mut stream = accepted.unwrap().0;
+            read_request(&mut stream).await.unwrap();
+            answer(&mut stream, "200 OK", &body).await;
+            asked += 1;
+            assert!(asked <= 20, "it goes on though nobody looks");
+            continue;
+        }
+        let mut events = Vec::new();
+        poll_fn(|cx| uplink.poll_events(cx, &mut events)).await;
+        let is_inbound = |event: &&UplinkEvent| matches!(event, UplinkEvent::Inbound { .. });
+        assert_eq!(events.iter().filter(is_inbound).count(), asked);
+        (asked, looks) = (0, looks + 1);
     }
 }
 

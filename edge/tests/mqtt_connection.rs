@@ -14,8 +14,8 @@ use bytes::{Buf, BytesMut};
 use peaberry_edge::uplink::{
     Message, MqttSettings, MqttUplink, MqttVersion, Qos, SubmitError, Uplink, UplinkEvent,
 };
-use rumqttc::{Packet, mqttbytes};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use rumqttc::{Packet, Publish, QoS, mqttbytes};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, sink};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// The longest that anything may take.
@@ -297,17 +297,19 @@ async fn a_flood_waits_in_the_socket_until_it_is_looked_at() {
     const FLOOD: u32 = 200_000;
     within(async {
         let (broker, mut uplink) = Broker::start();
-        let mut line = broker.welcome().await;
+        let line = broker.welcome().await;
         up(&mut uplink).await;
+        let (mut read, mut write) = line.stream.into_split();
+        let acks = tokio::spawn(async move { tokio::io::copy(&mut read, &mut sink()).await });
         let flood = tokio::spawn(async move {
             for number in 0..FLOOD {
                 let [a, b, c, d] = number.to_be_bytes();
                 let id = u16::try_from(number % 60_000 + 1).unwrap();
                 let [high, low] = id.to_be_bytes();
-                line.say(&[0x32, 9, 0, 1, b't', high, low, a, b, c, d])
-                    .await;
+                let bytes = [0x32, 9, 0, 1, b't', high, low, a, b, c, d];
+                write.write_all(&bytes).await.unwrap();
             }
-            line
+            write
         });
         let mut heard = 0;
         while heard < FLOOD {
@@ -325,7 +327,140 @@ async fn a_flood_waits_in_the_socket_until_it_is_looked_at() {
             }
             tokio::task::yield_now().await;
         }
+        drop((flood.await.unwrap(), uplink));
+        let acked = acks.await.unwrap().unwrap();
+        assert!(acked <= u64::from(FLOOD) * 4 + 100, "{acked} bytes of them");
+    })
+    .await;
+}
+
+/// Long messages fill the memory before many do: what is held is bounded in bytes, too.
+#[tokio::test]
+async fn long_messages_wait_in_the_socket_until_they_are_looked_at() {
+    const FLOOD: usize = 100;
+    within(async {
+        let (broker, mut uplink) = Broker::start();
+        let line = broker.welcome().await;
+        up(&mut uplink).await;
+        let (mut read, mut write) = line.stream.into_split();
+        let _acks = tokio::spawn(async move { tokio::io::copy(&mut read, &mut sink()).await });
+        let flood = tokio::spawn(async move {
+            let payload = vec![7; 200 << 10];
+            let mut packet = BytesMut::new();
+            let mut publish = Publish::from_bytes("t", QoS::AtLeastOnce, payload.into());
+            publish.pkid = 1;
+            publish.write(&mut packet).unwrap();
+            for _ in 0..FLOOD {
+                write.write_all(&packet).await.unwrap();
+            }
+            write
+        });
+        let mut heard = 0;
+        while heard < FLOOD {
+            // Until it is full, and waits.
+            for _ in 0..10_000 {
+                tokio::task::yield_now().await;
+            }
+            let events = next(&mut uplink).await;
+            assert!(events.len() <= 12, "{} are held", events.len());
+            heard += events.len();
+            for event in events {
+                match event {
+                    UplinkEvent::Inbound { token, .. } => uplink.acknowledge(token.unwrap()),
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
         flood.await.unwrap();
+    })
+    .await;
+}
+
+/// Submits so much that the client's writing comes to a stop where nobody reads.
+fn clog(uplink: &mut MqttUplink) {
+    for seq in 0..100 {
+        let message = Message::new("up/t", vec![7; 200 << 10]);
+        uplink.submit(seq, message).unwrap();
+    }
+}
+
+/// A broker sends and sends, and never reads an acknowledgement: they do not pile up without end.
+#[tokio::test]
+async fn a_broker_that_sends_and_reads_no_acknowledgement_is_left() {
+    within(async {
+        let (broker, mut uplink) = Broker::start_for(|settings| {
+            settings.keep_alive = Duration::from_secs(3_600);
+        });
+        let mut line = broker.welcome().await;
+        up(&mut uplink).await;
+        clog(&mut uplink);
+        let _flood = tokio::spawn(async move {
+            for id in (1..=u16::MAX).cycle() {
+                let [high, low] = id.to_be_bytes();
+                let bytes = [0x32, 6, 0, 1, b't', high, low, b'm'];
+                if line.stream.write_all(&bytes).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let mut acks = 0;
+        loop {
+            for event in next(&mut uplink).await {
+                match event {
+                    UplinkEvent::Inbound { token, .. } => uplink.acknowledge(token.unwrap()),
+                    UplinkEvent::Down { reason } => {
+                        assert!(reason.contains("does not read"), "{reason}");
+                        return;
+                    }
+                    other => panic!("{other:?}"),
+                }
+                acks += 1;
+                assert!(acks < 10_000, "they wait in memory");
+            }
+        }
+    })
+    .await;
+}
+
+/// What a broker says does not keep a connection up on which it reads nothing.
+#[tokio::test]
+async fn a_broker_that_talks_and_reads_nothing_is_left() {
+    within(async {
+        let (broker, mut uplink) = Broker::start();
+        let mut line = broker.welcome().await;
+        up(&mut uplink).await;
+        clog(&mut uplink);
+        let _talk = tokio::spawn(async move {
+            while line.stream.write_all(&[0xd0, 0]).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        let reason = down(&mut uplink).await;
+        assert!(reason.contains("reads nothing"), "{reason}");
+    })
+    .await;
+}
+
+/// A broker of version 5 whose packets are so small that nothing of ours fits makes no record be given up.
+#[tokio::test]
+async fn a_broker_that_takes_next_to_nothing_is_left() {
+    within(async {
+        let (broker, mut uplink) = Broker::start_for(|settings| {
+            settings.version = MqttVersion::V5;
+        });
+        let _line = broker.welcome_v5(&[0x27, 0, 0, 3, 0xff]).await;
+        let _line = broker.welcome_v5(&[0x27, 0, 0, 4, 0]).await;
+        up(&mut uplink).await;
+        let long = uplink.submit(1, Message::new("up/t", vec![7; 1_100]));
+        assert!(matches!(long, Err(SubmitError::TooLong { .. })), "{long:?}");
+        let (broker, uplink) = Broker::start_for(|settings| {
+            settings.version = MqttVersion::V5;
+        });
+        for _ in 0..2 {
+            let _line = broker.welcome_v5(&[0x27, 0, 0, 0, 20]).await;
+        }
+        let trouble = uplink.trouble().unwrap();
+        assert!(trouble.contains("packets of 20 bytes"), "{trouble}");
     })
     .await;
 }
@@ -341,10 +476,7 @@ async fn what_is_taken_makes_room_though_nothing_can_be_written() {
         // It reads nothing.
         let mut line = broker.welcome().await;
         up(&mut uplink).await;
-        for seq in 0..100 {
-            let message = Message::new("up/t", vec![7; 200 << 10]);
-            uplink.submit(seq, message).unwrap();
-        }
+        clog(&mut uplink);
         let flood = tokio::spawn(async move {
             for number in 0..FLOOD {
                 let [a, b, c, d] = number.to_be_bytes();

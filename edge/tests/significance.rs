@@ -1,4 +1,7 @@
-//! What the significance filter saves on a day of a coffee machine's boiler, and what it costs in truth.
+//! What the significance filter saves on a day of a coffee machine's boiler, and on three months of a real machine's temperature,
+//! and what it costs in truth.
+//!
+//! The second needs the folder `sensors` of the one that `PEABERRY_DATA` names; without it, that test says so and passes.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,9 +14,9 @@ use std::time::Duration;
 use peaberry_core::{Channel, Instant, MemoryStorage, ProtocolId, Subspace};
 use peaberry_edge::coffee::{self, CoffeeMachine, CoffeeMetric};
 use peaberry_edge::device::{Device, Metric, Outlet, Surroundings};
-use peaberry_edge::filter::interpolate;
-use peaberry_edge::ops::Sample;
-use peaberry_edge::payload::{Payload, Wire};
+use peaberry_edge::filter::{SignificanceFilter, interpolate};
+use peaberry_edge::ops::{Operator, Sample};
+use peaberry_edge::payload::{Column, Payload, Readings, Wire};
 use peaberry_edge::{BootEpoch, Name};
 
 /// In degrees.
@@ -109,4 +112,65 @@ fn nine_tenths_of_the_bytes_are_saved_and_no_sample_is_off_by_more_than_the_dead
     assert_eq!(all.samples.len() as u64, SECONDS);
     assert!(saved >= 0.9, "{saved}");
     assert!(worst <= DEADBAND * (1.0 + 1e-9), "{worst}");
+}
+
+/// A large machine's temperature every five minutes, with the failures that its owners have labelled.
+const REAL: &str = "sensors/realKnownCause/machine_temperature_system_failure.csv";
+
+/// In its degrees, of which it has a hundred. From one reading to the next it jitters by more than half of one: a deadband within
+/// that saves less.
+const REAL_DEADBAND: f64 = 2.0;
+
+/// Bytes of these samples in batches of a thousand.
+fn bytes(samples: &[Sample]) -> usize {
+    let batches = samples.chunks(1_000).map(|batch| {
+        let mut column = Column::new(Name::new("temperature").unwrap());
+        for sample in batch {
+            column.push(sample.at_ms, sample.value).unwrap();
+        }
+        let columns = vec![column];
+        Readings { columns }.encode().len()
+    });
+    batches.sum()
+}
+
+#[test]
+fn on_a_real_machine_too_no_sample_is_off_by_more_than_the_deadband() {
+    let Some(folder) = std::env::var_os("PEABERRY_DATA") else {
+        println!("skipped: PEABERRY_DATA names no folder with {REAL}");
+        return;
+    };
+    let text = std::fs::read_to_string(std::path::Path::new(&folder).join(REAL)).unwrap();
+    let values = text
+        .lines()
+        .skip(1)
+        .map(|line| line.split_once(',').unwrap().1);
+    let values = values.map(|value| value.parse::<f64>().unwrap());
+    let all: Vec<_> = (0..)
+        .step_by(300_000)
+        .zip(values)
+        .map(|(at, value)| Sample::new(at, value))
+        .collect();
+    for deadband in [0.5, 1.0, REAL_DEADBAND] {
+        let mut filter = SignificanceFilter::new(deadband, 6 * 3_600_000).unwrap();
+        let mut told: Vec<_> = all
+            .iter()
+            .filter_map(|sample| filter.push(*sample))
+            .collect();
+        told.extend(filter.flush());
+        let off =
+            |sample: &Sample| (interpolate(&told, sample.at_ms).unwrap() - sample.value).abs();
+        let worst = all.iter().map(off).fold(0.0, f64::max);
+        #[expect(clippy::cast_precision_loss, reason = "some hundred thousand bytes")]
+        let saved = 1.0 - bytes(&told) as f64 / bytes(&all) as f64;
+        println!(
+            "deadband {deadband}: {} of {} samples, {:.1} % of {} bytes saved, off by {worst:.3} at most",
+            told.len(),
+            all.len(),
+            saved * 100.0,
+            bytes(&all)
+        );
+        assert!(worst <= deadband * (1.0 + 1e-9), "{worst}");
+        assert!(deadband < REAL_DEADBAND || saved >= 0.9, "{saved}");
+    }
 }

@@ -151,9 +151,17 @@ struct Field {
     now: Instant,
 }
 
-fn courier(broker: &MemoryBroker, storage: &MemoryStorage) -> Courier<MemoryUplink> {
+fn courier(
+    broker: &MemoryBroker,
+    storage: &MemoryStorage,
+    boot_salt: u64,
+) -> Courier<MemoryUplink> {
     let mut batch = Batch::new();
-    let (owner, settings) = (Channel::new(SPOOL, 1), Arc::new(SpoolSettings::default()));
+    let settings = SpoolSettings {
+        boot_salt,
+        ..SpoolSettings::default()
+    };
+    let (owner, settings) = (Channel::new(SPOOL, 1), Arc::new(settings));
     let spool = Spool::open(
         storage,
         owner,
@@ -169,9 +177,14 @@ fn courier(broker: &MemoryBroker, storage: &MemoryStorage) -> Courier<MemoryUpli
 
 impl Field {
     fn new() -> Self {
+        Self::salted(0)
+    }
+
+    /// Its starts are.
+    fn salted(salt: u64) -> Self {
         let (storage, broker) = (MemoryStorage::new(), MemoryBroker::new(1));
         Self {
-            courier: courier(&broker, &storage),
+            courier: courier(&broker, &storage, salt),
             other: broker.connect("other"),
             storage,
             broker,
@@ -180,7 +193,7 @@ impl Field {
     }
 
     fn restart(&mut self) {
-        self.courier = courier(&self.broker, &self.storage);
+        self.courier = courier(&self.broker, &self.storage, 0);
     }
 
     fn append(&mut self) {
@@ -236,7 +249,12 @@ fn an_ack_of_what_was_never_made_cuts_nothing() {
     field.turn();
     (0..3).for_each(|_| field.append());
     field.turn();
-    for (number, through) in [(1, 4), (1, u64::MAX), (2 + BOOT_SKIP_MAX, 1), (u64::MAX, 1)] {
+    for (number, through) in [
+        (1, 4 + SEQUENCE_JUMP_MAX),
+        (1, u64::MAX),
+        (2 + BOOT_SKIP_MAX, 1),
+        (u64::MAX, 1),
+    ] {
         let refused = field.ack(number, through);
         assert_eq!(refused.len(), 1, "{number}/{through}");
         assert!(
@@ -272,6 +290,59 @@ fn a_device_whose_disk_was_replaced_goes_on_above_the_starts_that_its_sink_knows
     assert!(field.ack(9, 70).is_empty());
     field.restart();
     assert_eq!(field.boot(), 11);
+}
+
+/// A disk was replaced within the first start: the sink knows more of that than this one has made.
+#[test]
+fn a_device_whose_disk_was_replaced_in_its_first_start_hears_of_it_and_keeps_what_it_makes() {
+    let mut field = Field::new();
+    let archive = MemoryStorage::new();
+    let mut collector = collector(&archive, 10);
+    take(&mut collector, &archive, &delivery("m", (1, 70), None)).unwrap();
+    field.turn();
+    field.append();
+    field.turn();
+    let received = take(&mut collector, &archive, &delivery("m", (1, 1), None));
+    assert_eq!(received.unwrap(), Received::Repeated, "it cannot know");
+    for records in [1, 101] {
+        let refused = field.ack(1, 70);
+        assert!(
+            refused[0].contains("a sink knows start 1 of m further than this start, 1, has come"),
+            "{refused:?}"
+        );
+        assert_eq!(field.records(), records, "nothing is cut");
+        (0..100).for_each(|_| field.append());
+        field.turn();
+    }
+    field.restart();
+    assert_eq!(field.boot(), 2);
+    let next = delivery("m", (2, 1), Some((1, 201)));
+    let next = take(&mut collector, &archive, &next);
+    assert_eq!(next.unwrap(), Received::New(1));
+}
+
+/// Three lives of a device that each begin on an empty disk, with starts that are salted: one above all that is known goes on,
+/// one below is noticed on both sides; none is taken for another.
+#[test]
+fn salted_starts_on_replaced_disks_are_not_taken_for_one_another() {
+    let archive = MemoryStorage::new();
+    let mut collector = collector(&archive, 10);
+    for (salt, received) in [
+        (500, Received::New(0)),
+        (900, Received::New(1)),
+        (100, Received::OfEarlierStart { known: boot(901) }),
+    ] {
+        let mut field = Field::salted(salt);
+        field.turn();
+        field.append();
+        field.turn();
+        assert_eq!(field.boot(), 1 + salt);
+        let anew = delivery("m", (field.boot(), 1), None);
+        assert_eq!(take(&mut collector, &archive, &anew).unwrap(), received);
+        let refused = field.ack(901, 1);
+        assert_eq!(refused.is_empty(), salt == 900, "{refused:?}");
+        assert_eq!(field.records(), u64::from(salt != 900));
+    }
 }
 
 /// However far a stranger makes a device skip, its sink hears its next start.

@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use peaberry_crdt::testkit::check_decoder;
 use peaberry_crdt::{
-    AddWinsSet, BoundedCounter, Causal, Delta, Document, DisableWinsFlag, EnableWinsFlag,
+    AddWinsSet, BoundedCounter, Causal, Delta, DisableWinsFlag, Document, DotList, EnableWinsFlag,
     IntervalVersionVector, List, LwwRegister, MvRegister, ObservedRemoveMap, PnCounter,
     RemoveWinsSet, ResettableCounter, VersionVector,
 };
@@ -33,6 +33,8 @@ const DECODERS: &[fn(&[u8])] = &[
     check_decoder::<IntervalVersionVector>,
     check_decoder::<PnCounter>,
     check_decoder::<BoundedCounter>,
+    check_decoder::<Causal<DotList<EnableWinsFlag>>>,
+    check_decoder::<Delta<DotList<EnableWinsFlag>>>,
 ];
 
 fuzz_target!(|bytes: &[u8]| {

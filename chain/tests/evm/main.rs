@@ -43,7 +43,7 @@
 //! | `anvil_agreement` | `the_same_transactions_do_the_same_on_anvil` | plays on both and compares them |
 //! | `price_oracle/gas` | `a_report_takes_as_much_on_anvil` | plays on both and compares them |
 //! | `bad_input/caller` | `a_bad_checksum_is_no_address` | asks no node |
-//! | `bad_input/solana` | `a_spoiled_answer_to_a_question_is_a_typed_error_and_sends_nothing`, `a_spoiled_answer_to_a_submission_names_what_may_have_been_sent`, `a_spoiled_block_hash_stops_a_submission_before_it_is_signed`, `a_limited_rate_is_kept_without_asking_again` | asks Solana's |
+//! | `bad_input/solana` | `a_spoiled_answer_to_a_question_is_a_typed_error_and_sends_nothing`, `a_spoiled_answer_to_a_submission_names_what_may_have_been_sent`, `a_spoiled_block_hash_stops_a_submission_before_it_is_signed`, `a_limited_rate_is_kept_without_asking_again`, `a_signer_that_hangs_is_not_waited_for` | asks Solana's |
 //! | `dev_chain/websocket` | `whatever_a_node_says_is_bounded_and_named`, `a_silent_node_is_given_up` | its node is the test itself, at its worst |
 //! | `dev_chain/websocket` | `keys_in_urls_are_not_printed_and_others_are_refused` | asks no node |
 //! | `full_queue` | `an_outbox_driver_sleeps_until_there_is_room` | its node is the test itself |

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use crate::arrivals::Arrivals;
 use crate::removal_log::{REMOVAL_LOG_BYTES_MAX, RemovalLog};
+use crate::store::held_twice;
 use crate::wire::{DecodeError, Decoder, Encoder, IdTable, Message, StoreCodec};
 use crate::{Causal, DotStore, Lattice, VersionVector};
 
@@ -91,9 +92,17 @@ impl<S: DotStore> Causal<S> {
         let mut unclaimed = None;
         self.store
             .for_each_after(&self.context, &mut |dot| unclaimed = Some(dot));
+        self.store.for_each_named(&mut |dot| {
+            if !self.context.covers(dot) {
+                unclaimed = Some(dot);
+            }
+        });
         if let Some(dot) = unclaimed.or_else(|| self.log.first_removed_beyond(&self.context)) {
             let (replica, counter) = (dot.replica(), dot.counter());
             return Err(DecodeError::Unclaimed { replica, counter });
+        }
+        if held_twice(&self.store).is_some() {
+            return Err(DecodeError::Malformed("a dot is held twice"));
         }
         let removed = self.log.all_removed();
         let mut held = false;

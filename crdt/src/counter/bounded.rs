@@ -9,15 +9,20 @@ use core::ops::Bound;
 use thiserror::Error;
 
 use crate::{
-    Bounds, Changed, CounterJump, GCounter, Lattice, ReplicaId, VersionVector, WriteError, Writer,
+    Bounds, Changed, CounterJump, GCounter, Lattice, Outgrown, ReplicaId, VersionVector,
+    WriteError, Writer,
 };
 
 /// A counter that never falls below zero. It is synced like a document: of each replica its vector has all that it has
 /// granted and taken, and a delta has all of it for each replica that it speaks of. Adding gives the adder the right to take as much; rights can be passed on.
 ///
 /// A replica must not write before its own past writes are restored, or it may use a right twice: after a backup was
-/// restored, take a new id. The rights of the old one are lost then, until somebody who holds its state passes them on
-/// under its id. Nobody is asked: a take that the rights do not cover fails even where the value would cover it.
+/// restored, take a new id. A crash alone costs no rights where the store is vouched for
+/// (`Continuity::Vouched`; see [`Replicated::MINTS`](crate::Replicated::MINTS)); else the next life has none, though
+/// [`value`](Self::value) still counts those of the old id. They can be passed on under the old id, with a
+/// [`Writer`](crate::Writer) of it, by exactly one who holds all that it wrote, once, by the operator's choice: if two do
+/// so apart, each has written another history of that id, and their states conflict for ever. Nobody is asked: a take
+/// that the rights do not cover fails even where the value would cover it.
 ///
 /// # Example
 ///
@@ -72,6 +77,7 @@ impl BoundedCounter {
     /// [`WriteError::Outgrown`]; nothing changed.
     pub fn add(&mut self, writer: &Writer, amount: u64) -> Result<Self, BoundedError> {
         self.require_room(writer, writer.replica())?;
+        self.require_grant(writer, writer.replica())?;
         self.grant(writer.replica(), writer.replica(), amount)
     }
 
@@ -105,6 +111,7 @@ impl BoundedCounter {
             return Ok(Self::default());
         }
         self.require_room(writer, heir)?;
+        self.require_grant(writer, heir)?;
         self.grant(writer.replica(), heir, amount)
     }
 
@@ -194,6 +201,21 @@ impl BoundedCounter {
         let named = BTreeSet::from([writer.replica(), heir]);
         let new = named.difference(&ids).count();
         Ok(writer.bounds().check_ids(ids.len(), new)?)
+    }
+
+    /// Whether there is room for one grant more, if this is one more.
+    fn require_grant(&self, writer: &Writer, heir: ReplicaId) -> Result<(), WriteError> {
+        let (held, pair) = (self.granted.len(), (writer.replica(), heir));
+        let new = usize::from(!self.granted.contains_key(&pair));
+        Ok(writer.bounds().check_dots(held, held + new)?)
+    }
+
+    /// Whether there is room for the grants of both.
+    pub(super) fn check_grants(&self, other: &Self, bounds: Bounds) -> Result<(), Outgrown> {
+        let is_new = |pair: &&_| !self.granted.contains_key(*pair);
+        let new = other.granted.keys().filter(is_new).count();
+        let held = self.granted.len();
+        bounds.check_dots(held, held.saturating_add(new))
     }
 
     /// No fewer than the replicas that it names, without a look at each.

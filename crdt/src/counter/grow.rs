@@ -7,9 +7,9 @@ use crate::{Changed, Lattice, ReplicaId, VersionVector, WriteError, Writer};
 /// A peer's counter raises a total by more than allowed: a bug or an attack, which once joined could never be undone.
 /// Nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("total of replica {replica} jumps from {known} to {given}, by more than {advance_max}")]
+#[error("replica {replica} has a total jump from {known} to {given}, by more than {advance_max}")]
 pub struct CounterJump {
-    /// Whose total.
+    /// Whose total; if it is what a reset says that it has seen, whose reset.
     pub replica: ReplicaId,
     /// The total known.
     pub known: u64,

@@ -28,8 +28,8 @@ trait OfParts: Lattice + Message {
 
     fn check(&self, other: &Self, advance_max: u64) -> Result<(), CounterJump>;
 
-    /// Whether there is room for all replicas that both name.
-    fn check_ids(&self, other: &Self, bounds: Bounds) -> Result<(), Outgrown> {
+    /// Whether there is room for all that both name.
+    fn check_room(&self, other: &Self, bounds: Bounds) -> Result<(), Outgrown> {
         let (known, others) = (self.versions(), other.versions());
         bounds.check_ids(known.iter().len(), known.count_new(others))
     }
@@ -66,7 +66,7 @@ trait OfParts: Lattice + Message {
         }
         self.check(delta, limits.advance_max)?;
         if limits.bounds != Bounds::NONE {
-            self.check_ids(delta, limits.bounds)?;
+            self.check_room(delta, limits.bounds)?;
         }
         Ok(self.join(delta))
     }
@@ -137,7 +137,8 @@ impl OfParts for BoundedCounter {
     }
 
     /// The ids are counted only where there may be too many: they lie scattered among the grants.
-    fn check_ids(&self, other: &Self, bounds: Bounds) -> Result<(), Outgrown> {
+    fn check_room(&self, other: &Self, bounds: Bounds) -> Result<(), Outgrown> {
+        self.check_grants(other, bounds)?;
         let named = self.named_max().saturating_add(other.named_max());
         if named <= bounds.ids_max {
             return Ok(());
@@ -152,6 +153,7 @@ macro_rules! replicated {
         /// A delta is a counter of the replicas that have changed theirs.
         impl Replicated for $counter {
             type Delta = Self;
+            const MINTS: bool = false;
 
             fn vector(&self) -> &VersionVector {
                 OfParts::versions(self)

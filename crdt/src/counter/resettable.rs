@@ -204,7 +204,20 @@ renamed_store!(
             self.store.copy_dot(dot, &mut into.store);
         }
 
-        /// A total may rise by `advance_max` over the one known, in either direction.
+        /// Of each replica that a reset has seen, its first event.
+        fn for_each_named(&self, visit: &mut dyn FnMut(Dot)) {
+            for (_, entry) in self.store.iter() {
+                if let Entry::Seen(seen) = entry {
+                    seen.iter()
+                        .filter_map(|(replica, _)| Dot::new(*replica, 1))
+                        .for_each(&mut *visit);
+                }
+            }
+        }
+
+        /// A total may rise by `advance_max` over the one known, in either direction, and a reset may claim to have seen so
+        /// much more than is known. Of a total that was removed here with the key of a map nothing is known any more, and
+        /// it is not measured: its replica may have counted on for long.
         fn admit(
             &self,
             delta: &Self,
@@ -212,19 +225,22 @@ renamed_store!(
             limits: &Limits,
         ) -> Result<(), ApplyError> {
             let advance_max = limits.advance_max;
-            for (dot, given) in delta.totals().filter(|(dot, _)| !known.covers(*dot)) {
-                let replica = dot.replica();
-                let held = self.total(replica).map(|(_, total)| total);
-                let (up, down) = held.map_or((0, 0), |held| (held.up, held.down));
-                for (known, given) in [(up, given.up), (down, given.down)] {
-                    if given.saturating_sub(known) > advance_max {
-                        return Err(ApplyError::Jump(CounterJump {
-                            replica,
-                            known,
-                            given,
-                            advance_max,
-                        }));
-                    }
+            if advance_max == u64::MAX {
+                return Ok(());
+            }
+            let mut held = Largest::default();
+            held.add_all(self);
+            let is_new = |entry: &(Dot, &Entry)| !known.covers(entry.0);
+            for (dot, entry) in delta.store.iter().filter(is_new) {
+                if let Entry::Total(total) = entry {
+                    held.check(dot.replica(), dot.replica(), *total, known, advance_max)?;
+                }
+            }
+            held.add_all(delta);
+            for (dot, entry) in delta.store.iter().filter(is_new) {
+                let Entry::Seen(seen) = entry else { continue };
+                for (replica, total) in seen {
+                    held.check(dot.replica(), *replica, *total, known, advance_max)?;
                 }
             }
             Ok(())
@@ -234,6 +250,50 @@ renamed_store!(
         out.push_str("ResettableCounter");
     }
 );
+
+/// The most that is known of each total, by its replica and start.
+#[derive(Default)]
+struct Largest {
+    totals: BTreeMap<(ReplicaId, u64), Total>,
+}
+
+impl Largest {
+    /// Only totals themselves count: what a reset says that it has seen would vouch for itself.
+    fn add_all(&mut self, counter: &ResettableCounter) {
+        for (dot, total) in counter.totals() {
+            let held = self.totals.entry((dot.replica(), total.start));
+            let held = held.or_insert(total);
+            *held = held.join(total);
+        }
+    }
+
+    /// `claimant` says that the total of `replica` is as high as `given`.
+    fn check(
+        &self,
+        claimant: ReplicaId,
+        replica: ReplicaId,
+        given: Total,
+        known: &VersionVector,
+        advance_max: u64,
+    ) -> Result<(), CounterJump> {
+        let held = self.totals.get(&(replica, given.start));
+        if held.is_none() && known.get(replica) >= given.start {
+            return Ok(());
+        }
+        let (up, down) = held.map_or((0, 0), |held| (held.up, held.down));
+        for (known, given) in [(up, given.up), (down, given.down)] {
+            if given.saturating_sub(known) > advance_max {
+                return Err(CounterJump {
+                    replica: claimant,
+                    known,
+                    given,
+                    advance_max,
+                });
+            }
+        }
+        Ok(())
+    }
+}
 
 impl Element for Entry {
     fn describe(out: &mut String) {

@@ -8,6 +8,11 @@ impl<S: DotStore> Delta<S> {
     /// The first event that is claimed and not carried: neither alive in the store, nor a removal in the log, nor
     /// removed by the log.
     pub(crate) fn first_overclaim(&self) -> Option<Dot> {
+        self.overclaims().next()
+    }
+
+    /// Of each replica the first such event.
+    pub(crate) fn overclaims(&self) -> impl Iterator<Item = Dot> + '_ {
         let mut carried: Vec<Interval> = Vec::new();
         self.store
             .for_each_after(&VersionVector::new(), &mut |dot| carried.push(dot.into()));
@@ -22,10 +27,10 @@ impl<S: DotStore> Delta<S> {
         }
         let carried = IntervalVersionVector::of(carried);
         self.events()
-            .find_map(|claimed| carried.first_missing(claimed))
+            .filter_map(move |claimed| carried.first_missing(claimed))
     }
 
-    /// Something that is held or removed without being claimed as known. Removed dots are not held either.
+    /// Something that is held, spoken of or removed without being claimed as known. Removed dots are not held either.
     pub(crate) fn first_unclaimed(&self) -> Option<Dot> {
         let mut unclaimed = None;
         self.store
@@ -34,6 +39,11 @@ impl<S: DotStore> Delta<S> {
                     unclaimed = Some(dot);
                 }
             });
+        self.store.for_each_named(&mut |dot| {
+            if !self.to.covers(dot) {
+                unclaimed = Some(dot);
+            }
+        });
         for (replica, runs) in self.log.runs() {
             for run in runs {
                 if run.first <= self.from.get(replica) || run.last() > self.to.get(replica) {

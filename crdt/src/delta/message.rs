@@ -5,6 +5,7 @@ use alloc::string::String;
 use super::claim_of;
 use crate::arrivals::Arrivals;
 use crate::removal_log::RemovalLog;
+use crate::store::held_twice;
 use crate::wire::{DecodeError, Decoder, Encoder, Message, StoreCodec};
 use crate::{Delta, Dot, VersionVector};
 
@@ -86,6 +87,9 @@ impl<S: StoreCodec> Delta<S> {
             let (replica, counter) = (dot.replica(), dot.counter());
             return Err(DecodeError::Unclaimed { replica, counter });
         }
+        if held_twice(&self.store).is_some() {
+            return Err(DecodeError::Malformed("a dot is held twice"));
+        }
         if self.first_held_though_removed().is_some() {
             return Err(DecodeError::Malformed("a removed dot is held"));
         }
@@ -99,9 +103,11 @@ impl<S: StoreCodec> Delta<S> {
             return Err(DecodeError::OverClaim { replica, counter });
         }
         // Whatever is asked for beyond what the events need would refuse a receiver for nothing.
-        let (from, to) = claim_of(&self.from, &self.to, &self.log);
+        let (from, to) = claim_of(&self.from, &self.to, &self.store, &self.log);
         if from != self.from || to != self.to {
-            return Err(DecodeError::Malformed("delta asks for more than it needs"));
+            return Err(DecodeError::Malformed(
+                "delta asks for more or less than it needs",
+            ));
         }
         Ok(())
     }

@@ -35,8 +35,8 @@ impl<S: StoreCodec> Delta<S> {
                 continue;
             };
             let (former, latter) = places.cut(last);
-            let middle = cuts.upto(&after, former);
-            let end = cuts.upto(&after, latter);
+            let middle = cuts.upto(&after, former.last);
+            let end = cuts.upto(&after, latter.last);
             let [first, second] = [(&after, &middle), (&middle, &end)]
                 .map(|(after, upto)| part.between(after, upto, &mut || ()));
             left.push((middle, second, latter));
@@ -52,15 +52,48 @@ impl<S: StoreCodec> Delta<S> {
     }
 
     /// Calls `step` for each dot of a part that is looked at.
-    fn first_part_by(self, bytes_max: usize, step: &mut impl FnMut()) -> Self {
-        let Some((cuts, mut places)) = self.cuts(bytes_max) else {
+    pub(crate) fn first_part_by(self, bytes_max: usize, step: &mut impl FnMut()) -> Self {
+        let Some((cuts, places)) = self.cuts(bytes_max) else {
             return self;
         };
+        self.halved(&cuts, places, bytes_max, step)
+    }
+
+    /// As much as has room of these events, which are all up to a place and perhaps no delta: some may have been removed by
+    /// events behind it. `None` if nothing can be told apart from those.
+    pub(crate) fn first_closed_part(
+        self,
+        cuts: &mut Cuts,
+        last: u64,
+        bytes_max: usize,
+        step: &mut impl FnMut(),
+    ) -> Option<Self> {
+        cuts.spans = self.spans(&cuts.order);
+        let missing = self.overclaims();
+        let open = missing.filter_map(|dot| cuts.order.place(dot)).min();
+        let Some(open) = open else {
+            let places = Places { first: 0, last };
+            return Some(self.halved(cuts, places, bytes_max, step));
+        };
+        let last = cuts.last_before(open)?;
+        let upto = cuts.upto(&self.from, last);
+        let part = self.between(&self.from, &upto, step);
+        Some(part.halved(cuts, Places { first: 0, last }, bytes_max, step))
+    }
+
+    /// The first half, and of it the first, until it fits.
+    fn halved(
+        self,
+        cuts: &Cuts,
+        mut places: Places,
+        bytes_max: usize,
+        step: &mut impl FnMut(),
+    ) -> Self {
         let from = self.from.clone();
         let mut part = self;
-        while let Some(last) = part.cut_behind(&cuts, places, bytes_max) {
+        while let Some(last) = part.cut_behind(cuts, places, bytes_max) {
             (places, _) = places.cut(last);
-            part = part.between(&from, &cuts.upto(&from, places), step);
+            part = part.between(&from, &cuts.upto(&from, places.last), step);
         }
         part
     }
@@ -71,10 +104,10 @@ impl<S: StoreCodec> Delta<S> {
             return None;
         }
         let events: Vec<Interval> = self.events().collect();
-        let order = Order::of(&events, &self.arrivals);
-        let last = order.places().checked_sub(1)?;
-        let spans = self.spans(&order);
-        Some((Cuts { order, spans }, Places { first: 0, last }))
+        let mut cuts = Cuts::of(Order::of(&events, &self.arrivals));
+        let last = cuts.places().checked_sub(1)?;
+        cuts.spans = self.spans(&cuts.order);
+        Some((cuts, Places { first: 0, last }))
     }
 
     /// The place behind which to halve a part of these places; `None` if it fits, or there is none.
@@ -84,26 +117,33 @@ impl<S: StoreCodec> Delta<S> {
     }
 }
 
+/// The events in `(after, upto]` of a store and its log, as they are there. Calls `step` for each dot that it looks at.
+pub(crate) fn events_between<S: DotStore>(
+    (held, removed): (&S, &RemovalLog),
+    after: &VersionVector,
+    upto: &VersionVector,
+    step: &mut impl FnMut(),
+) -> Delta<S> {
+    let mut store = S::default();
+    held.for_each_between(after, upto, &mut |dot| {
+        step();
+        held.copy_dot(dot, &mut store);
+    });
+    let mut log = RemovalLog::default();
+    for (replica, run) in removed.between(after, Some(upto)) {
+        log.push(replica, run);
+    }
+    Delta::of_events(after, upto, store, log)
+}
+
 impl<S: DotStore> Delta<S> {
-    /// Calls `step` for each dot that it looks at.
     fn between(
         &self,
         after: &VersionVector,
         upto: &VersionVector,
         step: &mut impl FnMut(),
     ) -> Self {
-        let mut store = S::default();
-        self.store.for_each_after(after, &mut |dot| {
-            step();
-            if upto.covers(dot) {
-                self.store.copy_dot(dot, &mut store);
-            }
-        });
-        let mut log = RemovalLog::default();
-        for (replica, run) in self.log.between(after, Some(upto)) {
-            log.push(replica, run);
-        }
-        Self::of_events(after, upto, store, log)
+        events_between((&self.store, &self.log), after, upto, step)
     }
 
     /// From the places of dots to those of their removals: disjoint, ascending, and not touching.
@@ -174,18 +214,38 @@ impl Places {
 }
 
 /// Where a delta may be cut.
-struct Cuts {
+pub(crate) struct Cuts {
     order: Order,
     /// The places behind which it may not.
     spans: Vec<Places>,
 }
 
 impl Cuts {
-    /// What is known behind these places, if what comes before them is.
-    fn upto(&self, known: &VersionVector, places: Places) -> VersionVector {
+    /// Of nothing that was removed.
+    pub(crate) const fn of(order: Order) -> Self {
+        let spans = Vec::new();
+        Self { order, spans }
+    }
+
+    pub(crate) const fn places(&self) -> u64 {
+        self.order.places()
+    }
+
+    /// What is known behind a place, if this is known before the first.
+    pub(crate) fn upto(&self, known: &VersionVector, last: u64) -> VersionVector {
         let mut upto = known.clone();
-        self.order.raise(&mut upto, places.last);
+        self.order.raise(&mut upto, last);
         upto
+    }
+
+    /// The last place before another behind which it may be cut.
+    fn last_before(&self, place: u64) -> Option<u64> {
+        let last = place.checked_sub(1)?;
+        let at = self.spans.partition_point(|span| span.last < last);
+        match self.spans.get(at).filter(|span| span.first <= last) {
+            Some(span) => span.first.checked_sub(1),
+            None => Some(last),
+        }
     }
 
     /// The place behind which a cut comes closest to the middle; `None` if there is none but the last.

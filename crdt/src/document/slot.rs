@@ -210,6 +210,17 @@ impl DotStore for Slot {
         self.scalars.dot_count() + parts
     }
 
+    fn pieces_at(&self, dot: Dot) -> usize {
+        let parts = self.parts.as_ref().map_or(0, |parts| parts.pieces_at(dot));
+        self.scalars.pieces_at(dot) + parts
+    }
+
+    fn for_each_named(&self, visit: &mut dyn FnMut(Dot)) {
+        if let Some(parts) = &self.parts {
+            parts.for_each_named(visit);
+        }
+    }
+
     fn for_each_after(&self, known: &VersionVector, visit: &mut dyn FnMut(Dot)) {
         self.scalars.for_each_after(known, visit);
         if let Some(parts) = &self.parts {

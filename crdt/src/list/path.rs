@@ -231,3 +231,44 @@ impl Nodes {
         (counter >= *first).then_some((self.index, counter))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::{Position, Side};
+    use crate::testkit::Dice;
+    use crate::wire::{Budget, Decoder, Element as _, Encoder, IdTable};
+    use crate::{Dot, ReplicaId};
+
+    /// Places that a forger made up: a replica's later event may have a lower counter than the one that it stands beside.
+    #[test]
+    fn whatever_counters_a_path_has_it_is_read_as_it_was_written() {
+        let mut dice = Dice::new(7);
+        let mut all: Vec<Position> = Vec::new();
+        for _ in 0..200 {
+            let replica = ReplicaId::new(u128::from(dice.below(3)) + 1).unwrap();
+            let dot = Dot::new(replica, dice.below(20) + 1).unwrap();
+            let side = [Side::Left, Side::Right][dice.index(2)];
+            let position = match all.get(dice.index(all.len() + 1)) {
+                Some(parent) => parent.child(side, dot),
+                None => Position::root(dot),
+            };
+            let (branch, counter) = (&position.branch, position.counter);
+            assert!(branch.first.counter() <= counter);
+            all.push(position);
+        }
+        all.sort();
+        all.dedup();
+        let table = IdTable::new();
+        let mut out = Encoder::new(&table);
+        let places: Vec<&Position> = all.iter().collect();
+        Position::encode_column(&places, &mut out);
+        let mut bytes = Vec::new();
+        out.finish(&mut bytes);
+        let mut input = Decoder::new(&bytes, &table, Budget::default()).unwrap();
+        let read = Position::decode_column(all.len(), &mut input).unwrap();
+        input.finish().unwrap();
+        assert!(read == all);
+    }
+}

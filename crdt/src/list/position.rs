@@ -1,5 +1,6 @@
 //! Fugue order as a key.
 
+use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use core::cmp::Ordering;
 use core::fmt;
@@ -76,11 +77,23 @@ impl Position {
         self.branch.depth
     }
 
-    fn root(dot: Dot) -> Self {
+    /// Calls `visit` with the dots on the way here, but for branches that are `seen`: those that others share.
+    pub(super) fn for_each_named(&self, seen: &mut BTreeSet<u128>, visit: &mut dyn FnMut(Dot)) {
+        let mut node = self;
+        visit(node.dot());
+        while seen.insert(node.branch.path)
+            && let Some(parent) = &node.branch.parent
+        {
+            visit(parent.dot());
+            node = parent;
+        }
+    }
+
+    pub(super) fn root(dot: Dot) -> Self {
         Self::grow(None, Side::Right, dot)
     }
 
-    fn child(&self, side: Side, dot: Dot) -> Self {
+    pub(super) fn child(&self, side: Side, dot: Dot) -> Self {
         if self.continues(side, dot) {
             return Self {
                 branch: Arc::clone(&self.branch),
@@ -90,9 +103,13 @@ impl Position {
         Self::grow(Some(self.clone()), side, dot)
     }
 
-    /// Whether a child is of the node's own branch.
+    /// Whether a child is of the node's own branch. A replica's later event has the higher counter, and a branch is in
+    /// the order of its counters; below a place that was forged, with a counter its replica has not reached, another
+    /// branch grows.
     pub(super) fn continues(&self, side: Side, dot: Dot) -> bool {
-        self.branch.side == side && self.branch.first.replica() == dot.replica()
+        self.branch.side == side
+            && self.branch.first.replica() == dot.replica()
+            && self.counter < dot.counter()
     }
 
     pub(super) fn grow(parent: Option<Self>, side: Side, first: Dot) -> Self {

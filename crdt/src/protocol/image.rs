@@ -61,6 +61,8 @@ pub(super) struct Image {
     log: LogId,
     joined: u64,
     written: VersionVector,
+    /// As it was written in this life, if it was.
+    identity: Vec<u8>,
     log_start: u64,
     log_next: u64,
     log_bytes: usize,
@@ -92,6 +94,7 @@ impl Image {
             log,
             joined: 1,
             written: VersionVector::new(),
+            identity: Vec::new(),
             log_start: bounds.start,
             log_next: bounds.end,
             log_bytes: 0,
@@ -122,7 +125,7 @@ impl Image {
         config.joined = identity.joined;
         image.joined = identity.joined;
         let doc = image.read(storage, empty)?;
-        let is_whole = doc.vector().get(identity.replica) == identity.reserved;
+        let is_whole = !D::MINTS || doc.vector().get(identity.replica) == identity.reserved;
         let keeps_id = (options.continuity == Continuity::Vouched && is_whole)
             || crate::mutant::is_planted("dot_reuse_after_restart");
         let replica = if keeps_id {
@@ -183,7 +186,11 @@ impl Image {
             reserved,
             membership: membership.clone(),
         };
-        self.keys.put(batch, IDENTITY, &identity.encode());
+        let identity = identity.encode();
+        if identity != self.identity {
+            self.keys.put(batch, IDENTITY, &identity);
+            self.identity = identity;
+        }
         if self.must_checkpoint || self.log_bytes > LOG_BYTES_MIN.max(2 * self.state_bytes) {
             let state = doc.to_bytes();
             self.keys.put(batch, STATE, &state);

@@ -11,7 +11,9 @@ pub enum Continuity {
     #[default]
     Unproven,
     /// The caller knows that the store is as the last life left it. After [`close`](super::ReplicaHandle::close) the
-    /// replica keeps its id; after a crash it takes a fresh one all the same.
+    /// replica keeps its id; after a crash it takes a fresh one all the same, but for a document whose events take no dots
+    /// ([`Replicated::MINTS`](crate::Replicated::MINTS)), such as a [`BoundedCounter`](crate::BoundedCounter): nothing
+    /// left before the commit, so its store has all that anybody has seen.
     Vouched,
 }
 
@@ -28,7 +30,8 @@ pub struct ReplicaOptions {
     pub continuity: Continuity,
     /// How many dots are reserved at once. One mutation may mint a quarter of it.
     pub reservation: u64,
-    /// How much is tolerated of peers' values. Stamps are held against the calendar of the node's clock; where that is
+    /// How much is tolerated of peers' values, and how far ahead own stamps may be
+    /// ([`Writer::tolerate`](crate::Writer::tolerate)). Stamps are held against the calendar of the node's clock; where that is
     /// not to be trusted, as on a machine without a battery, tolerate any drift until it is set, and then call
     /// [`ReplicaHandle::tolerate`](super::ReplicaHandle::tolerate).
     pub tolerance: Tolerance,

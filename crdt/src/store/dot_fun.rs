@@ -116,7 +116,7 @@ impl<V: Clone + Debug + Eq + Element> StoreCodec for DotFun<V> {
     }
 
     fn decode_column(count: usize, input: &mut Decoder<'_>) -> Result<Vec<Self>, DecodeError> {
-        let (sizes, total) = input.sizes_in_bytes(count)?;
+        let (sizes, total) = input.sizes_of_entries(count)?;
         let dots = input.dots(total)?;
         let values = V::decode_column(total, input)?;
         let mut entries = dots.into_iter().zip(values);

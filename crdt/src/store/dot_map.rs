@@ -10,7 +10,7 @@ use core::mem;
 use super::run::Runs;
 use crate::mutant;
 use crate::wire::{DecodeError, Decoder, Element, Encoder, StoreCodec};
-use crate::{ApplyError, Dot, DotStore, Interval, Limits, VersionVector};
+use crate::{ApplyError, Dot, DotStore, Interval, Limits, Stamp, VersionVector};
 
 /// One insertion by key costs about as much as walking this many entries.
 const WALK_COSTS_LESS: usize = 4;
@@ -118,7 +118,8 @@ impl<K: Clone + Ord, S: DotStore> DotMap<K, S> {
             }
             store.for_each_after(&VersionVector::new(), &mut |dot| dots.push((dot, key)));
         }
-        dots.sort_by_key(|entry| entry.0);
+        // In place: what is one too many is found out below.
+        dots.sort_unstable_by_key(|entry| entry.0);
         if !dots.is_sorted_by(|a, b| a.0 < b.0) {
             return None;
         }
@@ -144,8 +145,35 @@ impl<K: Clone + Debug + Ord, S: DotStore> DotStore for DotMap<K, S> {
         self.runs.count()
     }
 
+    fn pieces_at(&self, dot: Dot) -> usize {
+        let key = self.runs.get(dot);
+        let store = key.and_then(|key| self.entries.get(key));
+        store.map_or(0, |store| store.pieces_at(dot))
+    }
+
     fn for_each_after(&self, known: &VersionVector, visit: &mut dyn FnMut(Dot)) {
         self.runs.for_each_after(known, &mut |dot, _| visit(dot));
+    }
+
+    fn for_each_between(
+        &self,
+        after: &VersionVector,
+        upto: &VersionVector,
+        visit: &mut dyn FnMut(Dot),
+    ) {
+        self.runs.for_each_between(after, upto, visit);
+    }
+
+    fn for_each_named(&self, visit: &mut dyn FnMut(Dot)) {
+        for store in self.entries.values() {
+            store.for_each_named(visit);
+        }
+    }
+
+    fn for_each_stamp(&self, visit: &mut dyn FnMut(Dot, Stamp)) {
+        for store in self.entries.values() {
+            store.for_each_stamp(visit);
+        }
     }
 
     fn same_at(&self, other: &Self, dot: Dot) -> bool {
@@ -244,7 +272,7 @@ impl<K: Clone + Debug + Ord + Element, S: StoreCodec> StoreCodec for DotMap<K, S
 
     fn decode_column(count: usize, input: &mut Decoder<'_>) -> Result<Vec<Self>, DecodeError> {
         input.nest(|input| {
-            let (sizes, total) = input.sizes_in_bytes(count)?;
+            let (sizes, total) = input.sizes_of_entries(count)?;
             let mut keys = Vec::new();
             for size in &sizes {
                 keys.extend(K::decode_column(*size, input)?);

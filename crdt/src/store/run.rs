@@ -84,6 +84,24 @@ impl<K> Runs<K> {
         }
     }
 
+    /// Looks only at the runs' parts between the two.
+    pub(super) fn for_each_between(
+        &self,
+        after: &VersionVector,
+        upto: &VersionVector,
+        visit: &mut dyn FnMut(Dot),
+    ) {
+        for (replica, run) in &self.runs {
+            let last = upto.get(*replica);
+            let slots = run.after(after.get(*replica)).iter();
+            for (counter, key) in slots.take_while(|slot| slot.0 <= last) {
+                if let (Some(_), Some(dot)) = (key, Dot::new(*replica, *counter)) {
+                    visit(dot);
+                }
+            }
+        }
+    }
+
     /// How many slots `known` does not cover: no fewer than there are dots, and at most about twice as many.
     pub(super) fn count_after(&self, known: &VersionVector) -> usize {
         self.runs

@@ -30,7 +30,7 @@ const ATTEMPTS_A_PACE: u32 = 4;
 const UNASKED_EVENTS_MAX: u64 = 32;
 
 /// How many replica ids a session's table holds at most; later ones are told inside each frame.
-const TABLE_IDS_MAX: usize = 4096;
+pub(super) const TABLE_IDS_MAX: usize = 4096;
 
 /// After how many frames that had to tell ids a new session is begun, whose table has them.
 const TOLD_FRAMES_MAX: u32 = 16;
@@ -146,6 +146,13 @@ impl<R: Replicated> AntiEntropy<R> {
     #[cfg(feature = "protocol")]
     pub(crate) fn is_alone(&self) -> bool {
         self.peers.is_empty()
+    }
+
+    /// Whether a peer has told of something, and the state has all that it told of.
+    #[cfg(feature = "protocol")]
+    pub(crate) fn has_caught_up(&self, state: &R) -> bool {
+        let mut told = self.peers.values().filter(|peer| peer.is_told);
+        told.any(|peer| !peer.known.is_empty() && peer.known.partial_le(state.vector()))
     }
 
     /// Tells that the caller has written to the state.
@@ -269,15 +276,45 @@ impl<R: Replicated> AntiEntropy<R> {
             peer.hello_after = hello_after;
             return Some(self.hello(to, state));
         }
-        let owed = core::mem::replace(&mut peer.owed, Owed::Nothing);
-        let kind = match owed {
-            Owed::Nothing => return self.transmit_events(to, now, wait, state),
-            Owed::Vector => Kind::Vector,
-            Owed::VectorAsking => Kind::VectorAsking,
-            Owed::VectorReset => Kind::VectorReset,
-        };
+        if peer.owed == Owed::Nothing {
+            return self.transmit_events(to, now, wait, state);
+        }
         peer.ack = None;
-        Some(self.write(to, kind, state.vector()))
+        self.tell_vector(to, state.vector())
+    }
+
+    /// Tells the vector that is owed. One that is too long for a frame is told piece by piece: each entry is true by
+    /// itself, as an acknowledgement is, and the last piece says that this is all.
+    fn tell_vector(&mut self, to: Member, vector: &VersionVector) -> Option<Vec<u8>> {
+        let ids_max = self.ids_in_a_frame();
+        let peer = self.peers.get_mut(&to)?;
+        let owed = core::mem::replace(&mut peer.owed, Owed::Nothing);
+        let mut rest = match peer.untold.take() {
+            Some(rest) if owed != Owed::VectorReset => rest,
+            _ => vector.clone(),
+        };
+        let slice = take_ids(&mut rest, ids_max);
+        let is_last = rest.is_empty();
+        let kind = match owed {
+            Owed::VectorReset => Kind::VectorReset,
+            _ if !is_last => Kind::Ack,
+            Owed::VectorAsking => Kind::VectorAsking,
+            Owed::Vector | Owed::Nothing => Kind::Vector,
+        };
+        if !is_last {
+            peer.untold = Some(rest);
+            peer.owed = match owed {
+                Owed::VectorAsking => owed,
+                _ => Owed::Vector,
+            };
+        }
+        Some(self.write(to, kind, &slice))
+    }
+
+    /// How many entries of a vector surely have room in a frame, or ids in a hello: an entry takes up to 29 bytes.
+    const fn ids_in_a_frame(&self) -> usize {
+        let ids = self.config.part_bytes / 32;
+        if ids == 0 { 1 } else { ids }
     }
 
     fn transmit_events(
@@ -291,6 +328,7 @@ impl<R: Replicated> AntiEntropy<R> {
         let idle = self.config.idle;
         let jitter = self.random.next();
         let passage = self.passage(to);
+        let ids_max = self.ids_in_a_frame();
         let peer = self.peers.get_mut(&to)?;
         if let Some((refused, reason)) = peer.refusal.take() {
             return Some(frame::write(passage, Kind::Refusal, |out| {
@@ -303,8 +341,10 @@ impl<R: Replicated> AntiEntropy<R> {
                 progress.encode(out)
             }));
         }
-        if let Some(ack) = peer.ack.take() {
-            return Some(self.write(to, Kind::Ack, &ack));
+        if let Some(mut ack) = peer.ack.take() {
+            let slice = take_ids(&mut ack, ids_max);
+            peer.ack = (!ack.is_empty()).then_some(ack);
+            return Some(self.write(to, Kind::Ack, &slice));
         }
         if !peer.parts.is_empty()
             && (!peer.is_sent || peer.retry_at <= now)
@@ -316,7 +356,8 @@ impl<R: Replicated> AntiEntropy<R> {
         if peer.ask_at.is_some_and(|at| at <= now) {
             peer.ask_at = Some(now + wait);
             peer.attempts = peer.attempts.saturating_add(1);
-            return Some(self.write(to, Kind::VectorAsking, state.vector()));
+            peer.owe(Owed::VectorAsking);
+            return self.tell_vector(to, state.vector());
         }
         if peer.digest_at > now {
             return None;
@@ -332,6 +373,7 @@ impl<R: Replicated> AntiEntropy<R> {
     fn write_part(&mut self, to: Member, now: Duration) -> Option<Vec<u8>> {
         let passage = self.passage(to);
         let is_full = self.are_places_taken(to);
+        let ids_max = self.ids_in_a_frame().min(TABLE_IDS_MAX);
         let peer = self.peers.get(&to)?;
         let attempts = peer.attempts.max(peer.part_attempts / ATTEMPTS_A_PACE);
         let (wait, retry_max) = (self.wait(attempts), self.config.retry_max);
@@ -368,7 +410,7 @@ impl<R: Replicated> AntiEntropy<R> {
         peer.attempts = peer.attempts.saturating_add(1);
         peer.part_attempts = peer.part_attempts.saturating_add(1);
         // A full table would be the same in the next session.
-        let has_room = self.session.table.len() < TABLE_IDS_MAX;
+        let has_room = self.session.table.len() < ids_max;
         self.told_frames += u32::from(tells && has_room);
         if self.told_frames == TOLD_FRAMES_MAX {
             peer.owes_hello = true;
@@ -422,16 +464,18 @@ impl<R: Replicated> AntiEntropy<R> {
             peer.ask_at.get_or_insert(now);
             return;
         }
-        let delta = state.delta_since(&peer.known);
-        let bytes_max = peer.narrowed.unwrap_or(part_bytes);
-        if peer.narrowed.is_none() && !is_full {
-            peer.take_parts(R::split(delta, bytes_max));
+        if !peer.is_proving && !is_full {
+            peer.take_parts(R::split(state.delta_since(&peer.known), part_bytes));
             return;
         }
         // The first part is of use by itself.
-        let gives = R::gives(&delta).clone();
-        let part = R::first_part(delta, bytes_max);
-        let is_whole = |part| gives.partial_le(R::gives(part));
+        let bytes_max = peer.narrowed.unwrap_or(part_bytes);
+        let part = state.first_part_since(&peer.known, bytes_max);
+        let is_whole = |part| {
+            let mut then = peer.known.clone();
+            then.join(R::gives(part));
+            state.vector().partial_le(&then)
+        };
         if is_full && !part.as_ref().is_some_and(is_whole) {
             // What follows is made again when there is a place, or after a while.
             peer.place_at = now + retry_max;
@@ -510,7 +554,7 @@ impl<R: Replicated> AntiEntropy<R> {
         let ids = vector
             .iter()
             .map(|(replica, _)| replica)
-            .take(TABLE_IDS_MAX);
+            .take(self.ids_in_a_frame().min(TABLE_IDS_MAX));
         self.session = Session {
             number: self.random.next().max(1),
             table: ids.collect(),
@@ -531,6 +575,24 @@ impl<R: Replicated> AntiEntropy<R> {
             frame::put(message, &self.session, out)
         })
     }
+}
+
+/// The first entries, taken out.
+fn take_ids(rest: &mut VersionVector, ids_max: usize) -> VersionVector {
+    if rest.iter().len() <= ids_max {
+        return core::mem::take(rest);
+    }
+    let (mut slice, mut others) = (VersionVector::new(), VersionVector::new());
+    for (at, (replica, counter)) in rest.iter().enumerate() {
+        let into = if at < ids_max {
+            &mut slice
+        } else {
+            &mut others
+        };
+        into.raise(replica, counter);
+    }
+    *rest = others;
+    slice
 }
 
 /// Whether a frame about these replicas must tell ids that the table lacks.

@@ -8,6 +8,9 @@ use crate::wire::Budget;
 /// The shortest and the longest that anything of the pace may be: a sync that never waits would never be silent.
 const PACE: [Duration; 2] = [Duration::from_millis(1), Duration::from_secs(366 * 86_400)];
 
+/// How much longer a frame may be than the part in it.
+const AROUND_BYTES: usize = 64;
+
 /// A configuration that a sync cannot go by. Nothing was made of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -19,6 +22,17 @@ pub enum ConfigError {
         name: &'static str,
         /// What it is.
         given: Duration,
+    },
+    /// A full frame of a member that goes by it would be refused by the others.
+    #[error(
+        "parts of {part_bytes} bytes, with {} around them, are over the {bytes_max} bytes that a frame may have; lower `part_bytes` or raise the budget",
+        AROUND_BYTES
+    )]
+    Parts {
+        /// The length to which deltas are split.
+        part_bytes: usize,
+        /// What a frame may have.
+        bytes_max: usize,
     },
     /// Nobody would take the membership.
     #[error(transparent)]
@@ -96,6 +110,13 @@ impl SyncConfig {
             if !(shortest..=longest).contains(&given) {
                 return Err(ConfigError::Pace { name, given });
             }
+        }
+        let (part_bytes, bytes_max) = (self.part_bytes, self.budget.bytes_max);
+        if part_bytes.saturating_add(AROUND_BYTES) > bytes_max {
+            return Err(ConfigError::Parts {
+                part_bytes,
+                bytes_max,
+            });
         }
         Ok(self.membership.check()?)
     }

@@ -2,9 +2,10 @@
 
 use alloc::vec::Vec;
 
+use super::anti_entropy::TABLE_IDS_MAX;
 use super::membership::Membership;
 use crate::ReplicaId;
-use crate::wire::{Budget, DecodeError, Decoder, Encoder, IdTable, Message, VERSION};
+use crate::wire::{Bound, Budget, DecodeError, Decoder, Encoder, IdTable, Message, VERSION, over};
 
 const CHECKSUM_BYTES: usize = 4;
 
@@ -203,6 +204,7 @@ impl Hello {
 fn decode_ids(input: &mut Decoder<'_>) -> Result<Vec<ReplicaId>, DecodeError> {
     let malformed = DecodeError::Malformed("table of replica ids");
     let count = input.count()?;
+    over(Bound::Ids, count as u64, TABLE_IDS_MAX as u64)?;
     let mut table = IdTable::new();
     for _ in 0..count {
         let id = ReplicaId::new(u128::from_be_bytes(input.array()?)).ok_or(malformed)?;

@@ -68,6 +68,9 @@ pub(super) struct Peer<D> {
     refused: Option<VersionVector>,
     /// To how many bytes deltas are split for it, fewer than for others, so as to find what it refuses.
     pub(super) narrowed: Option<usize>,
+    /// Whether it has yet to take something, after it has refused something, or has said that it knows nothing: until then
+    /// no more is made for it than it is sent.
+    pub(super) is_proving: bool,
     /// Until when it waits for a place among the transfers, if none becomes free before.
     pub(super) place_at: Duration,
     /// When to say again what was not answered.
@@ -79,6 +82,8 @@ pub(super) struct Peer<D> {
     /// Until when no frame of its makes us say hello once more.
     pub(super) hello_after: Duration,
     pub(super) owed: Owed,
+    /// What is left of the vector that is being told in several frames.
+    pub(super) untold: Option<VersionVector>,
     /// What it is told to have arrived.
     pub(super) ack: Option<VersionVector>,
     /// What it is told of a delta that comes in pieces.
@@ -110,6 +115,7 @@ impl<D> Peer<D> {
             refusals: 0,
             refused: None,
             narrowed: None,
+            is_proving: true,
             place_at: Duration::ZERO,
             retry_at: now,
             attempts: 0,
@@ -117,6 +123,7 @@ impl<D> Peer<D> {
             owes_hello: true,
             hello_after: Duration::ZERO,
             owed: Owed::Nothing,
+            untold: None,
             ack: None,
             progress: None,
             completed: None,
@@ -169,8 +176,10 @@ impl<D> Peer<D> {
         self.drop_parts();
         self.release();
         self.narrowed = None;
+        self.is_proving = true;
         self.place_at = Duration::ZERO;
         self.ack = None;
+        self.untold = None;
         self.progress = None;
         self.completed = None;
         self.refusal = None;
@@ -288,6 +297,7 @@ impl<D> Peer<D> {
             self.part_attempts = 0;
             self.release();
             self.widen(part_bytes);
+            self.is_proving = self.narrowed.is_some();
         }
     }
 
@@ -311,6 +321,7 @@ impl<D: Message> Peer<D> {
     ) -> Option<Duration> {
         let first = self.parts.pop_front()?;
         self.drop_parts();
+        self.is_proving = true;
         let was_alone = self.refused.as_ref() == Some(first.gives(&gives));
         if let Part::Delta(delta) = &first
             && !was_alone

@@ -315,6 +315,10 @@ impl<R: Replicated> AntiEntropy<R> {
                 self.not_a_member(from)
             });
         }
+        if claimed >= epoch && theirs.joined(from) != Some(hello.joined) {
+            // By its own word it is none of those for whom it speaks.
+            return Err(self.not_a_member(from));
+        }
         let event = self.adopt(now, hello.membership.clone());
         if self.is_evicted {
             return Ok(Handled {

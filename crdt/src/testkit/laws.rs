@@ -15,6 +15,7 @@ const STEPS_MAX: usize = 40;
 /// - the same vector means the same state, and the same bytes;
 /// - what a delta brings does not depend on order, repetition, grouping or splitting, removals included;
 /// - a delta that comes too early is refused as a gap, and nothing changes;
+/// - a first part brings something, what lies behind it completes it, and forgetting what all know changes nothing;
 /// - states and deltas come back from their bytes, and no cut-off prefix is taken for a whole.
 ///
 /// `edit` writes to a state once, as it likes.
@@ -80,6 +81,20 @@ fn join_lawfully<R: Subject>(
         .copied()
         .unwrap_or_default();
     let parts = R::split(other.delta_since(before.vector()), bytes_max);
+    if let Some(first) = other.first_part_since(before.vector(), bytes_max) {
+        let mut begun = before.clone();
+        take(&mut begun, &first)?;
+        law(
+            before.vector() == state.vector() || begun.vector() != before.vector(),
+            "a first part brings something",
+        )?;
+        let rest = other.delta_since(begun.vector());
+        take(&mut begun, &rest)?;
+        law(
+            begun == *state,
+            "a state behind a first part is completed by a delta since its vector",
+        )?;
+    }
     for part in &parts {
         take(&mut in_parts, part)?;
         let mut completed = in_parts.clone();
@@ -95,6 +110,7 @@ fn join_lawfully<R: Subject>(
         "the parts of a delta do what the delta does",
     )?;
 
+    collected(&before, other, state)?;
     let mut other_way = other.clone();
     take(&mut other_way, &before.delta_since(other.vector()))?;
     law(
@@ -106,6 +122,23 @@ fn join_lawfully<R: Subject>(
         "equal states write equal bytes",
     )?;
     too_early(initial, &delta)
+}
+
+/// Both forget what both know; what one lacks of the other still comes to `joined`.
+fn collected<R: Subject>(state: &R, other: &R, joined: &R) -> Result<(), String> {
+    let stable = state.vector().meet(other.vector());
+    let (mut mine, mut theirs) = (state.clone(), other.clone());
+    mine.collect(&stable);
+    theirs.collect(&stable);
+    law(
+        mine == *state && theirs == *other,
+        "what is forgotten at stability changes no state",
+    )?;
+    take(&mut mine, &theirs.delta_since(state.vector()))?;
+    law(
+        mine == *joined && mine.canonical_bytes() == joined.canonical_bytes(),
+        "a delta brings the same after what all know is forgotten",
+    )
 }
 
 /// Applies a delta to a state that does not know what the delta starts from.

@@ -8,6 +8,12 @@ use super::edit::{Edit, Kind};
 use super::log::{Log, Piece, chars};
 use crate::{Dot, Interval, Lattice, ReplicaId, VersionVector};
 
+/// What parts are reckoned to take: one by itself, one more replica, run and parent in it.
+const PART_BYTES: usize = 48;
+const REPLICA_BYTES: usize = 20;
+pub(super) const RUN_BYTES: usize = 8;
+const PARENT_BYTES: usize = 4;
+
 /// The events of a [`Text`](crate::Text) in `(from, to]` of each replica, each with what it did and had seen.
 ///
 /// Only [`Text::delta_since`](crate::Text::delta_since), [`split`](Self::split) and a validating decode make one. Its
@@ -155,6 +161,17 @@ impl TextDelta {
             log.told(replica, known, upto, |piece| telling.push(at, piece));
         }
         telling.finish()
+    }
+
+    /// A first part, as [`split`](Self::split) makes them, without what lies behind.
+    pub(super) fn first_part_since(
+        log: &Log,
+        known: &VersionVector,
+        upto: &VersionVector,
+        bytes_max: usize,
+    ) -> Option<Self> {
+        let upto = log.first_since(known, upto, bytes_max.saturating_add(PART_BYTES));
+        Self::since(log, known, &upto).parts(bytes_max, 1).pop()
     }
 
     /// What the receiver must know: the events before those carried, and what they had seen.
@@ -320,10 +337,6 @@ impl TextDelta {
 
     /// The first `parts_max` of these parts.
     pub(super) fn parts(self, bytes_max: usize, parts_max: usize) -> Vec<Self> {
-        const PART_BYTES: usize = 48;
-        const REPLICA_BYTES: usize = 20;
-        const RUN_BYTES: usize = 8;
-        const PARENT_BYTES: usize = 4;
         let Some(order) = self.order() else {
             return Vec::from([self]);
         };
@@ -422,7 +435,7 @@ mod tests {
 
     use super::super::edit::{Edit, Kind};
     use super::{Piece, Telling, TextDelta};
-    use crate::{Dot, Lattice, ReplicaId, Text, VersionVector, Writer};
+    use crate::{Changed, Dot, Lattice, ReplicaId, Text, VersionVector, Writer};
 
     fn replica(number: u64) -> ReplicaId {
         ReplicaId::new(u128::from(number)).unwrap()
@@ -493,6 +506,43 @@ mod tests {
         let delta = telling.finish_sorted();
         assert_eq!(delta.inserted, "22559");
         assert_eq!(delta.told.len(), 3);
+    }
+
+    /// What a peer refuses is sent again and again, with the same history behind it.
+    #[test]
+    fn a_first_part_looks_at_no_more_than_it_carries() {
+        for replicas in [1, 7] {
+            let (mut text, mut there) = (Text::bottom(), Text::bottom());
+            let mut writers: Vec<Writer> = (1..=replicas)
+                .map(|number| Writer::new(replica(number), 0, 100_000))
+                .collect();
+            for event in 0..3_000 {
+                let writer = &mut writers[event % usize::try_from(replicas).unwrap()];
+                // Now and then a long one, and some are removed.
+                let words = "tea ".repeat(if event % 500 == 0 { 1_000 } else { 1 });
+                text.insert(writer, event % 3, words.as_str()).unwrap();
+                if event % 5 == 0 {
+                    text.delete(writer, 0..2).unwrap();
+                }
+            }
+            for bytes_max in [0, 400, 5_000] {
+                let none = VersionVector::new();
+                let upto = text.log.first_since(&none, text.vector(), bytes_max);
+                let looked_at = TextDelta::since(&text.log, &none, &upto);
+                assert!(looked_at.inserted.len() <= bytes_max + 8, "{bytes_max}");
+            }
+            let mut parts = 0;
+            while there.vector() != text.vector() {
+                let bytes_max = [60, 500, 5_000][parts % 3];
+                let (known, upto) = (there.vector(), text.vector());
+                let part = TextDelta::first_part_since(&text.log, known, upto, bytes_max).unwrap();
+                assert!(part.inserted.len() <= bytes_max.max(64), "{bytes_max}");
+                assert_eq!(there.apply(&part), Ok(Changed::Yes));
+                parts += 1;
+            }
+            assert!(parts > 10, "{parts} parts");
+            assert_eq!(there, text);
+        }
     }
 
     /// Peers ask for the last event of one among many replicas that ever wrote.

@@ -94,12 +94,9 @@ impl Graph {
 
     /// Forgets the events from `end` on.
     pub(super) fn truncate(&mut self, end: Lv) {
-        let parents = &mut self.parents;
-        self.entries.retain(|entry| {
-            let stays = entry.events.start < end;
-            *parents -= if stays { 0 } else { entry.parents.len() };
-            stays
-        });
+        while let Some(entry) = self.entries.pop_if(|entry| entry.events.start >= end) {
+            self.parents -= entry.parents.len();
+        }
         if let Some(last) = self.entries.last_mut() {
             last.events.end = last.events.end.min(end);
         }

@@ -1,14 +1,16 @@
 //! All events: what they did, who wrote them, and what they had seen.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BinaryHeap};
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 use core::ops::Range;
 
+use super::delta::RUN_BYTES;
 use super::edit::{Edit, Kind};
 use super::graph::{Graph, Lv};
 use super::rope::byte_of;
-use crate::{Dot, ReplicaId};
+use crate::{Dot, Interval, ReplicaId, VersionVector};
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Log {
@@ -172,13 +174,16 @@ impl Log {
         self.inserted.truncate(mark.bytes);
         self.frontier = mark.frontier;
         self.graph.truncate(mark.end);
-        self.runs.retain(|run| run.start < mark.end);
-        self.authors.retain(|author| author.start < mark.end);
-        let count = self.authors.len();
-        self.by_replica.retain(|_, authors| {
-            authors.retain(|author| *author < count);
-            !authors.is_empty()
-        });
+        let runs = self.runs.partition_point(|run| run.start < mark.end);
+        self.runs.truncate(runs);
+        while let Some(last) = self.authors.pop_if(|last| last.start >= mark.end) {
+            if let Some(authors) = self.by_replica.get_mut(&last.replica) {
+                authors.pop();
+                if authors.is_empty() {
+                    self.by_replica.remove(&last.replica);
+                }
+            }
+        }
     }
 
     /// Notes what events of a range did here.
@@ -297,6 +302,62 @@ impl Log {
                 }
             }
         }
+    }
+
+    /// How far a text knows each replica that has taken from this one, after `known`, the events that came first here, up
+    /// to `upto` and until they take so many bytes. With every event it knows what its writer had seen, if it did before.
+    pub(super) fn first_since(
+        &self,
+        known: &VersionVector,
+        upto: &VersionVector,
+        bytes_max: usize,
+    ) -> VersionVector {
+        let mut reached = known.meet(upto);
+        let mut bytes = 0;
+        let mut left: BinaryHeap<Reverse<(Lv, Interval)>> = upto
+            .since(&reached)
+            .filter_map(|events| self.waiting(events))
+            .collect();
+        while let Some(Reverse((start, events))) = left.pop()
+            && bytes <= bytes_max
+        {
+            let before = left.peek().map_or(self.end, |Reverse((next, _))| *next);
+            let wanted = usize::try_from(events.len()).unwrap_or(usize::MAX);
+            let end = self
+                .author_end_of(start)
+                .min(before)
+                .min(start.saturating_add(wanted));
+            let mut last = start;
+            for (first, edit) in self.edits(start..end) {
+                let room = bytes_max.saturating_sub(bytes).saturating_add(1);
+                let (count, chars) = match edit.kind {
+                    Kind::Insert => (edit.len.min(room), edit.len.min(room)),
+                    Kind::Delete | Kind::Backspace => (edit.len, 0),
+                };
+                last = first + count;
+                bytes = bytes.saturating_add(RUN_BYTES + chars);
+                if bytes > bytes_max {
+                    break;
+                }
+            }
+            let taken = (last - start) as u64;
+            reached.raise(events.replica(), events.first() + taken - 1);
+            let rest = Interval::new(events.replica(), events.first() + taken, events.last());
+            left.extend(rest.and_then(|rest| self.waiting(rest)));
+        }
+        reached
+    }
+
+    /// One replica's events, behind the place of their first.
+    fn waiting(&self, events: Interval) -> Option<Reverse<(Lv, Interval)>> {
+        let first = Dot::new(events.replica(), events.first())?;
+        Some(Reverse((self.event_of(first)?, events)))
+    }
+
+    /// Where the successive events of its replica end, of which this is one.
+    fn author_end_of(&self, event: Lv) -> Lv {
+        let behind = self.authors.partition_point(|author| author.start <= event);
+        self.authors.get(behind).map_or(self.end, |next| next.start)
     }
 
     fn dots(&self, events: &[Lv]) -> Vec<Dot> {

@@ -358,15 +358,19 @@ impl Tracker {
         // By where they start, where they end; those that were not looked for yet wait outside: mostly nobody looks.
         let (mut passed, mut newly, mut steps) = (BTreeMap::new(), Vec::new(), 0);
         let mut is_undecided = false;
+        // Looked for once, and only if there is another.
+        let mut right_at = None;
         while let Some(other) = self.span_at(at)
             && at.offset == 0
             && other.state == NOT_YET
         {
+            let next = self.next(at);
             if other.left == left {
-                match self.order_of(other.right, right) {
+                let right_at = right_at.get_or_insert_with(|| self.place_of(right, start));
+                match order_of(self.place_of(other.right, next), *right_at) {
                     // Below a sibling that comes later, and decides.
                     Ordering::Less => is_undecided = true,
-                    Ordering::Equal if log.dot_of(other.id) > log.dot_of(id) => break,
+                    Ordering::Equal if comes_behind(other.id, id, log) => break,
                     Ordering::Equal | Ordering::Greater => is_undecided = false,
                 }
             } else {
@@ -378,7 +382,7 @@ impl Tracker {
             }
             newly.push((other.id, other.end()));
             steps += 1;
-            at = self.next(at);
+            at = next;
             if !is_undecided || mutant::is_planted("text_sibling_decided_early") {
                 place = at;
             }
@@ -387,16 +391,13 @@ impl Tracker {
         place
     }
 
-    fn order_of(&self, mine: usize, theirs: usize) -> Ordering {
-        if mine == theirs {
-            Ordering::Equal
-        } else if mine == NONE {
-            Ordering::Greater
-        } else if theirs == NONE {
-            Ordering::Less
-        } else {
-            self.locate(mine).cmp(&self.locate(theirs))
+    /// Where a character is; mostly `likely`, for what is put one in front of the other stands so.
+    fn place_of(&self, id: usize, likely: At) -> Option<At> {
+        if id == NONE {
+            return None;
         }
+        let is_there = self.span_at(likely).is_some_and(|span| span.id == id);
+        Some(if is_there { likely } else { self.locate(id) })
     }
 
     /// How many characters stand before, to one who has seen all.
@@ -535,4 +536,20 @@ impl Tracker {
             }
         }
     }
+}
+
+/// The order of two places, of which none is the end.
+fn order_of(one: Option<At>, other: Option<At>) -> Ordering {
+    match (one, other) {
+        (Some(one), Some(other)) => one.cmp(&other),
+        (one, other) => one.is_none().cmp(&other.is_none()),
+    }
+}
+
+/// Whether of two that stand at the same place the other comes behind this one: by their dots, the same everywhere.
+fn comes_behind(other: Lv, this: Lv, log: &Log) -> bool {
+    if mutant::is_planted("text_tie_by_arrival") {
+        return other > this;
+    }
+    log.dot_of(other) > log.dot_of(this)
 }

@@ -3,10 +3,14 @@
 //! The container lies around the message: what is canonical, digested and kept in golden files is the message itself,
 //! and a container's bytes may differ from one version of the compressor to another.
 
+use alloc::boxed::Box;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use miniz_oxide::deflate::compress_to_vec;
-use miniz_oxide::inflate::decompress_to_vec_with_limit;
+use miniz_oxide::inflate::TINFLStatus;
+use miniz_oxide::inflate::core::inflate_flags::TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
+use miniz_oxide::inflate::core::{self as inflate, DecompressorOxide};
 
 use super::decoder::over;
 use super::encoder::put_varint;
@@ -58,9 +62,16 @@ pub fn decompress(container: &[u8], budget: Budget) -> Result<Vec<u8>, DecodeErr
     let length = usize::try_from(length).ok();
     let length = length.filter(|length| length / RATIO_MAX <= input.rest().len());
     let length = length.ok_or(malformed)?;
-    match decompress_to_vec_with_limit(input.rest(), length) {
-        Ok(message) if message.len() == length => Ok(message),
-        _ => Err(malformed),
+    let mut message = vec![0; length];
+    let mut inflater = Box::<DecompressorOxide>::default();
+    let flags = TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
+    let (status, read, written) =
+        inflate::decompress(&mut inflater, input.rest(), &mut message, 0, flags);
+    // Nothing may lie behind the stream, where nobody would look for it.
+    if status == TINFLStatus::Done && (read, written) == (input.rest().len(), length) {
+        Ok(message)
+    } else {
+        Err(malformed)
     }
 }
 

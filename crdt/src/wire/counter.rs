@@ -64,7 +64,9 @@ impl Message for BoundedCounter {
     fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         let malformed = DecodeError::Malformed("grants of a counter");
         let mut grants = alloc::collections::BTreeMap::new();
-        for _ in 0..input.count()? {
+        let count = input.count()?;
+        input.spend_dots(count)?;
+        for _ in 0..count {
             let pair = (input.id()?, input.id()?);
             let total = input.varint()?;
             let is_next = grants.last_key_value().is_none_or(|(last, _)| *last < pair);

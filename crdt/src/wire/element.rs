@@ -10,7 +10,15 @@ use crate::{Dot, ReplicaId, Stamp};
 /// A value that can be kept in a set, map or register and written in bytes.
 ///
 /// Equal values write equal bytes, different values different ones, and what is written is read back. A value takes at
-/// least one byte.
+/// least one byte, or is told with others as a [column](Encoder::column), whose runs bound how many a byte stands for:
+/// else a few bytes could ask for any number of values. So an array has at least one byte:
+///
+/// ```compile_fail
+/// use peaberry_crdt::wire::Message as _;
+/// use peaberry_crdt::{AddWinsSet, Causal, Lattice as _};
+///
+/// Causal::<AddWinsSet<[u8; 0]>>::bottom().to_bytes();
+/// ```
 pub trait Element: Sized {
     /// Appends the type's name. Types of different names are not read as each other.
     fn describe(out: &mut String);
@@ -144,10 +152,12 @@ impl<const N: usize> Element for [u8; N] {
     }
 
     fn encode(&self, out: &mut Encoder<'_>) {
+        const { assert!(N > 0, "a value takes at least one byte") };
         out.raw(self);
     }
 
     fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        const { assert!(N > 0, "a value takes at least one byte") };
         input.array()
     }
 }

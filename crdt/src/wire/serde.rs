@@ -8,7 +8,10 @@ use ::serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 use ::serde::ser::{Serialize, Serializer};
 
 use super::{Budget, Message, StoreCodec};
-use crate::{Causal, Delta, VersionVector};
+use crate::{
+    BoundedCounter, Causal, Delta, GCounter, IntervalVersionVector, PnCounter, Text, TextDelta,
+    VersionVector,
+};
 
 macro_rules! as_bytes {
     ($([$($generics:tt)*] $message:ty;)*) => {$(
@@ -32,6 +35,12 @@ as_bytes! {
     [S: StoreCodec] Causal<S>;
     [S: StoreCodec] Delta<S>;
     [] VersionVector;
+    [] IntervalVersionVector;
+    [] GCounter;
+    [] PnCounter;
+    [] BoundedCounter;
+    [] Text;
+    [] TextDelta;
 }
 
 struct OfBytes<M>(PhantomData<M>);

@@ -3,6 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use super::column::RUN_MAX;
 use super::{DecodeError, Decoder, Encoder};
 use crate::DotStore;
 
@@ -37,26 +38,25 @@ impl Decoder<'_> {
     /// The sizes of `count` stores, and their sum.
     pub(crate) fn sizes(&mut self, count: usize) -> Result<(Vec<usize>, usize), DecodeError> {
         let mut total = 0_usize;
-        let mut sizes = Vec::new();
-        for size in self.column(count)? {
-            let size = usize::try_from(size).ok();
-            let sum = size.and_then(|size| total.checked_add(size));
-            let (Some(size), Some(sum)) = (size, sum) else {
-                return Err(DecodeError::Malformed("sizes of stores overflow"));
-            };
-            sizes.push(size);
-            total = sum;
-        }
+        // In the column's own memory.
+        let sizes = self.column(count)?.into_iter().map(|size| {
+            let size = usize::try_from(size).ok()?;
+            total = total.checked_add(size)?;
+            Some(size)
+        });
+        let sizes: Option<Vec<usize>> = sizes.collect();
+        let sizes = sizes.ok_or(DecodeError::Malformed("sizes of stores overflow"))?;
         Ok((sizes, total))
     }
 
-    /// As [`sizes`](Self::sizes), of entries of at least a byte each.
-    pub(crate) fn sizes_in_bytes(
+    /// As [`sizes`](Self::sizes), of entries that follow: no more than their bytes can stand for. Keys, dots and
+    /// values may all be runs of columns, which bound what is allocated for them in their turn.
+    pub(crate) fn sizes_of_entries(
         &mut self,
         count: usize,
     ) -> Result<(Vec<usize>, usize), DecodeError> {
         let (sizes, total) = self.sizes(count)?;
-        if total > self.rest().len() {
+        if total > self.rest().len().saturating_mul(RUN_MAX) {
             return Err(DecodeError::Truncated);
         }
         Ok((sizes, total))

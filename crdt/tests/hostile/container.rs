@@ -136,3 +136,18 @@ fn containers_take_any_bytes_within_a_constant_times_their_length() {
         assert!(allocated <= bound, "{allocated} bytes for {}", bytes.len());
     }
 }
+
+/// Bytes behind the end of the stream would be passed on with it and read by nobody.
+#[test]
+fn bytes_behind_the_stream_are_refused() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    for message in [container().1, Vec::new()] {
+        let container = compress(&message);
+        assert_eq!(decompress(&container, Budget::default()), Ok(message));
+        let mut longer = container[..container.len() - 4].to_vec();
+        longer.push(0);
+        seal(&mut longer, 0);
+        let malformed = Err(DecodeError::Malformed("container"));
+        assert_eq!(decompress(&longer, Budget::default()), malformed);
+    }
+}

@@ -168,6 +168,26 @@ fn positions_that_are_too_deep_are_refused() {
     assert_eq!(refused, Err(DecodeError::Truncated));
 }
 
+/// One element, on a branch that grows on another replica's: its delta asks for that one's event, or is refused.
+#[test]
+fn an_element_beside_what_its_delta_does_not_ask_for_is_refused() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let table = IdTable::from_iter([replica(1), replica(2)]);
+    // Two branches, the second of the other replica; the element at the first place of it; its dot and its value.
+    let element = |first| [1, 2, 0, 0, first, 2, 1, 2, 0, 2, 0, 1, 1, 0, 7];
+    let alone = [&[0, 1, 1, 0, 0][..], &element(2)].concat();
+    let asking = [&[0, 0, 1, 1, 0, 0, 1, 0, 1][..], &element(0)].concat();
+    let read =
+        |bytes: &[u8]| Delta::<List<u8>>::from_session_bytes(bytes, &table, Budget::default());
+    let unclaimed = DecodeError::Unclaimed {
+        replica: replica(1),
+        counter: 1,
+    };
+    assert_eq!(read(&alone).err(), Some(unclaimed));
+    let delta = read(&asking);
+    assert_eq!(delta.map(|delta| delta.from().get(replica(1))), Ok(1));
+}
+
 /// Counters at the end of their range, in branches and in what grows on them.
 #[test]
 fn positions_that_are_huge_are_refused_and_cost_nothing() {

@@ -7,4 +7,5 @@ mod durability;
 mod machines;
 mod members;
 mod mesh;
+mod stability;
 mod tolerance;

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use peaberry_crdt::sync::{Refusal, SyncError, SyncEvent};
-use peaberry_crdt::wire::{Bound, DecodeError};
+use peaberry_crdt::wire::{Bound, Budget, DecodeError, Message as _};
 use peaberry_crdt::{
-    AddWinsSet, ApplyError, BoundedCounter, BoundedError, Bounds, Causal, Changed, GCounter,
-    Lattice, Limits, Outgrown, PnCounter, ReplicaId, Replicated, Text, WriteError, Writer,
+    AddWinsSet, ApplyError, BoundedCounter, BoundedError, Bounds, Causal, Changed, Delta, GCounter,
+    Lattice, Limits, List, Outgrown, PnCounter, ReplicaId, Replicated, ResettableCounter, Text,
+    VersionVector, WriteError, Writer,
 };
 
 use crate::link::{Link, Side, config, member};
@@ -174,6 +175,101 @@ fn counters_take_so_many_ids_and_no_more() {
     rights.pass(&ids[0], ids[1].replica(), 1).unwrap();
     rights.take(&ids[1], 3).unwrap();
     assert_eq!((ups.value(), rights.value()), (7, 3));
+}
+
+/// As many grants as dots, and those that are there may grow.
+#[test]
+fn a_bounded_counter_takes_so_many_grants_and_no_more() {
+    let bounds = Bounds {
+        ids_max: 10,
+        dots_max: 2,
+    };
+    let mine = writer(1).within(bounds);
+    let mut rights = BoundedCounter::default();
+    rights.add(&mine, 9).unwrap();
+    rights.pass(&mine, id(2), 1).unwrap();
+    let (before, full) = (rights.clone(), over(Bound::Dots, 3, 2));
+    let refused = rights.pass(&mine, id(3), 1);
+    assert!(
+        matches!(refused, Err(BoundedError::Write(WriteError::Outgrown(error))) if error == full)
+    );
+    let mut heir = rights.clone();
+    heir.pass(&writer(2), id(3), 1).unwrap();
+    let limits = Limits { bounds, ..WITHIN };
+    let refused = rights.apply_within(&heir, &limits);
+    assert_eq!(refused, Err(ApplyError::Outgrown(full)));
+    assert_eq!(rights, before);
+    rights.pass(&mine, id(2), 2).unwrap();
+    rights.add(&mine, 1).unwrap();
+    rights.take(&writer(2).within(bounds), 3).unwrap();
+    assert_eq!(rights.value(), 7);
+    // Who may read so many dots takes it, and no one else.
+    let read = |dots_max| {
+        let budget = Budget {
+            dots_max,
+            ..Budget::default()
+        };
+        BoundedCounter::from_bytes(&rights.to_bytes(), budget)
+    };
+    assert_eq!(read(2).as_ref(), Ok(&rights));
+    assert!(matches!(
+        read(1),
+        Err(DecodeError::OverBudget {
+            bound: Bound::Dots,
+            ..
+        })
+    ));
+}
+
+/// What was put beside something speaks of who put that, and a reset of whose totals it saw, though nothing of it is left:
+/// of nobody whom the vector does not tell. So a reader who takes as many ids as the state's bounds allow is told all of it.
+#[test]
+fn a_state_speaks_of_no_replica_that_its_vector_does_not_tell() {
+    let mut list: Causal<List<u8>> = Causal::bottom();
+    let mut count: Causal<ResettableCounter> = Causal::bottom();
+    for number in 1..=6 {
+        let mut hers = writer(number);
+        list.write(&mut hers, |list, mint| list.insert(mint, 0, 1))
+            .unwrap();
+        list.write(&mut hers, |list, mint| list.push(mint, 1))
+            .unwrap();
+        count
+            .write(&mut writer(number), |count, mint| count.add(mint, 2))
+            .unwrap();
+    }
+    let mut last = writer(7);
+    let insertion = list
+        .write(&mut last, |list, mint| list.insert(mint, 3, 9))
+        .unwrap();
+    for index in (0..list.value().len()).rev().filter(|index| *index != 3) {
+        list.write(&mut last, |list, _| list.remove(index)).unwrap();
+    }
+    let reset = count
+        .write(&mut writer(7), |count, mint| Ok(count.reset(mint)))
+        .unwrap();
+    let budget = Budget {
+        ids_max: 7,
+        ..Budget::default()
+    };
+    list.collect(&list.vector().clone());
+    count.collect(&count.vector().clone());
+    let again = Causal::<List<u8>>::from_bytes(&list.to_bytes(), budget);
+    assert_eq!(again.as_ref(), Ok(&list));
+    let again = Causal::<ResettableCounter>::from_bytes(&count.to_bytes(), budget);
+    assert_eq!(again.as_ref(), Ok(&count));
+    let whole = list.delta_since(&VersionVector::new());
+    let again = Delta::<List<u8>>::from_bytes(&whole.to_bytes(), budget);
+    assert_eq!(again.as_ref(), Ok(&whole));
+    // Alone, neither is taken where those replicas are not known.
+    let mut none: Causal<List<u8>> = Causal::bottom();
+    let refused = none.apply(&insertion);
+    assert!(
+        matches!(refused, Err(ApplyError::Gap { .. })),
+        "{refused:?}"
+    );
+    assert!(insertion.from().iter().len() > 1);
+    let mut none: Causal<ResettableCounter> = Causal::bottom();
+    assert!(matches!(none.apply(&reset), Err(ApplyError::Gap { .. })));
 }
 
 /// A text keeps its history: it is the runs ever made that count.

@@ -274,6 +274,7 @@ fn a_frame_over_the_budget_is_refused_to_its_sender() {
         let mut config = config(number, 2, number);
         if number == 2 {
             config.budget.bytes_max = 4 << 10;
+            config.part_bytes = 1 << 10;
         }
         Side::new(config, Duration::ZERO, Shelves::bottom())
     });
@@ -290,16 +291,21 @@ fn a_frame_over_the_budget_is_refused_to_its_sender() {
     assert!(sides[0].deltas <= 12, "{} in an hour", sides[0].deltas);
 }
 
-/// Counts how often a delta is made of it.
+/// Counts how often a delta is made of it, and how often of all that a peer lacks.
 struct Counted {
     shelves: Shelves,
     made: Cell<u64>,
+    wholes: Cell<u64>,
 }
 
 impl Counted {
     fn new(shelves: Shelves) -> Self {
-        let made = Cell::new(0);
-        Self { shelves, made }
+        let (made, wholes) = (Cell::new(0), Cell::new(0));
+        Self {
+            shelves,
+            made,
+            wholes,
+        }
     }
 }
 
@@ -312,6 +318,7 @@ impl Replicated for Counted {
 
     fn delta_since(&self, known: &VersionVector) -> Self::Delta {
         self.made.set(self.made.get() + 1);
+        self.wholes.set(self.wholes.get() + 1);
         self.shelves.delta_since(known)
     }
 
@@ -335,8 +342,9 @@ impl Replicated for Counted {
         Shelves::split(delta, bytes_max)
     }
 
-    fn first_part(delta: Self::Delta, bytes_max: usize) -> Option<Self::Delta> {
-        Shelves::first_part(delta, bytes_max)
+    fn first_part_since(&self, known: &VersionVector, bytes_max: usize) -> Option<Self::Delta> {
+        self.made.set(self.made.get() + 1);
+        Replicated::first_part_since(&self.shelves, known, bytes_max)
     }
 
     fn canonical_bytes(&self) -> Vec<u8> {
@@ -375,6 +383,36 @@ fn who_waits_for_a_place_costs_no_walks_over_the_state() {
         assert!(made <= 10 + seconds / 5, "{made} times in {seconds} s");
         link.until(&mut sides, HOUR, |sides| sides.iter().all(is_served));
     }
+}
+
+/// Two thousand events behind one that a peer has no room for: what it is sent again and again is made without them.
+#[test]
+fn what_is_refused_over_and_over_is_made_without_what_lies_behind() {
+    let (mut state, mut writer) = (Shelves::bottom(), writer(0xF));
+    (0..2_000).for_each(|shelf| fill(&mut state, &mut writer, shelf, 10));
+    let mut sides: Vec<Side<Counted>> = (1..=2)
+        .map(|number| {
+            let mut config = config(number, 2, number);
+            config.part_bytes = 1_000;
+            let mut held = Shelves::bottom();
+            if number == 1 {
+                held = state.clone();
+            } else {
+                config.budget.dots_max = 100;
+            }
+            Side::new(config, Duration::ZERO, Counted::new(held))
+        })
+        .collect();
+    let mut link = Link::new(0);
+    link.step = Duration::from_millis(200);
+    let end = Duration::from_secs(600);
+    while link.now < end {
+        link.step(&mut sides);
+    }
+    let known = sides[1].state.vector().get(writer.replica());
+    assert_eq!(known, 100);
+    let (made, wholes) = (sides[0].state.made.get(), sides[0].state.wholes.get());
+    assert!(made >= 20 && wholes <= 3, "{wholes} of {made} are of all");
 }
 
 /// A peer that lays another's delta together says nothing to ours, and speaks of other things all the time.

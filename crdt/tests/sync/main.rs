@@ -10,3 +10,4 @@ mod bounds;
 mod large;
 mod limits;
 mod link;
+mod narrow;

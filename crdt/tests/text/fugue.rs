@@ -1,5 +1,7 @@
 //! Random histories of writers apart, against Fugue's own tree, built node by node and walked whole.
 
+use std::ops::Range;
+
 use peaberry_crdt::{Lattice as _, ReplicaId, Text, VersionVector, Writer};
 use proptest::prelude::*;
 
@@ -25,7 +27,7 @@ enum Step {
 }
 
 /// Few places, so that many write at one.
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+fn steps(counts: Range<usize>) -> impl Strategy<Value = Vec<Step>> {
     let replica = || 0..REPLICAS;
     let index = any::<prop::sample::Index>;
     let step = prop_oneof![
@@ -34,7 +36,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             .prop_map(|(at, place, count, backward)| Step::Delete { at, place, count, backward }),
         3 => (replica(), replica()).prop_map(|(from, to)| Step::Sync { from, to }),
     ];
-    prop::collection::vec(step, 0..50)
+    prop::collection::vec(step, counts)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -210,7 +212,16 @@ fn check(steps: &[Step]) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1500))]
     #[test]
-    fn what_several_insert_at_one_place_is_in_the_order_of_a_naive_tree(steps in steps()) {
+    fn what_several_insert_at_one_place_is_in_the_order_of_a_naive_tree(steps in steps(0..50)) {
+        check(&steps);
+    }
+}
+
+// So many that what stands in order takes several of the tracker's blocks.
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4))]
+    #[test]
+    fn what_several_insert_in_long_histories_is_in_the_order_of_a_naive_tree(steps in steps(300..301)) {
         check(&steps);
     }
 }

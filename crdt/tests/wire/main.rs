@@ -8,3 +8,5 @@
 
 mod golden;
 mod samples;
+#[cfg(feature = "serde")]
+mod serde;

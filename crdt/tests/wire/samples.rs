@@ -5,7 +5,7 @@ use std::time::Duration;
 use peaberry_crdt::document::{Document, Leaf, Value};
 use peaberry_crdt::sync::{AntiEntropy, Member, Membership, SyncConfig};
 use peaberry_crdt::testkit::check_decoder;
-use peaberry_crdt::wire::{Budget, Message, StoreCodec};
+use peaberry_crdt::wire::{Budget, IdTable, Message, StoreCodec};
 use peaberry_crdt::{
     AddWinsSet, BoundedCounter, Causal, Cursor, CursorSide, Delta, DisableWinsFlag, DotList, Edit,
     EnableWinsFlag, GCounter, GrowOnlySet, Interval, IntervalVersionVector, Lattice, Limits, List,
@@ -29,6 +29,12 @@ pub(crate) struct Sample {
     pub(crate) reread: fn(&[u8], Budget) -> Option<Vec<u8>>,
     /// Any bytes at all.
     pub(crate) check: fn(&[u8]),
+    /// Any bytes at all, once, in a session with this table.
+    #[allow(
+        dead_code,
+        reason = "not every program that has samples asks what they cost"
+    )]
+    pub(crate) take: fn(&[u8], &IdTable),
 }
 
 fn sample<M: Message>(name: &str, message: &M) -> Sample {
@@ -41,6 +47,7 @@ fn sample<M: Message>(name: &str, message: &M) -> Sample {
                 .map(|message| message.to_bytes())
         },
         check: check_decoder::<M>,
+        take: |bytes, table| drop(M::from_session_bytes(bytes, table, Budget::default())),
     }
 }
 
@@ -321,6 +328,16 @@ fn texts(all: &mut Vec<Sample>) {
         nested.write(&mut writers[at], edit).unwrap();
     }
     all.push(sample("DotList<List<u8>>, state", &nested));
+    let (mut flags, mut mine) = (Causal::bottom(), writer(0xA11CE));
+    for _ in 0..100 {
+        let push = |list: &DotList<EnableWinsFlag>, mint: Mint| {
+            list.insert(mint, list.len(), EnableWinsFlag::default().enable(mint))
+        };
+        flags.write(&mut mine, push).unwrap();
+    }
+    all.push(sample("DotList<EnableWinsFlag> of 100, state", &flags));
+    let delta = flags.delta_since(&VersionVector::new());
+    all.push(sample("DotList<EnableWinsFlag> of 100, delta", &delta));
 }
 
 /// The frames of a conversation: the first member has something that the second lacks. The kind is the first byte.

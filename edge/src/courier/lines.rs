@@ -7,10 +7,14 @@ use std::task::{Context, Wake, Waker};
 
 use parking_lot::Mutex;
 
+use crate::payload::MESSAGE_BYTES_MAX;
 use crate::uplink::{Uplink, UplinkEvent};
 
 /// How often an uplink is asked in one turn.
 const POLLS_MAX: u32 = 16;
+
+/// And after so many bytes of messages no more: what is heard in one turn is held until its end.
+const HEARD_BYTES_MAX: usize = 16 * MESSAGE_BYTES_MAX;
 
 /// Device `d` of `devices` goes by line `d` modulo their number.
 pub(super) struct Lines<U> {
@@ -168,10 +172,19 @@ impl<U: Uplink> Lines<U> {
 }
 
 fn ask<U: Uplink>(uplink: &mut U, cx: &mut Context<'_>, events: &mut Vec<UplinkEvent>) -> bool {
-    let mut polls = 0;
-    while uplink.poll_events(cx, events).is_ready() {
+    let (mut polls, mut bytes) = (0, 0);
+    loop {
+        let before = events.len();
+        if uplink.poll_events(cx, events).is_pending() {
+            break;
+        }
         polls += 1;
-        if polls == POLLS_MAX {
+        bytes += events
+            .iter()
+            .skip(before)
+            .map(UplinkEvent::bytes)
+            .sum::<usize>();
+        if polls == POLLS_MAX || bytes >= HEARD_BYTES_MAX {
             cx.waker().wake_by_ref();
             break;
         }

@@ -23,6 +23,9 @@ pub enum Configured {
     Refused(&'static str),
 }
 
+/// The shortest time from one health report to the next that can be set: each is a record of its own, with a sync of its own.
+const HEARTBEAT_MS_MIN: i64 = 100;
+
 /// The longest period that can be set: a day.
 const PERIOD_MS_MAX: i64 = 86_400_000;
 
@@ -31,7 +34,7 @@ impl<A: Clone> Device<A> {
     ///
     /// | key | value | |
     /// |---|---|---|
-    /// | `config.heartbeat_ms` | 1 to 86,400,000 | from one health report to the next |
+    /// | `config.heartbeat_ms` | 100 to 86,400,000 | from one health report to the next |
     /// | `config.batch_ms` | 0 to 86,400,000 | how long a reading may wait |
     /// | `config.period_ms.METRIC` | 1 to 86,400,000 | from one reading of a metric to the next |
     /// | `config.status` | `online`, `maintenance` | in maintenance it takes no orders |
@@ -43,7 +46,7 @@ impl<A: Clone> Device<A> {
             return Configured::NotASetting;
         };
         match (setting, value) {
-            ("heartbeat_ms", _) => with_period(value, 1, |ms| {
+            ("heartbeat_ms", _) => with_period(value, HEARTBEAT_MS_MIN, |ms| {
                 let last_ms = self.heartbeat_due_ms.saturating_sub(self.heartbeat_ms);
                 self.heartbeat_ms = ms;
                 self.heartbeat_due_ms = last_ms.saturating_add(ms);

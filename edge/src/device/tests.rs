@@ -174,6 +174,7 @@ fn settings_are_applied_or_refused_with_a_reason() {
         ("config.period_ms.water", 0.into()),
         ("config.period_ms.gold", 5.into()),
         ("config.heartbeat_ms", 1.5.into()),
+        ("config.heartbeat_ms", 99.into()),
         ("config.status", "offline".into()),
         ("config.colour", true.into()),
     ] {

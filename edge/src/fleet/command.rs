@@ -85,15 +85,15 @@ pub enum FleetCommand {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum FleetEvent<A> {
-    /// A rule fired: do this now. Comes before anything is durable.
+    /// A rule fired: do this now. Comes before anything is durable, and also when the store fails.
     Act {
         /// Of which device.
         device: DeviceId,
         /// What.
         act: Act<A>,
     },
-    /// The works of a device are to begin a step, which is durable, or to abort one, at once; and what its orders told, once
-    /// it is durable.
+    /// The works of a device are to begin a step, which is durable, or to abort one, at once; and what its orders told: at
+    /// once where nothing of it is to be durable, as with progress and rejections, else once it is.
     Order {
         /// Which device.
         device: DeviceId,
@@ -101,7 +101,8 @@ pub enum FleetEvent<A> {
         event: OrderEvent,
     },
     /// The twin of a device learned something: this is desired and not reported. Bring it about, and
-    /// [report](FleetCommand::Report) it. Settings have been applied already.
+    /// [report](FleetCommand::Report) it. Settings have been applied already. It is all that there is to bring about: what an
+    /// earlier one says besides is desired no more, or reported.
     Delta {
         /// Which device.
         device: DeviceId,

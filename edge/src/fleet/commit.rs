@@ -1,6 +1,7 @@
 //! What a fleet makes durable, and what it does where there is no room.
 
 use std::collections::BTreeMap;
+use std::task::Context;
 
 use peaberry_core::mutant::is_planted;
 use peaberry_core::{Input, Instant, Operation};
@@ -14,13 +15,21 @@ use crate::uplink::Uplink;
 
 use super::{Fleet, FleetEvent};
 
+/// So many events, which have been passed on, are kept with what waits.
+const EVENTS_KEPT: usize = 1024;
+
 impl<U: Uplink, A: Clone> Fleet<U, A> {
-    /// Makes durable what spools, orders and twins have written, and lets out what waited for it.
+    /// Makes durable what spools, orders and twins have written, and lets out what waited for it; not while a sync lasts.
     pub(super) fn commit(
         &mut self,
+        cx: &Context<'_>,
         now: Instant,
         events: &mut Vec<FleetEvent<A>>,
     ) -> Result<(), EdgeError> {
+        if self.courier.is_syncing() {
+            self.compact_state();
+            return Ok(());
+        }
         let has_state = !self.state.batch().is_empty();
         if has_state || self.courier.has_to_commit(now) {
             self.tell_ends(now, events)?;
@@ -31,20 +40,36 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
                 if records > 0 {
                     events.push(FleetEvent::Lost { records });
                 }
-                self.untold.extend(self.telling.drain(..));
+                self.untold.extend(self.held.telling.drain(..));
             }
             match committed {
-                Committed::Nothing { .. } => self.wait_for_room(events),
+                Committed::Nothing { .. } => self.wait_for_room(),
                 _ => self.committed(),
             }
         }
         if self.is_stuck && !is_planted("edge_step_on_full_disk") {
             return Ok(());
         }
-        events.append(&mut self.held);
+        let held = std::mem::take(&mut self.held);
+        if self.courier.is_syncing() {
+            self.courier.hold_heard();
+            self.syncing = held;
+            return self.take_synced(cx, events);
+        }
         self.courier.acknowledge_heard();
-        for (uplink, token) in self.tokens.drain(..) {
-            self.courier.acknowledge(uplink, token);
+        self.release(held, events);
+        Ok(())
+    }
+
+    /// Lets out what waited for a sync, if that has ended.
+    pub(super) fn take_synced(
+        &mut self,
+        cx: &Context<'_>,
+        events: &mut Vec<FleetEvent<A>>,
+    ) -> Result<(), EdgeError> {
+        if self.courier.take_synced(cx)? {
+            let held = std::mem::take(&mut self.syncing);
+            self.release(held, events);
         }
         Ok(())
     }
@@ -72,12 +97,16 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
                 continue;
             }
             let end = hosted.device.orders().and_then(|it| it.standing(&key));
-            if let Some(end) = end {
-                if self.append(at, now, Payload::Order(end), events)? {
-                    self.telling.push((at, key));
-                } else {
-                    self.untold.insert((at, key));
-                }
+            let Some(end) = end else {
+                let device = hosted.device.id().to_string();
+                let order = key.to_string();
+                self.refuse(at, EdgeError::EndForgotten { device, order }, events)?;
+                continue;
+            };
+            if self.append(at, now, Payload::Order(end), events)? {
+                self.held.telling.push((at, key));
+            } else {
+                self.untold.insert((at, key));
             }
         }
         Ok(())
@@ -85,25 +114,24 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
 
     fn committed(&mut self) {
         self.state.next_turn();
+        self.state_bytes_max = 0;
         (self.is_full, self.is_stuck) = (false, false);
-        self.told.append(&mut self.telling);
     }
 
     /// What orders and twins wrote goes with the next commit that succeeds, and what waits for it waits on.
-    fn wait_for_room(&mut self, events: &mut Vec<FleetEvent<A>>) {
+    fn wait_for_room(&mut self) {
         self.is_full = true;
         self.is_stuck = !self.state.batch().is_empty();
-        if self.is_stuck {
-            self.compact_state();
-            let held = std::mem::take(&mut self.held);
-            let (waits, others) = held.into_iter().partition(waits_for_state);
-            self.held = waits;
-            events.extend::<Vec<_>>(others);
-        }
+        self.compact_state();
     }
 
-    /// Of what waits for room only the last write of each key is kept, so that it does not grow with the time it waits.
+    /// Of what waits for room or a sync only the last write of each key is kept, so that it does not grow with the time it
+    /// waits.
     fn compact_state(&mut self) {
+        let events = self.state.events().len() + self.state.events_after_commit().len();
+        if self.state.batch().bytes() <= self.state_bytes_max && events < EVENTS_KEPT {
+            return;
+        }
         let mut last: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
         for operation in self.state.batch().operations() {
             match operation {
@@ -120,9 +148,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
                 None => effects.batch().delete(&key),
             }
         }
+        // Not with each turn again.
+        self.state_bytes_max = 2 * self.state.batch().bytes();
     }
-}
-
-const fn waits_for_state<A>(event: &FleetEvent<A>) -> bool {
-    matches!(event, FleetEvent::Order { .. } | FleetEvent::Delta { .. })
 }

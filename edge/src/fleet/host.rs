@@ -32,38 +32,42 @@ const TURN_INTERVAL_MIN: Duration = Duration::from_millis(1);
 /// Speaks to a fleet on its thread, from any other. Cheap to clone.
 #[derive(Clone)]
 pub struct FleetHandle {
-    queue: Arc<Mutex<VecDeque<FleetCommand>>>,
+    /// `None` once the fleet has stopped.
+    queue: Arc<Mutex<Option<VecDeque<FleetCommand>>>>,
     waker: Waker,
 }
 
 impl FleetHandle {
-    /// Submits a command. Whether there was room for it: 65,536 may wait.
+    /// Submits a command. Whether it waits for the fleet: 65,536 may, and none once the fleet has stopped.
     #[must_use]
     pub fn submit(&self, command: FleetCommand) -> bool {
-        let mut queue = self.queue.lock();
-        let has_room = queue.len() < COMMANDS_MAX;
-        if has_room {
-            queue.push_back(command);
-            drop(queue);
+        let is_taken = match &mut *self.queue.lock() {
+            Some(queue) if queue.len() < COMMANDS_MAX => {
+                queue.push_back(command);
+                true
+            }
+            _ => false,
+        };
+        if is_taken {
             self.waker.wake_by_ref();
         }
-        has_room
+        is_taken
     }
 
-    /// Tells or asks the orders of a device something. Whether there was room for it.
+    /// Tells or asks the orders of a device something. Whether it waits for the fleet, as with [`submit`](Self::submit).
     #[must_use]
     pub fn order(&self, device: &DeviceId, command: OrderCommand) -> bool {
         let device = device.clone();
         self.submit(FleetCommand::Order { device, command })
     }
 
-    /// Places an order on the spot: once, however often this is called with the key. Whether there was room for it.
+    /// Places an order on the spot: once, however often this is called with the key. Whether it waits for the fleet.
     #[must_use]
     pub fn place(&self, device: &DeviceId, key: Name, recipe: Name) -> bool {
         self.order(device, OrderCommand::Place { key, recipe })
     }
 
-    /// Reports an entry of a device's twin. Whether there was room for it.
+    /// Reports an entry of a device's twin. Whether it waits for the fleet.
     #[must_use]
     pub fn report(&self, device: &DeviceId, key: Name, value: TwinValue) -> bool {
         let device = device.clone();
@@ -74,7 +78,7 @@ impl FleetHandle {
 impl fmt::Debug for FleetHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FleetHandle")
-            .field("waiting", &self.queue.lock().len())
+            .field("waiting", &self.queue.lock().as_ref().map(VecDeque::len))
             .finish_non_exhaustive()
     }
 }
@@ -108,7 +112,8 @@ impl Wake for Unpark {
 }
 
 impl<U: Uplink + 'static, A: Clone + Send + 'static> FleetThread<U, A> {
-    /// Runs `fleet` by `clock`. `sink` is called with each event, on the fleet's thread, and with a handle to answer by.
+    /// Runs `fleet` by `clock`. `sink` is called with each event, on the fleet's thread, and with a handle to answer by. What
+    /// needs nothing durable, such as a rule's act, it is told before the fleet waits for its disk, and also when that fails.
     ///
     /// # Errors
     ///
@@ -123,7 +128,7 @@ impl<U: Uplink + 'static, A: Clone + Send + 'static> FleetThread<U, A> {
             is_woken: AtomicBool::new(true),
         });
         let handle = FleetHandle {
-            queue: Arc::default(),
+            queue: Arc::new(Mutex::new(Some(VecDeque::new()))),
             waker: Waker::from(unpark.clone()),
         };
         let stop = Arc::new(AtomicBool::new(false));
@@ -133,7 +138,10 @@ impl<U: Uplink + 'static, A: Clone + Send + 'static> FleetThread<U, A> {
                 let (handle, stop) = (handle.clone(), stop.clone());
                 move || {
                     *unpark.thread.lock() = Some(std::thread::current());
-                    run(fleet, clock.as_ref(), sink, &handle, &unpark, &stop)
+                    let mut fleet = fleet;
+                    let _closing = Closing(&handle);
+                    let outcome = run(&mut fleet, clock.as_ref(), sink, &handle, &unpark, &stop);
+                    (fleet, outcome)
                 }
             })?;
         Ok(Self {
@@ -147,6 +155,12 @@ impl<U: Uplink + 'static, A: Clone + Send + 'static> FleetThread<U, A> {
     #[must_use]
     pub const fn handle(&self) -> &FleetHandle {
         &self.handle
+    }
+
+    /// Whether the thread has ended: the store has failed, or something on it panicked. [`stop`](Self::stop) says what.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// Stops the fleet behind its present turn and gives it back.
@@ -185,14 +199,28 @@ impl<U, A> Drop for FleetThread<U, A> {
     }
 }
 
+/// Whatever ends the thread, nobody waits for an answer from then on.
+struct Closing<'a>(&'a FleetHandle);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        *self.0.queue.lock() = None;
+    }
+}
+
 fn run<U: Uplink, A: Clone>(
-    mut fleet: Fleet<U, A>,
+    fleet: &mut Fleet<U, A>,
     clock: &dyn Clock,
     mut sink: impl FnMut(FleetEvent<A>, &FleetHandle),
     handle: &FleetHandle,
     unpark: &Unpark,
     stop: &AtomicBool,
-) -> Ended<U, A> {
+) -> Result<(), EdgeError> {
+    // Also what comes with a failure: an act needs no store.
+    let mut tell = |events: &mut Vec<FleetEvent<A>>, outcome: Result<(), EdgeError>| {
+        events.drain(..).for_each(|event| sink(event, handle));
+        outcome
+    };
     let mut events = Vec::new();
     let mut next_turn = clock.now();
     while !stop.load(Ordering::SeqCst) {
@@ -205,18 +233,15 @@ fn run<U: Uplink, A: Clone>(
         let mut cx = Context::from_waker(&handle.waker);
         let now = clock.now();
         next_turn = now + TURN_INTERVAL_MIN;
-        let commands = std::mem::take(&mut *handle.queue.lock());
-        for command in commands {
-            if let Err(error) = fleet.command(now, command, &mut events) {
-                return (fleet, Err(error));
-            }
+        let commands = handle.queue.lock().as_mut().map(std::mem::take);
+        for command in commands.unwrap_or_default() {
+            let outcome = fleet.command(now, command, &mut events);
+            tell(&mut events, outcome)?;
         }
-        if let Err(error) = fleet.turn(&mut cx, now, &mut events) {
-            return (fleet, Err(error));
-        }
-        for event in events.drain(..) {
-            sink(event, handle);
-        }
+        let decided = fleet.decide(&mut cx, now, &mut events);
+        tell(&mut events, decided)?;
+        let settled = fleet.settle(&mut cx, now, &mut events);
+        tell(&mut events, settled)?;
         if unpark.is_woken.load(Ordering::SeqCst) {
             continue;
         }
@@ -227,7 +252,7 @@ fn run<U: Uplink, A: Clone>(
             std::thread::park_timeout(wait.min(PARK_STEP_MAX));
         }
     }
-    (fleet, Ok(()))
+    Ok(())
 }
 
 /// For those who carry orders out by a [`Brewer`](crate::coffee::Brewer) of their own: what of an event is for it.

@@ -34,18 +34,21 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         }
         for (uplink, is_up) in report.links {
             events.push(FleetEvent::Link { uplink, is_up });
-            if is_up {
+            if !is_up {
+                // What the broker waits for it sends again, under other tokens.
+                self.held.tokens.retain(|(of, _)| *of != uplink);
+            } else {
                 for at in self.courier.devices_of(uplink) {
                     if let Some(hosted) = self.hosted.get_mut(at) {
                         hosted.device.tell_profile();
                     }
+                    self.say_hello(at, now, events)?;
                 }
-                self.say_hello(uplink, now, events)?;
             }
         }
         for inbound in report.inbound {
             let token = inbound.token.map(|token| (inbound.uplink, token));
-            self.tokens.extend(token);
+            self.held.tokens.extend(token);
             self.inbound(inbound.device, inbound.lane, &inbound.message, now, events)?;
         }
         Ok(())
@@ -60,7 +63,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         events: &mut Vec<FleetEvent<A>>,
     ) -> Result<(), EdgeError> {
         let outcome = match lane {
-            Lane::Commands => self.obey(at, &message.payload, now, events),
+            Lane::Commands => self.obey(at, message, now, events),
             Lane::DesiredTwin => self.learn(at, &message.payload, now, events),
             Lane::Acks | Lane::Up(_) => Ok(()),
         };
@@ -85,7 +88,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
     fn obey(
         &mut self,
         at: usize,
-        bytes: &[u8],
+        message: &Message,
         now: Instant,
         events: &mut Vec<FleetEvent<A>>,
     ) -> Result<(), EdgeError> {
@@ -93,7 +96,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             return Ok(());
         };
         let device = hosted.device.id().clone();
-        match Command::decode(bytes)?.addressed_to(&device)? {
+        match Command::decode(&message.payload)?.addressed_to(&device)? {
             Action::Ping => {
                 let at_ms = hosted.device.at_ms(now);
                 let around = surroundings(self.courier.spool(at), self.courier.losses_of(at));
@@ -102,12 +105,18 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
                 self.empty_outlet(at, now, events)
             }
             Action::Custom { name, bytes } => {
-                self.held.push(FleetEvent::Custom {
+                // Nothing of it is kept here.
+                events.push(FleetEvent::Custom {
                     device,
                     name,
                     bytes,
                 });
                 Ok(())
+            }
+            Action::PlaceOrder { key, .. }
+                if message.is_retained && !self.knows_order(at, &key) =>
+            {
+                self.reject(at, now, &key, RETAINED, events)
             }
             action => match OrderCommand::from_action(action) {
                 Some(command) => self.order(at, now, command, events),
@@ -116,3 +125,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         }
     }
 }
+
+/// The broker hands it out with each subscription, also when its key is long forgotten: it would be made again.
+const RETAINED: &str =
+    "the order was kept by the broker: place it with a message that is not retained";

@@ -14,6 +14,7 @@ use crate::spool::{SPOOL, Spool};
 use crate::uplink::Uplink;
 use crate::wheel::Wheel;
 
+use super::held::Held;
 use super::{FLEET, Fleet, FleetSettings, Hosted};
 
 impl<U: Uplink, A: Clone> Fleet<U, A> {
@@ -93,11 +94,12 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             if let Some(twin) = device.twin_mut() {
                 twin.rest();
             }
-            let (wake_ms, said) = (None, None);
             hosted.push(Hosted {
                 device,
-                wake_ms,
-                said,
+                wake_ms: None,
+                said: None,
+                answered: 0,
+                refused: Vec::new(),
             });
             spools.push(spool);
         }
@@ -112,13 +114,14 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             origin: now,
             wheel: Wheel::new(0),
             state: EffectsBuffer::new(Channel::new(FLEET, 0)),
-            held: Vec::new(),
-            tokens: Vec::new(),
-            telling: Vec::new(),
+            state_bytes_max: 0,
+            held: Held::default(),
+            syncing: Held::default(),
             told: Vec::new(),
             untold: BTreeSet::new(),
             outlet: Outlet::default(),
             awake: BTreeSet::new(),
+            owing: BTreeSet::new(),
             due: Vec::new(),
             has_begun: false,
             is_full: false,

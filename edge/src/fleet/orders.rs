@@ -1,11 +1,10 @@
 //! The orders of a fleet's devices.
 
-use peaberry_core::mutant::is_planted;
 use peaberry_core::{Input, Instant, Protocol};
 
 use crate::error::EdgeError;
-use crate::name::DeviceId;
-use crate::order::{OrderCommand, OrderEvent, StepRun};
+use crate::name::Name;
+use crate::order::{OrderCommand, OrderEvent};
 use crate::payload::{OrderPhase, OrderUpdate, Payload, Status, Text};
 use crate::uplink::Uplink;
 
@@ -25,7 +24,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         if let OrderCommand::Place { key, .. } = &command {
             let reason = match hosted.device.orders() {
                 // However the machine is by now: whoever asks again is told how that order stands.
-                Some(orders) if orders.standing(key).is_some() => None,
+                Some(_) if self.knows_order(at, key) => None,
                 None => Some("this device takes no orders"),
                 Some(_) if hosted.device.status() == Status::Maintenance => {
                     Some("the machine is in maintenance")
@@ -34,19 +33,38 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
                 Some(_) => None,
             };
             if let Some(reason) = reason {
-                let update = OrderUpdate {
-                    reason: Some(Text::new(reason)),
-                    ..OrderUpdate::new(key.clone(), OrderPhase::Rejected)
-                };
-                let device = hosted.device.id().clone();
-                self.tell(at, now, Payload::Order(update.clone()), events)?;
-                // Nothing of it is to be durable, so nothing is waited for.
-                let event = OrderEvent::Update(update);
-                events.push(FleetEvent::Order { device, event });
-                return Ok(());
+                return self.reject(at, now, key, reason, events);
             }
         }
         self.step_orders(at, now, Some(Input::Command(command)), events)
+    }
+
+    pub(super) fn knows_order(&self, at: usize, key: &Name) -> bool {
+        let orders = self.hosted.get(at).and_then(|it| it.device.orders());
+        orders.is_some_and(|orders| orders.standing(key).is_some())
+    }
+
+    /// An order is not taken. Nothing of that is to be durable, so nothing is waited for.
+    pub(super) fn reject(
+        &mut self,
+        at: usize,
+        now: Instant,
+        key: &Name,
+        reason: &str,
+        events: &mut Vec<FleetEvent<A>>,
+    ) -> Result<(), EdgeError> {
+        let Some(hosted) = self.hosted.get(at) else {
+            return Ok(());
+        };
+        let device = hosted.device.id().clone();
+        let update = OrderUpdate {
+            reason: Some(Text::new(reason)),
+            ..OrderUpdate::new(key.clone(), OrderPhase::Rejected)
+        };
+        self.tell(at, now, Payload::Order(update.clone()), events)?;
+        let event = OrderEvent::Update(update);
+        events.push(FleetEvent::Order { device, event });
+        Ok(())
     }
 
     /// Gives the orders of a device an input, or their first turn, and passes on what they say.
@@ -72,45 +90,36 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             let Ok(()) = orders.step(now, input, &mut self.state.effects());
         }
         let Ok(()) = orders.settle(now, &mut self.state.effects());
-        let said = self.state.events().get(begin..).unwrap_or_default();
+        let at_once = self.state.events().get(begin..).unwrap_or_default();
         let waits = self.state.events_after_commit().get(begin_after..);
-        let said: Vec<_> = said
-            .iter()
-            .chain(waits.unwrap_or_default())
-            .cloned()
-            .collect();
-        for event in said {
-            self.pass_on(at, &id, now, event, events)?;
+        let (at_once, waits) = (at_once.to_vec(), waits.unwrap_or_default().to_vec());
+        for event in at_once {
+            self.spool_order_event(at, now, &event, events)?;
+            // A step that waits for the commit, on a full disk perhaps for long, is withdrawn: it must not begin later.
+            if !self.withdraw(&id, &event) {
+                let device = id.clone();
+                events.push(FleetEvent::Order { device, event });
+            }
+        }
+        for event in waits {
+            self.spool_order_event(at, now, &event, events)?;
+            let device = id.clone();
+            self.hold(FleetEvent::Order { device, event });
         }
         self.schedule(at);
         Ok(())
     }
 
-    fn pass_on(
+    /// Spools what of an event is to be told far away.
+    fn spool_order_event(
         &mut self,
         at: usize,
-        id: &DeviceId,
         now: Instant,
-        event: OrderEvent,
+        event: &OrderEvent,
         events: &mut Vec<FleetEvent<A>>,
     ) -> Result<(), EdgeError> {
-        let device = id.clone();
-        match &event {
-            OrderEvent::Abort { run } => {
-                // A step that waits for the commit, on a full disk perhaps for long, is withdrawn: it must not begin later.
-                let run = *run;
-                let held = self.held.len();
-                self.held.retain(|event| !is_beginning(event, id, run));
-                if self.held.len() == held {
-                    events.push(FleetEvent::Order { device, event });
-                }
-                return Ok(());
-            }
-            OrderEvent::Begin { .. } if is_planted("edge_step_before_journal") => {
-                events.push(FleetEvent::Order { device, event });
-                return Ok(());
-            }
-            OrderEvent::Begin { .. } => {}
+        match event {
+            OrderEvent::Abort { .. } | OrderEvent::Begin { .. } => {}
             OrderEvent::Notify(notification) => {
                 let payload = Payload::Notification(notification.clone());
                 self.tell(at, now, payload, events)?;
@@ -121,14 +130,13 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
                 if update.phase.is_final() && update.phase != OrderPhase::Rejected {
                     let end = (at, update.key.clone());
                     if is_told {
-                        self.telling.push(end);
+                        self.held.telling.push(end);
                     } else {
                         self.untold.insert(end);
                     }
                 }
             }
         }
-        self.held.push(FleetEvent::Order { device, event });
         Ok(())
     }
 
@@ -146,11 +154,4 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         }
         Ok(())
     }
-}
-
-fn is_beginning<A>(event: &FleetEvent<A>, id: &DeviceId, aborted: StepRun) -> bool {
-    matches!(
-        event,
-        FleetEvent::Order { device, event: OrderEvent::Begin { run, .. } } if device == id && *run == aborted
-    )
 }

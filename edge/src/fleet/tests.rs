@@ -202,6 +202,128 @@ fn a_hello_that_waits_is_not_said_again_and_each_connection_hears_what_the_devic
     );
 }
 
+/// Whoever asks a twin again and again what takes long to answer does not fill the spool, and is answered in the end.
+#[test]
+fn small_questions_push_nothing_out_of_the_spool() {
+    use crate::payload::SinkAck;
+    use crate::topic::Stream;
+    use crate::twin::{Side, Twin};
+    use peaberry_core::{Channel, ProtocolId, Subspace};
+
+    let mut bench = Bench::new();
+    bench.run(12);
+    let space = Subspace::of(Channel::new(ProtocolId(2001), 0));
+    let side = Side::Service(peaberry_crdt::ReplicaId::new(77).unwrap());
+    let mut service = Twin::open(&MemoryStorage::new(), &space, side).unwrap();
+    let mut questions = Vec::new();
+    for count in 0..200 {
+        let (key, value) = (name(&format!("note-{count}")), "n".repeat(500));
+        let value = value.as_str().into();
+        let wished = service.desire(key, value, Some(5), &mut Batch::new());
+        // Who knows so much asks for something else each time.
+        questions.push(service.hello().to_vec());
+        bench.send(Lane::DesiredTwin, wished.unwrap().to_vec());
+        bench.heard();
+    }
+    let bytes = |bench: &Bench| bench.fleet.courier.spool(0).unwrap().status().bytes;
+    let before = bytes(&bench);
+    for _ in 0..2 {
+        bench.send(Lane::DesiredTwin, questions[0].clone());
+    }
+    let answer = bytes(&bench) - before;
+    assert!(answer > 90_000, "{answer}");
+    bench.send(Lane::DesiredTwin, questions[0].clone());
+    assert_eq!(bytes(&bench) - before, answer, "it waits to be heard");
+    for _ in 0..3 {
+        for question in &questions {
+            bench.send(Lane::DesiredTwin, question.clone());
+            bench.heard();
+        }
+    }
+    let most = SpoolSettings::default().bytes_max / 8;
+    assert!(bytes(&bench) < most + 100_000, "{}", bytes(&bench));
+    assert_eq!(bench.fleet.status().dropped_records, 0);
+    // Whose question was passed over hears that it may ask again, once there is room.
+    let ack = SinkAck {
+        device: name("m-1"),
+        boot: crate::BootEpoch::FIRST,
+        stream: Stream::Twin,
+        through: bench.fleet.status().spooled_records,
+    };
+    bench.heard();
+    bench.send(Lane::Acks, ack.encode());
+    bench.run(1);
+    let hello = bench.fleet.device(&name("m-1")).unwrap().twin().unwrap();
+    let hello = Payload::Twin(hello.hello());
+    assert!(bench.heard().contains(&hello));
+}
+
+/// Whatever else is desired, a setting that is refused is told once.
+#[test]
+fn a_refused_setting_is_told_once() {
+    let mut bench = Bench::new();
+    bench.run(1);
+    for (key, value) in [
+        ("config.heartbeat_ms", 5),
+        ("a", 1),
+        ("b", 2),
+        ("config.batch_ms", -1),
+    ] {
+        let (device, key, value) = (name("m-1"), name(key), value.into());
+        let command = FleetCommand::Desire { device, key, value };
+        let events = &mut bench.events;
+        bench.fleet.command(bench.now, command, events).unwrap();
+        bench.run(1);
+    }
+    let is_refusal = |payload: &&Payload| matches!(payload, Payload::Notification(it) if it.text.as_str().contains("is refused"));
+    assert_eq!(bench.heard().iter().filter(is_refusal).count(), 2);
+}
+
+/// An end whose record was given up is not passed over in silence when there is nothing left to tell.
+#[test]
+fn an_end_that_is_forgotten_before_it_is_told_is_named() {
+    let mut bench = Bench::new();
+    bench.run(1);
+    bench.fleet.untold.insert((0, name("gone")));
+    bench.run(60);
+    let is_named = |event: &FleetEvent<Name>| matches!(event, FleetEvent::Refused { error: EdgeError::EndForgotten { order, .. }, .. } if order == "gone");
+    assert_eq!(bench.events.iter().filter(|it| is_named(it)).count(), 1);
+}
+
+/// A broker keeps a retained order for ever: it is not taken when it comes as such.
+#[test]
+fn a_retained_order_is_taken_when_it_is_new_and_never_when_it_was_kept() {
+    use crate::payload::OrderPhase;
+
+    let mut bench = Bench::new();
+    bench.stock();
+    let topic = "peaberry/1/site/m-1/down/commands";
+    let retain = |bench: &mut Bench, key| {
+        let mut message = Message::new(topic, place(key, "espresso", "m-1"));
+        message.is_retained = true;
+        bench.listener.submit(1, message).unwrap();
+    };
+    retain(&mut bench, "kept");
+    bench.run(1);
+    assert!(bench.begun().is_empty());
+    let is_rejected = |bench: &mut Bench, key| {
+        bench.heard().iter().any(|payload| {
+            matches!(payload, Payload::Order(update) if update.key == name(key)
+                && update.phase == OrderPhase::Rejected)
+        })
+    };
+    assert!(is_rejected(&mut bench, "kept"));
+    retain(&mut bench, "new");
+    bench.run(1);
+    assert_eq!(bench.begun().len(), 1);
+    bench.broker.cut("gateway");
+    bench.run(1);
+    bench.broker.mend("gateway");
+    bench.run(40);
+    assert_eq!(bench.begun().len(), 1);
+    assert!(!is_rejected(&mut bench, "new"), "it is known");
+}
+
 /// A service's message that sets the device's own number of events ahead is refused, and what it would have set is not.
 #[test]
 fn a_message_in_the_devices_own_name_stops_nothing() {

@@ -15,14 +15,30 @@ use crate::uplink::Uplink;
 use super::{FLEET, Fleet, FleetEvent};
 
 impl<U: Uplink, A: Clone> Fleet<U, A> {
-    /// Takes what the uplinks say, does what is due, commits, and lets out what waited; adds to `events` what is to be done.
-    /// The waker of `cx` is woken when one has something to say.
+    /// [Decides](Self::decide) and [settles](Self::settle): for a host whose commits do not keep it waiting.
     ///
     /// # Errors
     ///
-    /// [`EdgeError::Storage`] when the store failed other than by being full, or [`EdgeError::Stored`]: stop. Nothing that
-    /// was not durable has left.
+    /// Those of both: stop. Carry out what is in `events` also then.
     pub fn turn(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        events: &mut Vec<FleetEvent<A>>,
+    ) -> Result<(), EdgeError> {
+        self.decide(cx, now, events)?;
+        self.settle(cx, now, events)
+    }
+
+    /// The first half of a turn: takes what the uplinks say and does what is due. What it adds to `events` needs nothing
+    /// durable, such as a rule's act or the end of a step: carry it out before you call [`settle`](Self::settle), which may
+    /// wait for the disk. The waker of `cx` is woken when an uplink has something to say.
+    ///
+    /// # Errors
+    ///
+    /// [`EdgeError::Storage`] or [`EdgeError::Stored`] if the store cannot be read: stop. Carry out what is in `events` also
+    /// then.
+    pub fn decide(
         &mut self,
         cx: &mut Context<'_>,
         now: Instant,
@@ -37,14 +53,33 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
                 self.rest_twins();
             }
         }
+        self.take_synced(cx, events)?;
         let mut report = CourierReport::default();
         let storage = self.storage.clone();
         let _ = self.courier.hear(cx, now, storage.as_ref(), &mut report)?;
         self.take(report, now, events)?;
+        self.say_owed_hellos(now, events)?;
         self.do_what_is_due(now, events)?;
-        self.courier.tend(now, storage.as_ref())?;
-        self.commit(now, events)?;
+        self.courier.tend(now, storage.as_ref())
+    }
+
+    /// The second half of a turn: commits what was decided, and lets out what waited for that; adds to `events` what is to be
+    /// done now. Where the fleet [syncs beside](Self::sync_beside) its turns, the waker of `cx` is woken when the sync has
+    /// ended.
+    ///
+    /// # Errors
+    ///
+    /// [`EdgeError::Storage`] when the store failed other than by being full, or [`EdgeError::Stored`]: stop. Nothing that
+    /// was not durable has left. Carry out what is in `events` also then.
+    pub fn settle(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        events: &mut Vec<FleetEvent<A>>,
+    ) -> Result<(), EdgeError> {
+        self.commit(cx, now, events)?;
         self.rest_twins();
+        let storage = self.storage.clone();
         self.courier.send(now, storage.as_ref()).map(drop)
     }
 

@@ -1,5 +1,8 @@
 //! The twins of a fleet's devices: what is desired of them, and what they report.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use bytes::Bytes;
 use peaberry_core::Instant;
 
 use crate::device::Configured;
@@ -13,31 +16,51 @@ use crate::uplink::Uplink;
 use super::{Fleet, FleetEvent};
 
 impl<U: Uplink, A: Clone> Fleet<U, A> {
-    /// Each twin of an uplink says what it knows; but not again while it waits to be heard.
+    /// A twin says what it knows; but not again while it waits to be heard.
     pub(super) fn say_hello(
         &mut self,
-        uplink: usize,
+        at: usize,
         now: Instant,
         events: &mut Vec<FleetEvent<A>>,
     ) -> Result<(), EdgeError> {
-        for at in self.courier.devices_of(uplink) {
-            let Some(hosted) = self.hosted.get_mut(at) else {
-                continue;
-            };
-            let Some(twin) = hosted.device.twin() else {
-                continue;
-            };
-            let (hello, knows) = (twin.hello(), Some(twin.digest()));
-            let said = std::mem::replace(&mut hosted.said, knows);
-            self.awake.insert(at);
-            self.rest_twins();
-            let spool = self.courier.spool(at);
-            if said == knows && spool.is_some_and(|spool| spool.holds(Stream::Twin)) {
-                continue;
+        let waits = self.has_twin_records(at);
+        let Some(hosted) = self.hosted.get_mut(at) else {
+            return Ok(());
+        };
+        let Some(twin) = hosted.device.twin() else {
+            return Ok(());
+        };
+        let (hello, knows) = (twin.hello(), Some(twin.digest()));
+        let said = std::mem::replace(&mut hosted.said, knows);
+        self.awake.insert(at);
+        self.rest_twins();
+        if said == knows && waits {
+            return Ok(());
+        }
+        self.tell(at, now, Payload::Twin(hello), events)
+    }
+
+    /// Twins that left a question without an answer say what they know, once there is room for answers: whoever still lacks
+    /// something asks again.
+    pub(super) fn say_owed_hellos(
+        &mut self,
+        now: Instant,
+        events: &mut Vec<FleetEvent<A>>,
+    ) -> Result<(), EdgeError> {
+        for at in std::mem::take(&mut self.owing) {
+            if self.has_twin_records(at) {
+                self.owing.insert(at);
+            } else {
+                self.say_hello(at, now, events)?;
             }
-            self.tell(at, now, Payload::Twin(hello), events)?;
         }
         Ok(())
+    }
+
+    /// Whether anything that its twin said waits to be heard.
+    fn has_twin_records(&self, at: usize) -> bool {
+        let spool = self.courier.spool(at);
+        spool.is_some_and(|spool| spool.holds(Stream::Twin))
     }
 
     pub(super) fn learn(
@@ -58,11 +81,41 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         };
         self.awake.insert(at);
         let received = twin.receive(bytes, wall_ms, self.state.effects().batch())?;
-        for answer in received.answers {
-            self.tell(at, now, Payload::Twin(answer), events)?;
-        }
+        self.answer(at, received.answers, now, events)?;
         if received.has_changed {
             self.learned(at, now, events)?;
+        }
+        Ok(())
+    }
+
+    /// Anybody can ask with a few bytes what takes hundreds of kilobytes to answer. The same is not answered again while it
+    /// waits to be heard, and beside the first answer none makes other records give way.
+    fn answer(
+        &mut self,
+        at: usize,
+        answers: Vec<Bytes>,
+        now: Instant,
+        events: &mut Vec<FleetEvent<A>>,
+    ) -> Result<(), EdgeError> {
+        let waits = self.has_twin_records(at);
+        let (Some(hosted), Some(spool)) = (self.hosted.get_mut(at), self.courier.spool(at)) else {
+            return Ok(());
+        };
+        if answers.is_empty() {
+            return Ok(());
+        }
+        let answered = std::mem::replace(&mut hosted.answered, digest(&answers));
+        if waits && answered == hosted.answered {
+            return Ok(());
+        }
+        let bytes = answers.iter().map(Bytes::len).sum();
+        if waits && !spool.has_room_for_more(Stream::Twin, bytes) {
+            hosted.answered = answered;
+            self.owing.insert(at);
+            return Ok(());
+        }
+        for answer in answers {
+            self.tell(at, now, Payload::Twin(answer), events)?;
         }
         Ok(())
     }
@@ -77,7 +130,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         self.awake.insert(at);
         let delta = self.hosted.get(at).and_then(|it| it.device.twin());
         let delta = delta.map(Twin::delta).unwrap_or_default();
-        let mut rest = Vec::new();
+        let (mut rest, mut refused) = (Vec::new(), Vec::new());
         for (key, value) in delta {
             let Some(hosted) = self.hosted.get_mut(at) else {
                 return Ok(());
@@ -86,6 +139,11 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
                 Configured::Applied => self.write_twin(at, now, key, value, true, events)?,
                 Configured::NotASetting => rest.push((key, value)),
                 Configured::Refused(reason) => {
+                    let pair = digest(&(&key, value.to_string()));
+                    refused.push(pair);
+                    if hosted.refused.contains(&pair) {
+                        continue;
+                    }
                     let text = Text::new(&format!("{key} = {value} is refused: {reason}"));
                     let level = Level::Warning;
                     let order = None;
@@ -95,11 +153,14 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             }
         }
         self.schedule(at);
-        if !rest.is_empty()
-            && let Some(hosted) = self.hosted.get(at)
-        {
-            self.held.push(FleetEvent::Delta {
-                device: hosted.device.id().clone(),
+        let Some(hosted) = self.hosted.get_mut(at) else {
+            return Ok(());
+        };
+        hosted.refused = refused;
+        if !rest.is_empty() {
+            let device = hosted.device.id().clone();
+            self.hold(FleetEvent::Delta {
+                device,
                 delta: rest,
             });
         }
@@ -168,4 +229,11 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             }
         }
     }
+}
+
+/// Tells apart what was said last and what is said now, in this process.
+fn digest(of: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    of.hash(&mut hasher);
+    hasher.finish()
 }

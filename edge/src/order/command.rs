@@ -11,9 +11,10 @@ use super::recipe::Step;
 pub struct OrdersSettings {
     /// How many orders may wait or be carried out; further ones are rejected. 16 by default.
     pub open_max: usize,
-    /// How many orders that have ended are remembered by their keys, at least 1. A retry that comes after as many others have ended is
-    /// taken for a new order, so who places orders must give up retrying before. 4096 by default, a few weeks of a busy
-    /// machine; about 150 bytes each.
+    /// How many orders of which a step had begun are remembered by their keys when they have ended, at least 1; of those that
+    /// were given up before, an eighth as many besides. Where they are too many, the oldest whose end is told is forgotten
+    /// first. A retry that comes after as many others have ended is taken for a new order, so who places orders must give up
+    /// retrying before. 4096 by default, a few weeks of a busy machine; about 150 bytes each.
     pub remembered_max: usize,
 }
 

@@ -13,6 +13,7 @@ use crate::payload::{OrderUpdate, Text};
 use super::command::{OrderCommand, OrderEvent, OrdersSettings};
 use super::journal::Journal;
 use super::recipe::Recipes;
+use super::remembered::Remembered;
 use super::state::{State, Stored};
 use super::stock::Stock;
 
@@ -51,8 +52,7 @@ pub struct Orders {
     pub(super) numbers: BTreeMap<Name, u64>,
     /// Open orders in the order in which they came; the first is carried out.
     pub(super) open: VecDeque<u64>,
-    /// Ended orders in the order in which they ended or, after a restart, came.
-    pub(super) ended: VecDeque<u64>,
+    pub(super) remembered: Remembered,
     pub(super) next_number: u64,
     pub(super) stop: Option<Text>,
     pub(super) deadline: Option<Instant>,
@@ -84,7 +84,7 @@ impl Orders {
             orders: BTreeMap::new(),
             numbers: BTreeMap::new(),
             open: VecDeque::new(),
-            ended: VecDeque::new(),
+            remembered: Remembered::default(),
             next_number: 1,
             stop: journal.stop(storage)?,
             deadline: None,
@@ -139,7 +139,7 @@ impl Orders {
                 self.open.push_back(number);
             }
             State::Ended(_) if is_planted("edge_order_key_forgotten") => return,
-            State::Ended(_) => self.ended.push_back(number),
+            State::Ended(ended) => self.remembered.push(number, ended.was_begun),
         }
         self.numbers.insert(order.key.clone(), number);
         self.orders.insert(number, order);

@@ -81,7 +81,7 @@ impl Orders {
 
     /// What a crash left: ends that may not have been told, and a step that may be half done.
     pub(super) fn recover(&mut self, now: Instant, fx: &mut Effects<'_, OrderEvent>) {
-        for order in self.ended.iter().filter_map(|n| self.orders.get(n)) {
+        for order in self.orders.values() {
             if matches!(order.state, State::Ended(Ended { is_told: false, .. })) {
                 fx.emit_after_commit(OrderEvent::Update(order.standing()));
             }
@@ -227,8 +227,10 @@ impl Orders {
         }
         self.open.retain(|open| *open != number);
         let quality_permille = (phase == OrderPhase::Completed).then_some(open.quality_permille);
+        let was_begun = open.was_begun();
         order.state = State::Ended(Ended {
             phase,
+            was_begun,
             quality_permille,
             reason,
             is_told: false,
@@ -237,14 +239,21 @@ impl Orders {
         let notification = order.notification(phase);
         fx.emit_after_commit(OrderEvent::Update(order.standing()));
         fx.emit_after_commit(OrderEvent::Notify(notification));
-        self.ended.push_back(number);
-        self.forget_oldest(fx);
+        self.remembered.push(number, was_begun);
+        self.forget_surplus(fx);
     }
 
-    fn forget_oldest(&mut self, fx: &mut Effects<'_, OrderEvent>) {
-        // One at least: the highest number says which one is next.
-        while self.ended.len() > self.settings.remembered_max.max(1) {
-            let Some(number) = self.ended.pop_front() else {
+    fn forget_surplus(&mut self, fx: &mut Effects<'_, OrderEvent>) {
+        let highest = self.next_number - 1;
+        loop {
+            let is_told = |number: u64| {
+                let state = self.orders.get(&number).map(|order| &order.state);
+                matches!(state, Some(State::Ended(Ended { is_told: true, .. })))
+            };
+            let surplus = self
+                .remembered
+                .pop_surplus(&self.settings, highest, is_told);
+            let Some(number) = surplus else {
                 return;
             };
             self.journal.forget_order(fx.batch(), number);

@@ -42,6 +42,8 @@ pub(super) struct Ended {
     pub(super) phase: OrderPhase,
     pub(super) quality_permille: Option<u16>,
     pub(super) reason: Option<Text>,
+    /// Whether any of its steps had begun.
+    pub(super) was_begun: bool,
     /// Whether the application has said that it knows.
     pub(super) is_told: bool,
 }
@@ -65,6 +67,11 @@ impl Open {
     pub(super) fn unbegun(&self) -> &[Step] {
         let from = usize::from(self.index) + usize::from(self.attempt > 0);
         self.steps.get(from..).unwrap_or_default()
+    }
+
+    /// Whether any step has begun.
+    pub(super) const fn was_begun(&self) -> bool {
+        self.index > 0 || self.attempt > 0
     }
 
     pub(super) const fn is_at_last(&self) -> bool {
@@ -181,7 +188,7 @@ impl Open {
 impl Ended {
     fn encode_into(&self, out: &mut Vec<u8>) {
         out.push(self.phase.number());
-        out.push(u8::from(self.is_told));
+        out.push(u8::from(self.is_told) | u8::from(!self.was_begun) << 1);
         put_optional(out, self.quality_permille, |out, quality| {
             wire::put_varint(out, u64::from(quality));
         });
@@ -193,9 +200,14 @@ impl Ended {
     fn decode_from(reader: &mut Reader<'_>) -> Result<Self, WireError> {
         let phase = OrderPhase::from_number(u64::from(reader.u8()?));
         let phase = phase.filter(|phase| phase.is_final());
+        let marks = reader.u8()?;
+        if marks > 3 {
+            return Err(WireError::Varint);
+        }
         Ok(Self {
             phase: phase.ok_or(WireError::Varint)?,
-            is_told: flag(reader)?,
+            is_told: marks & 1 > 0,
+            was_begun: marks & 2 == 0,
             quality_permille: optional(reader, permille)?,
             reason: optional(reader, |reader| {
                 let bytes = reader.bytes(TEXT_BYTES_MAX)?;

@@ -350,6 +350,66 @@ fn orders_wait_in_bounded_number_and_the_oldest_keys_are_forgotten() {
     );
 }
 
+/// Whoever places and cancels, with nothing ever made, does not have made again what was.
+#[test]
+fn orders_that_were_never_begun_push_out_none_that_was_made() {
+    let mut machine = Machine::with_water(1_000_000);
+    machine.settings.remembered_max = 16;
+    machine.reopen();
+    machine.place("real", "tea");
+    machine.done(1, 0, 1);
+    machine.done(1, 1, 1);
+    // The first waits on, so that what comes behind it never begins.
+    machine.place("slow", "tea");
+    for count in 0..100 {
+        if count == 50 {
+            // After a restart it is still known which is which; the first is begun again.
+            machine.reopen();
+        }
+        machine.place(&format!("sham-{count}"), "tea");
+        machine.cancel(&format!("sham-{count}"));
+    }
+    assert_eq!(machine.place("real", "tea"), "real completed q900");
+    assert_eq!(machine.orders.orders.len(), 4, "two of a hundred are kept");
+    assert_eq!(machine.place("sham-99", "tea"), "sham-99 cancelled");
+    assert_eq!(machine.place("sham-97", "tea"), "sham-97 accepted");
+}
+
+#[test]
+fn an_end_that_is_told_is_forgotten_before_one_that_is_not() {
+    let mut machine = Machine::with_water(1_000_000);
+    machine.settings.remembered_max = 2;
+    machine.reopen();
+    for (key, number) in [("a", 1), ("b", 2), ("c", 3)] {
+        machine.place(key, "tea");
+        machine.done(number, 0, 1);
+        machine.done(number, 1, 1);
+        if key == "b" {
+            machine.say(OrderCommand::Told { key: name("b") });
+        }
+    }
+    let is_known = |key| machine.orders.standing(&name(key)).is_some();
+    assert_eq!(["a", "b", "c"].map(is_known), [true, false, true]);
+}
+
+#[test]
+fn the_highest_number_is_remembered_so_that_none_is_given_twice() {
+    let mut machine = Machine::with_water(1_000_000);
+    machine.settings.remembered_max = 1;
+    machine.reopen();
+    for key in ["a", "b", "c"] {
+        machine.place(key, "tea");
+    }
+    for key in ["c", "b", "a"] {
+        machine.cancel(key);
+    }
+    machine.reopen();
+    assert_eq!(
+        machine.place("d", "tea"),
+        "d accepted, d began heat, [heat 4.1]"
+    );
+}
+
 #[test]
 fn a_journal_of_a_later_build_is_refused_by_its_version() {
     let machine = Machine::with_water(0);
@@ -389,17 +449,18 @@ fn stored() -> impl Strategy<Value = Stored> {
         (
             4..=9_u64,
             proptest::option::of(0..=1000_u16),
-            any::<bool>(),
+            any::<[bool; 2]>(),
             proptest::option::of(".{0,9}")
         )
-            .prop_map(
-                |(phase, quality_permille, is_told, reason)| State::Ended(Ended {
+            .prop_map(|(phase, quality_permille, [was_begun, is_told], reason)| {
+                State::Ended(Ended {
                     phase: OrderPhase::from_number(phase).unwrap(),
                     quality_permille,
                     reason: reason.as_deref().map(Text::new),
+                    was_begun,
                     is_told,
                 })
-            ),
+            }),
     ];
     ("[a-z]{1,9}", state).prop_map(|(key, state)| Stored {
         key: name(&key),

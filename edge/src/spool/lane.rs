@@ -28,12 +28,16 @@ pub(super) struct Lane {
     /// What is behind it is committed and not synced, and is not sent; `None`: everything is synced.
     synced: Option<Position>,
     backlog: Option<Box<Backlog>>,
+    /// What was there when the spool was opened, until all of it has been sent.
+    found: Option<Box<Found>>,
     live: Cursor,
     pub(super) patience: Patience,
     /// What the broker has, where that is all there is to wait for.
     pub(super) accepted: Option<Box<Coverage>>,
-    /// And it has more than the last time that something was let go of.
-    pub(super) is_accepted_further: bool,
+    /// What the sink has, as long as it is not durable here that it may be forgotten.
+    pub(super) acknowledged: Option<Box<Position>>,
+    /// Of what the broker or the sink has, something was not let go of yet.
+    pub(super) may_let_go: bool,
 }
 
 /// What was there before all that is sent as it is made.
@@ -42,6 +46,15 @@ struct Backlog {
     /// Its last record.
     boundary: Position,
     cursor: Cursor,
+}
+
+/// What was there when the spool was opened.
+#[derive(Debug)]
+struct Found {
+    /// Its last record.
+    last: Position,
+    /// The last of it that has been sent since.
+    sent: Option<Position>,
 }
 
 /// A place in a lane, behind what has been sent.
@@ -78,10 +91,12 @@ impl Lane {
             moves: false,
             synced: None,
             backlog: None,
+            found: None,
             live: Cursor::default(),
             patience: Patience::default(),
             accepted: None,
-            is_accepted_further: false,
+            acknowledged: None,
+            may_let_go: false,
         }
     }
 
@@ -97,7 +112,32 @@ impl Lane {
         }
         lane.durable.set(logs);
         lane.rewind(None);
+        lane.found = lane.backlog.as_ref().map(|backlog| {
+            let last = backlog.boundary;
+            Box::new(Found { last, sent: None })
+        });
         Ok(lane)
+    }
+
+    /// How far an acknowledgement through `through` may cut; `None`: not at all. What was found when the spool was opened is
+    /// sent once before it is cut: it may have been made in a start that the sink's knowledge had overtaken, and then the sink
+    /// has not got it, and can say so only when it comes.
+    pub(super) fn may_cut(&self, through: Position) -> Option<Position> {
+        match self.found.as_deref() {
+            Some(found) => found.sent.min(Some(through)),
+            None => Some(through),
+        }
+    }
+
+    /// The record at `at` of the backlog is sent; `None`: there was no other.
+    fn note_sent(&mut self, at: Option<Position>) {
+        let Some(found) = &mut self.found else {
+            return;
+        };
+        found.sent = found.sent.max(at);
+        if at.is_none() || found.sent >= Some(found.last) {
+            self.found = None;
+        }
     }
 
     pub(super) const fn is_staged(&self) -> bool {
@@ -118,6 +158,7 @@ impl Lane {
         if let Some(staged) = self.staged.take() {
             self.durable.set(*staged);
         }
+        self.acknowledged = None;
         if self.count() == 0 {
             // Not before: a cut that finds no room on the disk is undone, and the sink must be reminded.
             self.patience = Patience::default();
@@ -132,8 +173,8 @@ impl Lane {
 
     pub(super) fn aborted(&mut self) {
         self.staged = None;
-        // What the broker has may have been let go of only now.
-        self.is_accepted_further |= self.accepted.is_some();
+        // What they have may have been let go of only now.
+        self.may_let_go |= self.accepted.is_some() || self.acknowledged.is_some();
         self.moves = false;
     }
 
@@ -170,6 +211,9 @@ impl Lane {
     pub(super) fn rewind(&mut self, from: Option<Position>) {
         let is_empty = self.durable.iter().all(Log::is_empty);
         let newest = self.newest();
+        if is_empty {
+            self.found = None;
+        }
         self.backlog = newest.filter(|_| !is_empty).map(|boundary| {
             let cursor = Cursor::behind(from);
             Box::new(Backlog { boundary, cursor })
@@ -207,7 +251,9 @@ impl Lane {
         if !matches!(found, Ok(None)) {
             self.backlog = Some(backlog);
         }
-        found
+        let found = found?;
+        self.note_sent(found.as_ref().map(|(entry, _)| entry.head.at));
+        Ok(found)
     }
 
     /// The next record that is not of the backlog, with the one before it.

@@ -18,6 +18,9 @@ const DROP_SHARE: u64 = 32;
 /// What a record costs that is no batch of readings.
 const USUAL_COST: u64 = 512;
 
+/// See [`Spool::has_room_for_more`].
+const MORE_PART: u64 = 8;
+
 /// How many entries are decimated at a time.
 const DECIMATE_COUNT: u64 = 128;
 const DECIMATE_BYTES: usize = 256 << 10;
@@ -69,6 +72,15 @@ impl Spool {
     /// Whether a record of `stream` and of usual size fits without anything giving way.
     pub(crate) fn has_room(&self, stream: Stream) -> bool {
         self.fits(stream, USUAL_COST)
+    }
+
+    /// Whether so many bytes more of `stream` fit without anything giving way, and all of it into a part of the room: for what
+    /// others can have said again and again.
+    pub(crate) fn has_room_for_more(&self, stream: Stream, bytes: usize) -> bool {
+        let lanes = self.lanes.iter().filter(|lane| lane.stream == stream);
+        let held: u64 = lanes.map(Lane::bytes).sum();
+        let need = cost(bytes) + USUAL_COST;
+        held + need <= self.settings.bytes_max / MORE_PART && self.fits(stream, need)
     }
 
     /// Whether there may be a record that does not fit: what need not be kept is to go before anything gives way.
@@ -300,7 +312,7 @@ impl Spool {
 
     /// Records are gone: counted, and to be told.
     pub(super) fn lost(&mut self, batch: &mut Batch, gap: Gap) {
-        self.dropped_records += gap.count;
+        self.dropping_records += gap.count;
         self.must_sync = true;
         self.is_staged = true;
         self.gaps.note(batch, gap);

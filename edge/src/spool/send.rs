@@ -8,8 +8,9 @@ use peaberry_core::{Batch, Instant, Storage, Subspace};
 use super::entry::Entry;
 use super::lane::Lane;
 use super::{AckLevel, Spool, SpoolSettings};
+use crate::coverage::Arrival;
 use crate::error::EdgeError;
-use crate::identity::{BOOT_SKIP_MAX, Position};
+use crate::identity::{BOOT_SKIP_MAX, Position, SEQUENCE_JUMP_MAX};
 use crate::payload::{Payload, SinkAck, put_delivery};
 use crate::topic::{Lane as TopicLane, Stream, Topic};
 use crate::uplink::Message;
@@ -63,8 +64,9 @@ pub const TOO_LONG_MAX: u32 = 3;
 /// Of so many records of a stream it is known how often they were tried, and of the oldest.
 const TOO_LONG_KNOWN_MAX: usize = 16;
 
-/// How long the sink has been silent about what was sent of one stream. Each stream waits for itself: what the sink says of
-/// one says nothing of a record of another that the broker has lost.
+/// How long the sink has been silent about what was sent of one stream or, where there is no sink, how long ago the broker
+/// refused something of it. Each stream waits for itself: what the sink says of one says nothing of a record of another that
+/// the broker has lost.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Patience {
     waiting_since: Option<Instant>,
@@ -82,8 +84,12 @@ impl Patience {
     /// When it is at its end.
     fn ends_at(self, settings: &SpoolSettings) -> Option<Instant> {
         let since = self.waiting_since?;
-        let wait = settings.resend_after * (1 << self.backoff);
-        (settings.keep_until == AckLevel::Sink).then(|| since + wait)
+        Some(since + settings.resend_after * (1 << self.backoff))
+    }
+
+    /// Something was sent or, where there is no sink, refused.
+    fn begin(&mut self, now: Instant) {
+        self.waiting_since.get_or_insert(now);
     }
 }
 
@@ -113,8 +119,10 @@ impl Spool {
     pub fn up(&mut self, now: Instant, is_resumed: bool) {
         self.link.is_up = true;
         let in_flight = std::mem::take(&mut self.link.in_flight);
+        let has_sink = self.has_sink();
         for lane in &mut self.lanes {
-            if !is_resumed {
+            let is_refused = !has_sink && lane.patience.waiting_since.is_some();
+            if !is_resumed || is_refused {
                 lane.patience = Patience::default();
                 lane.rewind(None);
                 continue;
@@ -155,6 +163,7 @@ impl Spool {
         if !self.link.is_up || room == 0 {
             return Ok(None);
         }
+        let has_sink = self.has_sink();
         while let Some((lane, kind)) = self.choose() {
             let owner = self.owner;
             let Some(lane) = self.lanes.get_mut(lane) else {
@@ -166,7 +175,9 @@ impl Spool {
             };
             if let Some((entry, after)) = found {
                 let stream = lane.stream;
-                lane.patience.waiting_since.get_or_insert(now);
+                if has_sink {
+                    lane.patience.begin(now);
+                }
                 return Ok(Some(self.send(stream, &entry, after)));
             }
         }
@@ -250,31 +261,39 @@ impl Spool {
         storage: &dyn Storage,
         batch: &mut Batch,
     ) -> Result<(), EdgeError> {
-        self.note_accepted(seq);
+        self.note_accepted(now, seq);
         self.let_go(now, storage, batch)
     }
 
     /// The broker has the record; what that lets go of is for [`let_go`](Self::let_go), once for many records.
-    pub(crate) fn note_accepted(&mut self, seq: u64) {
+    pub(crate) fn note_accepted(&mut self, now: Instant, seq: u64) {
         let Some(one) = self.take_in_flight(seq) else {
             return;
         };
-        let keep_until = self.settings.keep_until;
-        if keep_until == AckLevel::Sink && !is_planted("edge_spool_cut_on_puback") {
+        if self.has_sink() && !is_planted("edge_spool_cut_on_puback") {
             return;
         }
         let lane = self.lane(one.stream);
         let accepted = lane.accepted.get_or_insert_default();
-        accepted.take(one.after, one.at);
-        lane.is_accepted_further = true;
+        match accepted.take(one.after, one.at) {
+            // One hole too many, left by records that were refused: it goes again with them.
+            Arrival::Deferred => lane.patience.begin(now),
+            Arrival::New | Arrival::Repeated => lane.may_let_go = true,
+        }
+    }
+
+    /// Whether a sink's acknowledgement is waited for.
+    fn has_sink(&self) -> bool {
+        self.settings.keep_until == AckLevel::Sink
     }
 
     /// Whether [`let_go`](Self::let_go) has anything to forget.
     pub(crate) fn may_let_go(&self) -> bool {
-        self.lanes.iter().any(|lane| lane.is_accepted_further)
+        self.lanes.iter().any(|lane| lane.may_let_go)
     }
 
-    /// Forgets what the broker has, where that is all there is to wait for.
+    /// Forgets what the broker has, where that is all there is to wait for, and again what the sink has, where that found no
+    /// room on the disk.
     ///
     /// # Errors
     ///
@@ -289,8 +308,9 @@ impl Spool {
             let Some(lane) = self.lanes.get_mut(at) else {
                 continue;
             };
-            if std::mem::take(&mut lane.is_accepted_further)
-                && let Some(through) = lane.accepted.as_ref().and_then(|it| it.through())
+            let accepted = lane.accepted.as_ref().and_then(|it| it.through());
+            if std::mem::take(&mut lane.may_let_go)
+                && let Some(through) = accepted.max(lane.acknowledged.as_deref().copied())
             {
                 let stream = lane.stream;
                 self.cut(now, stream, through, storage, batch)?;
@@ -307,9 +327,9 @@ impl Spool {
     }
 
     /// The record is longer than what the uplink takes, as long as it is as it is. It keeps its place, as one that was
-    /// [refused](Self::refused), and goes again when everything is sent again; where that has been in vain
-    /// [so often](TOO_LONG_MAX), and the sink has everything before it, it is given up and told in a gap: nothing behind
-    /// it waits for it. Answers whether it was given up.
+    /// [refused](Self::refused), and goes again as that does; where that has been in vain [so often](TOO_LONG_MAX), and
+    /// everything before it is acknowledged, it is given up and told in a gap: nothing behind it waits for it. Answers
+    /// whether it was given up.
     ///
     /// [`SpoolSettings::record_bytes_max`] keeps such records from being made.
     ///
@@ -318,6 +338,7 @@ impl Spool {
     /// [`EdgeError::Storage`] or [`EdgeError::Stored`] if the spool cannot be read.
     pub fn too_long(
         &mut self,
+        now: Instant,
         seq: u64,
         storage: &dyn Storage,
         batch: &mut Batch,
@@ -352,6 +373,8 @@ impl Spool {
                 1
             }
         };
+        // Also where it is given up: what was accepted behind it then follows on what is before it.
+        self.wait_to_send_again(now, one.stream);
         if refusals < TOO_LONG_MAX || !self.give_up_oldest(one.stream, one.at, storage, batch)? {
             return Ok(false);
         }
@@ -360,9 +383,20 @@ impl Spool {
         Ok(true)
     }
 
-    /// The broker refused the record. It goes again when everything is sent again, and keeps its place until then.
-    pub fn refused(&mut self, seq: u64) {
-        self.take_in_flight(seq);
+    /// The broker refused the record. It keeps its place and goes again when everything of its stream does: when the sink has
+    /// been silent for [so long](SpoolSettings::resend_after) or, where there is none, so long from now, for twice as long
+    /// each time that the broker takes nothing new in between; and with the next connection.
+    pub fn refused(&mut self, now: Instant, seq: u64) {
+        if let Some(one) = self.take_in_flight(seq) {
+            self.wait_to_send_again(now, one.stream);
+        }
+    }
+
+    /// A sink's silence is waited for already.
+    fn wait_to_send_again(&mut self, now: Instant, stream: Stream) {
+        if !self.has_sink() && !is_planted("edge_refused_stays") {
+            self.lane(stream).patience.begin(now);
+        }
     }
 
     fn take_in_flight(&mut self, seq: u64) -> Option<InFlight> {
@@ -377,13 +411,16 @@ impl Spool {
     }
 
     /// A sink has made everything of one stream durable up to a record: the spool forgets it. What it does not hold (any
-    /// more) is passed over: an acknowledgement may come late and twice.
+    /// more) is passed over: an acknowledgement may come late and twice. What was there when the spool was opened is forgotten
+    /// only when it has been sent since: on a disk that was restored the sink may never have seen it, and names it when it
+    /// comes.
     ///
     /// # Errors
     ///
     /// [`EdgeError::WrongDevice`] if it is for another device, [`EdgeError::NeverMade`] for a record that this one has not made:
-    /// nothing changed. [`EdgeError::LaterStart`] if the sink knows a later start of this device: nothing was cut, and the
-    /// next start's epoch is staged. [`EdgeError::Storage`] or [`EdgeError::Stored`] if the spool cannot be read.
+    /// nothing changed. [`EdgeError::LaterStart`] if the sink knows a later start of this device, or more of this one than it
+    /// has made: nothing was cut, a later epoch of the next start is staged, and if it was this start, nothing of it is cut any
+    /// more. [`EdgeError::Storage`] or [`EdgeError::Stored`] if the spool cannot be read.
     pub fn acknowledged(
         &mut self,
         now: Instant,
@@ -399,7 +436,11 @@ impl Spool {
         }
         let through = Position::new(ack.boot, ack.through);
         self.check_made(ack.stream, through, batch)?;
-        self.cut(now, ack.stream, through, storage, batch)
+        let lane = self.lanes.iter().find(|lane| lane.stream == ack.stream);
+        match lane.and_then(|lane| lane.may_cut(through)) {
+            Some(through) => self.cut(now, ack.stream, through, storage, batch),
+            None => Ok(()),
+        }
     }
 
     fn check_made(
@@ -409,12 +450,17 @@ impl Spool {
         batch: &mut Batch,
     ) -> Result<(), EdgeError> {
         let last = Position::new(self.boot, self.next_sequence - 1);
-        if through <= last || is_planted("edge_any_ack_cuts") {
+        let is_doubled = self.has_double && through.boot == self.boot;
+        if (through <= last && !is_doubled) || is_planted("edge_any_ack_cuts") {
             return Ok(());
         }
         let device = self.device.to_string();
-        let ahead = through.boot.get().saturating_sub(self.boot.get());
-        if ahead == 0 || ahead > BOOT_SKIP_MAX {
+        let boots_ahead = through.boot.get() - self.boot.get();
+        let is_in_reach = match boots_ahead {
+            0 => through.sequence.saturating_sub(last.sequence) <= SEQUENCE_JUMP_MAX,
+            _ => boots_ahead <= BOOT_SKIP_MAX,
+        };
+        if !is_in_reach {
             return Err(EdgeError::NeverMade {
                 device,
                 stream: stream.word(),
@@ -422,7 +468,10 @@ impl Spool {
                 last,
             });
         }
-        if self.skipped.is_none_or(|skipped| skipped < through.boot) {
+        if boots_ahead == 0 {
+            // The next start is a later one anyway.
+            self.has_double = true;
+        } else if self.skipped.is_none_or(|skipped| skipped < through.boot) {
             through.boot.skip(&Subspace::of(self.owner), batch);
             self.skipped = Some(through.boot);
             (self.is_staged, self.must_sync) = (true, true);
@@ -448,7 +497,11 @@ impl Spool {
         };
         if lane.cut(through, storage, owner, batch)? > 0 {
             self.is_staged = true;
-            lane.patience = Patience::since(now, 0);
+            lane.acknowledged = Some(Box::new(through));
+            lane.patience.backoff = 0;
+            if self.settings.keep_until == AckLevel::Sink {
+                lane.patience.waiting_since = Some(now);
+            }
         }
         Ok(())
     }
@@ -470,7 +523,7 @@ impl Spool {
     }
 
     /// Does what time calls for: writes gap records, and sends every stream again that the sink has been silent about for
-    /// too long.
+    /// too long, or of which the broker has refused something.
     ///
     /// # Errors
     ///
@@ -485,11 +538,16 @@ impl Spool {
         if !self.link.is_up {
             return Ok(());
         }
+        let has_sink = self.has_sink();
         for lane in &mut self.lanes {
             let ends_at = lane.patience.ends_at(&self.settings);
             if ends_at.is_some_and(|at| at <= now) {
                 let backoff = (lane.patience.backoff + 1).min(BACKOFF_MAX);
-                lane.patience = Patience::since(now, backoff);
+                let waiting_since = has_sink.then_some(now);
+                lane.patience = Patience {
+                    waiting_since,
+                    backoff,
+                };
                 lane.rewind(None);
             }
         }

@@ -7,7 +7,8 @@ use crate::topic::Stream;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "there are these two levels")]
 pub enum AckLevel {
-    /// The broker's. It says that the broker *has* the record; one that dies loses it. For installations without a collector.
+    /// The broker's. It says that the broker *has* the record: none is forgotten that no broker has acknowledged, and what the
+    /// broker does with it is the broker's. One that dies loses it. For installations without a collector.
     Broker,
     /// A sink's, such as the [`Collector`](crate::collector::Collector)'s: the record is durable there.
     Sink,
@@ -82,8 +83,13 @@ pub struct SpoolSettings {
     /// Which acknowledgement lets records go.
     pub keep_until: AckLevel,
     /// A stream is sent again when the sink has acknowledged nothing new of it for so long; each time in vain, for twice as
-    /// long, up to 32 times.
+    /// long, up to 32 times. Where there is no sink: so long after the broker has refused one of its records.
     pub resend_after: Duration,
+    /// What tells this start from another that goes on from the same backup: draw it anew, from the system's randomness, for
+    /// each start. Modulo [`BOOT_SALT_MAX`](crate::BOOT_SALT_MAX) it is added to the start's [epoch](crate::BootEpoch). 0:
+    /// epochs count by one, and a start on an empty or restored disk may take one that its sink knows; then what it makes may
+    /// be taken for repeated without being named.
+    pub boot_salt: u64,
     /// How each stream is treated, in the order of [`Stream::ALL`]. See [`with_stream`](Self::with_stream).
     pub streams: [StreamSettings; Stream::ALL.len()],
 }
@@ -112,6 +118,7 @@ impl Default for SpoolSettings {
             window_max: 64,
             keep_until: AckLevel::Sink,
             resend_after: Duration::from_secs(30),
+            boot_salt: 0,
             streams,
         }
     }

@@ -196,6 +196,37 @@ fn small() -> SpoolSettings {
     }
 }
 
+impl Bench {
+    fn holds_something(&self) -> bool {
+        let status = self.spool.status();
+        status.records > 0 || status.has_gaps
+    }
+
+    /// Sends what there is by an uplink that takes no record of a kilobyte, and waits until everything goes again. Answers of
+    /// each that it did not take whether it was given up.
+    fn round_with_a_narrow_uplink(&mut self) -> Vec<bool> {
+        let mut given_up = Vec::new();
+        while let Some(outgoing) = self.next() {
+            if outgoing.message.payload.len() < 1_000 {
+                self.sink.take(&outgoing.message);
+                self.accept(outgoing.seq);
+                continue;
+            }
+            let (storage, batch) = (&self.storage, &mut self.batch);
+            let outcome = self.spool.too_long(self.now, outgoing.seq, storage, batch);
+            given_up.push(outcome.unwrap());
+        }
+        for stream in Stream::ALL {
+            self.ack(stream);
+        }
+        self.commit();
+        self.now += Duration::from_secs(2_000);
+        self.tend();
+        self.commit();
+        given_up
+    }
+}
+
 /// Whatever happens to device, disk, link and acknowledgements: every record that was durable reaches the sink or lies in a gap
 /// that tells of it; gaps tell exactly as many as were lost; nothing is forgotten that the sink has not got.
 #[test]
@@ -550,50 +581,40 @@ fn another_devices_acknowledgement_is_refused() {
 /// given up and told.
 #[test]
 fn a_record_that_is_too_long_for_the_uplink_is_given_up_and_told() {
-    let mut bench = Bench::new(SpoolSettings {
-        record_bytes_max: 2_000,
-        ..SpoolSettings::default()
-    });
-    let refused = bench.append(payload(Stream::Twin, 2_100));
-    assert!(matches!(refused, Err(EdgeError::TooLong { .. })));
-    for bytes in [10, 1_000, 10, 10] {
-        bench.append(payload(Stream::Twin, bytes)).unwrap();
-    }
-    bench.commit();
-    bench.spool.up(bench.now, false);
-    let mut refusals = 0;
-    while bench.spool.status().records > 0 || bench.spool.status().has_gaps {
-        while let Some(outgoing) = bench.next() {
-            if outgoing.message.payload.len() < 1_000 {
-                bench.sink.take(&outgoing.message);
-                bench.accept(outgoing.seq);
-                continue;
+    for keep_until in [AckLevel::Sink, AckLevel::Broker] {
+        let mut bench = Bench::new(SpoolSettings {
+            record_bytes_max: 2_000,
+            keep_until,
+            ..SpoolSettings::default()
+        });
+        let refused = bench.append(payload(Stream::Twin, 2_100));
+        assert!(matches!(refused, Err(EdgeError::TooLong { .. })));
+        for bytes in [10, 1_000, 10, 10] {
+            bench.append(payload(Stream::Twin, bytes)).unwrap();
+        }
+        bench.commit();
+        bench.spool.up(bench.now, false);
+        let (mut refusals, mut rounds) = (0, 0);
+        while bench.holds_something() {
+            rounds += 1;
+            assert!(rounds < 50, "{:?}", bench.spool.status());
+            for is_given_up in bench.round_with_a_narrow_uplink() {
+                refusals += 1;
+                assert_eq!(is_given_up, refusals == TOO_LONG_MAX);
             }
-            refusals += 1;
-            let (spool, batch) = (&mut bench.spool, &mut bench.batch);
-            let is_given_up = spool.too_long(outgoing.seq, &bench.storage, batch);
-            assert_eq!(is_given_up.unwrap(), refusals == TOO_LONG_MAX);
         }
-        for stream in Stream::ALL {
-            bench.ack(stream);
-        }
-        bench.commit();
-        bench.now += Duration::from_secs(2_000);
-        bench.tend();
-        bench.commit();
-        assert!(refusals <= TOO_LONG_MAX, "it is not tried for ever");
+        assert_eq!(refusals, TOO_LONG_MAX);
+        let sequences = bench.sink.order.iter().map(|at| at.sequence);
+        let sent: Vec<_> = sequences.collect();
+        assert_eq!(sent, [1, 3, 4, 5]);
+        let [gap] = bench.sink.gaps.as_slice() else {
+            panic!("{:?}", bench.sink.gaps);
+        };
+        assert_eq!(
+            (gap.reason, gap.first.sequence, gap.count),
+            (GapReason::TooLong, 2, 1)
+        );
     }
-    assert_eq!(refusals, TOO_LONG_MAX);
-    let sequences = bench.sink.order.iter().map(|at| at.sequence);
-    let sent: Vec<_> = sequences.collect();
-    assert_eq!(sent, [1, 3, 4, 5]);
-    let [gap] = bench.sink.gaps.as_slice() else {
-        panic!("{:?}", bench.sink.gaps);
-    };
-    assert_eq!(
-        (gap.reason, gap.first.sequence, gap.count),
-        (GapReason::TooLong, 2, 1)
-    );
 }
 
 /// More of them than it is known how often they were tried: the oldest always is, so all are given up in their turn.
@@ -607,27 +628,158 @@ fn any_number_of_records_that_are_too_long_are_given_up() {
     bench.commit();
     bench.spool.up(bench.now, false);
     let mut rounds = 0;
-    while bench.spool.status().records > 0 || bench.spool.status().has_gaps {
+    while bench.holds_something() {
         rounds += 1;
         assert!(rounds < 200, "{:?}", bench.spool.status());
-        while let Some(outgoing) = bench.next() {
-            if outgoing.message.payload.len() < 1_000 {
-                bench.sink.take(&outgoing.message);
-                bench.accept(outgoing.seq);
-                continue;
-            }
-            let (spool, batch) = (&mut bench.spool, &mut bench.batch);
-            spool.too_long(outgoing.seq, &bench.storage, batch).unwrap();
-        }
-        for stream in Stream::ALL {
-            bench.ack(stream);
-        }
-        bench.commit();
-        bench.now += Duration::from_secs(2_000);
-        bench.tend();
-        bench.commit();
+        bench.round_with_a_narrow_uplink();
     }
     let told = bench.sink.gaps.iter().map(|gap| gap.count).sum::<u64>();
     assert_eq!(told, 20);
     assert!(bench.sink.order.iter().any(|at| at.sequence == 21));
+}
+
+/// Where the broker's acknowledgement is all there is to wait for, what it has refused goes again, on the same connection and
+/// on the next, and nothing behind it stays for ever.
+#[test]
+fn what_the_broker_refuses_goes_again_ever_more_rarely_and_nothing_stays_for_it() {
+    let mut bench = Bench::new(SpoolSettings {
+        keep_until: AckLevel::Broker,
+        ..SpoolSettings::default()
+    });
+    for _ in 0..5 {
+        bench.append(payload(Stream::Custom, 10)).unwrap();
+    }
+    bench.commit();
+    bench.spool.up(bench.now, false);
+    assert_eq!(bench.spool.deadline(), None, "nothing is refused");
+    let mut refused = None;
+    for wait in [30, 60, 120, 240] {
+        while let Some(outgoing) = bench.next() {
+            match *refused.get_or_insert(outgoing.at) == outgoing.at {
+                true => bench.spool.refused(bench.now, outgoing.seq),
+                false => bench.accept(outgoing.seq),
+            }
+        }
+        bench.commit();
+        assert_eq!(bench.spool.status().records, 5);
+        let due = bench.spool.deadline().expect("it goes again");
+        assert_eq!(due.since(bench.now), Duration::from_secs(wait));
+        bench.now = due;
+        bench.tend();
+    }
+    // Refused once more, the link is lost, and the session is resumed.
+    let outgoing = bench.next().unwrap();
+    assert_eq!(Some(outgoing.at), refused);
+    bench.spool.refused(bench.now, outgoing.seq);
+    while let Some(outgoing) = bench.next() {
+        bench.accept(outgoing.seq);
+    }
+    bench.spool.down();
+    bench.spool.up(bench.now, true);
+    let outgoing = bench.next().expect("it goes again");
+    assert_eq!(Some(outgoing.at), refused);
+    bench.accept(outgoing.seq);
+    bench.commit();
+    assert_eq!(bench.spool.status().records, 0);
+    assert_eq!(bench.spool.deadline(), None);
+}
+
+/// The broker answers every second first: more holes than are remembered, and in the end all is let go of.
+#[test]
+fn however_many_holes_the_brokers_answers_leave_all_is_let_go_of() {
+    let mut bench = Bench::new(SpoolSettings {
+        keep_until: AckLevel::Broker,
+        ..SpoolSettings::default()
+    });
+    for _ in 0..64 {
+        bench.append(payload(Stream::Custom, 10)).unwrap();
+    }
+    bench.commit();
+    bench.spool.up(bench.now, false);
+    let mut rounds = 0;
+    while bench.spool.status().records > 0 {
+        rounds += 1;
+        assert!(rounds < 10, "{:?}", bench.spool.status());
+        let sent: Vec<_> = std::iter::from_fn(|| bench.next()).collect();
+        let odd = sent.iter().skip(1).step_by(2);
+        for outgoing in odd.chain(sent.iter().step_by(2)) {
+            bench.accept(outgoing.seq);
+        }
+        bench.commit();
+        bench.now = bench.spool.deadline().unwrap_or(bench.now);
+        bench.tend();
+    }
+    assert!(rounds > 1, "there were too many holes");
+}
+
+/// What was found at the start may have been made in a start that the sink's knowledge had overtaken: the sink acknowledges
+/// what came later, and has never seen it. It is sent before it is cut.
+#[test]
+fn what_was_found_at_the_start_is_sent_before_it_is_cut() {
+    let mut bench = Bench::new(SpoolSettings::default());
+    for _ in 0..3 {
+        bench.append(payload(Stream::Telemetry, 10)).unwrap();
+    }
+    bench.commit();
+    bench.restart();
+    bench.spool.up(bench.now, false);
+    let live = bench.append(payload(Stream::Telemetry, 10)).unwrap();
+    bench.commit();
+    let outgoing = bench.next().unwrap();
+    assert_eq!(outgoing.at, live);
+    // Another life of the device has told the sink so much that this follows on it.
+    let ack = SinkAck {
+        device: name("m"),
+        boot: live.boot,
+        stream: Stream::Telemetry,
+        through: live.sequence,
+    };
+    for records in [4, 0] {
+        let (storage, batch) = (&bench.storage, &mut bench.batch);
+        let acknowledged = bench.spool.acknowledged(bench.now, &ack, storage, batch);
+        acknowledged.unwrap();
+        bench.commit();
+        assert_eq!(bench.spool.status().records, records);
+        let sent = std::iter::from_fn(|| bench.next()).count();
+        assert_eq!(sent as u64, records.saturating_sub(1));
+    }
+}
+
+/// The sink knows record 70 of this very start, which has made three: another start had its number.
+#[test]
+fn a_start_whose_number_another_had_is_noticed_and_cut_no_more() {
+    let mut bench = Bench::new(SpoolSettings::default());
+    bench.spool.up(bench.now, false);
+    let ack = |bench: &mut Bench, through| {
+        let ack = SinkAck {
+            device: name("m"),
+            boot: BootEpoch::FIRST,
+            stream: Stream::Custom,
+            through,
+        };
+        let (storage, batch) = (&bench.storage, &mut bench.batch);
+        bench.spool.acknowledged(bench.now, &ack, storage, batch)
+    };
+    let append = |bench: &mut Bench, count| {
+        for _ in 0..count {
+            bench.append(payload(Stream::Custom, 10)).unwrap();
+        }
+        bench.commit();
+    };
+    append(&mut bench, 3);
+    ack(&mut bench, 1).unwrap();
+    assert_eq!(bench.spool.status().records, 2);
+    let told = |outcome| match outcome {
+        Err(EdgeError::LaterStart { known, own, .. }) => (known.get(), own.get()),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(told(ack(&mut bench, 70)), (1, 1));
+    // Nor when it has come as far.
+    append(&mut bench, 100);
+    assert_eq!(told(ack(&mut bench, 70)), (1, 1));
+    bench.commit();
+    assert_eq!(bench.spool.status().records, 102);
+    bench.restart();
+    let next = bench.append(payload(Stream::Custom, 10)).unwrap();
+    assert_eq!(next.boot.get(), 2, "its number is its own");
 }

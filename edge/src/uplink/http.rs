@@ -13,6 +13,7 @@
 //!   jitter from a seed that differs from device to device.
 //! - An answer over [`MESSAGE_BYTES_MAX`] is not read to its end; one that takes longer than the
 //!   [time-out](HttpSettings::time_out) is not waited for.
+//! - While what has come in is not looked at, and is much, nothing more is asked for.
 //! - Where nothing is to be sent it asks now and then, with an empty batch, whether there is something for it.
 //! - HTTP/1.1 without TLS: put a proxy before it.
 
@@ -37,7 +38,7 @@ use tokio::time::Instant;
 
 use super::backoff::Backoff;
 use super::memory::router::is_match;
-use super::{AckToken, Message, SubmitError, Uplink, UplinkEvent};
+use super::{AckToken, HELD_BYTES_MAX, Message, SubmitError, Uplink, UplinkEvent};
 use crate::error::EdgeError;
 use crate::payload::{EXCHANGE_MESSAGES_MAX, EXCHANGE_OVERHEAD, Exchange, MESSAGE_BYTES_MAX, Wire};
 
@@ -116,6 +117,7 @@ impl HttpUplink {
             window: settings.window.max(1),
             state: Mutex::default(),
             has_work: Notify::new(),
+            has_looked: Notify::new(),
         });
         let client = Client::builder(TokioExecutor::new()).build_http();
         let talk = Talk {
@@ -152,6 +154,8 @@ struct Shared {
     window: usize,
     state: Mutex<State>,
     has_work: Notify,
+    /// Somebody has taken what came in.
+    has_looked: Notify,
 }
 
 #[derive(Default)]
@@ -163,12 +167,15 @@ struct State {
     /// How many are on their way.
     sent: usize,
     events: Vec<UplinkEvent>,
+    /// Of the messages among them.
+    events_bytes: usize,
     waker: Option<Waker>,
     trouble: Option<Arc<str>>,
 }
 
 impl State {
     fn push(&mut self, event: UplinkEvent) {
+        self.events_bytes += event.bytes();
         self.events.push(event);
         if let Some(waker) = self.waker.take() {
             waker.wake();
@@ -211,6 +218,11 @@ impl State {
         }
         self.sent = seqs.len();
         (seqs, batch)
+    }
+
+    /// Whether so much has come in that is not looked at that no more is asked for.
+    fn is_full(&self, window: usize) -> bool {
+        self.events.len() >= window + EXCHANGE_MESSAGES_MAX || self.events_bytes >= HELD_BYTES_MAX
     }
 
     fn inbound(&mut self, answer: Exchange) {
@@ -269,6 +281,7 @@ impl Talk {
             Err(Failed::Refused(reason) | Failed::Unknown(reason)) => return reason,
         }
         loop {
+            self.be_heard().await;
             let work = self.shared.has_work.notified();
             let (seqs, batch) = self.shared.state.lock().take_batch();
             if seqs.is_empty()
@@ -297,6 +310,17 @@ impl Talk {
                 }
                 Err(Failed::Unknown(reason)) => return reason,
             }
+        }
+    }
+
+    /// Until somebody has looked at what came in, where that is much.
+    async fn be_heard(&self) {
+        loop {
+            let looked = self.shared.has_looked.notified();
+            if !self.shared.state.lock().is_full(self.shared.window) {
+                return;
+            }
+            looked.await;
         }
     }
 
@@ -378,6 +402,8 @@ impl Uplink for HttpUplink {
             return Poll::Pending;
         }
         events.append(&mut state.events);
+        state.events_bytes = 0;
+        self.shared.has_looked.notify_one();
         Poll::Ready(())
     }
 }

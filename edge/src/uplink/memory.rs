@@ -304,6 +304,11 @@ impl Broker {
                 self.retained.insert(topic, message.clone());
             }
         }
+        // Who is subscribed already is not told that it is kept, as MQTT 3.1.1 has it (section 3.3.1.3).
+        let message = &Message {
+            is_retained: false,
+            ..message.clone()
+        };
         for client in self.router.subscribers(&message.topic) {
             self.deliver(client, message);
         }

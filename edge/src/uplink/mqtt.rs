@@ -17,7 +17,10 @@
 //! - A message to us over [the limit](crate::payload::MESSAGE_BYTES_MAX) cannot be refused in 3.1.1: it ends the connection, and
 //!   the session would bring it again with each next. So the broker is then told to forget the session, and what else it had
 //!   kept for us goes with it. A *retained* one comes again with each subscription: have the broker hold to the limit.
-//! - What the broker says it takes (5) is kept to: its window, its largest packet, its keep alive.
+//! - What the broker says it takes (5) is kept to: its window, its largest packet, its keep alive. One that takes no packets of
+//!   1,024 bytes is left.
+//! - So is one that sends and reads nothing for two keep alives, or lets thousands of acknowledgements wait. What has come in and
+//!   nobody has looked at is bounded in count and bytes.
 //! - A connection that is silent keeps no buffers.
 //! - Plain TCP, or TLS (feature `tls`). Why there is no connection says [`MqttUplink::trouble`].
 
@@ -36,6 +39,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -184,6 +188,14 @@ impl fmt::Debug for MqttSettings {
 
 /// Inbound messages that the broker may have with us unacknowledged.
 const ACKS_MAX: usize = 256;
+
+/// So many acknowledgements may wait until the broker reads. It cannot have asked for so many if it keeps to what it was told,
+/// and one that sends on and never reads would fill the memory with them.
+const UNREAD_ACKS_MAX: usize = 16 * ACKS_MAX;
+
+/// A broker that takes no packets of this size is none for us: our subscriptions would not fit, and records that are kept for
+/// it would be given up for their length.
+const PACKET_BYTES_MIN: usize = 1_024;
 
 /// The largest packet: a message, its topic and its header.
 const PACKET_BYTES_MAX: usize = MESSAGE_BYTES_MAX + 1_024;
@@ -372,6 +384,32 @@ impl Uplink for MqttUplink {
         }
         events.extend(heard);
         Poll::Ready(())
+    }
+}
+
+/// Feeds any bytes at all to the readers of both versions and to what acts on what they read, and panics if one misbehaves.
+#[doc(hidden)]
+pub fn read_any_mqtt_bytes(bytes: &[u8]) {
+    let settings = MqttSettings::new("m", "localhost", 1_883);
+    for packets in [&v4::V4 as &dyn Packets, &v5::V5] {
+        let shared = Shared::new(packets, settings.takes());
+        let mut state = shared.state.lock();
+        state.up(packets, false, settings.takes());
+        drop(state);
+        shared.subscribe("down/#");
+        let submitted = shared.submit(7, Message::new("up/t", "7"));
+        assert_eq!(submitted, Ok(()), "nothing is on its way");
+        let mut incoming = BytesMut::from(bytes);
+        let mut before = incoming.len();
+        while let Ok(Some(heard)) = packets.read(&mut incoming, &settings) {
+            assert!(incoming.len() < before, "a packet has some bytes");
+            before = incoming.len();
+            let mut state = shared.state.lock();
+            if state.is_full() || state.hear(packets, heard).is_err() {
+                break;
+            }
+        }
+        assert!(shared.room() <= usize::from(settings.window));
     }
 }
 

@@ -3,10 +3,15 @@
 //! One to three devices on one gateway measure, obey rules, brew what a till orders through the broker, keep twins, and spool
 //! what they have to say. Power fails at the gateway and at the collector, between turns, around commits and within writes,
 //! and their files lose, tear and garble what was not synced; the broker dies and loses what it acknowledged; messages are
-//! late, come twice and are retained; links break; disks fill up; the calendar is set back ten years; a stranger sends
+//! late, come twice, are retained and refused; links break; disks fill up; the calendar is set back ten years; a stranger sends
 //! anything at all. In the end, when all is well, everything that a machine ever made durable is at the collector once, or a
 //! gap record tells that it was dropped; every order was brewed once and its end is known; no rule acted twice on one sample;
 //! both sides of each twin say the same.
+//!
+//! Where the broker's acknowledgement is enough, it is the broker that has everything. Where the machines' disk is replaced by
+//! an empty one or goes back to a backup, what only it held is gone, orders that it had may be brewed again, and twins part;
+//! but what is made from then on is lost only in starts that the sink's knowledge had overtaken, and these the device or the
+//! collector has named.
 
 mod audit;
 mod controllers;
@@ -70,6 +75,8 @@ pub const TARGET: Target = Target {
         Mutant::compiled("edge_step_on_full_disk"),
         Mutant::compiled("edge_backlog_refires"),
         Mutant::compiled("edge_any_ack_cuts"),
+        Mutant::compiled("edge_boot_salt_ignored"),
+        Mutant::compiled("edge_refused_stays"),
     ],
 };
 

@@ -12,7 +12,7 @@ use tokio::time::{Instant, Sleep};
 use super::packets::Heard;
 use super::socket::Socket;
 use super::state::Shared;
-use super::{End, MqttSettings, Session, chain};
+use super::{End, MqttSettings, PACKET_BYTES_MIN, Session, chain};
 
 /// How long a broker may take to let us in.
 const WELCOME_MAX: Duration = Duration::from_secs(5);
@@ -44,6 +44,7 @@ pub(super) async fn run(shared: &Shared, settings: &MqttSettings, session: Sessi
         written_bytes: 0,
         keep_alive: settings.keep_alive(),
         is_asked: false,
+        stuck_at: None,
         ask_at: welcomed_by,
         alarm: Box::pin(tokio::time::sleep_until(welcomed_by)),
     };
@@ -65,6 +66,8 @@ struct Connection<'a> {
     keep_alive: Duration,
     /// Whether the broker was asked if it is there, and nothing was heard since.
     is_asked: bool,
+    /// When it was asked, not all could be written; so many bytes had been.
+    stuck_at: Option<u64>,
     /// When it is asked, or has not answered in time.
     ask_at: Instant,
     alarm: Pin<Box<Sleep>>,
@@ -104,6 +107,13 @@ impl Connection<'_> {
             let reason = "the broker does not answer";
             return Err(End::Lost(reason.to_owned()));
         }
+        let stuck_at = (!self.outgoing.is_empty()).then_some(self.written_bytes);
+        if stuck_at.is_some() && stuck_at == self.stuck_at {
+            // Whatever it says meanwhile.
+            let reason = "the broker reads nothing";
+            return Err(End::Lost(reason.to_owned()));
+        }
+        self.stuck_at = stuck_at;
         state.ping(self.shared.packets);
         self.is_asked = true;
         self.ask_at = Instant::now() + self.keep_alive;
@@ -176,6 +186,12 @@ impl Connection<'_> {
             // What is left of our greeting would count as messages that have been written.
             let reason = "the broker lets us in before we have asked";
             return Err(End::Lost(reason.to_owned()));
+        }
+        let bytes_max = takes.packet_bytes_max;
+        if bytes_max < PACKET_BYTES_MIN {
+            return Err(End::Lost(format!(
+                "the broker takes packets of {bytes_max} bytes, and {PACKET_BYTES_MIN} are needed"
+            )));
         }
         if self.session == Session::Unwanted {
             return Err(End::Forgotten);

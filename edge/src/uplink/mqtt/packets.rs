@@ -64,6 +64,28 @@ pub(super) enum Heard {
     Other,
 }
 
+/// How hard a broker tries, in the words of a version and back: rumqttc has one type for each.
+macro_rules! qos {
+    ($Theirs:ident, $theirs:ident, $ours:ident) => {
+        const fn $theirs(qos: crate::uplink::Qos) -> $Theirs {
+            match qos {
+                crate::uplink::Qos::AtMostOnce => $Theirs::AtMostOnce,
+                crate::uplink::Qos::AtLeastOnce => $Theirs::AtLeastOnce,
+            }
+        }
+
+        /// What was sent exactly once is acknowledged as what was sent at least once.
+        const fn $ours(qos: $Theirs) -> crate::uplink::Qos {
+            match qos {
+                $Theirs::AtMostOnce => crate::uplink::Qos::AtMostOnce,
+                $Theirs::AtLeastOnce | $Theirs::ExactlyOnce => crate::uplink::Qos::AtLeastOnce,
+            }
+        }
+    };
+}
+
+pub(super) use qos;
+
 /// Whether a broker takes it for a topic: one that is none would end the connection.
 pub(super) fn is_topic(topic: &str) -> bool {
     (1..=TEXT_BYTES_MAX).contains(&topic.len()) && !topic.contains(['+', '#', '\0'])

@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 
 use super::packets::{Heard, Packets, is_filter, is_topic};
 use super::window::Window;
-use super::{ACKS_MAX, End, HEADER_BYTES_MAX, MESSAGE_BYTES_MAX, Takes};
-use crate::uplink::{AckToken, Message, Qos, SubmitError, UplinkEvent};
+use super::{ACKS_MAX, End, HEADER_BYTES_MAX, MESSAGE_BYTES_MAX, Takes, UNREAD_ACKS_MAX};
+use crate::uplink::{AckToken, HELD_BYTES_MAX, Message, Qos, SubmitError, UplinkEvent};
 
 pub(super) struct Shared {
     pub(super) packets: &'static dyn Packets,
@@ -23,9 +23,13 @@ pub(super) struct State {
     /// Packets to be written, and how many bytes went before them on this connection.
     out: BytesMut,
     taken_bytes: u64,
+    /// Acknowledgements among them.
+    acks_out: usize,
     window: Window,
     takes: Takes,
     events: Vec<UplinkEvent>,
+    /// Of the messages among them.
+    events_bytes: usize,
     /// Whoever owns the uplink, and its task, where they wait.
     owner: Option<Waker>,
     task: Option<Waker>,
@@ -44,9 +48,11 @@ impl Shared {
                 connection: 0,
                 out: BytesMut::new(),
                 taken_bytes: 0,
+                acks_out: 0,
                 window: Window::default(),
                 takes,
                 events: Vec::new(),
+                events_bytes: 0,
                 owner: None,
                 task: None,
                 wanted: Vec::new(),
@@ -135,6 +141,7 @@ impl Shared {
         if state.is_up && token.0 >> 16 == state.connection {
             let packet_id = (token.0 & 0xffff) as u16;
             self.packets.acknowledge(packet_id, &mut state.out);
+            state.acks_out += 1;
             state.wake_task();
         }
     }
@@ -148,6 +155,7 @@ impl Shared {
             // It does not read while it is.
             state.wake_task();
         }
+        state.events_bytes = 0;
         // Nothing is kept for a connection that is silent.
         std::mem::take(&mut state.events)
     }
@@ -157,7 +165,7 @@ impl Shared {
         let reason: Arc<str> = end.reason().into();
         let mut state = self.state.lock();
         let was_up = std::mem::take(&mut state.is_up);
-        (state.out, state.taken_bytes) = (BytesMut::new(), 0);
+        (state.out, state.taken_bytes, state.acks_out) = (BytesMut::new(), 0, 0);
         state.window = Window::default();
         state.task = None;
         state.trouble = Some(reason.clone());
@@ -166,6 +174,7 @@ impl Shared {
             state
                 .events
                 .retain(|event| !matches!(event, UplinkEvent::Inbound { .. }));
+            state.events_bytes = 0;
             state.events.push(UplinkEvent::Down { reason });
             state.wake_owner();
         }
@@ -248,7 +257,7 @@ impl State {
                 packet_id,
                 refusals,
             } => self.answered(packets, packet_id, refusals),
-            Heard::Inbound { message, packet_id } => self.inbound(message, packet_id),
+            Heard::Inbound { message, packet_id } => return self.inbound(message, packet_id),
             Heard::Farewell(reason) => return Err(End::Lost(reason)),
             Heard::Welcome { .. } => {
                 let reason = "the broker lets us in twice".to_owned();
@@ -273,19 +282,26 @@ impl State {
         self.wake_owner();
     }
 
-    fn inbound(&mut self, message: Message, packet_id: u16) {
+    fn inbound(&mut self, message: Message, packet_id: u16) -> Result<(), End> {
         // Nobody acknowledges it, so nothing else bounds it; and it may be lost.
         if message.qos == Qos::AtMostOnce && self.is_full() {
-            return;
+            return Ok(());
+        }
+        if self.acks_out > UNREAD_ACKS_MAX {
+            let reason = "the broker sends, and does not read what acknowledges it";
+            return Err(End::Lost(reason.to_owned()));
         }
         let token = AckToken(self.connection << 16 | u64::from(packet_id));
         let token = (message.qos == Qos::AtLeastOnce).then_some(token);
-        self.events.push(UplinkEvent::Inbound { message, token });
+        let event = UplinkEvent::Inbound { message, token };
+        self.events_bytes += event.bytes();
+        self.events.push(event);
+        Ok(())
     }
 
     /// Whether so much has been heard that is not taken that no more is read.
     pub(super) fn is_full(&self) -> bool {
-        self.events.len() >= self.takes.window + ACKS_MAX
+        self.events.len() >= self.takes.window + ACKS_MAX || self.events_bytes >= HELD_BYTES_MAX
     }
 
     /// Whether it [is full](Self::is_full); then the task's waker is kept, for whoever takes what was heard.
@@ -322,6 +338,7 @@ impl State {
             keep(&mut self.task, cx);
         }
         self.taken_bytes += self.out.len() as u64;
+        self.acks_out = 0;
         std::mem::take(&mut self.out)
     }
 

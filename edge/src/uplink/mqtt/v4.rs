@@ -5,9 +5,9 @@ use rumqttc::{
     Subscribe, SubscribeFilter, SubscribeReasonCode, Unsubscribe,
 };
 
-use super::packets::{Heard, Packets, check_text};
+use super::packets::{Heard, Packets, check_text, qos};
 use super::{End, INFALLIBLE, MqttSettings, PACKET_BYTES_MAX, Session, chain};
-use crate::uplink::{Message, Qos};
+use crate::uplink::Message;
 
 /// MQTT 3.1.1.
 pub(super) struct V4;
@@ -123,16 +123,4 @@ fn refusal(code: &SubscribeReasonCode) -> Option<String> {
     }
 }
 
-const fn theirs(qos: Qos) -> QoS {
-    match qos {
-        Qos::AtMostOnce => QoS::AtMostOnce,
-        Qos::AtLeastOnce => QoS::AtLeastOnce,
-    }
-}
-
-const fn ours(qos: QoS) -> Qos {
-    match qos {
-        QoS::AtMostOnce => Qos::AtMostOnce,
-        QoS::AtLeastOnce | QoS::ExactlyOnce => Qos::AtLeastOnce,
-    }
-}
+qos!(QoS, theirs, ours);

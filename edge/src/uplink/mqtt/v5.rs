@@ -7,9 +7,9 @@ use rumqttc::v5::mqttbytes::v5::{
 };
 use rumqttc::v5::mqttbytes::{Error, QoS};
 
-use super::packets::{Heard, Packets, check_text};
+use super::packets::{Heard, Packets, check_text, qos};
 use super::{ACKS_MAX, End, INFALLIBLE, MqttSettings, PACKET_BYTES_MAX, Session, Takes, chain};
-use crate::uplink::{Message, Qos};
+use crate::uplink::Message;
 
 /// How long a broker keeps a session that is not clean: a week.
 const SESSION_SECONDS: u32 = 7 * 24 * 3_600;
@@ -175,16 +175,4 @@ fn inbound(publish: Publish) -> Heard {
     }
 }
 
-const fn theirs(qos: Qos) -> QoS {
-    match qos {
-        Qos::AtMostOnce => QoS::AtMostOnce,
-        Qos::AtLeastOnce => QoS::AtLeastOnce,
-    }
-}
-
-const fn ours(qos: QoS) -> Qos {
-    match qos {
-        QoS::AtMostOnce => Qos::AtMostOnce,
-        QoS::AtLeastOnce | QoS::ExactlyOnce => Qos::AtLeastOnce,
-    }
-}
+qos!(QoS, theirs, ours);

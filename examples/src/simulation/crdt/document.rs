@@ -108,13 +108,10 @@ impl Op {
             0..3 => Self::Tag(rng.u8(..6)),
             3..6 => Self::Untag(rng.u8(..6)),
             6 => {
-                for (dot, stamp) in shop.price.stamps() {
-                    // What the replica let in was not too far ahead then; its own clock may have gone back since.
-                    let latest = wall_ms.max(stamp.wall_ms);
-                    clock
-                        .observe(dot.replica(), stamp, latest)
-                        .expect("a stamp does not lead itself");
-                }
+                // What the replica let in was not too far ahead then; its own clock may have gone back since.
+                shop.price
+                    .stamps()
+                    .for_each(|(_, stamp)| clock.follow(stamp));
                 Self::Price(clock.now(wall_ms), rng.u32(..1000))
             }
             7..9 => Self::Fill(rng.u8(..4), rng.u8(..)),
@@ -125,6 +122,30 @@ impl Op {
             15 => Self::Recount,
             16 => Self::Open,
             _ => Self::Close,
+        }
+    }
+
+    /// All that can be removed without a trace.
+    pub(super) const REMOVALS: [Self; 11] = [
+        Self::Untag(0),
+        Self::Untag(1),
+        Self::Untag(2),
+        Self::Untag(3),
+        Self::Untag(4),
+        Self::Untag(5),
+        Self::Clear(0),
+        Self::Clear(1),
+        Self::Clear(2),
+        Self::Clear(3),
+        Self::Close,
+    ];
+
+    /// The same, or another in place of one that leaves something for ever.
+    pub(super) const fn that_can_be_removed(self) -> Self {
+        match self {
+            Self::Ban(tag) | Self::Allow(tag) => Self::Fill(tag, tag),
+            Self::Sell(_) | Self::Recount => Self::Tag(0),
+            other => other,
         }
     }
 

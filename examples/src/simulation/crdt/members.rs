@@ -20,8 +20,9 @@ use peaberry_crdt::protocol::{
     CRDT, Continuity, Mutation, OpenError, Replica, ReplicaEvent, ReplicaHandle, ReplicaOptions,
 };
 use peaberry_crdt::sync::{Member, Membership, SyncConfig, SyncError};
-use peaberry_crdt::{ApplyError, Causal, Dot, Hlc, Lattice, ReplicaId, Tolerance};
+use peaberry_crdt::{ApplyError, Causal, Dot, Hlc, Lattice, ReplicaId, Tolerance, WriteError};
 
+use super::beside::{Sides, Writes};
 use super::damage::damaging;
 use super::document::{Document, Op};
 use super::history::History;
@@ -35,6 +36,8 @@ type Clocks = (Arc<dyn Clock>, Arc<Mutex<Hlc>>);
 #[derive(Default)]
 struct Lives {
     handles: BTreeMap<PeerId, ReplicaHandle<Document>>,
+    /// What members have beside the document; nothing in most worlds.
+    sides: BTreeMap<PeerId, Sides>,
     last_id: BTreeMap<PeerId, ReplicaId>,
     /// What each member is booted with: the newest membership that its operator has given it.
     memberships: BTreeMap<PeerId, Membership>,
@@ -46,16 +49,30 @@ struct Lives {
     tolerance: Tolerance,
 }
 
-/// A store as it once was.
+/// What a store had of one document once.
 struct Backup {
+    channel: Channel,
     keys: Vec<(Bytes, Bytes)>,
     log_start: u64,
     log: Vec<Bytes>,
 }
 
+/// What kind of a world it is.
+#[derive(Clone, Copy)]
+pub(super) struct Kind {
+    /// The shipped store on files that tear, or one in memory.
+    pub(super) on_files: bool,
+    /// A text and a stock beside the document.
+    pub(super) has_sides: bool,
+    /// Peers pass on each write's delta as they make it.
+    pub(super) is_passed_on: bool,
+    /// How many dots a document may hold, where that is few.
+    pub(super) dots_max: Option<usize>,
+}
+
 pub(super) struct Members {
     rng: fastrand::Rng,
-    on_files: bool,
+    kind: Kind,
     lives: Arc<Mutex<Lives>>,
     history: Arc<Mutex<History>>,
     reached: Arc<Mutex<Reached>>,
@@ -64,28 +81,30 @@ pub(super) struct Members {
     /// All memberships before.
     past: Vec<Membership>,
     evicted: Option<PeerId>,
-    backups: BTreeMap<PeerId, Backup>,
+    backups: BTreeMap<PeerId, Vec<Backup>>,
     pending: Vec<(PeerId, Mutation<Option<Dot>>)>,
     /// Events whose writer was told that they are durable.
     answered: Vec<(PeerId, Dot)>,
     operations: u64,
     passing: Option<Passing>,
+    beside: Option<Beside>,
+}
+
+/// What is done with what members have beside the document.
+struct Beside {
+    writes: Writes,
+    rng: fastrand::Rng,
 }
 
 impl Members {
-    pub(super) fn new(
-        world: &mut World,
-        rng: fastrand::Rng,
-        count: u64,
-        on_files: bool,
-        is_passed_on: bool,
-    ) -> Self {
+    pub(super) fn new(world: &mut World, rng: fastrand::Rng, count: u64, kind: Kind) -> Self {
+        let is_passed_on = kind.is_passed_on;
         let members = (1..=count).map(|id| member(peer(id)));
         // Of its own, so that the other worlds are what they were.
         let rng_of_passing = rng.clone().fork();
         let mut it = Self {
             rng,
-            on_files,
+            kind,
             lives: Arc::default(),
             history: Arc::default(),
             reached: Arc::new(Mutex::new(reached::none())),
@@ -97,6 +116,10 @@ impl Members {
             pending: Vec::new(),
             answered: Vec::new(),
             operations: 0,
+            beside: kind.has_sides.then(|| Beside {
+                writes: Writes::default(),
+                rng: rng_of_passing.clone(),
+            }),
             passing: is_passed_on.then(|| Passing::new(rng_of_passing)),
         };
         it.history.lock().is_passed_on = is_passed_on;
@@ -116,9 +139,9 @@ impl Members {
             self.reached.clone(),
             self.history.clone(),
         );
-        let (damage, on_files) = (self.damage.clone(), self.on_files);
+        let (damage, kind) = (self.damage.clone(), self.kind);
         world.add(at, move |boot| {
-            let node = boot_member(boot, on_files, &lives, &reached, &damage, &history);
+            let node = boot_member(boot, kind, &lives, &reached, &damage, &history);
             node.inspect_err(|error| {
                 if let Some(damage) = damage_of(error) {
                     history.lock().complain(damage);
@@ -141,7 +164,31 @@ impl Members {
             _ => self.write(world, at),
         }
         self.pass_on(world);
+        self.write_beside(world);
         self.hear_answers();
+    }
+
+    /// Has somebody write a text or a stock.
+    fn write_beside(&mut self, world: &World) {
+        let Some(Beside { writes, rng }) = &mut self.beside else {
+            return;
+        };
+        let running = world.peers().filter(|at| world.is_running(*at));
+        let Some(at) = rng.choice(running.collect::<Vec<_>>()) else {
+            return;
+        };
+        if let Some(sides) = self.lives.lock().sides.get(&at) {
+            writes.ask(at, sides, rng);
+        }
+    }
+
+    /// What `at` had answered for does not hold any more.
+    fn forget_answers(&mut self, at: PeerId) {
+        self.answered.retain(|(writer, _)| *writer != at);
+        self.pending.retain(|(writer, _)| *writer != at);
+        if let Some(beside) = &mut self.beside {
+            beside.writes.forget(at);
+        }
     }
 
     /// Lets single writes' deltas arrive that were passed on, in whatever order.
@@ -194,10 +241,14 @@ impl Members {
         };
         let wall_ms = wall_ms_of(calendar.as_ref());
         let (mut rng, history) = (self.rng.fork(), self.history.clone());
+        let (reached, is_bounded) = (self.reached.clone(), self.kind.dots_max.is_some());
         let outbox = self.passing.as_ref().map(Passing::outbox);
         let mutation = handle.mutate(move |doc: &mut Document, writer| {
             let seen = doc.vector().clone();
-            let op = Op::draw(doc.value(), &mut clock.lock(), wall_ms, &mut rng);
+            let mut op = Op::draw(doc.value(), &mut clock.lock(), wall_ms, &mut rng);
+            if is_bounded {
+                op = op.that_can_be_removed();
+            }
             let delta = doc.write(writer, |shop, mint| op.edit(shop, mint));
             match delta {
                 Ok(delta) if !delta.is_empty() => {
@@ -211,12 +262,50 @@ impl Members {
                 }
                 Ok(_) => None,
                 Err(error) => {
-                    history.lock().complain(format!("a write failed: {error}"));
+                    match error {
+                        WriteError::FarFuture(_) => reached.lock().mark(reached::OWN_FAR_FUTURE),
+                        WriteError::Outgrown(_) if is_bounded => {
+                            reached.lock().mark(reached::WRITE_WITHOUT_ROOM);
+                        }
+                        _ => history.lock().complain(format!("a write failed: {error}")),
+                    }
                     None
                 }
             }
         });
         self.pending.push((at, mutation));
+    }
+
+    /// Each member removes whatever can be removed.
+    pub(super) fn make_room(&mut self, world: &World) {
+        for at in world.peers().collect::<Vec<_>>() {
+            let Some(handle) = self.handle(world, at) else {
+                continue;
+            };
+            for op in Op::REMOVALS {
+                let history = self.history.clone();
+                let mutation = handle.mutate(move |doc: &mut Document, writer| {
+                    let seen = doc.vector().clone();
+                    let removed = doc.write(writer, |shop, mint| op.edit(shop, mint));
+                    match removed {
+                        Ok(delta) if delta.is_empty() => None,
+                        Ok(_) => {
+                            let counter = seen.get(writer.replica()) + 1;
+                            let dot = Dot::new(writer.replica(), counter).expect("above zero");
+                            history.lock().record(dot, op, seen);
+                            Some(dot)
+                        }
+                        Err(error) => {
+                            let complaint = format!("a removal failed: {error}");
+                            history.lock().complain(complaint);
+                            None
+                        }
+                    }
+                });
+                self.pending.push((at, mutation));
+            }
+        }
+        self.hear_answers();
     }
 
     /// An orderly end, after which the id may be kept.
@@ -225,6 +314,9 @@ impl Members {
             return;
         };
         drop(handle.close());
+        if let Some(sides) = self.lives.lock().sides.get(&at) {
+            sides.close();
+        }
         world.run_for(Duration::from_millis(20));
         world.kill(at);
         world.run_for(Duration::from_millis(self.rng.u64(1..500)));
@@ -232,22 +324,26 @@ impl Members {
     }
 
     fn back_up(&mut self, world: &World, at: PeerId) {
-        if !self.on_files {
-            self.backups.insert(at, Backup::of(&world.storage(at)));
+        if !self.kind.on_files {
+            let storage = world.storage(at);
+            let channels = [channel()].into_iter().chain(Sides::CHANNELS);
+            let backups = channels.map(|channel| Backup::of(&storage, channel));
+            self.backups.insert(at, backups.collect());
         }
     }
 
     fn restore(&mut self, world: &mut World, at: PeerId) {
-        let Some(backup) = self.backups.get(&at) else {
+        if !self.backups.contains_key(&at) {
             return;
-        };
+        }
         world.kill(at);
         // Whether a commit that failed is there after the restart is unknown: from now on nobody vouches for the store,
         // and what it had told was durable is so at the others only.
         self.lives.lock().restored.insert(at);
-        self.answered.retain(|(writer, _)| *writer != at);
-        self.pending.retain(|(writer, _)| *writer != at);
-        if backup.restore(&world.storage(at)) {
+        self.forget_answers(at);
+        let storage = world.storage(at);
+        let mut backups = self.backups.get(&at).into_iter().flatten();
+        if backups.all(|backup| backup.restore(&storage)) {
             self.reached.lock().mark(reached::STALE_BACKUP);
         }
         world.restart(at);
@@ -277,7 +373,7 @@ impl Members {
         if self.evicted == Some(peer(number)) {
             self.evicted = None;
             self.publish(membership, Some(peer(number)));
-            self.pending.retain(|(writer, _)| *writer != peer(number));
+            self.forget_answers(peer(number));
             if let Some(passing) = &mut self.passing {
                 passing.forget(peer(number));
             }
@@ -342,6 +438,9 @@ impl Members {
             // A machine that is down reads it when it boots.
             let _ = handle.reconfigure(self.membership.clone());
         }
+        if let Some(sides) = lives.sides.get(&at) {
+            sides.reconfigure(&self.membership);
+        }
     }
 
     fn hear_answers(&mut self) {
@@ -357,8 +456,19 @@ impl Members {
                 }
             },
         );
+        if let Some(Beside { writes, .. }) = &mut self.beside {
+            let history = &self.history;
+            let answers = writes.hear(|complaint| history.lock().complain(complaint));
+            *operations += answers;
+            if answers > 0 {
+                self.reached.lock().mark(reached::WRITTEN_BESIDE);
+            }
+        }
         if let Some(evicted) = self.evicted {
             self.answered.retain(|(writer, _)| *writer != evicted);
+            if let Some(beside) = &mut self.beside {
+                beside.writes.forget(evicted);
+            }
         }
     }
 
@@ -367,6 +477,11 @@ impl Members {
         let handles = self.lives.lock().handles.clone();
         for (at, handle) in handles {
             handle.read(|doc| self.history.lock().check(at, doc));
+        }
+        for (at, sides) in &self.lives.lock().sides {
+            if let Err(error) = sides.check() {
+                self.history.lock().complain(format!("at {at} {error}"));
+            }
         }
     }
 
@@ -387,6 +502,9 @@ impl Members {
         for handle in lives.handles.values() {
             // A machine that is down tolerates it from its boot on.
             let _ = handle.tolerate(Tolerance::ANYTHING);
+        }
+        for sides in lives.sides.values() {
+            sides.tolerate(Tolerance::ANYTHING);
         }
     }
 
@@ -410,7 +528,47 @@ impl Members {
             .iter()
             .map(|handle| handle.read(|doc| doc.vector().digest()));
         let first = digests.next();
-        digests.all(|digest| Some(digest) == first)
+        digests.all(|digest| Some(digest) == first) && self.are_sides_settled()
+    }
+
+    fn are_sides_settled(&self) -> bool {
+        self.beside.is_none()
+            || self.with_sides(|sides| {
+                let is_level =
+                    |pair: &[&Sides]| matches!(pair, [one, other] if one.are_level_with(other));
+                sides.windows(2).all(is_level)
+                    && sides
+                        .iter()
+                        .all(|sides| sides.have_heard_of(&self.membership))
+            })
+    }
+
+    /// Looks at what the members of the last membership have beside the document.
+    fn with_sides<R>(&self, look: impl FnOnce(&[&Sides]) -> R) -> R {
+        let lives = self.lives.lock();
+        let members = self.membership.iter();
+        let sides = members.filter_map(|(member, _)| lives.sides.get(&peer(member.get())));
+        look(&sides.collect::<Vec<_>>())
+    }
+
+    /// What is wrong, in the end, with what there is beside the document.
+    fn conclude_sides(&self) {
+        let Some(Beside { writes, .. }) = &self.beside else {
+            return;
+        };
+        self.with_sides(|sides| {
+            let is_equal =
+                |pair: &[&Sides]| matches!(pair, [one, other] if one.are_equal_to(other));
+            if !sides.windows(2).all(is_equal) {
+                let complaint = "divergence: a text or a stock differs in the end".to_owned();
+                self.history.lock().complain(complaint);
+            }
+            for (at, dot) in sides.iter().flat_map(|sides| writes.lost_at(sides)) {
+                let complaint =
+                    format!("{at} answered for {dot:?} beside the document, and it is lost");
+                self.history.lock().complain(complaint);
+            }
+        });
     }
 
     fn have_heard(&self, handles: &[ReplicaHandle<Document>]) -> bool {
@@ -446,6 +604,9 @@ impl Members {
                 }
             }
         }
+        if self.are_settled() {
+            self.conclude_sides();
+        }
         Run {
             virtual_time: Duration::from_nanos(world.now().as_nanos()),
             faults: world.faults(),
@@ -462,14 +623,14 @@ impl Members {
 
 fn boot_member(
     boot: &mut Boot,
-    on_files: bool,
+    kind: Kind,
     lives: &Arc<Mutex<Lives>>,
     reached: &Arc<Mutex<Reached>>,
     damage: &Arc<AtomicBool>,
     history: &Arc<Mutex<History>>,
 ) -> Result<Node, BootError> {
     let at = boot.peer();
-    let storage = if on_files {
+    let storage = if kind.on_files {
         crate::simulation::disk_of(boot)?
     } else {
         boot.storage()
@@ -487,21 +648,30 @@ fn boot_member(
     options.reservation = 8;
     options.tolerance = tolerance;
     options.sync.part_bytes = 200;
+    if let Some(dots_max) = kind.dots_max {
+        options.sync.budget.dots_max = dots_max;
+    }
     options.sync.idle = Duration::from_millis(400);
     options.sync.retry_max = Duration::from_secs(1);
     if !lives.lock().restored.contains(&at) {
         options.continuity = Continuity::Vouched;
     }
+    let of_sides = kind.has_sides.then(|| options.clone());
     let replica = Replica::open(storage.as_ref(), options, Causal::bottom())?;
     let id = replica.replica();
     let rng = fastrand::Rng::with_seed(boot.seed());
     let transport = damaging(boot.transport(), rng, damage.clone(), reached.clone());
     let transport = Arc::new(transport);
     let calendar: Arc<dyn Clock> = boot.clock();
-    let mut node = Node::new(transport, storage, calendar.clone());
+    let mut node = Node::new(transport, storage.clone(), calendar.clone());
     let (heard, complaints) = (reached.clone(), history.clone());
-    let handle = replica.add_to(&mut node, move |event| tell(&event, &heard, &complaints))?;
+    let is_bounded = kind.dots_max.is_some();
+    let hear = move |event| tell(&event, is_bounded, &heard, &complaints);
+    let handle = replica.add_to(&mut node, hear.clone())?;
+    let sides = of_sides.map(|options| Sides::open(storage.as_ref(), &options, &mut node, hear));
+    let sides = sides.transpose()?;
     let mut lives = lives.lock();
+    lives.sides.extend(sides.map(|sides| (at, sides)));
     // Whatever it is told of it has let in.
     let clock = Arc::new(Mutex::new(Hlc::new(0)));
     lives.clocks.insert(at, (calendar, clock));
@@ -516,7 +686,12 @@ fn boot_member(
     Ok(node)
 }
 
-fn tell(event: &ReplicaEvent, reached: &Mutex<Reached>, history: &Mutex<History>) {
+fn tell(
+    event: &ReplicaEvent,
+    is_bounded: bool,
+    reached: &Mutex<Reached>,
+    history: &Mutex<History>,
+) {
     let name = match event {
         ReplicaEvent::Evicted { .. } => reached::LEARNED_EVICTION,
         ReplicaEvent::Membership(_) => reached::MEMBERSHIP_HEARD,
@@ -525,6 +700,10 @@ fn tell(event: &ReplicaEvent, reached: &Mutex<Reached>, history: &Mutex<History>
             source: ApplyError::FarFuture(_),
             ..
         }) => reached::FAR_FUTURE,
+        ReplicaEvent::Refused(SyncError::Refused {
+            source: ApplyError::Outgrown(_),
+            ..
+        }) if is_bounded => reached::DELTA_WITHOUT_ROOM,
         ReplicaEvent::RefusedBy { .. } => reached::TOLD_OF_REFUSAL,
         // All are honest, and a damaged frame is unreadable.
         ReplicaEvent::Refused(
@@ -556,9 +735,9 @@ fn damage_of(error: &BootError) -> Option<String> {
 }
 
 impl Backup {
-    fn of(storage: &SimulatedStorage) -> Self {
-        let log = LogId::new(channel(), 0);
-        let scan = Subspace::of(channel()).scan(
+    fn of(storage: &SimulatedStorage, channel: Channel) -> Self {
+        let log = LogId::new(channel, 0);
+        let scan = Subspace::of(channel).scan(
             storage,
             Bound::Unbounded,
             Bound::Unbounded,
@@ -567,6 +746,7 @@ impl Backup {
         );
         let bounds = storage.log_bounds(log).unwrap_or_default();
         Self {
+            channel,
             keys: scan.unwrap_or_default(),
             log_start: bounds.start,
             log: storage
@@ -577,7 +757,7 @@ impl Backup {
 
     /// Whether the store took it.
     fn restore(&self, storage: &SimulatedStorage) -> bool {
-        let (keys, log) = (Subspace::of(channel()), LogId::new(channel(), 0));
+        let (keys, log) = (Subspace::of(self.channel), LogId::new(self.channel, 0));
         let Ok(bounds) = storage.log_bounds(log) else {
             return false;
         };

@@ -20,6 +20,11 @@ pub(super) const LATE_WRITE: &str = "write_after_eviction";
 pub(super) const IN_PIECES: &str = "delta_sent_in_pieces";
 /// A stamp of one whose calendar is far ahead.
 pub(super) const FAR_FUTURE: &str = "far_future_stamp_refused";
+/// A clock that was ahead, set back: what would be stamped later still is not written.
+pub(super) const OWN_FAR_FUTURE: &str = "own_stamp_refused";
+/// Where a document may hold a few dots only.
+pub(super) const WRITE_WITHOUT_ROOM: &str = "write_without_room_refused";
+pub(super) const DELTA_WITHOUT_ROOM: &str = "delta_without_room_refused";
 pub(super) const TOLD_OF_REFUSAL: &str = "sender_told_of_refusal";
 
 /// A single write's delta that was passed on unasked.
@@ -29,7 +34,11 @@ pub(super) const GAP: &str = "gap_refused";
 
 /// A sequence that joined what another wrote while it was itself written.
 pub(super) const WRITTEN_APART: &str = "sequence_written_apart";
+/// A text or a stock, durably, beside the document.
+pub(super) const WRITTEN_BESIDE: &str = "text_or_stock_written";
 pub(super) const EDIT_BEYOND: &str = "edit_beyond_text_refused";
+/// An event that had not seen its replica's own before.
+pub(super) const FORKED: &str = "forked_text_refused";
 
 pub(super) fn none() -> Reached {
     Reached::of(&[
@@ -46,10 +55,15 @@ pub(super) fn none() -> Reached {
         LATE_WRITE,
         IN_PIECES,
         FAR_FUTURE,
+        OWN_FAR_FUTURE,
+        WRITE_WITHOUT_ROOM,
+        DELTA_WITHOUT_ROOM,
         TOLD_OF_REFUSAL,
         PASSED_ON,
         GAP,
         WRITTEN_APART,
+        WRITTEN_BESIDE,
         EDIT_BEYOND,
+        FORKED,
     ])
 }

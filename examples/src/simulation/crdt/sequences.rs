@@ -2,12 +2,13 @@
 //!
 //! Three replicas insert and remove, and hear of each other late. Whatever stood in order before a writer's eyes stands in
 //! that order for everybody and for ever, nothing is there but what was inserted and not removed, and equal vectors are
-//! equal sequences. A delta that edits beyond the text its receiver has is refused.
+//! equal sequences. A delta that edits beyond the text its receiver has is refused, and one in which a replica had not seen
+//! what it wrote itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use peaberry_crdt::wire::{Budget, Message as _};
+use peaberry_crdt::wire::{Budget, IdTable, Message as _};
 use peaberry_crdt::{
     ApplyError, Causal, Delta, Dot, Lattice as _, List, ReplicaId, Text, TextDelta, VersionVector,
     WriteError, Writer,
@@ -40,6 +41,7 @@ pub(super) fn check(seed: u64, run: &mut Run) {
         World::<Text>::run(&mut rng.fork(), run),
         World::<Causal<List<u32>>>::run(&mut rng.fork(), run),
         refuse_what_lies_beyond(run),
+        refuse_forks(&mut rng, run),
     ];
     let complaints = complaints.into_iter().filter_map(Result::err);
     run.violations.extend(complaints);
@@ -300,6 +302,43 @@ fn refuse_what_lies_beyond(run: &mut Run) -> Result<(), String> {
                 run.reached.mark(reached::EDIT_BEYOND);
             }
             _ => return Err("divergence: an edit beyond a text is not refused".into()),
+        }
+    }
+    Ok(())
+}
+
+/// A forger's own id: two of its events, the second of which had not seen the first, but nothing, or what others wrote.
+fn refuse_forks(rng: &mut fastrand::Rng, run: &mut Run) -> Result<(), String> {
+    let mut receiver = Text::bottom();
+    let mut honest = Writer::new(id(1), 0, u64::MAX);
+    for _ in 0..rng.usize(1..5) {
+        receiver
+            .insert(&mut honest, 0, "tea")
+            .map_err(|error| format!("a text is not written: {error}"))?;
+    }
+    let last = u8::try_from(receiver.vector().get(id(1))).unwrap_or(u8::MAX);
+    let table = IdTable::from_iter([id(1), id(9)]);
+    // A column of two, as they are, and what follows is one.
+    let two = |first, second| [3, first, second];
+    let insert = 1 << 3 | 1 << 2;
+    let head = [&[0, 1, 1, 0, 1][..], &two(insert, insert), &two(0, 1)].concat();
+    let had_seen_nothing = [&head[..], &two(0, 0), b"\x02ab"].concat();
+    let had_seen_another = [&head[..], &two(0, 1), &[0, (last - 1) << 1], b"\x02ab"].concat();
+    for bytes in [had_seen_nothing, had_seen_another] {
+        let delta = TextDelta::from_session_bytes(&bytes, &table, Budget::default())
+            .map_err(|error| format!("a forged delta is not what it should be: {error}"))?;
+        let before = receiver.clone();
+        match receiver.apply(&delta) {
+            Err(ApplyError::Forked {
+                replica,
+                counter: 2,
+            }) if replica == id(9) => {
+                run.reached.mark(reached::FORKED);
+            }
+            other => return Err(format!("divergence: a fork is not refused: {other:?}")),
+        }
+        if receiver != before || receiver.to_bytes() != before.to_bytes() {
+            return Err("divergence: a refused fork has left something behind".into());
         }
     }
     Ok(())

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use peaberry_edge::fleet::Fleet;
 use peaberry_edge::payload::{Gap, GapReason, OrderPhase, Payload, Record};
+use peaberry_edge::spool::AckLevel;
 use peaberry_edge::topic::Stream;
 use peaberry_edge::{BootEpoch, DeviceId, Position, RecordId};
 
@@ -17,11 +18,27 @@ use super::{name, reached};
 const UNDER_WAY_MAX: u64 = 8;
 
 pub(super) fn check(gateway: &Gateway, fog: &Fog, findings: &mut Findings) {
-    let records: Vec<_> = fog.records().collect();
+    let mut records: Vec<_> = fog.records().collect();
     check_each_once(&records, findings);
-    check_nothing_is_missing(gateway, &records, findings);
-    check_orders(gateway, &records, findings);
-    check_twins(gateway, fog, findings);
+    // Where the broker's acknowledgement is enough, the device answers for what the broker has, and for no more.
+    let accepted = match gateway.keep_until() {
+        AckLevel::Sink => Vec::new(),
+        AckLevel::Broker => gateway.accepted(),
+    };
+    if !accepted.is_empty() {
+        findings.reach(reached::BROKER_IS_ENOUGH);
+        records.extend(&accepted);
+    }
+    let lives = Lives {
+        gateway,
+        fog,
+        ledger: gateway.disk.ledger(),
+    };
+    let without_orders = check_nothing_is_missing(&lives, &records, findings);
+    check_orders(gateway, &records, &without_orders, findings);
+    if !lives.ledger.has_lost() {
+        check_twins(gateway, fog, findings);
+    }
     let spooled = gateway.fleet().map(|fleet| fleet.status().spooled_records);
     if spooled.is_none_or(|spooled| spooled > UNDER_WAY_MAX) {
         findings.complain(format!("{spooled:?} records did not come home in the calm"));
@@ -37,16 +54,50 @@ fn check_each_once(records: &[&Record], findings: &mut Findings) {
     }
 }
 
+/// What disks have held, and who has said what of starts that others had overtaken.
+struct Lives<'a> {
+    gateway: &'a Gateway,
+    fog: &'a Fog,
+    ledger: Ledger,
+}
+
+impl Lives<'_> {
+    /// Whether what is made in a start may be taken for repeated: it began on a disk that was replaced or restored, its sink
+    /// knows a later one, and the device or the collector has said so.
+    fn is_overtaken_and_named(&self, device: &DeviceId, boot: BootEpoch) -> bool {
+        let is_named = self.gateway.is_known_overtaken(device, boot) || self.fog.has_named(device);
+        is_named && self.ledger.is_overtaken(device, boot)
+    }
+}
+
 /// Whatever a disk has held durably has come, or a gap tells of it, or it is spooled still; and nobody numbers a record that
-/// is none of these.
-fn check_nothing_is_missing(gateway: &Gateway, records: &[&Record], findings: &mut Findings) {
+/// is none of these. What a disk held that is gone is gone with it. Answers the devices that lost records of orders in starts
+/// that were overtaken.
+fn check_nothing_is_missing(
+    lives: &Lives<'_>,
+    records: &[&Record],
+    findings: &mut Findings,
+) -> BTreeSet<DeviceId> {
+    let mut without_orders = BTreeSet::new();
+    let Lives {
+        gateway, ledger, ..
+    } = lives;
     let come: BTreeSet<_> = records.iter().map(|record| &record.id).collect();
     let gaps = gaps_of(records, findings);
-    let ledger = gateway.disk.ledger();
-    let under_way = UnderWay::of(gateway, &ledger);
+    let under_way = UnderWay::of(gateway, ledger);
     let mut missing: BTreeMap<(&DeviceId, Stream), u64> = BTreeMap::new();
     for (id, stream) in ledger.iter() {
+        if ledger.has_lost() && !ledger.is_overtaken(&id.device, id.boot) {
+            findings.reach(reached::GONE_ABOVE);
+        }
         if come.contains(id) || under_way.includes(id) {
+            continue;
+        }
+        if lives.is_overtaken_and_named(&id.device, id.boot) {
+            findings.reach(reached::OVERTAKEN_AND_LOST);
+            if stream == Stream::Orders {
+                without_orders.insert(id.device.clone());
+            }
             continue;
         }
         *missing.entry((&id.device, stream)).or_default() += 1;
@@ -67,11 +118,13 @@ fn check_nothing_is_missing(gateway: &Gateway, records: &[&Record], findings: &m
             ));
         }
     }
-    check_numbers(&under_way, &come, &gaps, findings);
+    check_numbers(ledger, &under_way, &come, &gaps, findings);
+    without_orders
 }
 
 /// Every number below one that has come has come too, or a gap tells of it.
 fn check_numbers(
+    ledger: &Ledger,
     under_way: &UnderWay,
     come: &BTreeSet<&RecordId>,
     gaps: &BTreeMap<DeviceId, Vec<Gap>>,
@@ -83,6 +136,10 @@ fn check_numbers(
         *last = id.sequence.max(*last);
     }
     for ((device, boot), last) in last {
+        // What such a start made and nobody has may be gone with its disk.
+        if ledger.is_overtaken(device, boot) {
+            continue;
+        }
         for sequence in 1..last {
             let id = RecordId {
                 device: device.clone(),
@@ -151,7 +208,12 @@ impl UnderWay {
 }
 
 /// Every order that was begun has come to one end, which the collector knows; a completed one has had every step.
-fn check_orders(gateway: &Gateway, records: &[&Record], findings: &mut Findings) {
+fn check_orders(
+    gateway: &Gateway,
+    records: &[&Record],
+    without: &BTreeSet<DeviceId>,
+    findings: &mut Findings,
+) {
     let mut ends: BTreeMap<(DeviceId, peaberry_edge::Name), BTreeSet<OrderPhase>> = BTreeMap::new();
     for record in records {
         if let Payload::Notification(notification) = &record.payload
@@ -168,6 +230,7 @@ fn check_orders(gateway: &Gateway, records: &[&Record], findings: &mut Findings)
                 ("not enough", reached::ORDER_REJECTED),
                 ("unknown", reached::RECIPE_UNKNOWN),
                 ("the key was used", reached::KEY_REUSED),
+                ("not retained", reached::RETAINED_REJECTED),
             ] {
                 if reason.contains(words) {
                     findings.reach(branch);
@@ -188,6 +251,9 @@ fn check_orders(gateway: &Gateway, records: &[&Record], findings: &mut Findings)
                 _ => reached::ORDER_UNKNOWN,
             });
         }
+        if gateway.works.is_forgotten(order) {
+            continue;
+        }
         if phases.len() > 1 {
             findings.complain(format!(
                 "{} ended in more than one way: {phases:?}",
@@ -203,8 +269,8 @@ fn check_orders(gateway: &Gateway, records: &[&Record], findings: &mut Findings)
         }
     }
     for order in gateway.works.begun() {
-        if !ends.contains_key(order) {
-            let (device, key) = order;
+        let (device, key) = order;
+        if !ends.contains_key(order) && !without.contains(device) {
             findings.complain(format!("nobody knows what became of {key} at {device}"));
         }
     }

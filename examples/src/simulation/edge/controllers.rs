@@ -83,6 +83,11 @@ impl Controllers {
         samples.into_iter().map(command).collect()
     }
 
+    /// What was handed in went to a disk that is gone: it is not handed in again.
+    pub(super) fn forget_backlog(&mut self) {
+        self.handed_in.clear();
+    }
+
     fn old(&mut self, findings: &mut Findings) -> Vec<(DeviceId, DeviceTime, f64)> {
         let count = self.handed_in.len();
         let from = match self.rng.u32(..100) {

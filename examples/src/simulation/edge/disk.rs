@@ -1,5 +1,7 @@
-//! A machine's disk: the shipped store on files that lose, tear and garble, and power that fails around commits.
+//! A machine's disk: the shipped store on files that lose, tear and garble, power that fails around commits, and what becomes of
+//! it all when the disk is replaced.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -27,6 +29,10 @@ pub(super) struct Disk {
     files: SimulatedFiles,
     owner: &'static str,
     plan: Arc<Mutex<Plan>>,
+    /// What the files once held.
+    backup: Option<BTreeMap<String, Vec<u8>>>,
+    /// What befell disks that are gone.
+    past: FaultCounts,
 }
 
 #[derive(Default)]
@@ -48,7 +54,30 @@ impl Disk {
             files: SimulatedFiles::new(seed),
             owner,
             plan: Arc::new(Mutex::new(plan)),
+            backup: None,
+            past: FaultCounts::default(),
         }
+    }
+
+    /// Somebody puts by what the files hold.
+    pub(super) fn back_up(&mut self) {
+        self.backup = Some(self.files.image());
+    }
+
+    /// The disk is gone, and another in its place: with the backup on it, if there is one. Whether there was.
+    pub(super) fn replace(&mut self, seed: u64) -> bool {
+        self.past.merge(&file_faults(&self.files));
+        let backup = self.backup.take();
+        self.files = match &backup {
+            Some(image) => SimulatedFiles::from_image(seed, image),
+            None => SimulatedFiles::new(seed),
+        };
+        let mut plan = self.plan.lock();
+        plan.fate = None;
+        if let Some(ledger) = &mut plan.ledger {
+            ledger.lose();
+        }
+        backup.is_some()
     }
 
     /// Opens the store. Its segments are small, so that they are recycled all the time.
@@ -113,23 +142,30 @@ impl Disk {
     /// What came to pass.
     pub(super) fn faults(&self) -> FaultCounts {
         let mut faults = self.plan.lock().faults.clone();
-        let FileFaults {
-            sectors_dropped,
-            sectors_torn,
-            sectors_garbled,
-            syncs_failed,
-            ..
-        } = self.files.faults();
-        faults.add_many(FaultKind::LostWrites, sectors_dropped);
-        faults.add_many(FaultKind::TornWrites, sectors_torn);
-        faults.add_many(FaultKind::GarbledWrites, sectors_garbled);
-        faults.add_many(FaultKind::FailedSync, syncs_failed);
+        faults.merge(&self.past);
+        faults.merge(&file_faults(&self.files));
         faults
     }
 
     pub(super) fn ledger(&self) -> Ledger {
         self.plan.lock().ledger.clone().unwrap_or_default()
     }
+}
+
+fn file_faults(files: &SimulatedFiles) -> FaultCounts {
+    let FileFaults {
+        sectors_dropped,
+        sectors_torn,
+        sectors_garbled,
+        syncs_failed,
+        ..
+    } = files.faults();
+    let mut faults = FaultCounts::default();
+    faults.add_many(FaultKind::LostWrites, sectors_dropped);
+    faults.add_many(FaultKind::TornWrites, sectors_torn);
+    faults.add_many(FaultKind::GarbledWrites, sectors_garbled);
+    faults.add_many(FaultKind::FailedSync, syncs_failed);
+    faults
 }
 
 /// The store in one life of its machine.

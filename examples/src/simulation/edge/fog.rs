@@ -1,6 +1,6 @@
 //! The sink's side: a collector, and behind it a service that reads the inbox and keeps its copies of the twins.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
@@ -20,7 +20,7 @@ use peaberry_edge::{DeviceId, EdgeError};
 use super::disk::Disk;
 use super::findings::Findings;
 use super::gateway::{a_wish, is_damage};
-use super::link::Link;
+use super::link::{Accepted, Link};
 use super::network::{FOG, Network, SERVICE};
 use super::{SITE, name, reached, wall_ms};
 
@@ -38,6 +38,10 @@ pub(super) struct Fog {
     life: Option<Life>,
     /// Every record that was ever seen in the inbox, by its index there.
     arrived: BTreeMap<u64, Record>,
+    /// Devices that the collector has named for records of earlier starts.
+    named: BTreeSet<DeviceId>,
+    /// The machines' disk was lost, and their twins with it.
+    lost_twins: bool,
     seq: u64,
 }
 
@@ -62,6 +66,8 @@ impl Fog {
             machines,
             life: None,
             arrived: BTreeMap::new(),
+            named: BTreeSet::new(),
+            lost_twins: false,
             seq: 0,
         }
     }
@@ -69,6 +75,18 @@ impl Fog {
     /// Every record that has arrived, in the order of the inbox.
     pub(super) fn records(&self) -> impl Iterator<Item = &Record> {
         self.arrived.values()
+    }
+
+    /// Whether the collector has named a device for records of an earlier start, since the machines'
+    /// disk was [lost](Self::note_loss).
+    pub(super) fn has_named(&self, device: &DeviceId) -> bool {
+        self.named.contains(device)
+    }
+
+    /// The machines' disk is lost.
+    pub(super) fn note_loss(&mut self) {
+        self.named.clear();
+        self.lost_twins = true;
     }
 
     pub(super) fn twin(&self, device: &DeviceId) -> Option<&Twin> {
@@ -111,7 +129,10 @@ impl Fog {
             twins.insert(device.clone(), Twin::open(storage.as_ref(), &space, side)?);
         }
         Ok(Life {
-            intake: Intake::new(collector, network.connect(FOG, self.rng.fork())),
+            intake: Intake::new(
+                collector,
+                network.connect(FOG, self.rng.fork(), &Accepted::default()),
+            ),
             storage,
             next: start,
             served: start,
@@ -170,10 +191,12 @@ impl Fog {
         if let std::task::Poll::Ready(report) = life.intake.turn(&mut cx, now, storage)? {
             let branches = [
                 (report.repeated > 0, reached::REPEATED),
+                (report.of_earlier_starts > 0, reached::OF_EARLIER_START),
                 (report.deferred > 0 && !report.is_full, reached::DEFERRED),
                 (report.is_full, reached::COLLECTOR_FULL),
                 (report.refused > 0, reached::STRANGER_REFUSED_BY_COLLECTOR),
             ];
+            self.named.extend(report.earlier_starts);
             for (_, branch) in branches.iter().filter(|(was_reached, _)| *was_reached) {
                 findings.reach(branch);
             }
@@ -218,6 +241,10 @@ impl Fog {
                 Ok(received) => {
                     let answer = |bytes| (device.clone(), bytes);
                     answers.extend(received.answers.into_iter().map(answer));
+                }
+                // One that has lost what it wrote once may claim it anew.
+                Err(EdgeError::Twin { .. } | EdgeError::Malformed { .. }) if self.lost_twins => {
+                    findings.reach(reached::TWIN_REFUSED);
                 }
                 Err(error) => {
                     findings.complain(format!("a twin of {device} is refused: {error:?}"))

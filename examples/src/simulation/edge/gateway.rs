@@ -1,6 +1,6 @@
-//! The machines' side: a fleet on one disk and one uplink, with the works, the controllers and the application around it.
+//! The machines' side: a fleet on one disk and one or two uplinks, with the works, the controllers and the application around it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use peaberry_edge::coffee::{self, CoffeeMachine, CoffeeMetric};
 use peaberry_edge::device::{Device, DeviceBuilder, Metric};
 use peaberry_edge::fleet::{Fleet, FleetCommand, FleetEvent, FleetSettings};
 use peaberry_edge::order::OrderCommand;
-use peaberry_edge::payload::Level;
+use peaberry_edge::payload::{Level, Record, Wire};
 use peaberry_edge::rules::{Condition, Rule};
-use peaberry_edge::spool::{DropPolicy, SpoolSettings, StreamSettings};
+use peaberry_edge::spool::{AckLevel, DropPolicy, SpoolSettings, StreamSettings};
 use peaberry_edge::topic::Stream;
 use peaberry_edge::twin::TwinValue;
 use peaberry_edge::{BootEpoch, DeviceId, EdgeError, Name};
@@ -21,7 +21,7 @@ use super::controllers::{Controllers, PRESSURE, PRESSURE_MAX};
 use super::disk::Disk;
 use super::findings::Findings;
 use super::ledger::Ledger;
-use super::link::Link;
+use super::link::{Accepted, Link};
 use super::network::{GATEWAY, Network};
 use super::works::Works;
 use super::{SITE, YEAR_MS, name, reached, wall_ms};
@@ -42,6 +42,13 @@ pub(super) struct Gateway {
     wishes: Vec<(DeviceId, Name, TwinValue)>,
     /// How far the time server's answers are off.
     pub(super) calendar_back_ms: u64,
+    /// What the broker has said that it has, in all lives.
+    accepted: Accepted,
+    /// Starts of which their devices have heard that their sink knows a later one.
+    overtaken: BTreeSet<(DeviceId, BootEpoch)>,
+    /// Somebody has read that a device is to be started again.
+    is_to_start_again: bool,
+    has_new_disk: bool,
 }
 
 /// What is different from world to world.
@@ -50,6 +57,8 @@ struct Character {
     device_count: u64,
     decimates: bool,
     bytes_max: u64,
+    uplink_count: usize,
+    keep_until: AckLevel,
 }
 
 fn machine(number: u64) -> DeviceBuilder {
@@ -100,6 +109,12 @@ impl Gateway {
             decimates: rng.bool(),
             // An outage of some seconds fills the smaller one.
             bytes_max: if rng.bool() { 6_000 } else { 12_000 },
+            uplink_count: rng.usize(1..=GATEWAY.len()),
+            keep_until: if rng.u32(..4) > 0 {
+                AckLevel::Sink
+            } else {
+                AckLevel::Broker
+            },
         };
         Self {
             disk: Disk::new("gateway", rng.u64(..), Some(Ledger::default())),
@@ -111,6 +126,10 @@ impl Gateway {
             boots: BTreeMap::new(),
             wishes: Vec::new(),
             calendar_back_ms: 0,
+            accepted: Accepted::default(),
+            overtaken: BTreeSet::new(),
+            is_to_start_again: false,
+            has_new_disk: true,
             rng,
         }
     }
@@ -124,7 +143,26 @@ impl Gateway {
         (1..=self.character.device_count.min(2)).map(device)
     }
 
-    fn settings(&self) -> FleetSettings {
+    /// Which acknowledgement lets records go.
+    pub(super) const fn keep_until(&self) -> AckLevel {
+        self.character.keep_until
+    }
+
+    /// Every record that the broker has said that it has.
+    pub(super) fn accepted(&self) -> Vec<Record> {
+        let accepted = self.accepted.lock();
+        let records = accepted
+            .iter()
+            .map(|message| Record::decode(&message.payload));
+        records.filter_map(Result::ok).collect()
+    }
+
+    /// Whether a device has said of a start of its own that its sink knows a later one.
+    pub(super) fn is_known_overtaken(&self, device: &DeviceId, boot: BootEpoch) -> bool {
+        self.overtaken.contains(&(device.clone(), boot))
+    }
+
+    fn settings(&mut self) -> FleetSettings {
         let policy = if self.character.decimates {
             DropPolicy::Decimate
         } else {
@@ -136,6 +174,8 @@ impl Gateway {
         spool.reserved_bytes = 3_000;
         spool.window_max = 8;
         spool.resend_after = Duration::from_secs(3);
+        spool.keep_until = self.character.keep_until;
+        spool.boot_salt = self.rng.u64(..);
         FleetSettings { spool }
     }
 
@@ -145,10 +185,16 @@ impl Gateway {
             doing: "open the gateway's store",
             source,
         });
-        let link = network.connect(GATEWAY, self.rng.fork());
+        let names = GATEWAY.into_iter().take(self.character.uplink_count);
+        let links = names.map(|name| {
+            let rng = self.rng.fork();
+            network.connect(name, rng, &self.accepted)
+        });
+        let links = links.collect();
         let machines = (1..=self.character.device_count).map(machine);
+        let settings = self.settings();
         let opened = opened.and_then(|storage| {
-            Fleet::open(link, name(SITE), storage, machines, self.settings(), now)
+            Fleet::open_over(links, name(SITE), storage, machines, settings, now)
         });
         match opened {
             Ok(fleet) => self.begin_life(now, fleet, findings),
@@ -176,8 +222,31 @@ impl Gateway {
             }
         }
         self.fleet = Some(fleet);
-        if self.life == 1 {
+        if std::mem::take(&mut self.has_new_disk) {
             self.refill(now, findings);
+        }
+    }
+
+    /// The disk is gone, and in its place is an empty one, or one with what was once put by.
+    pub(super) fn lose_disk(&mut self, findings: &mut Findings) {
+        self.fall(true, findings);
+        let is_restored = self.disk.replace(self.rng.u64(..));
+        findings.reach(match is_restored {
+            true => reached::DISK_RESTORED,
+            false => reached::DISK_REPLACED,
+        });
+        self.works.forget();
+        self.controllers.forget_backlog();
+        self.boots.clear();
+        self.overtaken.clear();
+        self.has_new_disk = true;
+    }
+
+    /// Somebody reads what devices say, and does it.
+    fn start_again(&mut self, findings: &mut Findings) {
+        if self.is_to_start_again && self.fleet.is_some() && self.rng.u32(..20) == 0 {
+            self.is_to_start_again = false;
+            self.crash(FaultKind::Restart, findings);
         }
     }
 
@@ -281,6 +350,7 @@ impl Gateway {
             self.command(now, report, findings);
         }
         self.bring_about(now, findings);
+        self.start_again(findings);
         let Some(fleet) = &mut self.fleet else {
             return self.boot(now, network, findings);
         };
@@ -347,6 +417,14 @@ impl Gateway {
                     if !self.works.is_idle() {
                         findings.reach(reached::FULL_WITH_ORDER);
                     }
+                }
+                FleetEvent::Refused {
+                    error: EdgeError::LaterStart { device, own, .. },
+                    ..
+                } => {
+                    findings.reach(reached::LATER_START_KNOWN);
+                    self.overtaken.insert((name(&device), own));
+                    self.is_to_start_again = true;
                 }
                 FleetEvent::Refused { error, .. } => findings.reach(match error {
                     EdgeError::SpoolFull { .. } => reached::SPOOL_REJECTED,

@@ -1,11 +1,14 @@
-//! A client's way to the broker on which messages overtake one another and come twice.
+//! A client's way to the broker on which messages overtake one another, come twice and are refused.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
+use parking_lot::Mutex;
 use peaberry_edge::uplink::{
-    AckToken, MemoryBroker, MemoryUplink, Message, SubmitError, Uplink, UplinkEvent,
+    LayeredUplink, MemoryBroker, MemoryUplink, Message, SubmitError, Uplink, UplinkEvent,
+    UplinkLayer,
 };
 
 /// How the links are at present. Shared by all of them.
@@ -17,37 +20,65 @@ pub(super) struct Weather {
     pub(super) late: AtomicU32,
     /// How many of a thousand messages come twice.
     pub(super) twice: AtomicU32,
+    /// How many of a thousand messages to the broker it refuses.
+    pub(super) refused: AtomicU32,
     /// How many were late, and were overtaken.
     pub(super) delayed: AtomicU64,
     /// How many came twice.
     pub(super) repeated: AtomicU64,
+    /// How many were refused.
+    pub(super) refusals: AtomicU64,
 }
 
 /// How many steps a message may be late.
 const LATE_STEPS_MAX: u64 = 25;
 
 /// A [`MemoryUplink`] in some [`Weather`].
-pub(super) struct Link {
+pub(super) type Link = LayeredUplink<Way>;
+
+/// What the weather does to it.
+pub(super) struct Way {
     inner: MemoryUplink,
     weather: Arc<Weather>,
     rng: fastrand::Rng,
     late: Vec<(u64, UplinkEvent)>,
     heard: Vec<UplinkEvent>,
+    /// What is under way to the broker, and what it refuses.
+    sent: BTreeMap<u64, Message>,
+    refused: Vec<u64>,
+    waker: Option<Waker>,
+    accepted: Accepted,
 }
 
-impl Link {
-    pub(super) fn new(
+/// What the broker has said that it has, over all lives and links of whoever asks.
+pub(super) type Accepted = Arc<Mutex<Vec<Message>>>;
+
+impl Way {
+    /// What the broker accepts is added to `accepted`.
+    pub(super) fn link(
         broker: &MemoryBroker,
         name: &str,
         weather: &Arc<Weather>,
         rng: fastrand::Rng,
-    ) -> Self {
-        Self {
+        accepted: &Accepted,
+    ) -> Link {
+        LayeredUplink::new(Self {
             inner: broker.connect(name),
             weather: weather.clone(),
             rng,
             late: Vec::new(),
             heard: Vec::new(),
+            sent: BTreeMap::new(),
+            refused: Vec::new(),
+            waker: None,
+            accepted: accepted.clone(),
+        })
+    }
+
+    /// There is, or may be soon, something to hear.
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
         }
     }
 
@@ -72,6 +103,11 @@ impl Link {
             UplinkEvent::Down { .. } => {
                 // What is under way is lost with the connection; the broker knows that it was not acknowledged.
                 self.late.clear();
+                self.refused.clear();
+                events.push(event);
+            }
+            UplinkEvent::Accepted(seq) => {
+                self.accepted.lock().extend(self.sent.remove(&seq));
                 events.push(event);
             }
             _ => events.push(event),
@@ -79,29 +115,26 @@ impl Link {
     }
 }
 
-impl Uplink for Link {
-    fn subscribe(&mut self, filter: &str) {
-        self.inner.subscribe(filter);
+impl UplinkLayer for Way {
+    fn inner(&self) -> &dyn Uplink {
+        &self.inner
     }
 
-    fn subscribe_now(&mut self, filters: &mut dyn Iterator<Item = String>) -> usize {
-        self.inner.subscribe_now(filters)
-    }
-
-    fn unsubscribe(&mut self, filter: &str) {
-        self.inner.unsubscribe(filter);
-    }
-
-    fn room(&self) -> usize {
-        self.inner.room()
+    fn inner_mut(&mut self) -> &mut dyn Uplink {
+        &mut self.inner
     }
 
     fn submit(&mut self, seq: u64, message: Message) -> Result<(), SubmitError> {
-        self.inner.submit(seq, message)
-    }
-
-    fn acknowledge(&mut self, token: AckToken) {
-        self.inner.acknowledge(token);
+        let weather = self.weather.clone();
+        if self.inner.room() > 0 && self.rolls(&weather.refused) {
+            weather.refusals.fetch_add(1, Ordering::Relaxed);
+            self.refused.push(seq);
+            self.wake();
+            return Ok(());
+        }
+        self.inner.submit(seq, message.clone())?;
+        self.sent.insert(seq, message);
+        Ok(())
     }
 
     fn poll_events(&mut self, cx: &mut Context<'_>, events: &mut Vec<UplinkEvent>) -> Poll<()> {
@@ -112,9 +145,19 @@ impl Uplink for Link {
             self.pass(event, events);
         }
         self.heard = heard;
+        let refused = std::mem::take(&mut self.refused).into_iter();
+        events.extend(refused.map(|seq| UplinkEvent::Refused {
+            seq,
+            reason: "the broker's quota is used up".into(),
+        }));
         let step = self.weather.step.load(Ordering::Relaxed);
         let due = self.late.extract_if(.., |(until, _)| *until <= step);
         events.extend(due.map(|(_, event)| event));
+        self.waker = Some(cx.waker().clone());
+        if !self.late.is_empty() {
+            // The world's steps are no wakers.
+            self.wake();
+        }
         if events.len() > before {
             Poll::Ready(())
         } else {

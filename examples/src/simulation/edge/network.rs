@@ -9,10 +9,11 @@ use peaberry_edge::uplink::MemoryBroker;
 use peaberry_edge::uplink::memory::Faults;
 
 use super::findings::Findings;
-use super::link::{Link, Weather};
+use super::link::{Accepted, Link, Way, Weather};
 use super::reached;
 
-pub(super) const GATEWAY: &str = "gateway";
+/// The gateway's uplinks, of which it may use but the first.
+pub(super) const GATEWAY: [&str; 2] = ["gateway", "gateway-2"];
 pub(super) const FOG: &str = "fog";
 pub(super) const SERVICE: &str = "service";
 pub(super) const TILL: &str = "till";
@@ -42,6 +43,7 @@ impl Network {
             cut: BTreeSet::new(),
         };
         network.set_weather(20, 20);
+        network.weather.refused.store(10, Ordering::Relaxed);
         network
     }
 
@@ -51,8 +53,13 @@ impl Network {
     }
 
     /// The way of `name` to the broker, cut if it was cut.
-    pub(super) fn connect(&self, name: &'static str, rng: fastrand::Rng) -> Link {
-        let link = Link::new(&self.broker, name, &self.weather, rng);
+    pub(super) fn connect(
+        &self,
+        name: &'static str,
+        rng: fastrand::Rng,
+        accepted: &Accepted,
+    ) -> Link {
+        let link = Way::link(&self.broker, name, &self.weather, rng, accepted);
         if self.cut.contains(name) {
             self.broker.cut(name);
         }
@@ -106,5 +113,6 @@ impl Network {
         self.mend();
         self.broker.set_faults(Faults::default());
         self.set_weather(0, 0);
+        self.weather.refused.store(0, Ordering::Relaxed);
     }
 }

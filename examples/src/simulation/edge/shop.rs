@@ -27,6 +27,8 @@ pub(super) struct Shop {
     gateway_sleeps_until: u64,
     fog_sleeps_until: u64,
     is_trouble: bool,
+    /// In some worlds the machines' disk is.
+    loses_disk: bool,
     findings: Findings,
 }
 
@@ -46,6 +48,7 @@ impl Shop {
             gateway_sleeps_until: 0,
             fog_sleeps_until: 0,
             is_trouble: true,
+            loses_disk: rng.u32(..4) == 0,
             findings: Findings::new(),
             rng,
         }
@@ -83,7 +86,10 @@ impl Shop {
                 self.some_disk().leave_room(bytes);
             }
             18..20 => self.network.kill_broker(&mut self.findings),
-            20..22 => self.network.cut(GATEWAY, &mut self.findings),
+            20..22 => {
+                let link = *self.rng.choice(&GATEWAY).expect("there are some");
+                self.network.cut(link, &mut self.findings);
+            }
             22 => self.network.cut(FOG, &mut self.findings),
             23 => self.network.storm(FaultKind::LossBurst, &mut self.findings),
             24 => self
@@ -97,6 +103,8 @@ impl Shop {
             28 => self.set_calendar(false),
             29..42 => self.get_well(),
             42..50 => self.fog.desire(self.now, &mut self.findings),
+            50..54 if self.loses_disk && self.rng.bool() => self.gateway.disk.back_up(),
+            50..54 if self.loses_disk => self.lose_disk(),
             _ => {}
         }
     }
@@ -115,6 +123,13 @@ impl Shop {
         } else {
             &self.fog.disk
         }
+    }
+
+    /// Once: what a second loss takes was named by nobody who has not come to say so.
+    fn lose_disk(&mut self) {
+        self.loses_disk = false;
+        self.gateway.lose_disk(&mut self.findings);
+        self.fog.note_loss();
     }
 
     fn pause_someone(&mut self) {
@@ -190,6 +205,7 @@ impl Shop {
             let both = here.zip(self.fog.twin(&device));
             both.is_some_and(|(here, there)| here.hello() == there.hello())
         });
+        let is_same = is_same || self.gateway.disk.ledger().has_lost();
         if is_told && is_same {
             return self.gateway.works.is_idle();
         }
@@ -202,6 +218,9 @@ impl Shop {
         audit::check(&self.gateway, &self.fog, findings);
         if self.network.broker.counts().forgotten > 0 {
             findings.reach(reached::BROKER_FORGOT);
+        }
+        if self.network.weather.refusals.load(Ordering::Relaxed) > 0 {
+            findings.reach(reached::BROKER_REFUSED);
         }
         for disk in [&self.gateway.disk, &self.fog.disk] {
             findings.faults.merge(&disk.faults());

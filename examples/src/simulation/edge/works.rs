@@ -18,6 +18,8 @@ pub(super) struct Works {
     running: Vec<Running>,
     /// By device, order and step: how often it was begun, and in which life of the gateway last.
     begun: BTreeMap<(DeviceId, Name), BTreeMap<Name, (u32, u32)>>,
+    /// Orders that were begun or had ended before the gateway's disk was lost, with it all memory of them.
+    forgotten: BTreeSet<(DeviceId, Name)>,
     /// Orders that are known to have ended.
     ended: BTreeSet<(DeviceId, Name)>,
     /// A report that has been given before.
@@ -46,6 +48,7 @@ impl Works {
             rng,
             running: Vec::new(),
             begun: BTreeMap::new(),
+            forgotten: BTreeSet::new(),
             ended: BTreeSet::new(),
             old_report: None,
         }
@@ -71,6 +74,19 @@ impl Works {
             findings.reach(reached::STEP_CUT_SHORT);
         }
         self.running.clear();
+    }
+
+    /// The gateway's disk is lost: an order that it had may be brewed again, and nobody may hear of its end.
+    pub(super) fn forget(&mut self) {
+        self.forgotten
+            .extend(std::mem::take(&mut self.begun).into_keys());
+        self.forgotten.extend(std::mem::take(&mut self.ended));
+        self.old_report = None;
+    }
+
+    /// Whether a disk that is gone knew of an order.
+    pub(super) fn is_forgotten(&self, order: &(DeviceId, Name)) -> bool {
+        self.forgotten.contains(order)
     }
 
     pub(super) fn take(

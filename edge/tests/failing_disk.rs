@@ -1,0 +1,355 @@
+//! A disk that hangs or fails when a machine is about to do harm: what makes it safe needs no disk.
+
+#![allow(clippy::unwrap_used, reason = "a test ends at what should not be")]
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use peaberry_core::{
+    Batch, Clock, Durability, Layer, Layered, MemoryStorage, Operation, Storage, StorageError,
+    SystemClock,
+};
+use peaberry_edge::coffee;
+use peaberry_edge::device::{Device, Metric};
+use peaberry_edge::fleet::{Fleet, FleetCommand, FleetEvent, FleetSettings, FleetThread};
+use peaberry_edge::order::{OrderCommand, OrderEvent, StepRun};
+use peaberry_edge::payload::{Level, OrderPhase, OrderUpdate};
+use peaberry_edge::rules::{Condition, Rule};
+use peaberry_edge::time::DeviceTime;
+use peaberry_edge::uplink::{MemoryBroker, MemoryUplink};
+use peaberry_edge::{BootEpoch, EdgeError, Name};
+
+/// More than any of this takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+/// What the disk does about a commit that is about a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mood {
+    Hangs,
+    Fails,
+}
+
+#[derive(Default)]
+struct Disk {
+    inner: MemoryStorage,
+    plan: Mutex<Plan>,
+    moved: Condvar,
+}
+
+#[derive(Default)]
+struct Plan {
+    mood: Option<(Mood, &'static str)>,
+    is_hanging: bool,
+    syncs_beside: bool,
+    has_word: bool,
+}
+
+impl Layer for Disk {
+    fn inner(&self) -> &dyn Storage {
+        &self.inner
+    }
+
+    fn commit(&self, batch: &Batch, durability: Durability) -> Result<(), StorageError> {
+        let mut plan = self.plan.lock();
+        if durability == Durability::Buffered && plan.syncs_beside {
+            // What it is about is left to the sync.
+            plan.has_word |= plan.mood.is_some_and(|(_, word)| is_about(batch, word));
+            return self.inner.commit(batch, durability);
+        }
+        while plan.has_word && plan.mood.is_some() {
+            self.hang(&mut plan)?;
+        }
+        while let Some((mood, word)) = plan.mood
+            && is_about(batch, word)
+        {
+            if mood == Mood::Fails {
+                return Err(StorageError::Poisoned);
+            }
+            self.hang(&mut plan)?;
+        }
+        drop(plan);
+        self.inner.commit(batch, durability)
+    }
+}
+
+fn is_about(batch: &Batch, word: &str) -> bool {
+    let is_in = |bytes: &[u8]| {
+        let mut places = bytes.windows(word.len());
+        places.any(|place| place == word.as_bytes())
+    };
+    batch.operations().any(|operation| match operation {
+        Operation::Put { value, .. } => is_in(value),
+        Operation::Append { entries, .. } => is_in(entries.bytes()),
+        _ => false,
+    })
+}
+
+impl Disk {
+    fn hang(&self, plan: &mut MutexGuard<'_, Plan>) -> Result<(), StorageError> {
+        plan.is_hanging = true;
+        self.moved.notify_all();
+        match self.moved.wait_for(plan, 2 * PATIENCE).timed_out() {
+            // The test has ended at what should not be.
+            true => Err(StorageError::Poisoned),
+            false => Ok(()),
+        }
+    }
+
+    fn is_to(&self, mood: Option<(Mood, &'static str)>) {
+        self.plan.lock().mood = mood;
+        self.moved.notify_all();
+    }
+
+    fn await_hanging(&self) {
+        let mut plan = self.plan.lock();
+        while !plan.is_hanging {
+            let waited = self.moved.wait_for(&mut plan, PATIENCE);
+            assert!(!waited.timed_out(), "no commit came");
+        }
+    }
+}
+
+struct Machine {
+    disk: Arc<Layered<Disk>>,
+    thread: FleetThread<MemoryUplink>,
+    events: Receiver<FleetEvent<Name>>,
+    /// Of the first step.
+    run: StepRun,
+}
+
+impl Machine {
+    /// One with an order whose first step is under way.
+    fn brewing() -> Self {
+        Self::start(|fleet| fleet)
+    }
+
+    /// The same, whose disk hangs in its syncs alone.
+    fn brewing_and_syncing_beside() -> Self {
+        let machine = Self::start(|fleet| fleet.sync_beside().unwrap());
+        machine.disk.layer().plan.lock().syncs_beside = true;
+        machine
+    }
+
+    fn start(with: impl FnOnce(Fleet<MemoryUplink>) -> Fleet<MemoryUplink>) -> Self {
+        let disk = Arc::new(Layered::<Disk>::default());
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let rule = Rule {
+            name: name("pressure.high"),
+            metric: name("pressure"),
+            condition: Condition::Above(9.0),
+            hysteresis: 1.0,
+            broken_ms_min: 0,
+            is_latched: false,
+            level: Level::Critical,
+            action: Some(name("valve.open")),
+        };
+        let device = Device::builder(name("m-1"))
+            .metric(Metric::fed(name("pressure")))
+            .rule(rule)
+            .takes_orders(coffee::recipes(), coffee::capabilities());
+        let (uplink, site) = (MemoryBroker::new(1).connect("m-1"), name("site"));
+        let (settings, now) = (FleetSettings::default(), clock.now());
+        let fleet = Fleet::open(uplink, site, disk.clone(), [device], settings, now).unwrap();
+        let (told, events) = channel();
+        let thread = FleetThread::start(with(fleet), clock, move |event, _| {
+            // Who listens may be gone already.
+            let _ = told.send(event);
+        });
+        let run = StepRun {
+            order: 1,
+            step: 0,
+            attempt: 1,
+        };
+        let machine = Self {
+            disk,
+            thread: thread.unwrap(),
+            events,
+            run,
+        };
+        for resource in ["water", "beans"] {
+            let (resource, units) = (name(resource), 1_000);
+            machine.order(OrderCommand::Stock { resource, units });
+        }
+        let (key, recipe) = (name("o-1"), name("espresso"));
+        machine.order(OrderCommand::Place { key, recipe });
+        machine
+            .hear(|event| matches!(event, OrderEvent::Begin { run: begun, .. } if *begun == run));
+        machine
+    }
+
+    fn order(&self, command: OrderCommand) {
+        assert!(self.thread.handle().order(&name("m-1"), command));
+    }
+
+    fn stop_safely(&self) {
+        let reason = "steam".into();
+        self.order(OrderCommand::SafeStop { reason });
+    }
+
+    fn burst(&self) {
+        assert!(self.thread.handle().submit(burst()));
+    }
+
+    fn await_event(&self, is_it: impl Fn(&FleetEvent<Name>) -> bool) {
+        let mut heard = Vec::new();
+        while let Ok(event) = self.events.recv_timeout(PATIENCE) {
+            if is_it(&event) {
+                return;
+            }
+            heard.push(event);
+        }
+        panic!("not heard; only {heard:?}");
+    }
+
+    fn hear(&self, is_it: impl Fn(&OrderEvent) -> bool) {
+        self.await_event(|event| match event {
+            FleetEvent::Order { event, .. } => is_it(event),
+            _ => false,
+        });
+    }
+
+    fn hear_act(&self) {
+        self.await_event(|event| matches!(event, FleetEvent::Act { .. }));
+    }
+
+    fn hear_abort(&self) {
+        self.hear(|event| matches!(event, OrderEvent::Abort { .. }));
+    }
+
+    /// Whoever hosts a fleet can tell that it has stopped, and nothing is taken that nobody will look at.
+    fn ends_with_its_store(self) {
+        // Until the sink is dropped.
+        while self.events.recv_timeout(PATIENCE).is_ok() {}
+        while !self.thread.is_finished() {
+            std::thread::yield_now();
+        }
+        assert!(!self.thread.handle().submit(burst()));
+        let error = self.thread.stop().unwrap_err();
+        assert!(matches!(error, EdgeError::Storage { .. }), "{error}");
+    }
+}
+
+/// The pressure is too high.
+fn burst() -> FleetCommand {
+    FleetCommand::Sample {
+        device: name("m-1"),
+        metric: name("pressure"),
+        at: DeviceTime {
+            boot: BootEpoch::FIRST,
+            since_boot_ms: 0,
+        },
+        value: 12.0,
+    }
+}
+
+#[test]
+fn an_act_is_told_while_the_disk_hangs() {
+    let machine = Machine::brewing();
+    let disk = machine.disk.layer();
+    disk.is_to(Some((Mood::Hangs, "pressure.high")));
+    machine.burst();
+    machine.hear_act();
+    disk.await_hanging();
+    disk.is_to(None);
+    machine.thread.stop().unwrap();
+}
+
+#[test]
+fn a_safe_stop_breaks_off_the_step_while_the_disk_hangs_and_is_durable_afterwards() {
+    let machine = Machine::brewing();
+    let disk = machine.disk.layer();
+    disk.is_to(Some((Mood::Hangs, "steam")));
+    machine.stop_safely();
+    machine.hear_abort();
+    disk.await_hanging();
+    disk.is_to(None);
+    let fleet = machine.thread.stop().unwrap();
+    let orders = fleet.device(&name("m-1")).unwrap().orders();
+    assert!(orders.unwrap().stopped().is_some());
+}
+
+/// Not only what was decided before the disk was asked: whatever comes while it hangs.
+#[test]
+fn rules_act_and_steps_are_broken_off_as_long_as_a_sync_beside_hangs() {
+    let machine = Machine::brewing_and_syncing_beside();
+    let disk = machine.disk.layer();
+    disk.is_to(Some((Mood::Hangs, "o-2")));
+    let (key, recipe) = (name("o-2"), name("espresso"));
+    machine.order(OrderCommand::Place { key, recipe });
+    disk.await_hanging();
+    machine.burst();
+    machine.hear_act();
+    machine.stop_safely();
+    machine.hear_abort();
+    // Nothing is told to be durable that is not.
+    machine.order(OrderCommand::Cancel { key: name("soup") });
+    let is_of = |update: &OrderUpdate, key| update.key == name(key);
+    machine.hear(|event| match event {
+        OrderEvent::Update(update) => {
+            assert!(!is_of(update, "o-2"), "{update:?}");
+            is_of(update, "soup")
+        }
+        _ => false,
+    });
+    disk.is_to(None);
+    machine.hear(|event| matches!(event, OrderEvent::Update(update) if is_of(update, "o-2")));
+    machine.hear(
+        |event| matches!(event, OrderEvent::Update(update) if update.phase == OrderPhase::Stopped),
+    );
+    let fleet = machine.thread.stop().unwrap();
+    let orders = fleet.device(&name("m-1")).unwrap().orders();
+    assert!(orders.unwrap().stopped().is_some());
+}
+
+/// A step whose beginning waits for its sync is withdrawn: it must not begin on a stopped machine.
+#[test]
+fn a_step_that_waits_for_a_sync_is_withdrawn_by_a_safe_stop() {
+    let machine = Machine::brewing_and_syncing_beside();
+    let disk = machine.disk.layer();
+    disk.is_to(Some((Mood::Hangs, "heat")));
+    let run = machine.run;
+    let quality_permille = 900;
+    machine.order(OrderCommand::Done {
+        run,
+        quality_permille,
+    });
+    disk.await_hanging();
+    machine.stop_safely();
+    machine.order(OrderCommand::Cancel { key: name("soup") });
+    machine.hear(|event| match event {
+        OrderEvent::Update(update) => update.key == name("soup"),
+        event => panic!("{event:?}"),
+    });
+    disk.is_to(None);
+    machine.hear(|event| match event {
+        OrderEvent::Begin { .. } | OrderEvent::Abort { .. } => panic!("{event:?}"),
+        OrderEvent::Update(update) => update.phase == OrderPhase::Stopped,
+        _ => false,
+    });
+    machine.thread.stop().unwrap();
+}
+
+#[test]
+fn an_act_is_told_when_the_commit_of_its_turn_fails() {
+    let machine = Machine::brewing();
+    let failure = (Mood::Fails, "pressure.high");
+    machine.disk.layer().is_to(Some(failure));
+    machine.burst();
+    machine.hear_act();
+    machine.ends_with_its_store();
+}
+
+#[test]
+fn an_abort_is_told_when_the_commit_of_its_turn_fails() {
+    let machine = Machine::brewing();
+    machine.disk.layer().is_to(Some((Mood::Fails, "steam")));
+    machine.stop_safely();
+    machine.hear_abort();
+    machine.ends_with_its_store();
+}
