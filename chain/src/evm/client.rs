@@ -445,14 +445,11 @@ impl ChainClient for EvmClient {
                 return block.ok_or_else(|| not_found("a finalized block"));
             }
         };
-        let latest = self.rpc.block(BlockAt::Latest).await?;
-        let latest = latest.ok_or_else(|| not_found("the newest block"))?;
         if depth == 0 {
-            return Ok(latest);
+            let latest = self.rpc.block(BlockAt::Latest).await?;
+            return latest.ok_or_else(|| not_found("the newest block"));
         }
-        let number = latest.number.checked_sub(depth);
-        let number = number.ok_or_else(|| not_found("a block of such depth"))?;
-        let block = self.rpc.block(BlockAt::Number(number)).await?;
+        let block = self.rpc.block_below(depth).await?;
         block.ok_or_else(|| not_found("a block of such depth"))
     }
 
@@ -465,11 +462,27 @@ impl ChainClient for EvmClient {
         }
     }
 
+    async fn final_block(&self, number: u64) -> Result<Option<Block>, ChainError> {
+        self.rpc.final_block(number, self.network.finality).await
+    }
+
     async fn logs(&self, filter: &LogFilter, range: &LogRange) -> Result<Vec<Log>, ChainError> {
         for address in &filter.addresses {
             address.expect_on(self.network.chain)?;
         }
         self.rpc.logs(filter, range).await
+    }
+
+    async fn logs_upto(
+        &self,
+        filter: &LogFilter,
+        first: u64,
+        last: Block,
+    ) -> Result<Vec<Log>, ChainError> {
+        for address in &filter.addresses {
+            address.expect_on(self.network.chain)?;
+        }
+        self.rpc.logs_upto(filter, first, last).await
     }
 }
 

@@ -39,6 +39,7 @@ pub const TARGET: Target = Target {
         Mutant::compiled("text_edit_beyond_accepted"),
         Mutant::compiled("text_tie_by_arrival"),
         Mutant::compiled("text_fork_accepted"),
+        Mutant::compiled("effect_before_cause"),
         Mutant::compiled("list_right_neighbour_ignored"),
         Mutant::compiled("gc_before_stability"),
         Mutant::compiled("map_order_in_bytes"),

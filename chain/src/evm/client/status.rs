@@ -96,7 +96,7 @@ impl EvmClient {
             }
             FinalityPolicy::Finalized => {
                 let (latest, tip) =
-                    try_join(self.rpc.block(BlockAt::Latest), self.final_block()).await?;
+                    try_join(self.rpc.block(BlockAt::Latest), self.newest_final()).await?;
                 Ok(Ends {
                     latest,
                     final_number: tip.map(|tip| tip.number),
@@ -107,7 +107,7 @@ impl EvmClient {
     }
 
     /// None yet, on a chain that has just begun.
-    async fn final_block(&self) -> Result<Option<Block>, ChainError> {
+    async fn newest_final(&self) -> Result<Option<Block>, ChainError> {
         match self.head(Finality::Final).await {
             Ok(block) => Ok(Some(block)),
             Err(ChainError::NotFound { .. }) => Ok(None),
@@ -116,16 +116,17 @@ impl EvmClient {
     }
 
     /// Whether `block` lies on the branch that ends in `tip`: what was found by number may come from a node on a fork that
-    /// the others have left. It is believed of a block too deep below, and where a node does not have the branch.
+    /// the others have left. Of a block too deep below, and where a node does not have the branch, it is believed by number of
+    /// nodes to which it is final.
     async fn is_below(&self, tip: Block, block: Block) -> Result<bool, ChainError> {
         if tip.number.saturating_sub(block.number) > BRANCH_MAX {
-            return Ok(true);
+            return self.has_as_final(block).await;
         }
         let mut child = tip;
         while child.number > block.number + 1 {
             match self.rpc.block(BlockAt::Hash(child.parent)).await? {
                 Some(parent) if parent.number + 1 == child.number => child = parent,
-                _ => return Ok(true),
+                _ => return self.has_as_final(block).await,
             }
         }
         Ok(match child.number > block.number {
@@ -134,14 +135,22 @@ impl EvmClient {
         })
     }
 
+    async fn has_as_final(&self, block: Block) -> Result<bool, ChainError> {
+        let there = self.final_block(block.number).await?;
+        Ok(there.is_some_and(|there| there.hash == block.hash))
+    }
+
     /// Whether another transaction has its nonce in a final block. It may have come into a block itself since it was looked
     /// for, so it is looked for again, at a node that has come to that block.
     async fn is_taken(&self, hash: B256, claim: Claim) -> Result<bool, ChainError> {
-        let Some((from, end)) = claim.sender.address().zip(self.final_block().await?) else {
+        let Some((from, end)) = claim.sender.address().zip(self.newest_final().await?) else {
             return Ok(false);
         };
         match self.rpc.nonce(from, BlockAt::Hash(end.hash)).await {
-            Ok(next) if next > claim.nonce => self.rpc.lacks_receipt(hash, end).await,
+            Ok(next) if next > claim.nonce => {
+                let told = self.rpc.lacks_receipts(&[hash], end).await;
+                told.into_iter().next().unwrap_or(Ok(false))
+            }
             // A node that has no state of that block says nothing.
             Ok(_) | Err(ChainError::NotFound { .. }) => Ok(false),
             Err(error) => Err(error),

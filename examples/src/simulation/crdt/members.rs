@@ -264,7 +264,8 @@ impl Members {
                 Err(error) => {
                     match error {
                         // Its clock was ahead, and was set back. That is rare: one of hundreds of worlds.
-                        WriteError::FarFuture(_) => {}
+                        WriteError::FarFuture(far)
+                            if far.stamp_ms > wall_ms.saturating_add(far.drift_ms_max) => {}
                         WriteError::Outgrown(_) if is_bounded => {
                             reached.lock().mark(reached::WRITE_WITHOUT_ROOM);
                         }
