@@ -18,10 +18,10 @@ use self::syncer::Syncer;
 use crate::error::EdgeError;
 use crate::identity::RecordId;
 use crate::name::{DeviceId, SiteId};
-use crate::payload::{Payload, SinkAck, Wire};
+use crate::payload::{Gap, Payload, SinkAck, Wire};
 use crate::spool::Spool;
 use crate::time::BootClock;
-use crate::topic::{Lane, Topic};
+use crate::topic::{Lane, Stream, Topic};
 use crate::uplink::{AckToken, Message, SubmitError, Uplink, UplinkEvent};
 
 /// The spools of one or many devices, the store they share, and their uplinks: one that all share (a gateway), one for each,
@@ -37,8 +37,12 @@ pub struct Courier<U> {
     devices: BTreeMap<DeviceId, usize>,
     batch: Batch,
     events: Vec<UplinkEvent>,
+    /// Records that were not taken while a sync lasted.
+    rejected: BTreeMap<(usize, Stream), Gap>,
     /// What is dealt with once the next commit succeeds.
     heard: Vec<(usize, AckToken)>,
+    /// What is to be cut: by device, a sink's acknowledgements.
+    acks: Vec<(usize, Message)>,
     /// Spools of which the broker has acknowledged something, in this turn.
     accepted: Vec<usize>,
     /// Those that have not forgotten it yet, and when they do.
@@ -100,6 +104,10 @@ pub struct CourierReport {
 /// as that of a record. Until then it would be sent once more after a crash, and known by its identity.
 const LET_GO_DELAY: Duration = Duration::from_secs(1);
 
+/// So much may be staged while a sync lasts: one that hangs must not take all memory. Ten thousand devices say as much in some
+/// seconds.
+const STAGED_BYTES_MAX: usize = 8 << 20;
+
 /// Nor is room for so many of the uplink's events.
 const EVENTS_KEPT: usize = 256;
 
@@ -160,7 +168,9 @@ impl<U: Uplink> Courier<U> {
             spools,
             batch: Batch::new(),
             events: Vec::new(),
+            rejected: BTreeMap::new(),
             heard: Vec::new(),
+            acks: Vec::new(),
             accepted: Vec::new(),
             letting_go: BTreeSet::new(),
             let_go_at: None,
@@ -190,7 +200,8 @@ impl<U: Uplink> Courier<U> {
     ///
     /// # Errors
     ///
-    /// Those of [`Spool::append`].
+    /// Those of [`Spool::append`]. Also [`EdgeError::SpoolFull`] where syncs are [beside](Self::sync_beside) the turns and so much
+    /// waits for one to end that no more is kept: 8 MiB of all devices together.
     ///
     /// # Panics
     ///
@@ -204,10 +215,20 @@ impl<U: Uplink> Courier<U> {
     ) -> Result<RecordId, EdgeError> {
         let clock = self.clocks.get(device).expect("the device is one of ours");
         let at_ms = clock.at(now).since_boot_ms;
+        let is_held_up = self.is_syncing() && self.batch.bytes() >= STAGED_BYTES_MAX;
         let spool = self
             .spools
             .get_mut(device)
             .expect("every clock has a spool");
+        if is_held_up {
+            let stream = payload.stream();
+            let (gap, error) = spool.reject(stream);
+            let so_far = self.rejected.entry((device, stream)).or_insert(gap);
+            if *so_far != gap {
+                so_far.widen(&gap);
+            }
+            return Err(error);
+        }
         if spool.is_nearly_full() && spool.may_let_go() {
             // What need not be kept gives way first.
             spool.let_go(now, storage, &mut self.batch)?;
@@ -297,7 +318,8 @@ impl<U: Uplink> Courier<U> {
         storage: &dyn Storage,
     ) -> Result<Poll<CourierReport>, EdgeError> {
         let mut report = CourierReport::default();
-        let polled = self.hear(cx, now, storage, &mut report)?;
+        let polled = self.hear(cx, now, &mut report);
+        self.cut(now, storage, &mut report)?;
         self.tend(now, storage)?;
         let _ = self.take_synced(cx)?;
         if !self.is_syncing() && self.has_to_commit(now) {
@@ -315,14 +337,13 @@ impl<U: Uplink> Courier<U> {
         Ok(polled.map(|()| report))
     }
 
-    /// Takes what those uplinks say that have something to say.
+    /// Takes what those uplinks say that have something to say. It needs no disk: what sinks have is [cut](Self::cut) later.
     pub(crate) fn hear(
         &mut self,
         cx: &mut Context<'_>,
         now: Instant,
-        storage: &dyn Storage,
         report: &mut CourierReport,
-    ) -> Result<Poll<()>, EdgeError> {
+    ) -> Poll<()> {
         report.refused_records.append(&mut self.too_long);
         let mut events = std::mem::take(&mut self.events);
         let mut polled = Poll::Pending;
@@ -331,14 +352,14 @@ impl<U: Uplink> Courier<U> {
                 polled = Poll::Ready(());
             }
             for event in events.drain(..) {
-                self.take(line, event, now, storage, report)?;
+                self.take(line, event, now, report);
             }
         }
         if events.capacity() <= EVENTS_KEPT {
             self.events = events;
         }
         self.note_accepted(now);
-        Ok(polled)
+        polled
     }
 
     /// Spools whose records the broker has acknowledged may send more, and are going to forget these.
@@ -362,6 +383,11 @@ impl<U: Uplink> Courier<U> {
         self.acknowledge_each(heard);
     }
 
+    /// A message from [`CourierReport::inbound`] asked for nothing that is to be durable.
+    pub(crate) fn note_heard(&mut self, uplink: usize, token: AckToken) {
+        self.heard.push((uplink, token));
+    }
+
     fn acknowledge_each(&mut self, heard: Vec<(usize, AckToken)>) {
         for (line, token) in heard {
             if let Some(uplink) = self.lines.uplink_mut(line) {
@@ -370,14 +396,7 @@ impl<U: Uplink> Courier<U> {
         }
     }
 
-    fn take(
-        &mut self,
-        line: usize,
-        event: UplinkEvent,
-        now: Instant,
-        storage: &dyn Storage,
-        report: &mut CourierReport,
-    ) -> Result<(), EdgeError> {
+    fn take(&mut self, line: usize, event: UplinkEvent, now: Instant, report: &mut CourierReport) {
         match event {
             UplinkEvent::Up { is_resumed } => {
                 self.lines.set_up(line, true);
@@ -423,10 +442,9 @@ impl<U: Uplink> Courier<U> {
                 report.not_subscribed.push((line, filter, reason));
             }
             UplinkEvent::Inbound { message, token } => {
-                self.inbound(line, message, token, now, storage, report)?;
+                self.inbound(line, message, token, report);
             }
         }
-        Ok(())
     }
 
     fn inbound(
@@ -434,16 +452,14 @@ impl<U: Uplink> Courier<U> {
         line: usize,
         message: Message,
         token: Option<AckToken>,
-        now: Instant,
-        storage: &dyn Storage,
         report: &mut CourierReport,
-    ) -> Result<(), EdgeError> {
+    ) {
         let (device, lane) = match self.addressee(line, &message) {
             Ok(addressee) => addressee,
             Err(error) => {
                 self.heard.extend(token.map(|token| (line, token)));
                 self.refuse(message, error, report);
-                return Ok(());
+                return;
             }
         };
         if lane != Lane::Acks {
@@ -454,24 +470,36 @@ impl<U: Uplink> Courier<U> {
                 uplink: line,
                 token,
             });
-            return Ok(());
+            return;
         }
         self.heard.extend(token.map(|token| (line, token)));
-        let Some(spool) = self.spools.get_mut(device) else {
-            return Ok(());
-        };
-        let outcome = SinkAck::decode(&message.payload)
-            .and_then(|ack| spool.acknowledged(now, &ack, storage, &mut self.batch));
-        // Also where it was refused: that the device must start anew is staged.
-        self.touched(device);
-        match outcome {
-            Err(error @ (EdgeError::Storage { .. } | EdgeError::Stored { .. })) => Err(error),
-            Err(error) => {
-                self.refuse(message, error, report);
-                Ok(())
+        self.acks.push((device, message));
+    }
+
+    /// Spools cut what sinks have acknowledged; they may have to read where that ends.
+    pub(crate) fn cut(
+        &mut self,
+        now: Instant,
+        storage: &dyn Storage,
+        report: &mut CourierReport,
+    ) -> Result<(), EdgeError> {
+        for (device, message) in std::mem::take(&mut self.acks) {
+            let Some(spool) = self.spools.get_mut(device) else {
+                continue;
+            };
+            let outcome = SinkAck::decode(&message.payload)
+                .and_then(|ack| spool.acknowledged(now, &ack, storage, &mut self.batch));
+            // Also where it was refused: that the device must start anew is staged.
+            self.touched(device);
+            match outcome {
+                Err(error @ (EdgeError::Storage { .. } | EdgeError::Stored { .. })) => {
+                    return Err(error);
+                }
+                Err(error) => self.refuse(message, error, report),
+                Ok(()) => {}
             }
-            Ok(()) => Ok(()),
         }
+        Ok(())
     }
 
     fn refuse(&mut self, message: Message, error: EdgeError, report: &mut CourierReport) {

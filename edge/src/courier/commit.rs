@@ -63,15 +63,35 @@ impl<U: Uplink> Courier<U> {
         // Alone: it takes next to no room, and what `state` takes may be much.
         let has_room_again =
             !self.staged.is_empty() && self.commit_if_it_fits(now, storage, &Batch::new())?;
-        if has_room_again && (state.is_empty() || self.commit_if_it_fits(now, storage, state)?) {
-            return Ok(Committed::WithoutRecords { lost_records });
+        if has_room_again {
+            // Nothing else is given up before it is known whether that was enough.
+            return self.commit_state(now, storage, state, lost_records);
         }
         self.let_go(now, storage)?;
         self.relieve(losers, storage)?;
-        Ok(match self.commit_if_it_fits(now, storage, state)? {
-            true => Committed::WithoutRecords { lost_records },
-            false => Committed::Nothing { lost_records },
-        })
+        // Alone, for the same reason.
+        if !self.staged.is_empty() {
+            self.commit_if_it_fits(now, storage, &Batch::new())?;
+        }
+        self.commit_state(now, storage, state, lost_records)
+    }
+
+    /// Makes `state` durable, once what makes room for it is written.
+    fn commit_state(
+        &mut self,
+        now: Instant,
+        storage: &dyn Storage,
+        state: &Batch,
+        lost_records: u64,
+    ) -> Result<Committed, EdgeError> {
+        // One sync at a time: else it goes with the next.
+        let may_try = state.is_empty() || !self.is_syncing();
+        Ok(
+            match may_try && self.commit_if_it_fits(now, storage, state)? {
+                true => Committed::WithoutRecords { lost_records },
+                false => Committed::Nothing { lost_records },
+            },
+        )
     }
 
     /// Whether there was room; else nothing that was staged is kept.
@@ -129,7 +149,18 @@ impl<U: Uplink> Courier<U> {
         if is_synced_beside && let Some(syncer) = &mut self.syncer {
             syncer.begin();
         }
+        self.owe_rejected();
         Ok(())
+    }
+
+    /// Nothing is staged now: what was rejected meanwhile is told with what is staged next.
+    fn owe_rejected(&mut self) {
+        for ((device, _), gap) in std::mem::take(&mut self.rejected) {
+            if let Some(spool) = self.spools.get_mut(device) {
+                spool.owe(gap);
+            }
+            self.schedule(device);
+        }
     }
 
     /// Nothing that spools have staged is kept. Answers how many records that were.
@@ -145,6 +176,7 @@ impl<U: Uplink> Courier<U> {
             }
             self.schedule(device);
         }
+        self.owe_rejected();
         lost
     }
 
