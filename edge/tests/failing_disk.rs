@@ -19,7 +19,7 @@ use peaberry_edge::coffee;
 use peaberry_edge::device::{Device, Metric};
 use peaberry_edge::fleet::{Fleet, FleetCommand, FleetEvent, FleetSettings, FleetThread};
 use peaberry_edge::order::{OrderCommand, OrderEvent, StepRun};
-use peaberry_edge::payload::{Level, OrderPhase, OrderUpdate, SinkAck, Wire};
+use peaberry_edge::payload::{Action, Command, Level, OrderPhase, OrderUpdate, SinkAck, Wire};
 use peaberry_edge::rules::{Condition, Rule};
 use peaberry_edge::spool::SpoolSettings;
 use peaberry_edge::time::DeviceTime;
@@ -124,6 +124,7 @@ impl Disk {
 struct Machine {
     disk: Arc<Layered<Disk>>,
     thread: FleetThread<MemoryUplink>,
+    broker: MemoryBroker,
     events: Receiver<FleetEvent<Name>>,
     /// Of the first step.
     run: StepRun,
@@ -149,7 +150,8 @@ impl Machine {
             .metric(Metric::fed(name("pressure")))
             .rule(rule())
             .takes_orders(coffee::recipes(), coffee::capabilities());
-        let (uplink, site) = (MemoryBroker::new(1).connect("m-1"), name("site"));
+        let broker = MemoryBroker::new(1);
+        let (uplink, site) = (broker.connect("m-1"), name("site"));
         let (settings, now) = (FleetSettings::default(), clock.now());
         let fleet = Fleet::open(uplink, site, disk.clone(), [device], settings, now).unwrap();
         let (told, events) = channel();
@@ -165,6 +167,7 @@ impl Machine {
         let machine = Self {
             disk,
             thread: thread.unwrap(),
+            broker,
             events,
             run,
         };
@@ -282,6 +285,23 @@ fn a_safe_stop_breaks_off_the_step_while_the_disk_hangs_and_is_durable_afterward
     let fleet = machine.thread.stop().unwrap();
     let orders = fleet.device(&name("m-1")).unwrap().orders();
     assert!(orders.unwrap().stopped().is_some());
+}
+
+/// The same for one that comes from far away, by the uplink.
+#[test]
+fn a_safe_stop_that_was_sent_breaks_off_the_step_while_the_disk_hangs() {
+    let machine = Machine::brewing();
+    let disk = machine.disk.layer();
+    disk.is_to(Some((Mood::Hangs, "steam")));
+    let (device, reason) = (name("m-1"), "steam".into());
+    let action = Action::SafeStop { reason };
+    let topic = "peaberry/1/site/m-1/down/commands";
+    let message = Message::new(topic, Command { device, action }.encode());
+    machine.broker.connect("bar").submit(1, message).unwrap();
+    machine.hear_abort();
+    disk.await_hanging();
+    disk.is_to(None);
+    machine.thread.stop().unwrap();
 }
 
 /// Not only what was decided before the disk was asked: whatever comes while it hangs.
