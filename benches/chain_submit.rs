@@ -106,7 +106,7 @@ fn main() -> Result<(), Failure> {
 async fn serve(chain: &DevChain) -> std::io::Result<DevServer> {
     let server = DevServer::start(chain.clone(), 0).await?;
     let clock = Arc::new(SystemClock::new());
-    Ok(server.with_interval(chain.clone(), clock, BLOCK_TIME))
+    Ok(server.with_interval(clock, BLOCK_TIME))
 }
 
 /// The measure, printed.

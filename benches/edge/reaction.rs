@@ -180,8 +180,10 @@ fn time_actions(effort: Effort) -> Result<(), Failure> {
             }
         }
     };
-    let thread = FleetThread::start(site.fleet, clock, act)?;
-    std::thread::sleep(Duration::from_secs(seconds));
+    let thread = FleetThread::start(site.fleet, clock.clone(), act)?;
+    let end = clock.now() + Duration::from_secs(seconds);
+    let waiting = tokio::runtime::Builder::new_current_thread().build()?;
+    waiting.block_on(clock.sleep_until(end));
     let status = thread.stop()?.status();
     let mut waits = std::mem::take(&mut *waits.lock());
     waits.sort_unstable();

@@ -87,6 +87,22 @@ pub trait ChainClient: Send + Sync {
     /// The node could not be asked. Nothing changed.
     async fn block(&self, at: BlockAt) -> Result<Option<Block>, ChainError>;
 
+    /// The block of this number, if it is final; `None` while none there is. Where several nodes are asked, only those have a
+    /// vote to which it is final.
+    ///
+    /// # Errors
+    ///
+    /// The node could not be asked. Nothing changed.
+    async fn final_block(&self, number: u64) -> Result<Option<Block>, ChainError> {
+        match self.head(Finality::Final).await {
+            Ok(head) if head.number > number => self.block(BlockAt::Number(number)).await,
+            Ok(head) => Ok((head.number == number).then_some(head)),
+            // A chain that has just begun.
+            Err(ChainError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The logs in `range` that match `filter`, in the chain's order.
     ///
     /// # Errors
@@ -94,4 +110,26 @@ pub trait ChainClient: Send + Sync {
     /// [`ChainError::RangeTooWide`]: ask for less. [`ChainError::NotFound`]: the block asked for by its hash is not
     /// there. Otherwise the node could not be asked. Nothing changed.
     async fn logs(&self, filter: &LogFilter, range: &LogRange) -> Result<Vec<Log>, ChainError>;
+
+    /// The logs of the blocks from `first` to `last` that match `filter`, in the chain's order, of the chain that goes through
+    /// `last`. Where several nodes are asked, only those have a vote that have come to it.
+    ///
+    /// # Errors
+    ///
+    /// [`ChainError::NotFound`]: another block is there, or none; otherwise as [`logs`](Self::logs). Nothing changed.
+    async fn logs_upto(
+        &self,
+        filter: &LogFilter,
+        first: u64,
+        last: Block,
+    ) -> Result<Vec<Log>, ChainError> {
+        let there = self.block(BlockAt::Number(last.number)).await?;
+        if there.is_none_or(|there| there.hash != last.hash) {
+            return Err(ChainError::NotFound {
+                what: format!("block {last}"),
+            });
+        }
+        let range = LogRange::Numbers(first..=last.number);
+        self.logs(filter, &range).await
+    }
 }

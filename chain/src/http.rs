@@ -68,7 +68,8 @@ struct Inner {
 impl HttpEndpoint {
     /// The endpoint at `url`: `http://…`, and with feature `https` also `https://…`. Does not connect yet.
     ///
-    /// User and password in the URL become an `Authorization` header.
+    /// User and password in the URL become an `Authorization` header; signs in them that mean something to a URL are written
+    /// as its `%40` for `@`.
     ///
     /// # Errors
     ///
@@ -280,15 +281,39 @@ pub(crate) fn split_credentials(url: &str) -> Result<(String, HeaderMap), ChainE
     let Some((credentials, host)) = authority.rsplit_once('@') else {
         return Ok((url.to_owned(), headers));
     };
+    let invalid = |reason| ChainError::InvalidUrl { reason };
     let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
-    let value = alloy_transport::Authorization::basic(user, password).to_string();
-    let mut value =
-        HeaderValue::try_from(value).map_err(|_not_a_header| ChainError::InvalidUrl {
-            reason: "its credentials do not fit a header",
-        })?;
+    let [user, password] = [user, password].map(percent_decoded);
+    let (user, password) = user
+        .zip(password)
+        .ok_or_else(|| invalid("its credentials are not percent-encoded UTF-8"))?;
+    let value = alloy_transport::Authorization::basic(&user, &password).to_string();
+    let mut value = HeaderValue::try_from(value)
+        .map_err(|_not_a_header| invalid("its credentials do not fit a header"))?;
     value.set_sensitive(true);
     headers.insert(hyper::header::AUTHORIZATION, value);
     Ok((format!("{scheme}://{host}{path}"), headers))
+}
+
+/// What a part of a URL says (RFC 3986, section 2.1). A `%` without two digits behind it stands for itself.
+fn percent_decoded(text: &str) -> Option<String> {
+    let digit = |byte: Option<&u8>| char::from(*byte?).to_digit(16);
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, behind)) = rest.split_first() {
+        let escaped = digit(behind.first()).zip(digit(behind.get(1)));
+        match escaped.filter(|_| *first == b'%') {
+            Some((high, low)) => {
+                decoded.push(u8::try_from(high * 16 + low).ok()?);
+                rest = behind.get(2..)?;
+            }
+            None => {
+                decoded.push(*first);
+                rest = behind;
+            }
+        }
+    }
+    String::from_utf8(decoded).ok()
 }
 
 fn connector(options: &HttpOptions) -> HttpConnector {
@@ -315,6 +340,23 @@ impl fmt::Debug for HttpEndpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn credentials_are_read_as_a_url_writes_them() {
+        for (url, user, password) in [
+            ("http://ann:secret@host/path", "ann", "secret"),
+            ("http://ann%40farm:a%3ab%2Fc@host/path", "ann@farm", "a:b/c"),
+            ("http://ann:100%@host/path", "ann", "100%"),
+            ("http://ann:%zz%4@host/path", "ann", "%zz%4"),
+            ("http://caf%C3%A9@host/path", "café", ""),
+        ] {
+            let (plain, headers) = split_credentials(url).unwrap();
+            assert_eq!(plain, "http://host/path");
+            let wanted = alloy_transport::Authorization::basic(user, password).to_string();
+            assert_eq!(headers[hyper::header::AUTHORIZATION], wanted, "{url}");
+        }
+        assert!(split_credentials("http://ann:%ff@host/").is_err());
+    }
 
     #[test]
     fn a_wait_is_read_in_seconds_and_as_a_date() {

@@ -24,7 +24,8 @@ pub enum TransactionStatus {
         /// The block.
         block: Block,
     },
-    /// It can no longer happen: another transaction took its nonce, in a block that is final.
+    /// It can no longer happen: another transaction took its nonce, in a block that is final. How far that can be trusted,
+    /// each client says.
     Replaced {
         /// The other one, where known.
         by: Option<TxId>,

@@ -8,10 +8,10 @@ mod slip10;
 #[cfg(feature = "solana")]
 mod solana_key;
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use bip39::{Language, Mnemonic};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 pub use evm_key::EvmKey;
 #[cfg(feature = "keystore")]
@@ -20,6 +20,9 @@ pub use keystore::{KEYSTORE_BYTES_MAX, Stretching};
 pub use solana_key::SolanaKey;
 
 use crate::ChainError;
+
+/// 24 words of at most eight letters, and what is between them.
+const PHRASE_BYTES_MAX: usize = 24 * 8 + 23;
 
 /// One seed, and from it the keys of every chain.
 ///
@@ -38,7 +41,8 @@ use crate::ChainError;
 /// # Ok::<(), peaberry_chain::ChainError>(())
 /// ```
 pub struct Wallet {
-    seed: Zeroizing<[u8; 64]>,
+    // In one place: what is moved leaves a copy behind.
+    seed: Box<Zeroizing<[u8; 64]>>,
 }
 
 /// A seed phrase: whoever reads it owns everything. Shown by [`reveal`](Self::reveal) alone; wiped when dropped.
@@ -63,7 +67,9 @@ impl Wallet {
         getrandom::fill(&mut *entropy).map_err(|error| invalid("randomness", &error))?;
         let mnemonic =
             Mnemonic::from_entropy(&*entropy).map_err(|error| invalid("entropy", &error))?;
-        let phrase = Phrase(Zeroizing::new(mnemonic.to_string()));
+        // A text that grew would leave its beginnings behind.
+        let mut phrase = Phrase(Zeroizing::new(String::with_capacity(PHRASE_BYTES_MAX)));
+        write!(phrase.0, "{mnemonic}").map_err(|error| invalid("seed phrase", &error))?;
         Ok((Self::from_mnemonic(&mnemonic, ""), phrase))
     }
 
@@ -81,16 +87,25 @@ impl Wallet {
         Ok(Self::from_mnemonic(&mnemonic, passphrase))
     }
 
-    /// The wallet of a seed as BIP-39 makes them.
+    /// The wallet of a seed as BIP-39 makes them. What the caller keeps of it is the caller's to wipe.
     #[must_use]
-    pub fn from_seed(seed: [u8; 64]) -> Self {
-        Self {
-            seed: Zeroizing::new(seed),
-        }
+    pub fn from_seed(mut seed: [u8; 64]) -> Self {
+        let wallet = Self::of(&seed);
+        seed.zeroize();
+        wallet
+    }
+
+    fn of(seed: &[u8; 64]) -> Self {
+        let mut kept = Box::new(Zeroizing::new([0; 64]));
+        kept.copy_from_slice(seed);
+        Self { seed: kept }
     }
 
     fn from_mnemonic(mnemonic: &Mnemonic, passphrase: &str) -> Self {
-        Self::from_seed(mnemonic.to_seed(passphrase))
+        let mut seed = mnemonic.to_seed(passphrase);
+        let wallet = Self::of(&seed);
+        seed.zeroize();
+        wallet
     }
 
     /// The EVM key number `index`, at `m/44'/60'/0'/0/index`. One key serves on all EVM chains.
@@ -123,7 +138,7 @@ impl Wallet {
     /// [`ChainError::Wallet`]: the index is 2^31 or more.
     #[cfg(feature = "solana")]
     pub fn solana_key(&self, index: u32) -> Result<SolanaKey, ChainError> {
-        let node = slip10::derive(&*self.seed, &[44, 501, index, 0])?;
+        let node = slip10::derive(self.seed.as_slice(), &[44, 501, index, 0])?;
         Ok(SolanaKey::from_bytes(&node.key))
     }
 }
@@ -251,6 +266,7 @@ mod tests {
         let (wallet, phrase) = Wallet::generate().unwrap();
         let again = Wallet::from_phrase(phrase.reveal(), "").unwrap();
         assert_eq!(*wallet.seed, *again.seed);
+        assert_eq!(phrase.0.capacity(), PHRASE_BYTES_MAX, "it has grown");
         let key = wallet.evm_key(0).unwrap();
         let secrets = [
             hex::encode(&wallet.seed[..8]),

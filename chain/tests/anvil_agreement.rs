@@ -26,6 +26,7 @@ use peaberry_chain::evm::{EvmRpc, FeeHistory, Fees, Transaction};
 use peaberry_chain::primitives::{Address, B256, Bytes, U256, keccak256};
 use peaberry_chain::wallet::EvmKey;
 use peaberry_chain::{BlockAt, ChainError, ChainId, LogFilter, LogRange};
+use serde_json::Value;
 
 const TRANSACTIONS: usize = 200;
 const AT_ONCE: u64 = 6;
@@ -229,6 +230,10 @@ impl Pair {
             log.block_hash = receipt.block_hash;
         }
         assert_eq!(receipt, their_receipt);
+        let raw =
+            async |node: &Node| -> Value { node.ask("eth_getTransactionReceipt", (hash,)).await };
+        let [raw, their_raw] = [raw(ours).await, raw(theirs).await];
+        assert_eq!(told(raw), told(their_raw));
         let [trace, their_trace] = [ours.trace(hash).await, theirs.trace(hash).await];
         assert_eq!(
             Called::read(&trace),
@@ -255,6 +260,25 @@ impl Pair {
     }
 }
 
+/// All fields of a receipt that both nodes have, down to bloom and type, but for what names a block's hash.
+fn told(mut receipt: Value) -> Value {
+    let forget = |fields: &mut Value, names: &[&str]| {
+        let fields = fields.as_object_mut().expect("a receipt is there");
+        fields.retain(|name, _| !names.contains(&name.as_str()));
+    };
+    forget(
+        &mut receipt,
+        &["blockHash", "blockTimestamp", "blobGasPrice"],
+    );
+    for log in receipt["logs"].as_array_mut().expect("it has its logs") {
+        forget(log, &["blockHash", "blockTimestamp"]);
+    }
+    for field in ["cumulativeGasUsed", "logsBloom", "type"] {
+        assert!(receipt[field].is_string(), "{field}");
+    }
+    receipt
+}
+
 #[tokio::test]
 async fn the_same_transactions_do_the_same_on_anvil() {
     let keys: Vec<EvmKey> = (1..=ACCOUNTS)
@@ -268,7 +292,7 @@ async fn the_same_transactions_do_the_same_on_anvil() {
     };
     // From there on both follow EIP-1559.
     let second = U256::from(options.base_fee / 8 * 7);
-    let _: serde_json::Value = anvil
+    let _: Value = anvil
         .ask("anvil_setNextBlockBaseFeePerGas", (second,))
         .await;
     let genesis_s = options.genesis_timestamp_s;

@@ -361,12 +361,8 @@ impl<S: DotStore> Causal<S> {
         if !writer.limits().are_of_values() || refused(writer.limits()).is_ok() {
             return Ok(());
         }
-        let own = writer.replica();
-        self.store.for_each_stamp(&mut |dot, stamp| {
-            if dot.replica() != own {
-                writer.is_shown(stamp.wall_ms);
-            }
-        });
+        self.store
+            .for_each_stamp(&mut |dot, stamp| writer.finds(dot, stamp.wall_ms));
         refused(writer.limits())
     }
 

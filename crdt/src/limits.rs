@@ -109,9 +109,9 @@ pub struct Tolerance {
     /// By how much one delta may raise a replica's running total, or a reset claim to have seen more of it than is known;
     /// `u64::MAX` for any. What a peer missed for a month comes in one delta too, and is measured from what is held: a
     /// total of which nothing is held from zero, unless its beginning is known and it was removed with the key of a map.
-    /// So for a state that knows nothing yet let any total pass: a `Replica` does, from when it is opened empty until it
-    /// has all that one peer has told of. Who starts again before that, or was away for longer than this allows for,
-    /// tolerates more until it has caught up.
+    /// So for a state that knows nothing yet let any total pass: a `Replica` does, from when it is opened empty, through
+    /// restarts, until it has had all that its peers told of, and more than half of them have. Who was away for longer than
+    /// this allows for tolerates more until it has caught up.
     pub advance_max: u64,
 }
 

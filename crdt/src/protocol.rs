@@ -108,7 +108,7 @@ pub struct Replica<D: Replicated> {
     sync: AntiEntropy<D>,
     image: Image,
     tolerance: Tolerance,
-    /// Whether it was opened empty, and no peer has brought it all that it told of.
+    /// Whether it began empty, in this life or one before, and has not caught up with its peers since.
     is_new: bool,
     /// Whose calendar peers' stamps are held against: the node's, once there is one.
     calendar: Option<Arc<dyn Clock>>,
@@ -155,7 +155,7 @@ where
         let channel = Channel::new(CRDT, options.sync.document);
         let fresh = options.fresh.get();
         let opened = Image::open(storage, channel, &options, empty)?;
-        let (image, doc, replica, mut config) = opened;
+        let (image, doc, replica, mut config, is_new) = opened;
         // Every life needs another seed, and `fresh` is another in each. Mixed between: who makes it of the same seed would
         // have the one cancel the other.
         config.seed = Random::new(Random::new(config.seed).next() ^ fold(fresh)).next();
@@ -168,7 +168,7 @@ where
             writer: Writer::new(replica, minted, minted).within(bounds),
             membership: Arc::new(Mutex::new(sync.membership().clone())),
             sync,
-            is_new: doc.vector().is_empty(),
+            is_new,
             durable: doc.vector().clone(),
             doc: Arc::new(Mutex::new(doc)),
             signals: Arc::default(),
@@ -251,7 +251,10 @@ where
     /// What a peer's delta may bring now. It decides what is let in, and nothing of what is made of it.
     fn limits(&mut self) -> Limits {
         let mut tolerance = self.tolerance;
-        self.is_new = self.is_new && !self.sync.has_caught_up(&*self.doc.lock());
+        if self.is_new && self.sync.has_caught_up(&*self.doc.lock()) {
+            self.is_new = false;
+            self.must_write = true;
+        }
         if self.is_new {
             // The totals of others have risen for long, and all of that is new here.
             tolerance.advance_max = u64::MAX;
@@ -330,6 +333,7 @@ where
         let is_refused = self.is_closed || self.sync.is_evicted();
         let limits = self.limits();
         self.writer.tolerate(limits.wall_ms, limits.drift_ms_max);
+        self.writer.others_know(self.sync.shown());
         let mut doc = self.doc.lock();
         // Not only own events are new: a mutation may join what the application got in another way.
         let before = doc.vector().clone();
@@ -368,8 +372,9 @@ where
         let is_changed = doc.vector() != self.image.written();
         if is_changed || wants_more || self.must_write {
             let replica = self.writer.replica();
+            let members = self.sync.membership();
             self.image
-                .write(fx.batch(), &*doc, replica, reserved, self.sync.membership());
+                .write(fx.batch(), &*doc, replica, reserved, members, self.is_new);
             self.must_write = false;
             let turn = fx.notify_committed();
             self.dirty = Some(turn);

@@ -123,6 +123,8 @@ renamed_store!(
             }
         }
 
+        fn for_each_named(&self, _visit: &mut dyn FnMut(Dot)) {}
+
         fn admit(
             &self,
             delta: &Self,

@@ -66,12 +66,12 @@ pub trait DotStore: Clone + Debug + Default + Eq {
     }
 
     /// Calls `visit` with the dots that what is held speaks of beside its own, such as those on the way to an element of a
-    /// list; some perhaps more than once. Whoever wrote it had seen them, so a delta asks for them.
-    fn for_each_named(&self, visit: &mut dyn FnMut(Dot)) {
-        let _ = visit;
-    }
+    /// list; some perhaps more than once. Whoever wrote it had seen them, so a delta asks for them. A store of stores passes
+    /// this on to each of them: else a state could speak of replicas that its vector does not tell.
+    fn for_each_named(&self, visit: &mut dyn FnMut(Dot));
 
-    /// Calls `visit` with each [`Stamp`] that is held, and its dot.
+    /// Calls `visit` with each [`Stamp`] that is held, and its dot. A store that holds none, nor stores that do, has nothing
+    /// to do; where one is passed over, a write beside it may be refused that others would take.
     fn for_each_stamp(&self, visit: &mut dyn FnMut(Dot, Stamp)) {
         let _ = visit;
     }

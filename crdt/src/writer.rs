@@ -1,6 +1,6 @@
 //! The only thing that mints dots.
 
-use crate::{Bounds, Dot, Limits, ReplicaId, VersionVector, WriteError};
+use crate::{Bounds, Dot, Lattice as _, Limits, ReplicaId, VersionVector, WriteError};
 
 /// The right to write as one replica to one document, within a reserved range of dots.
 ///
@@ -12,7 +12,9 @@ pub struct Writer {
     minted: u64,
     reserved: u64,
     limits: Limits,
-    /// The latest stamp of another replica that it has looked for and found, in milliseconds.
+    /// What others are known to have.
+    shown: VersionVector,
+    /// The latest stamp among that which it has looked for and found, in milliseconds.
     shown_ms: u64,
 }
 
@@ -25,6 +27,7 @@ impl Writer {
             minted,
             reserved,
             limits: Limits::NONE,
+            shown: VersionVector::new(),
             shown_ms: 0,
         }
     }
@@ -38,8 +41,9 @@ impl Writer {
     }
 
     /// From now on, while our wall clock shows `wall_ms`, refuses to write stamps further ahead than others let pass: its
-    /// writes fail with [`WriteError::FarFuture`] if a stamp leads both that time and all stamps of other replicas in the
-    /// state by more than `drift_ms_max`. A document with such a stamp would reach nobody until clocks catch up.
+    /// writes fail with [`WriteError::FarFuture`] if a stamp leads that time by more than `drift_ms_max`, and is later than
+    /// any in the state that others are known to have ([`others_know`](Self::others_know)). A document with such a stamp
+    /// would reach nobody until clocks catch up.
     ///
     /// That is so where a clock that was ahead has been set right and what it stamped is still there, and not yet where a
     /// clock that nobody contradicts is ahead.
@@ -48,21 +52,30 @@ impl Writer {
         self.limits.drift_ms_max = drift_ms_max;
     }
 
+    /// Others have told that they know these events: as late as the stamps of those may be what is written here. Whose event
+    /// it was does not matter: an own one that nobody has taken yet shows nothing, also when its id was another.
+    pub fn others_know(&mut self, vector: &VersionVector) {
+        self.shown.join(vector);
+    }
+
     pub(crate) const fn bounds(&self) -> Bounds {
         self.limits.bounds
     }
 
-    /// What it may write.
+    /// What it may write. Others measure from their own clocks: as late as what they have is well, later is not.
     pub(crate) fn limits(&self) -> Limits {
+        let shown_ms = self.shown_ms.saturating_sub(self.limits.drift_ms_max);
         Limits {
-            wall_ms: self.limits.wall_ms.max(self.shown_ms),
+            wall_ms: self.limits.wall_ms.max(shown_ms),
             ..self.limits
         }
     }
 
-    /// Another replica has stamped something so late.
-    pub(crate) fn is_shown(&mut self, wall_ms: u64) {
-        self.shown_ms = self.shown_ms.max(wall_ms);
+    /// The state holds an event that was stamped so late.
+    pub(crate) fn finds(&mut self, dot: Dot, wall_ms: u64) {
+        if self.shown.covers(dot) {
+            self.shown_ms = self.shown_ms.max(wall_ms);
+        }
     }
 
     /// Whose events it mints.

@@ -23,7 +23,9 @@ contract HostileToken {
         /// Reverts.
         Reverts,
         /// Calls somebody else before it moves anything.
-        CallsBack
+        CallsBack,
+        /// Takes one unit on top from whom it moves from, and answers yes.
+        TakesMore
     }
 
     Manner public manner;
@@ -72,7 +74,7 @@ contract HostileToken {
             if (success) wentThrough = true;
             else refusal = bytes4(said);
         }
-        balanceOf[from] -= value;
+        balanceOf[from] -= manner == Manner.TakesMore ? value + 1 : value;
         balanceOf[to] += manner == Manner.KeepsPart ? value - 1 : value;
     }
 

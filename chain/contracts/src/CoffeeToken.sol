@@ -26,7 +26,7 @@ contract CoffeeToken is Roles, Eip712 {
 
     /// The most tokens there can ever be at once, in units of 10^-18.
     uint256 public immutable cap;
-    /// How many points a payment of one whole token earns.
+    /// How many points a payment of one whole token earns; within 128 bits, so that no payment's points overflow.
     uint256 public immutable pointsPerToken;
 
     uint256 public totalSupply;
@@ -47,6 +47,7 @@ contract CoffeeToken is Roles, Eip712 {
     event PointsRedeemed(address indexed account, bytes32 indexed reward, uint256 points);
 
     error CapOutOfRange(uint256 cap);
+    error PointsOutOfRange(uint256 pointsPerToken);
     error CapExceeded(uint256 available, uint256 wanted);
     error InsufficientBalance(address account, uint256 available, uint256 wanted);
     error InsufficientAllowance(address owner, address spender, uint256 available, uint256 wanted);
@@ -54,6 +55,7 @@ contract CoffeeToken is Roles, Eip712 {
     error TooManyPoints(address account);
     error ZeroAddress();
     error ZeroAmount();
+    error ZeroId();
     error PaidToPayer(address account);
     error AlreadyPaid(address from, address to, bytes32 orderId);
 
@@ -63,6 +65,7 @@ contract CoffeeToken is Roles, Eip712 {
         Eip712(name_, "1")
     {
         if (cap_ == 0 || cap_ > type(uint128).max) revert CapOutOfRange(cap_);
+        if (pointsPerToken_ > type(uint128).max) revert PointsOutOfRange(pointsPerToken_);
         name = name_;
         symbol = symbol_;
         cap = cap_;
@@ -130,7 +133,7 @@ contract CoffeeToken is Roles, Eip712 {
         emit Transfer(msg.sender, address(0), amount);
     }
 
-    /// Pays an order, once. The caller is `from`, or spends an allowance of `from`.
+    /// Pays an order, once; none has the number zero. The caller is `from`, or spends an allowance of `from`.
     function processPayment(address from, address to, uint256 amount, bytes32 orderId) external {
         if (msg.sender != from) spendAllowance(from, amount);
         pay(from, to, amount, orderId);
@@ -167,6 +170,7 @@ contract CoffeeToken is Roles, Eip712 {
     }
 
     function pay(address from, address to, uint256 amount, bytes32 orderId) private {
+        if (orderId == 0) revert ZeroId();
         // A payment of nothing needs no allowance: anyone could use up an order's number with it.
         if (amount == 0) revert ZeroAmount();
         // It would earn points for nothing.

@@ -56,11 +56,14 @@ contract PaymentProcessor is Roles {
     error NotThePayer(address payer);
     error ZeroAmount();
     error ZeroAddress();
+    error ZeroId();
+    error WithdrawnToItself();
     error OtherAmount(uint256 asked, uint256 offered);
     error RefundTooHigh(uint256 available, uint256 wanted);
     error NotEnoughOwed(uint256 available, uint256 wanted);
     error TokenFailed(address token);
     error TokenKeptPart(address token, uint256 received, uint256 expected);
+    error TokenTookMore(address token, uint256 taken, uint256 expected);
     error Reentered();
 
     /// A token may call back: nothing here may be entered while a call is under way.
@@ -77,15 +80,18 @@ contract PaymentProcessor is Roles {
         return invoices[merchant][number];
     }
 
-    /// Open invoices of a token that is no longer accepted can be refunded and withdrawn, not paid.
+    /// Open invoices of a token that is no longer accepted can be refunded and withdrawn, not paid. A token without code
+    /// is not accepted; one that has lost it can still be given up.
     function setAccepted(address token, bool accepted) external onlyRole(DEFAULT_ADMIN_ROLE) {
-        if (token.code.length == 0) revert TokenNotAccepted(token);
+        if (accepted && token.code.length == 0) revert TokenNotAccepted(token);
         isAccepted[token] = accepted;
         emit TokenAccepted(token, accepted);
     }
 
-    /// The caller asks for `amount` of `token` until `expiresAt`, from `payer` or from anyone if that is zero.
+    /// The caller asks for `amount` of `token` until `expiresAt`, from `payer` or from anyone if that is zero. No
+    /// invoice has the number zero.
     function createInvoice(bytes32 number, address token, uint256 amount, uint64 expiresAt, address payer) external {
+        if (number == 0) revert ZeroId();
         Invoice storage made = invoices[msg.sender][number];
         if (made.state != State.Unknown) revert InvoiceExists(msg.sender, number);
         if (!isAccepted[token]) revert TokenNotAccepted(token);
@@ -141,8 +147,10 @@ contract PaymentProcessor is Roles {
         emit Deposited(msg.sender, token, amount);
     }
 
+    /// Pays out what waits for the caller. What this contract sent to itself would wait for nobody.
     function withdraw(address token, address to, uint256 amount) external once {
         if (to == address(0)) revert ZeroAddress();
+        if (to == address(this)) revert WithdrawnToItself();
         if (amount == 0) revert ZeroAmount();
         take(msg.sender, token, amount);
         push(token, to, amount);
@@ -168,8 +176,12 @@ contract PaymentProcessor is Roles {
         if (received != amount) revert TokenKeptPart(token, received, amount);
     }
 
+    /// Gives tokens away. What counts is what is left: a token may take a fee on top, which would be other merchants'.
     function push(address token, address to, uint256 amount) private {
+        uint256 before = IERC20(token).balanceOf(address(this));
         send(token, abi.encodeCall(IERC20.transfer, (to, amount)));
+        uint256 left = IERC20(token).balanceOf(address(this));
+        if (before > left + amount) revert TokenTookMore(token, before - left, amount);
     }
 
     /// Some tokens answer nothing; none may answer no. What a token says when it fails is not looked into.

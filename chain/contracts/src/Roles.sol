@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-/// @title Who may do what. The interface is that of OpenZeppelin's IAccessControl, with one admin role for all.
+/// @title Who may do what. The functions are those of OpenZeppelin's IAccessControl, with one admin role for all; the
+/// errors are its own.
 abstract contract Roles {
     bytes32 public constant DEFAULT_ADMIN_ROLE = 0;
 
@@ -22,6 +23,11 @@ abstract contract Roles {
     constructor(address admin) {
         if (admin == address(0)) revert NoAdmin();
         setRole(DEFAULT_ADMIN_ROLE, admin, true);
+    }
+
+    /// The role that grants and revokes a role: the same for each.
+    function getRoleAdmin(bytes32) external pure returns (bytes32) {
+        return DEFAULT_ADMIN_ROLE;
     }
 
     function grantRole(bytes32 role, address account) external onlyRole(DEFAULT_ADMIN_ROLE) {

@@ -46,6 +46,7 @@ contract SupplyChain is Roles {
     error NotOffered(bytes32 lotId, address offeredTo);
     error NoOrigin();
     error NoReceiver();
+    error ZeroId();
 
     constructor(address admin) Roles(admin) {}
 
@@ -54,9 +55,10 @@ contract SupplyChain is Roles {
         return lots[lotId];
     }
 
-    /// Registers a lot under a number that nobody has used. `originRoot` is the root of the leaves of `originLeaf`;
+    /// Registers a lot under a number that nobody has used and that is not zero. `originRoot` is the root of the leaves of `originLeaf`;
     /// `uri` says where they can be read.
     function registerLot(bytes32 lotId, bytes32 originRoot, string calldata uri) external onlyRole(PRODUCER_ROLE) {
+        if (lotId == 0) revert ZeroId();
         Lot storage held = lots[lotId];
         if (held.state != State.Unknown) revert LotExists(lotId);
         if (originRoot == 0) revert NoOrigin();
@@ -119,17 +121,21 @@ contract SupplyChain is Roles {
         return leadsToRoot(lotId, originLeaf(key, value), proof);
     }
 
-    /// Whether `leaf` lies in the tree that the lot was registered with. That holds of its inner nodes and of its root,
-    /// too: it says something about the origin only to a caller who has made the leaf from a fact, as `originLeaf` does.
-    /// Whoever is given a leaf by others asks `verifyFact`.
+    /// The same of a fact of which only the hash is told: `leaf` is keccak256(abi.encode(key, value)), hashed once. The
+    /// second time it is hashed here, so that neither an inner node of the tree nor its root passes for a fact: those are
+    /// hashes of 64 bytes.
     function verifyOrigin(bytes32 lotId, bytes32 leaf, bytes32[] calldata proof) external view returns (bool) {
-        return leadsToRoot(lotId, leaf, proof);
+        return leadsToRoot(lotId, hashedAgain(leaf), proof);
     }
 
     /// The leaf of a fact about the origin. Hashed twice: an inner node is the hash of 64 bytes, a leaf that of 32, so
     /// no fact has an inner node for its leaf.
     function originLeaf(string calldata key, string calldata value) public pure returns (bytes32) {
-        return keccak256(bytes.concat(keccak256(abi.encode(key, value))));
+        return hashedAgain(keccak256(abi.encode(key, value)));
+    }
+
+    function hashedAgain(bytes32 fact) private pure returns (bytes32) {
+        return keccak256(bytes.concat(fact));
     }
 
     function leadsToRoot(bytes32 lotId, bytes32 leaf, bytes32[] calldata proof) private view returns (bool) {

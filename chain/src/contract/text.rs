@@ -1,11 +1,13 @@
 //! Values as people write them.
 
+use std::collections::BTreeSet;
+
 use alloy_dyn_abi::DynSolType;
 use alloy_primitives::hex;
 
 use super::Value;
 use super::abi::misfit;
-use crate::{Address, ChainError};
+use crate::{Address, ChainError, EvmAddress};
 
 /// A value as text: numbers in decimal, addresses with their checksum, bytes as hex, text in quotes.
 #[must_use]
@@ -40,8 +42,41 @@ pub(super) fn read(kind: &DynSolType, text: &str, function: &str) -> Result<Valu
             Address::Solana(_) => Err(misfit(function, "an address of another family")),
         },
         DynSolType::String => Ok(Value::String(text.to_owned())),
-        kind => kind
-            .coerce_str(text)
-            .map_err(|error| misfit(function, error)),
+        kind => {
+            let value = kind
+                .coerce_str(text)
+                .map_err(|error| misfit(function, error))?;
+            expect_checksums(&value, text)?;
+            Ok(value)
+        }
+    }
+}
+
+/// That the addresses within `value`, which is written as `text`, have no wrong checksum: who reads lists and tuples looks at
+/// none.
+fn expect_checksums(value: &Value, text: &str) -> Result<(), ChainError> {
+    let mut addresses = BTreeSet::new();
+    gather(value, &mut addresses);
+    for word in text.split(|sign: char| !sign.is_ascii_alphanumeric()) {
+        let digits = word.strip_prefix("0x").unwrap_or(word);
+        if digits.len() == 40
+            && let Ok(address) = digits.parse::<EvmAddress>()
+            && addresses.contains(&address)
+        {
+            format!("0x{digits}").parse::<Address>()?;
+        }
+    }
+    Ok(())
+}
+
+fn gather(value: &Value, addresses: &mut BTreeSet<EvmAddress>) {
+    match value {
+        Value::Address(address) => {
+            addresses.insert(*address);
+        }
+        Value::Array(values) | Value::FixedArray(values) | Value::Tuple(values) => {
+            values.iter().for_each(|value| gather(value, addresses));
+        }
+        _ => {}
     }
 }

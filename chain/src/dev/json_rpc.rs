@@ -109,16 +109,14 @@ impl DevChain {
 
     fn answer_one(&self, request: Value) -> Option<String> {
         let id = request.get("id").cloned().unwrap_or_default();
-        let Ok(request) = serde_json::from_value::<Request>(request) else {
+        let is_id = !matches!(id, Value::Array(_) | Value::Object(_) | Value::Bool(_));
+        let request = serde_json::from_value::<Request>(request).ok();
+        let is_valid = |request: &Request| is_id && request.jsonrpc.as_deref() == Some("2.0");
+        let Some(request) = request.filter(is_valid) else {
+            // Whoever can be told by his id is.
+            let id = if is_id { id } else { Value::Null };
             return Some(failed(&id, &error(INVALID_REQUEST, "invalid request")));
         };
-        let is_id = !matches!(id, Value::Array(_) | Value::Object(_) | Value::Bool(_));
-        if request.jsonrpc.as_deref() != Some("2.0") || !is_id {
-            return Some(failed(
-                &Value::Null,
-                &error(INVALID_REQUEST, "invalid request"),
-            ));
-        }
         let answered = self.invoke(&request.method, &request.params);
         request.id.map(|id| match answered {
             Ok(result) => json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string(),

@@ -59,10 +59,11 @@ impl Pool {
         }
         let held = self.waiting.get(&transaction.from);
         let rival = held.and_then(|held| held.get(&nonce));
-        // What waits of the same sender must be paid, too; not what this would replace.
+        // What waits of the same sender without a gap must be paid, too; not what this would replace.
+        let pending = sender.next_nonce..self.next_nonce(transaction.from, sender.next_nonce);
         let others = held
             .into_iter()
-            .flatten()
+            .flat_map(|held| held.range(pending.clone()))
             .filter(|(other, _)| **other != nonce);
         let spent = others.fold(U256::ZERO, |sum, (_, waiting)| {
             sum.saturating_add(waiting.transaction.cost_max())

@@ -105,7 +105,7 @@ pub enum Rejection {
     /// Its sender is a contract (EIP-3607).
     #[error("sender not an eoa: address {0}")]
     SenderHasCode(alloy_primitives::Address),
-    /// Its sender cannot pay for it, together with what waits of the same sender.
+    /// Its sender cannot pay for it, together with what waits of the same sender without a gap.
     #[error("insufficient funds for gas * price + value: balance {balance}, tx cost {cost}, overshot {}", cost.saturating_sub(*balance))]
     InsufficientFunds {
         /// What the sender has.

@@ -15,6 +15,7 @@ use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     CONTENT_TYPE, HeaderValue,
 };
+use hyper::rt::Timer as _;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -30,8 +31,10 @@ use crate::http::RuntimeClock;
 
 // More connections wait in the system's queue.
 const CONNECTIONS_MAX: usize = 256;
-// Whoever sends headers more slowly than this is cut off.
-const HEADERS_WITHIN: Duration = Duration::from_secs(10);
+// Whoever takes longer than this to send a request's headers, or then its body, is cut off.
+const SENT_WITHIN: Duration = Duration::from_secs(10);
+// While the process has no descriptors left, or the system no memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A [`DevChain`] that answers JSON-RPC over HTTP on loopback, until it is dropped.
 ///
@@ -47,6 +50,7 @@ const HEADERS_WITHIN: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct DevServer {
     address: SocketAddr,
+    chain: DevChain,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -63,21 +67,20 @@ impl DevServer {
         let interval = chain.mine_by_interval(Arc::new(RuntimeClock::new()));
         let tasks = vec![
             tokio::spawn(interval),
-            tokio::spawn(accept(listener, chain)),
+            tokio::spawn(accept(listener, chain.clone(), SENT_WITHIN)),
         ];
-        Ok(Self { address, tasks })
+        Ok(Self {
+            address,
+            chain,
+            tasks,
+        })
     }
 
     /// Also makes a block of what waits every `interval`, at the time of `clock`; see [`DevChain::mine_every`].
     #[must_use]
-    pub fn with_interval(
-        mut self,
-        chain: DevChain,
-        clock: Arc<dyn Clock>,
-        interval: Duration,
-    ) -> Self {
-        self.tasks
-            .push(tokio::spawn(chain.mine_every(clock, interval)));
+    pub fn with_interval(mut self, clock: Arc<dyn Clock>, interval: Duration) -> Self {
+        let mining = self.chain.mine_every(clock, interval);
+        self.tasks.push(tokio::spawn(mining));
         self
     }
 
@@ -103,7 +106,7 @@ impl Drop for DevServer {
     }
 }
 
-async fn accept(listener: TcpListener, chain: DevChain) {
+async fn accept(listener: TcpListener, chain: DevChain, sent_within: Duration) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     // Connections end with the server.
     let mut open = tokio::task::JoinSet::new();
@@ -111,8 +114,9 @@ async fn accept(listener: TcpListener, chain: DevChain) {
         let Ok(permit) = connections.clone().acquire_owned().await else {
             return;
         };
-        // A connection that was gone before it was accepted is no reason to stop.
+        // A connection that was gone before it was accepted is no reason to stop, and neither is one that cannot be taken now.
         let Ok((stream, _)) = listener.accept().await else {
+            TokioTimer::new().sleep(ACCEPT_PAUSE).await;
             continue;
         };
         while open.try_join_next().is_some() {}
@@ -127,15 +131,15 @@ async fn accept(listener: TcpListener, chain: DevChain) {
                 async move {
                     match switching {
                         Some(response) => Ok(response),
-                        None => answer(chain, request).await,
+                        None => answer(chain, request, sent_within).await,
                     }
                 }
             });
             #[cfg(not(feature = "dev-ws"))]
-            let answer = service_fn(|request| answer(chain.clone(), request));
+            let answer = service_fn(|request| answer(chain.clone(), request, sent_within));
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(HEADERS_WITHIN)
+                .header_read_timeout(sent_within)
                 .serve_connection(TokioIo::new(stream), answer)
                 .with_upgrades();
             // A client that breaks off has nobody to be told.
@@ -150,6 +154,7 @@ async fn accept(listener: TcpListener, chain: DevChain) {
 async fn answer(
     chain: DevChain,
     request: Request<Incoming>,
+    sent_within: Duration,
 ) -> Result<Response<Full<Bytes>>, hyper::Error> {
     // A browser asks before it posts JSON.
     if request.method() == Method::OPTIONS {
@@ -158,11 +163,11 @@ async fn answer(
     if request.method() != Method::POST {
         return Ok(plain(StatusCode::METHOD_NOT_ALLOWED));
     }
-    let Ok(body) = Limited::new(request.into_body(), REQUEST_BYTES_MAX)
-        .collect()
-        .await
-    else {
-        return Ok(plain(StatusCode::PAYLOAD_TOO_LARGE));
+    let body = Limited::new(request.into_body(), REQUEST_BYTES_MAX).collect();
+    let body = match tokio::time::timeout(sent_within, body).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(_too_large)) => return Ok(plain(StatusCode::PAYLOAD_TOO_LARGE)),
+        Err(_late) => return Ok(plain(StatusCode::REQUEST_TIMEOUT)),
     };
     let mut response = Response::new(Full::new(chain.answer(&body.to_bytes()).into()));
     let json = HeaderValue::from_static("application/json");
@@ -187,4 +192,29 @@ fn open_to_pages(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
         response.headers_mut().insert(name, value);
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::dev::DevOptions;
+
+    /// Who announces a body and does not send it holds no connection for ever.
+    #[tokio::test]
+    async fn a_body_that_does_not_come_is_not_waited_for() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let chain = DevChain::new(DevOptions::default());
+        let server = tokio::spawn(accept(listener, chain, Duration::from_millis(50)));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let head = b"POST / HTTP/1.1\r\nHost: chain\r\nContent-Length: 9\r\n\r\n{";
+        stream.write_all(head).await.unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 408");
+        server.abort();
+    }
 }

@@ -1,18 +1,23 @@
 //! The client of an EVM chain.
 
+mod status;
+mod submitted;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use alloy_primitives::{Address as EvmAddress, B256, Bytes, U256};
+use alloy_consensus::Transaction as _;
+use alloy_primitives::{Address as EvmAddress, Bytes, U256};
 use async_trait::async_trait;
 use futures_util::future::try_join3;
 use parking_lot::Mutex;
 use peaberry_core::{Clock, SystemClock};
 
-use super::{EvmNetwork, EvmRpc, FeeModel, Fees, Receipt, SignedTransaction, Transaction, erc20};
+use self::submitted::{Claim, Sender, Submitted};
+use super::{EvmNetwork, EvmRpc, FeeModel, Fees, SignedTransaction, Transaction, erc20};
 use crate::deadline::within;
 use crate::wait::wait_for;
 use crate::{
@@ -26,8 +31,6 @@ const GAS_MARGIN_PERCENT: u64 = 20;
 const FEE_BLOCKS: u16 = 10;
 const TIP_PERCENTILE: u8 = 50;
 const TOKENS_KNOWN_MAX: usize = 4096;
-/// Why a transaction was undone has this long to be said.
-const REASON_WITHIN: Duration = Duration::from_millis(500);
 const WAIT_MIN: Duration = Duration::from_millis(25);
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
@@ -37,8 +40,13 @@ pub const SIGNED_WITHIN: Duration = Duration::from_secs(120);
 /// A client of one EVM chain, over any [`EvmRpc`]: a node far away, or one in the process.
 ///
 /// `submit` takes the account's pending nonce from the node and stores nothing: for many transactions at once, or for
-/// any that must survive a crash, use the outbox. `status` never answers
-/// [`Replaced`](TransactionStatus::Replaced): a node does not know the nonce of what it has not got; the outbox does.
+/// any that must survive a crash, use the outbox.
+///
+/// `status` answers [`Replaced`](TransactionStatus::Replaced) only of what this very client or a clone of it has sent, the
+/// newest 4,096: a node does not know the nonce of what it has not got. It says so when the account has used the nonce in a
+/// final block and a node that has come to that block finds no receipt. A node that has thrown old receipts away makes it
+/// believe so wrongly, and so may several behind one address that answer each question in turn: before you send another in
+/// its place, ask a node that you know to have them. The outbox takes more care.
 #[derive(Clone)]
 pub struct EvmClient {
     rpc: Arc<dyn EvmRpc>,
@@ -50,6 +58,7 @@ pub struct EvmClient {
     decimals: Arc<Mutex<BTreeMap<EvmAddress, u8>>>,
     // As it was seen last; zero before that. It moves by a thousandth a block: what is far below needs no other look.
     block_gas_limit: Arc<AtomicU64>,
+    submitted: Arc<Mutex<Submitted>>,
 }
 
 impl EvmClient {
@@ -74,6 +83,7 @@ impl EvmClient {
             signed_within: SIGNED_WITHIN,
             decimals: Arc::default(),
             block_gas_limit: Arc::default(),
+            submitted: Arc::default(),
         })
     }
 
@@ -266,54 +276,6 @@ impl EvmClient {
         known.insert(token, decimals);
         Ok(decimals)
     }
-
-    async fn final_number(&self, latest: u64) -> Result<Option<u64>, ChainError> {
-        match self.network.finality {
-            FinalityPolicy::Depth(depth) => Ok(latest.checked_sub(depth)),
-            FinalityPolicy::Finalized => match self.rpc.block(BlockAt::Final).await {
-                Ok(block) => Ok(block.map(|block| block.number)),
-                // A chain that has just begun.
-                Err(ChainError::NotFound { .. }) => Ok(None),
-                Err(error) => Err(error),
-            },
-        }
-    }
-
-    /// Why an included transaction was undone, where its node can say soon. That it was undone is certain without, and whoever
-    /// waits for that does not wait long for the reason.
-    pub(crate) async fn reason_of(&self, transaction: B256) -> Option<Revert> {
-        let reason = self.rpc.revert_reason(transaction);
-        let reason = within(&*self.clock, REASON_WITHIN, reason).await?;
-        reason.unwrap_or_default()
-    }
-
-    async fn included(&self, receipt: Receipt) -> Result<TransactionStatus, ChainError> {
-        // The receipt names a block; whether the chain still has it, the chain says.
-        let (canonical, latest) = futures_util::future::try_join(
-            self.rpc.block(BlockAt::Number(receipt.block_number)),
-            self.rpc.block(BlockAt::Latest),
-        )
-        .await?;
-        let Some(block) = canonical.filter(|block| block.hash == receipt.block_hash) else {
-            return Ok(TransactionStatus::Pending);
-        };
-        let latest = latest.map_or(block.number, |latest| latest.number);
-        let is_final = self
-            .final_number(latest)
-            .await?
-            .is_some_and(|number| number >= block.number);
-        let depth = latest.saturating_sub(block.number);
-        Ok(match (receipt.is_success, is_final) {
-            (true, true) => TransactionStatus::Final { block },
-            (true, false) => TransactionStatus::Included { block, depth },
-            (false, is_final) => TransactionStatus::Reverted {
-                block,
-                depth,
-                is_final,
-                reason: self.reason_of(receipt.transaction).await,
-            },
-        })
-    }
 }
 
 /// The call that carries `intent` out on `chain`.
@@ -437,15 +399,30 @@ impl ChainClient for EvmClient {
         }
         let transaction = self.prepare(intent).await?;
         let signed = self.sign(from, &transaction).await?;
+        let claim = Claim {
+            sender: Sender::Known(from),
+            nonce: transaction.nonce,
+        };
+        self.submitted.lock().remember(signed.hash(), claim);
         self.rpc.broadcast(signed.raw()).await.map(TxId::Evm)
     }
 
     async fn submit_raw(&self, raw: &Bytes) -> Result<TxId, ChainError> {
-        let found = SignedTransaction::from_raw(raw.clone()).chain()?;
+        let signed = SignedTransaction::from_raw(raw.clone());
+        let envelope = signed.envelope()?;
+        let found = envelope.chain_id().map(ChainId::evm);
         let expected = self.network.chain;
         if let Some(found) = found.filter(|found| *found != expected) {
             return Err(ChainError::WrongChain { expected, found });
         }
+        let claim = Claim {
+            sender: Sender::Signed {
+                signature: *envelope.signature(),
+                digest: envelope.signature_hash(),
+            },
+            nonce: envelope.nonce(),
+        };
+        self.submitted.lock().remember(signed.hash(), claim);
         self.rpc.broadcast(raw).await.map(TxId::Evm)
     }
 
@@ -456,13 +433,7 @@ impl ChainClient for EvmClient {
                 chain: self.network.chain,
             });
         };
-        if let Some(receipt) = self.rpc.receipt(hash).await? {
-            return self.included(receipt).await;
-        }
-        Ok(match self.rpc.transaction(hash).await? {
-            Some(_) => TransactionStatus::Pending,
-            None => TransactionStatus::Unknown,
-        })
+        self.status_of(hash).await
     }
 
     async fn head(&self, finality: Finality) -> Result<Block, ChainError> {
@@ -474,14 +445,11 @@ impl ChainClient for EvmClient {
                 return block.ok_or_else(|| not_found("a finalized block"));
             }
         };
-        let latest = self.rpc.block(BlockAt::Latest).await?;
-        let latest = latest.ok_or_else(|| not_found("the newest block"))?;
         if depth == 0 {
-            return Ok(latest);
+            let latest = self.rpc.block(BlockAt::Latest).await?;
+            return latest.ok_or_else(|| not_found("the newest block"));
         }
-        let number = latest.number.checked_sub(depth);
-        let number = number.ok_or_else(|| not_found("a block of such depth"))?;
-        let block = self.rpc.block(BlockAt::Number(number)).await?;
+        let block = self.rpc.block_below(depth).await?;
         block.ok_or_else(|| not_found("a block of such depth"))
     }
 
@@ -494,11 +462,27 @@ impl ChainClient for EvmClient {
         }
     }
 
+    async fn final_block(&self, number: u64) -> Result<Option<Block>, ChainError> {
+        self.rpc.final_block(number, self.network.finality).await
+    }
+
     async fn logs(&self, filter: &LogFilter, range: &LogRange) -> Result<Vec<Log>, ChainError> {
         for address in &filter.addresses {
             address.expect_on(self.network.chain)?;
         }
         self.rpc.logs(filter, range).await
+    }
+
+    async fn logs_upto(
+        &self,
+        filter: &LogFilter,
+        first: u64,
+        last: Block,
+    ) -> Result<Vec<Log>, ChainError> {
+        for address in &filter.addresses {
+            address.expect_on(self.network.chain)?;
+        }
+        self.rpc.logs_upto(filter, first, last).await
     }
 }
 

@@ -1,6 +1,7 @@
 //! Reads that carry value: several nodes asked, and believed where enough of them agree.
 
 mod dissent;
+mod heads;
 
 use std::fmt;
 use std::mem;
@@ -12,22 +13,25 @@ use futures_util::future::{BoxFuture, join_all};
 
 pub use self::dissent::Dissent;
 use self::dissent::{is_other, is_other_block, is_other_receipt};
+use self::heads::Head;
 use super::{EvmRpc, FeeHistory, Receipt, SeenTransaction};
 use crate::{
-    Block, BlockAt, CallRequest, ChainError, ChainId, Log, LogFilter, LogRange, Revert, TxId,
+    Block, BlockAt, CallRequest, ChainError, ChainId, FinalityPolicy, Log, LogFilter, LogRange,
+    Revert, TxId,
 };
 
 /// Several nodes of one chain as one: an answer counts when `m` of them give it.
 ///
 /// - A refusal is an answer, too: that a call is undone, an account cannot pay or a transaction is not valid is so when
 ///   `m` nodes say so. Only where a node could not be asked, it has no vote.
-/// - The newest block is the newest that `m` nodes have, and whatever is asked about the newest or the final state is
-///   asked about that very block, by its hash: honest nodes then answer alike, however far ahead some are.
+/// - The newest block is the newest that `m` nodes have, each by its own word, and so is the final one: who is behind has no
+///   vote on it. Whatever is asked about the newest or the final state is asked about that very block, by its hash: honest
+///   nodes then answer alike, however far ahead some are.
 /// - Who says otherwise than the quorum of what a hash fixes, or has another block where the final one lies, is named to
 ///   [`with_report`](Self::with_report): it lies, or is on a fork that the chain has left for good. A node that knows
 ///   nothing, or fails, is not accused: it may just be behind. Neither is one that has another block at the tip, or the
 ///   transaction in another block: honest nodes are a block or a short fork apart.
-/// - That there is no receipt is no answer of a node that may be behind: ask [`lacks_receipt`](EvmRpc::lacks_receipt), to
+/// - That there is no receipt is no answer of a node that may be behind: ask [`lacks_receipts`](EvmRpc::lacks_receipts), to
 ///   which only nodes have a vote that have come to the block from which that is to follow.
 /// - It is as slow as the slowest of its nodes: give each a short
 ///   [`with_answer_within`](super::JsonRpc::with_answer_within). A node that does not answer in time is one that failed.
@@ -148,35 +152,15 @@ impl QuorumRpc {
         most.filter(|_| agreed >= self.wanted).cloned()
     }
 
-    /// The newest block that enough nodes have, or the newest that enough find final.
-    async fn head(&self, at: BlockAt) -> Result<Block, ChainError> {
-        const DOING: &str = "the newest block";
-        let heads = self.ask_all(|node| node.block(at)).await;
-        let mut numbers: Vec<u64> = heads
-            .iter()
-            .filter_map(|head| head.as_ref().ok().copied().flatten())
-            .map(|block| block.number)
-            .collect();
-        numbers.sort_unstable_by(|one, other| other.cmp(one));
-        let Some(&number) = numbers.get(self.wanted - 1) else {
-            // A chain that has just begun has no final block; that, too, takes more than one node's word.
-            let refusal = self.refusal(heads.iter().filter_map(|head| head.as_ref().err()));
-            return Err(refusal.unwrap_or_else(|| self.no_quorum(DOING, numbers.len())));
-        };
-        let by_number = BlockAt::Number(number);
-        let answers = self.ask_all(|node| node.block(by_number)).await;
-        let found = self.agree(DOING, &answers, |agreed, other| match at {
-            // What is final is so on every node's chain, or the node's is none any more.
-            BlockAt::Final => is_other(agreed.as_ref(), other.as_ref()),
-            _ => is_other_block(by_number, agreed.as_ref(), other.as_ref()),
-        })?;
-        found.ok_or_else(|| no_block(number))
-    }
-
     /// One and the same block for all nodes, of which they have one state; of what waits each has its own.
     async fn resolve(&self, at: BlockAt) -> Result<BlockAt, ChainError> {
         match at {
-            BlockAt::Latest | BlockAt::Final => Ok(BlockAt::Hash(self.head(at).await?.hash)),
+            BlockAt::Latest | BlockAt::Final => {
+                let block = self.block(at).await?.ok_or_else(|| ChainError::NotFound {
+                    what: "the newest block".into(),
+                })?;
+                Ok(BlockAt::Hash(block.hash))
+            }
             BlockAt::Number(number) => {
                 let block = self.block(at).await?.ok_or_else(|| no_block(number))?;
                 Ok(BlockAt::Hash(block.hash))
@@ -423,11 +407,28 @@ impl EvmRpc for QuorumRpc {
     }
 
     /// Whether so many nodes say so, each for itself, that a quorum does: the block of one and the ignorance of another prove
-    /// nothing. Also where too few could be asked this is no error, but not so.
-    async fn lacks_receipt(&self, hash: B256, at: Block) -> Result<bool, ChainError> {
-        let answers = self.ask_all(|node| node.lacks_receipt(hash, at)).await;
-        let lacking = answers.iter().filter(|answer| matches!(answer, Ok(true)));
-        Ok(lacking.count() >= self.wanted)
+    /// nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ChainError::NoQuorum`], of each receipt for itself: those that could not be asked might have made it a quorum.
+    async fn lacks_receipts(&self, hashes: &[B256], at: Block) -> Vec<Result<bool, ChainError>> {
+        let asked = self.nodes.iter();
+        let told = join_all(asked.map(|(_, node)| node.lacks_receipts(hashes, at))).await;
+        let lacks = |index: usize| {
+            let answers = told.iter().map(|told| told.get(index));
+            let lacking = answers.clone().filter(|one| matches!(one, Some(Ok(true))));
+            let lacking = lacking.count();
+            let failed = answers.filter(|one| !matches!(one, Some(Ok(_)))).count();
+            match lacking {
+                lacking if lacking >= self.wanted => Ok(true),
+                lacking if lacking + failed >= self.wanted => {
+                    Err(self.no_quorum("that there is no receipt", lacking))
+                }
+                _ => Ok(false),
+            }
+        };
+        (0..hashes.len()).map(lacks).collect()
     }
 
     async fn revert_reason(&self, hash: B256) -> Result<Option<Revert>, ChainError> {
@@ -447,7 +448,8 @@ impl EvmRpc for QuorumRpc {
     async fn block(&self, at: BlockAt) -> Result<Option<Block>, ChainError> {
         match at {
             BlockAt::Pending => Ok(None),
-            BlockAt::Latest | BlockAt::Final => self.head(at).await.map(Some),
+            BlockAt::Latest => self.head(Head::Newest).await,
+            BlockAt::Final => self.head(Head::Final).await,
             at => {
                 let answers = self.ask_all(|node| node.block(at)).await;
                 self.agree("eth_getBlockByNumber", &answers, |agreed, other| {
@@ -457,22 +459,53 @@ impl EvmRpc for QuorumRpc {
         }
     }
 
+    async fn block_below(&self, depth: u64) -> Result<Option<Block>, ChainError> {
+        self.head(Head::Below(depth)).await
+    }
+
+    async fn final_block(
+        &self,
+        number: u64,
+        policy: FinalityPolicy,
+    ) -> Result<Option<Block>, ChainError> {
+        self.agreed_final_block(number, policy).await
+    }
+
     async fn logs(&self, filter: &LogFilter, range: &LogRange) -> Result<Vec<Log>, ChainError> {
         let answers = self.ask_all(|node| node.logs(filter, range)).await;
-        let too_wide = answers.iter().find_map(|answer| match answer {
-            Err(error @ ChainError::RangeTooWide { .. }) => Some(error.clone()),
-            _ => None,
-        });
         let agreed = match range {
             LogRange::Block(hash) => self.agree_at("eth_getLogs", BlockAt::Hash(*hash), &answers),
             // Of a range a node has what it has come to, and at the tip perhaps another fork's.
             LogRange::Numbers(_) => self.agreed("eth_getLogs", &answers),
         };
-        // What enough nodes give counts, whatever one of them finds too much. To ask for less harms nobody.
-        match (agreed, too_wide) {
-            (Err(ChainError::NoQuorum { .. }), Some(too_wide)) => Err(too_wide),
-            (agreed, _) => agreed,
-        }
+        or_too_wide(agreed, &answers)
+    }
+
+    async fn logs_upto(
+        &self,
+        filter: &LogFilter,
+        first: u64,
+        last: Block,
+    ) -> Result<Vec<Log>, ChainError> {
+        let answers = self
+            .ask_all(|node| node.logs_upto(filter, first, last))
+            .await;
+        // Whose chain goes through one block has one history under it.
+        let agreed = self.agree("eth_getLogs", &answers, |agreed, other| agreed != other);
+        or_too_wide(agreed, &answers)
+    }
+}
+
+/// What enough nodes give counts, whatever one of them finds too much. To ask for less harms nobody.
+fn or_too_wide(
+    agreed: Result<Vec<Log>, ChainError>,
+    answers: &[Result<Vec<Log>, ChainError>],
+) -> Result<Vec<Log>, ChainError> {
+    let is_too_wide = |error: &&ChainError| matches!(error, ChainError::RangeTooWide { .. });
+    let mut errors = answers.iter().filter_map(|answer| answer.as_ref().err());
+    match (agreed, errors.find(is_too_wide)) {
+        (Err(ChainError::NoQuorum { .. }), Some(too_wide)) => Err(too_wide.clone()),
+        (agreed, _) => agreed,
     }
 }
 

@@ -37,7 +37,7 @@ pub enum Asked {
 const ALREADY_KNOWN: &[&str] = &[
     "already known",
     "alreadyknown",
-    "known transaction",
+    "known transaction:",
     "already imported",
     "already in mempool",
     "transaction already in pool",
@@ -159,13 +159,16 @@ impl NodeError {
     /// Whether the node already had the transaction that it was given: a success.
     #[must_use]
     pub fn is_already_known(&self) -> bool {
-        self.says(ALREADY_KNOWN)
+        self.says(ALREADY_KNOWN) && !self.says(&["unknown transaction"])
     }
 
     /// What it means after the method `doing` was `asked`.
     #[must_use]
     pub fn into_chain_error(self, doing: &'static str, asked: Asked) -> ChainError {
         let message = cut(&self.message);
+        if matches!(asked, Asked::Try(_)) && self.is_of_a_contract() {
+            return ChainError::Reverted(decode_revert(self.revert_data(), &message));
+        }
         let is_rate = matches!(self.code, 429 | -32029) || self.says(RATE);
         if is_rate && !(asked == Asked::Logs && self.says(TOO_WIDE)) {
             return ChainError::RateLimited {
@@ -224,11 +227,20 @@ impl NodeError {
                 detail: message,
             };
         }
-        let data: &[u8] = self.data.as_ref().map_or(&[], |data| data);
-        if self.code == 3 || !data.is_empty() || self.says(REVERTED) {
-            return ChainError::Reverted(decode_revert(data, &message));
+        if self.says(REVERTED) {
+            return ChainError::Reverted(decode_revert(self.revert_data(), &message));
         }
         self.of_read(message, doing)
+    }
+
+    /// Whether a contract undid the call. Whatever else the message says are then the contract's own words, and may be
+    /// any node's words for trouble of its own.
+    fn is_of_a_contract(&self) -> bool {
+        self.code == 3 || !self.revert_data().is_empty() || self.says(&["execution reverted"])
+    }
+
+    fn revert_data(&self) -> &[u8] {
+        self.data.as_ref().map_or(&[], |data| data)
     }
 
     fn of_read(&self, message: String, doing: &'static str) -> ChainError {
@@ -278,6 +290,27 @@ mod tests {
         assert!(!rival.may_have_been_sent());
     }
 
+    #[test]
+    fn a_transaction_that_nobody_knows_is_not_known_already() {
+        let is_known = |message: &str| {
+            let message = message.into();
+            NodeError {
+                message,
+                ..NodeError::default()
+            }
+            .is_already_known()
+        };
+        assert!(is_known("already known"));
+        assert!(is_known("known transaction: 0x07"));
+        for message in [
+            "unknown transaction type",
+            "unknown transaction: 0x07",
+            "Unknown transaction",
+        ] {
+            assert!(!is_known(message), "{message}");
+        }
+    }
+
     /// A phrase that holds another of its list decides nothing.
     #[test]
     fn no_phrase_is_there_for_nothing() {
@@ -297,6 +330,31 @@ mod tests {
                 let mut others = phrases.iter().filter(|other| *other != phrase);
                 let shorter = others.find(|other| phrase.contains(**other));
                 assert_eq!(shorter, None, "makes {phrase:?} needless");
+            }
+        }
+    }
+
+    /// A contract may use the words that nodes have for other troubles, and be told by any of three signs.
+    #[test]
+    fn a_contracts_own_words_are_no_nodes() {
+        for words in [
+            "Insufficient balance",
+            "Insufficient funds",
+            "rate limit exceeded",
+            "header not found",
+        ] {
+            for (code, message, data) in [
+                (3, words.to_owned(), None),
+                (-32000, words.to_owned(), Some(vec![1, 2, 3, 4].into())),
+                (-32000, format!("execution reverted: {words}"), None),
+            ] {
+                let error = NodeError {
+                    code,
+                    message,
+                    data,
+                };
+                let error = error.into_chain_error("eth_call", Asked::Try(None));
+                assert!(matches!(error, ChainError::Reverted(_)), "{error:?}");
             }
         }
     }

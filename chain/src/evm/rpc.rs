@@ -2,9 +2,16 @@
 
 use alloy_primitives::{Address, B256, Bytes, U256};
 use async_trait::async_trait;
+use futures_util::future::join_all;
 
 use super::{FeeHistory, Receipt, SeenTransaction};
-use crate::{Block, BlockAt, CallRequest, ChainError, ChainId, Log, LogFilter, LogRange, Revert};
+use crate::{
+    Block, BlockAt, CallRequest, ChainError, ChainId, FinalityPolicy, Log, LogFilter, LogRange,
+    Revert,
+};
+
+/// Receipts that one node is asked for at once.
+const RECEIPTS_AT_ONCE: usize = 8;
 
 /// An EVM node, in the process or far away. Callable concurrently; used as `Arc<dyn EvmRpc>`.
 ///
@@ -114,19 +121,28 @@ pub trait EvmRpc: Send + Sync {
     /// The node could not be asked.
     async fn receipt(&self, hash: B256) -> Result<Option<Receipt>, ChainError>;
 
-    /// Whether the node, whose chain goes through the block `at`, has no receipt of `hash`: the transaction is then in no block
-    /// up to there, unless the node has forgotten it. False also of a node that has not come to `at`, or is on another
-    /// fork: that it knows of no receipt says nothing. One node says both, or nothing follows: what stands between a caller
-    /// and several nodes must hand this on as one question.
+    /// Of each of `hashes`, in their order, whether the node, whose chain goes through the block `at`, has no receipt of it: the
+    /// transaction is then in no block up to there, unless the node has forgotten it. False also of a node that has not
+    /// come to `at`, or is on another fork: that it knows of no receipt says nothing. One node says both, or nothing
+    /// follows: what stands between a caller and several nodes must hand this on as one question.
     ///
     /// # Errors
     ///
-    /// The node could not be asked.
-    async fn lacks_receipt(&self, hash: B256, at: Block) -> Result<bool, ChainError> {
-        // The block first: what it has come to by then it has when it looks for the receipt.
-        let there = self.block(BlockAt::Number(at.number)).await?;
-        let has_come = there.is_some_and(|there| there.hash == at.hash);
-        Ok(has_come && self.receipt(hash).await?.is_none())
+    /// Of each for itself: the node could not be asked.
+    async fn lacks_receipts(&self, hashes: &[B256], at: Block) -> Vec<Result<bool, ChainError>> {
+        // The block first: what it has come to by then it has when it looks for the receipts.
+        match self.block(BlockAt::Number(at.number)).await {
+            Ok(Some(there)) if there.hash == at.hash => {}
+            Ok(_) => return vec![Ok(false); hashes.len()],
+            Err(error) => return vec![Err(error); hashes.len()],
+        }
+        let mut lacking = Vec::with_capacity(hashes.len());
+        for some in hashes.chunks(RECEIPTS_AT_ONCE) {
+            let receipts = join_all(some.iter().map(|hash| self.receipt(*hash))).await;
+            let some = receipts.into_iter();
+            lacking.extend(some.map(|one| one.map(|receipt| receipt.is_none())));
+        }
+        lacking
     }
 
     /// Why the included transaction `hash` was undone; `None` if it is not included or cannot be explained. Ask it only of
@@ -150,6 +166,45 @@ pub trait EvmRpc: Send + Sync {
     /// [`ChainError::NotFound`]: the node has no tag `finalized`; or it could not be asked.
     async fn block(&self, at: BlockAt) -> Result<Option<Block>, ChainError>;
 
+    /// The block that lies `depth` below the node's newest; `None` of a chain that is shorter. One node says both, as with
+    /// [`lacks_receipts`](Self::lacks_receipts).
+    ///
+    /// # Errors
+    ///
+    /// The node could not be asked.
+    async fn block_below(&self, depth: u64) -> Result<Option<Block>, ChainError> {
+        let newest = self.block(BlockAt::Latest).await?;
+        match newest.and_then(|newest| newest.number.checked_sub(depth)) {
+            None => Ok(None),
+            Some(_) if depth == 0 => Ok(newest),
+            Some(number) => self.block(BlockAt::Number(number)).await,
+        }
+    }
+
+    /// The block of this number, if the node has one there that is final to it, by `policy`: there it will never have another.
+    /// `None` of a node that has not come so far. One node says both, as with [`lacks_receipts`](Self::lacks_receipts).
+    ///
+    /// # Errors
+    ///
+    /// The node could not be asked.
+    async fn final_block(
+        &self,
+        number: u64,
+        policy: FinalityPolicy,
+    ) -> Result<Option<Block>, ChainError> {
+        let head = match policy {
+            FinalityPolicy::Finalized => self.block(BlockAt::Final).await,
+            FinalityPolicy::Depth(depth) => self.block_below(depth).await,
+        };
+        match head {
+            Ok(Some(head)) if head.number > number => self.block(BlockAt::Number(number)).await,
+            Ok(head) => Ok(head.filter(|head| head.number == number)),
+            // A chain that has just begun.
+            Err(ChainError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The logs in `range` that match `filter`, in the chain's order.
     ///
     /// # Errors
@@ -157,4 +212,27 @@ pub trait EvmRpc: Send + Sync {
     /// [`ChainError::RangeTooWide`]: ask for less. [`ChainError::NotFound`]: the node does not have the block asked for
     /// by its hash. Otherwise it could not be asked.
     async fn logs(&self, filter: &LogFilter, range: &LogRange) -> Result<Vec<Log>, ChainError>;
+
+    /// The logs of the blocks from `first` to `last` that match `filter`, in the chain's order, of a node whose chain goes through
+    /// `last`. One node says both, as with [`lacks_receipts`](Self::lacks_receipts): what is read by number is so bound to one
+    /// history.
+    ///
+    /// # Errors
+    ///
+    /// [`ChainError::NotFound`]: the node has another block there, or none; otherwise as [`logs`](Self::logs).
+    async fn logs_upto(
+        &self,
+        filter: &LogFilter,
+        first: u64,
+        last: Block,
+    ) -> Result<Vec<Log>, ChainError> {
+        let there = self.block(BlockAt::Number(last.number)).await?;
+        if there.is_none_or(|there| there.hash != last.hash) {
+            return Err(ChainError::NotFound {
+                what: format!("block {last}"),
+            });
+        }
+        let range = LogRange::Numbers(first..=last.number);
+        self.logs(filter, &range).await
+    }
 }

@@ -87,6 +87,11 @@ impl SignedTransaction {
     /// blobs (EIP-4844), which travels with a sidecar that is no part of the chain's transaction, and has another hash than
     /// its bytes.
     pub fn chain(&self) -> Result<Option<ChainId>, ChainError> {
+        Ok(self.envelope()?.chain_id().map(ChainId::evm))
+    }
+
+    /// What the bytes say; errors as of [`chain`](Self::chain).
+    pub(super) fn envelope(&self) -> Result<TxEnvelope, ChainError> {
         let malformed = |reason: String| ChainError::Malformed {
             doing: "a signed transaction",
             reason,
@@ -96,8 +101,7 @@ impl SignedTransaction {
             return Err(malformed(WORDS_ABOUT_BLOBS.into()));
         }
         let envelope = TxEnvelope::decode_2718_exact(&self.raw);
-        let envelope = envelope.map_err(|error| malformed(error.to_string()))?;
-        Ok(envelope.chain_id().map(ChainId::evm))
+        envelope.map_err(|error| malformed(error.to_string()))
     }
 
     /// Its name on the chain: Keccak-256 of the bytes.

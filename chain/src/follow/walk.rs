@@ -205,24 +205,27 @@ async fn range(
     final_number: u64,
 ) -> Result<Option<Step>, ChainError> {
     let first = tip.0 + 1;
-    // Logs by number are bound to no fork, and a node that is behind leaves out what it lacks. So far below the final block
-    // every node is; what is newer is walked along by hash.
+    // Logs by number are bound to no fork. So far below the final block every node is, or has no vote; what is newer is
+    // walked along by hash.
     let settled = final_number - WALK_MAX;
     let last = settled.min(tip.0.saturating_add(walk.range_max.max(1)));
     let (Some(first_block), Some(last_block)) = (
-        client.block(BlockAt::Number(first)).await?,
-        client.block(BlockAt::Number(last)).await?,
+        client.final_block(first).await?,
+        client.final_block(last).await?,
     ) else {
-        return Ok(Some(Step::Nothing));
+        return Ok(None);
     };
     // What was followed last is gone: back to where the chain still has it.
     if first_block.parent != tip.1 {
         return Ok(None);
     }
     let numbers = first..=last;
-    let logs = client
-        .logs(&walk.filter, &LogRange::Numbers(numbers.clone()))
-        .await?;
+    let logs = match client.logs_upto(&walk.filter, first, last_block).await {
+        Ok(logs) => logs,
+        // Too few have come to it: nearer by hash.
+        Err(ChainError::NotFound { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
     Ok(Some(Step::Range {
         parent: first_block.parent,
         numbers,

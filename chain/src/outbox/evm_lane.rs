@@ -55,6 +55,7 @@ impl Outbox {
                 entry: *id,
                 nonce: record.nonce.filter(|_| !record.attempts.is_empty())?,
                 attempts: hashes.filter_map(|attempt| hash_of(attempt.id)).collect(),
+                lacking: entry.lacking.clone(),
             })
         });
         let blocks = lane.blocks_to_check();

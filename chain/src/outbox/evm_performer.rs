@@ -79,50 +79,64 @@ async fn look(
         nonce_at(client, account, final_block.filter(is_due)),
     )
     .await;
-    let (places, final_nonce) = (places?, final_nonce?);
-    let is_missing = |sight: &Result<Sight, ChainError>| matches!(sight, Ok(Sight::Missing));
+    let places = places?;
+    let is_missing = |first: &First| matches!(first, First::NoReceipt(_));
     let final_nonce = match final_nonce {
-        None if sights.iter().any(is_missing) => nonce_at(client, account, final_block).await?,
+        Ok(None) if sights.iter().any(is_missing) => nonce_at(client, account, final_block).await,
         known => known,
     };
-    let used = final_block.zip(final_nonce);
+    let used = match final_nonce {
+        Ok(nonce) => Ok(final_block.zip(nonce)),
+        // Of nodes that do not agree perhaps one has no state of it and one lies: that proves nothing, and everything else
+        // still counts.
+        Err(error @ ChainError::NoQuorum { .. }) => Err(error),
+        Err(error) => return Err(error),
+    };
     let confirmed = wanted
         .iter()
         .zip(sights)
-        .map(async |(one, sight)| match sight {
-            Ok(Sight::Missing) => confirm(client, one, used).await,
-            sight => sight,
+        .map(async |(one, first)| match first {
+            First::Known(sight) => (Ok(sight), Vec::new()),
+            First::NoReceipt(failure) => confirm(client, one, failure, &used).await,
         });
-    let (sights, failures) = told_apart(wanted, join_all(confirmed).await)?;
+    let told = told_apart(wanted, join_all(confirmed).await)?;
     Ok(AccountView {
         final_number: final_block.map(|block| block.number),
         latest_number: latest.number,
         latest_nonce,
         pending_nonce,
-        final_nonce,
+        final_nonce: used.ok().flatten().map(|(_, nonce)| nonce),
         places,
-        sights,
-        failures,
+        sights: told.sights,
+        failures: told.failures,
+        lacking: told.lacking,
     })
 }
 
-type Sights = Vec<(EntryId, Sight)>;
-type Failures = Vec<(EntryId, ChainError)>;
+/// What is to be told of each entry.
+#[derive(Default)]
+struct Told {
+    sights: Vec<(EntryId, Sight)>,
+    failures: Vec<(EntryId, ChainError)>,
+    lacking: Vec<(EntryId, Vec<B256>)>,
+}
 
 /// What was seen, and what could not be looked for now: one entry's failure is no other's.
-fn told_apart(
-    wanted: &[Wanted],
-    found: Vec<Result<Sight, ChainError>>,
-) -> Result<(Sights, Failures), ChainError> {
-    let (mut sights, mut failures) = (Vec::new(), Vec::new());
-    for (one, found) in wanted.iter().zip(found) {
-        match found {
-            Ok(sight) => sights.push((one.entry, sight)),
-            Err(error) if error.is_retryable() => failures.push((one.entry, error)),
+fn told_apart(wanted: &[Wanted], found: Vec<Confirmed>) -> Result<Told, ChainError> {
+    let mut told = Told::default();
+    for (one, (sight, lacking)) in wanted.iter().zip(found) {
+        match sight {
+            Ok(sight) => told.sights.push((one.entry, sight)),
+            Err(error) if error.is_retryable() => {
+                told.failures.push((one.entry, error));
+                if !lacking.is_empty() {
+                    told.lacking.push((one.entry, lacking));
+                }
+            }
             Err(error) => return Err(error),
         }
     }
-    Ok((sights, failures))
+    Ok(told)
 }
 
 async fn final_head(client: &EvmClient) -> Result<Option<Block>, ChainError> {
@@ -133,8 +147,7 @@ async fn final_head(client: &EvmClient) -> Result<Option<Block>, ChainError> {
     }
 }
 
-/// The account's nonce at the end of a block; `None` from a node that has no state of it, or nodes that do not agree because
-/// one has none and one lies: that proves nothing, and everything else still counts.
+/// The account's nonce at the end of a block; `None` from a node that has no state of it.
 async fn nonce_at(
     client: &EvmClient,
     account: EvmAddress,
@@ -146,7 +159,7 @@ async fn nonce_at(
     let nonce = client.rpc().nonce(account, BlockAt::Hash(block.hash));
     match nonce.await {
         Ok(nonce) => Ok(Some(nonce)),
-        Err(ChainError::NotFound { .. } | ChainError::NoQuorum { .. }) => Ok(None),
+        Err(ChainError::NotFound { .. }) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -167,7 +180,13 @@ async fn places(
             Some(_) => return Ok(Place::Gone),
             None => {}
         }
-        Ok(match rpc.block(BlockAt::Number(*number)).await? {
+        // Down there only nodes are witnesses to which it is final.
+        let is_below = final_block.is_some_and(|block| *number <= block.number);
+        let there = match is_below {
+            true => client.final_block(*number).await?,
+            false => rpc.block(BlockAt::Number(*number)).await?,
+        };
+        Ok(match there {
             Some(block) if block.hash == *hash => Place::Canonical,
             Some(_) => Place::Gone,
             None => Place::Beyond,
@@ -207,17 +226,20 @@ async fn branch_of(
     Ok(branch)
 }
 
-async fn sight(
-    client: &EvmClient,
-    wanted: &Wanted,
-    latest_nonce: u64,
-) -> Result<Sight, ChainError> {
+/// What the first questions about an entry have shown.
+enum First {
+    Known(Sight),
+    /// None of its attempts has a receipt as far as nodes know, and why one of them could not be asked for.
+    NoReceipt(Option<ChainError>),
+}
+
+async fn sight(client: &EvmClient, wanted: &Wanted, latest_nonce: u64) -> First {
     if wanted.nonce >= latest_nonce {
-        return Ok(Sight::Ahead);
+        return First::Known(Sight::Ahead);
     }
     // The newest attempt is the likeliest; an older one may have won all the same.
     let Some((newest, older)) = wanted.attempts.split_last() else {
-        return Ok(Sight::Missing);
+        return First::NoReceipt(None);
     };
     let mut failure = None;
     for some in std::iter::once(std::slice::from_ref(newest)).chain(older.rchunks(ATTEMPTS_AT_ONCE))
@@ -225,14 +247,14 @@ async fn sight(
         let asked = some.iter().map(|hash| client.rpc().receipt(*hash));
         for (hash, receipt) in some.iter().zip(join_all(asked).await) {
             match receipt {
-                Ok(Some(receipt)) => return Ok(included(client, *hash, &receipt).await),
+                Ok(Some(receipt)) => return First::Known(included(client, *hash, &receipt).await),
                 Ok(None) => {}
                 // Another may be there all the same.
                 Err(error) => failure = Some(error),
             }
         }
     }
-    failure.map_or(Ok(Sight::Missing), Err)
+    First::NoReceipt(failure)
 }
 
 async fn included(client: &EvmClient, transaction: B256, receipt: &Receipt) -> Sight {
@@ -249,27 +271,39 @@ async fn included(client: &EvmClient, transaction: B256, receipt: &Receipt) -> S
     }
 }
 
+/// What is concluded; and where that has failed, of which attempts there is no receipt.
+type Confirmed = (Result<Sight, ChainError>, Vec<B256>);
+
 /// Whether what nobody found is really missing, where its nonce is used at the final block: who has that block must say of
 /// each attempt that there is no receipt. A node that has not come there finds none of what is included, either.
 async fn confirm(
     client: &EvmClient,
     wanted: &Wanted,
-    used: Option<(Block, u64)>,
-) -> Result<Sight, ChainError> {
+    failure: Option<ChainError>,
+    used: &Result<Option<(Block, u64)>, ChainError>,
+) -> Confirmed {
     let is_used = |(_, nonce): &(Block, u64)| *nonce > wanted.nonce;
-    let Some((final_block, _)) = used.filter(is_used) else {
-        return Ok(Sight::Ahead);
+    let final_block = match used {
+        Ok(used) => used.filter(is_used).map(|(block, _)| block),
+        Err(error) => return (Err(error.clone()), Vec::new()),
+    };
+    let Some(final_block) = final_block else {
+        return (failure.map_or(Ok(Sight::Ahead), Err), Vec::new());
     };
     if mutant::is_planted("evm_ignorance_taken_for_no_receipt") {
-        return Ok(Sight::Missing);
+        return (failure.map_or(Ok(Sight::Missing), Err), Vec::new());
     }
-    for some in wanted.attempts.rchunks(ATTEMPTS_AT_ONCE) {
-        let asked = some
-            .iter()
-            .map(|hash| client.rpc().lacks_receipt(*hash, final_block));
-        if try_join_all(asked).await?.contains(&false) {
-            return Ok(Sight::Ahead);
-        }
+    let open = wanted.attempts.iter().copied();
+    let open: Vec<B256> = open.filter(|one| !wanted.lacking.contains(one)).collect();
+    let told = client.rpc().lacks_receipts(&open, final_block).await;
+    let is_known = |one: &Result<bool, ChainError>| matches!(one, Ok(false));
+    if told.iter().any(is_known) {
+        return (failure.map_or(Ok(Sight::Ahead), Err), Vec::new());
     }
-    Ok(Sight::Missing)
+    let lacking = open.iter().zip(&told).filter(|(_, told)| told.is_ok());
+    let lacking = lacking.map(|(hash, _)| *hash).collect();
+    match told.into_iter().find_map(Result::err) {
+        Some(error) => (Err(error), lacking),
+        None => (Ok(Sight::Missing), lacking),
+    }
 }

@@ -1,5 +1,6 @@
 //! What a look at an EVM account has shown: what is included, final, undone, displaced or missing.
 
+use alloy_primitives::B256;
 use peaberry_core::{Instant, mutant};
 
 use super::event::{Deferral, Stage};
@@ -20,10 +21,10 @@ const LOOKS_UNTIL_FREE: u8 = 3;
 const RESENT_AT_ONCE: u64 = 16;
 
 /// Whether half of the receipts' time has gone by since it was known to be in no final block. What claims that of a block
-/// above all that were ever seen claims nothing.
+/// above the final one of now claims nothing yet.
 fn is_proof_old(record: &Record, lane: &Lane, receipts_kept: u64) -> bool {
     let is_old = |number: u64| match record.signed_above {
-        Some(at) => at > lane.newest || number.saturating_sub(at) > receipts_kept / 2,
+        Some(at) => at > number || number - at > receipts_kept / 2,
         None => number >= receipts_kept,
     };
     let final_number = lane.view.and_then(|view| view.final_number);
@@ -55,9 +56,8 @@ impl Outbox {
             view.pending_nonce = view.pending_nonce.max(last.pending_nonce);
         }
         lane.view = Some(view);
-        // Who is behind now does not make receipts younger than they are.
         let final_number = seen.final_number.unwrap_or(0);
-        lane.newest = lane.newest.max(seen.latest_number).max(final_number);
+        lane.newest.seen(final_number.max(seen.latest_number));
         lane.below_floor = if seen.latest_nonce < lane.floor {
             lane.below_floor.saturating_add(1)
         } else {
@@ -110,6 +110,14 @@ impl Outbox {
                 self.tell_stalled(*id, fx);
             }
         }
+        for (id, lacking) in &seen.lacking {
+            if let Some(entry) = self.open.get_mut(id) {
+                let attempts = &entry.record.attempts;
+                let is_own = |hash: &B256| attempts.iter().any(|one| one.id == TxId::Evm(*hash));
+                let own = lacking.iter().copied().filter(is_own);
+                entry.lacking.extend(own);
+            }
+        }
     }
 
     /// What was sent before anything was known of the chain waits from here on: its fees shall rise, too.
@@ -127,12 +135,7 @@ impl Outbox {
     }
 
     /// Whether the account's nonce at the final block, which is asked for by that block's hash, counts what is in this one.
-    fn is_counted(
-        &self,
-        key: LaneKey,
-        block: (u64, alloy_primitives::B256),
-        seen: &AccountView,
-    ) -> bool {
+    fn is_counted(&self, key: LaneKey, block: (u64, B256), seen: &AccountView) -> bool {
         let lane = self.lanes.get(&key);
         let ids = lane.and_then(|lane| lane.included.get(&block));
         let nonces = ids.into_iter().flatten();
@@ -143,12 +146,7 @@ impl Outbox {
 
     /// Whether a block that lies too far below the final one to be followed from there is taken for final now. One answer may
     /// come from a node on a fork that the others have left: it is believed when it comes again and again.
-    fn is_settled(
-        &mut self,
-        key: LaneKey,
-        block: (u64, alloy_primitives::B256),
-        seen: &AccountView,
-    ) -> bool {
+    fn is_settled(&mut self, key: LaneKey, block: (u64, B256), seen: &AccountView) -> bool {
         let is_counted = self.is_counted(key, block, seen);
         let Some(lane) = self.lanes.get_mut(&key) else {
             return false;
@@ -163,7 +161,7 @@ impl Outbox {
     }
 
     /// Everything in this block is final.
-    fn settle_block(&mut self, key: LaneKey, block: (u64, alloy_primitives::B256), fx: Fx<'_, '_>) {
+    fn settle_block(&mut self, key: LaneKey, block: (u64, B256), fx: Fx<'_, '_>) {
         let Some(lane) = self.lanes.get_mut(&key) else {
             return;
         };
@@ -191,7 +189,7 @@ impl Outbox {
     }
 
     /// The chain no longer has this block.
-    fn lose_block(&mut self, key: LaneKey, block: (u64, alloy_primitives::B256), fx: Fx<'_, '_>) {
+    fn lose_block(&mut self, key: LaneKey, block: (u64, B256), fx: Fx<'_, '_>) {
         if let Some(lane) = self.lanes.get_mut(&key) {
             lane.settling.remove(&block);
         }
@@ -326,7 +324,8 @@ impl Outbox {
             return;
         };
         let lane = self.lanes.get(&(entry.record.chain, entry.record.account));
-        let newest = lane.map_or(seen.latest_number, |lane| lane.newest);
+        let newest = lane.map_or(seen.latest_number, |lane| lane.newest.number());
+        entry.lacking.clear();
         match sight {
             Sight::Ahead => entry.misses = 0,
             Sight::Included {
@@ -360,9 +359,14 @@ impl Outbox {
                 if entry.misses < MISSES_UNTIL_DISPLACED {
                     return;
                 }
-                // Used at this final block, it was not free there: whoever named that block or a higher one was wrong.
-                let is_below = |at: &u64| seen.final_number.is_some_and(|number| *at < number);
-                let signed_above = entry.record.signed_above.filter(is_below);
+                let final_number = seen.final_number.unwrap_or(0);
+                let is_above = |at: &u64| (final_number..=seen.latest_number).contains(at);
+                // Signed under this final block or one that is not final here yet: the next ones decide.
+                if entry.record.signed_above.as_ref().is_some_and(is_above) {
+                    return;
+                }
+                // Used at this final block, it was not free there: whoever named a block above all there are was wrong.
+                let signed_above = entry.record.signed_above.filter(|at| *at < final_number);
                 let age = signed_above.and_then(|at| newest.checked_sub(at));
                 if age.is_some_and(|age| age <= receipts_known(receipts_kept))
                     || mutant::is_planted("outbox_displaces_beyond_receipts")
@@ -432,6 +436,7 @@ impl Outbox {
         entry.record.signed_above = None;
         entry.record.attempts.clear();
         entry.misses = 0;
+        entry.lacking.clear();
         entry.free_at = None;
         entry.is_sent = false;
         entry.outbid = 0;

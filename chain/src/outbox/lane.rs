@@ -43,6 +43,8 @@ pub(super) struct Entry {
     pub(super) outbid: u8,
     /// How often in a row its nonce was seen used for good by something else.
     pub(super) misses: u8,
+    /// Its attempts of which there is no receipt, as far as has been found for the next of these misses.
+    pub(super) lacking: BTreeSet<B256>,
     /// How often in a row its nonce was seen free at a final block since a proof of that is due, and the lowest such block.
     pub(super) free_at: Option<(u8, u64)>,
     /// How often in a row it was seen to have expired (Solana).
@@ -72,6 +74,7 @@ impl Entry {
             wants_bump: false,
             outbid: 0,
             misses: 0,
+            lacking: BTreeSet::new(),
             free_at: None,
             expiries: 0,
             refusals: 0,
@@ -150,8 +153,7 @@ pub(super) struct Lane {
     /// How often in a row a block was seen on the chain below the final one, and what is in it counted there.
     pub(super) settling: BTreeMap<(u64, B256), u8>,
     pub(super) view: Option<View>,
-    /// The highest number of a block that any look has named.
-    pub(super) newest: u64,
+    pub(super) newest: Newest,
     /// Counts the looks, so that what nobody knows is not asked for in each.
     pub(super) looks: u64,
     /// The unanswered look.
@@ -169,6 +171,29 @@ pub(super) struct Lane {
     pub(super) stalled: Option<(Duration, String)>,
     /// When it is to be woken.
     pub(super) due: Option<Instant>,
+}
+
+/// The highest number of a block that any of the last looks has named, of 64 at least and 128 at most. Who is behind now does
+/// not make receipts younger than they are; and what one answer has named that never was does not count for ever.
+#[derive(Debug, Default)]
+pub(super) struct Newest {
+    earlier: u64,
+    current: u64,
+    looks: u8,
+}
+
+impl Newest {
+    pub(super) fn seen(&mut self, number: u64) {
+        if self.looks == LOOKS_UNTIL_SHORTER {
+            (self.earlier, self.current, self.looks) = (self.current, 0, 0);
+        }
+        self.current = self.current.max(number);
+        self.looks += 1;
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.earlier.max(self.current)
+    }
 }
 
 /// How the account stood at the last look.

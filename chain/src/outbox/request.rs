@@ -1,5 +1,6 @@
 //! What the outbox wants to know or have done, and what came of it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use alloy_primitives::{Address as EvmAddress, B256, Bytes};
@@ -76,6 +77,8 @@ pub struct Wanted {
     pub nonce: u64,
     /// The hashes of all its attempts: any of them may have been included.
     pub attempts: Vec<B256>,
+    /// Those of them of which earlier looks have [said](AccountView::lacking) that there is no receipt: not asked for again.
+    pub lacking: BTreeSet<B256>,
 }
 
 /// What a [`Performer`] found or did.
@@ -130,6 +133,9 @@ pub struct AccountView {
     pub sights: Vec<(EntryId, Sight)>,
     /// Why each of the others could not be looked for now; every one of these is [retryable](ChainError::is_retryable).
     pub failures: Vec<(EntryId, ChainError)>,
+    /// Of entries that failed, attempts of which there is no receipt up to a final block that has used their nonce: they are in
+    /// no block, then or later. What was found of some shall not be lost with an answer about another.
+    pub lacking: Vec<(EntryId, Vec<B256>)>,
 }
 
 /// Where a block lies.
@@ -166,7 +172,7 @@ pub enum Sight {
         reason: Option<Revert>,
     },
     /// Its nonce is used at the final block, and by none of its attempts as far as nodes know that have that block on their
-    /// chain ([`lacks_receipt`](crate::evm::EvmRpc::lacks_receipt)).
+    /// chain ([`lacks_receipts`](crate::evm::EvmRpc::lacks_receipts)).
     Missing,
 }
 

@@ -9,7 +9,7 @@ use futures_util::{FutureExt as _, poll};
 use peaberry_chain::solana::{SolanaClient, SolanaNetwork, SolanaRpc};
 use peaberry_chain::wallet::SolanaKey;
 use peaberry_chain::{
-    Address, Amount, Asset, ChainClient, ChainError, Intent, Payload, Signed, Signer,
+    Address, Amount, Asset, ChainClient, ChainError, Intent, Payload, Signature, Signer,
     SolanaAddress, TransactionStatus,
 };
 use peaberry_chain_litesvm::{GENESIS_HASH, LiteSvmNode};
@@ -115,7 +115,7 @@ impl Signer for Silent {
         self.address
     }
 
-    async fn sign(&self, _payload: Payload<'_>) -> Result<Signed, ChainError> {
+    async fn sign(&self, _payload: Payload<'_>) -> Result<Signature, ChainError> {
         self.asked.notify_one();
         std::future::pending().await
     }

@@ -17,6 +17,8 @@ use crate::node::{Node, NodeKind};
 
 pub(crate) const ACCOUNTS: usize = 4;
 pub(crate) const CHAIN: u64 = 31_337;
+/// Between two blocks of the development chain.
+pub(crate) const BLOCK_TIME_S: u64 = 12;
 
 /// What came of a call: the events it logged, each with its contract, or the bytes with which it was refused.
 pub(crate) type Outcome = Result<Vec<(Address, LogData)>, Bytes>;
@@ -102,6 +104,19 @@ impl Ground {
     pub(crate) fn deploy(&mut self, who: usize, code: Bytes) -> Address {
         let receipt = self.transact(who, None, code);
         receipt.contract.expect("the contract is created")
+    }
+
+    /// With what a creation by `code` would be refused, if it would.
+    pub(crate) fn refusal(&self, code: Bytes) -> Option<Bytes> {
+        let request = CallRequest {
+            data: code,
+            ..CallRequest::default()
+        };
+        match self.now(self.rpc.call(&request, BlockAt::Latest)) {
+            Ok(_) => None,
+            Err(ChainError::Reverted(Revert::Custom { data, .. })) => Some(data),
+            other => panic!("a creation fails without an error of its own: {other:?}"),
+        }
     }
 
     /// What comes of the call.

@@ -23,9 +23,10 @@ pub(crate) enum Manner {
     MovesNothing,
     Reverts,
     CallsBack,
+    TakesMore,
 }
 
-pub(crate) const MANNERS: [Manner; 9] = [
+pub(crate) const MANNERS: [Manner; 10] = [
     Manner::Plain,
     Manner::AnswersNothing,
     Manner::AnswersShort,
@@ -35,6 +36,7 @@ pub(crate) const MANNERS: [Manner; 9] = [
     Manner::MovesNothing,
     Manner::Reverts,
     Manner::CallsBack,
+    Manner::TakesMore,
 ];
 
 pub(crate) fn bytecode() -> Bytes {

@@ -47,10 +47,11 @@ on_both! {
     a_token_that_takes_another_contracts_signatures_is_caught
     points_that_run_over_their_half_are_caught
     facts_that_are_hashed_once_are_caught
+    an_origin_of_an_inner_node_is_caught
     an_origin_without_a_proof_is_caught
-    an_origin_of_no_lot_is_caught
     a_processor_that_a_token_enters_again_is_caught
     a_processor_that_believes_what_a_token_says_is_caught
+    a_processor_that_lets_a_token_take_more_is_caught
     a_processor_that_takes_no_for_yes_is_caught
 }
 
@@ -240,18 +241,18 @@ fn facts_that_are_hashed_once_are_caught(kind: NodeKind) {
     );
 }
 
-fn an_origin_without_a_proof_is_caught(kind: NodeKind) {
+fn an_origin_of_an_inner_node_is_caught(kind: NodeKind) {
     expect_caught(
         kind,
-        include_str!("../../contracts/mutants/SupplyChainWantsNoProof.json"),
+        include_str!("../../contracts/mutants/SupplyChainTakesInnerNodes.json"),
         supply::play,
     );
 }
 
-fn an_origin_of_no_lot_is_caught(kind: NodeKind) {
+fn an_origin_without_a_proof_is_caught(kind: NodeKind) {
     expect_caught(
         kind,
-        include_str!("../../contracts/mutants/SupplyChainProvesLotsThatAreNotThere.json"),
+        include_str!("../../contracts/mutants/SupplyChainWantsNoProof.json"),
         supply::play,
     );
 }
@@ -268,6 +269,14 @@ fn a_processor_that_believes_what_a_token_says_is_caught(kind: NodeKind) {
     expect_caught(
         kind,
         include_str!("../../contracts/mutants/PaymentProcessorBelievesTheToken.json"),
+        processor::play,
+    );
+}
+
+fn a_processor_that_lets_a_token_take_more_is_caught(kind: NodeKind) {
+    expect_caught(
+        kind,
+        include_str!("../../contracts/mutants/PaymentProcessorLetsATokenTakeMore.json"),
         processor::play,
     );
 }

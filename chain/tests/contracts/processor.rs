@@ -9,17 +9,18 @@ use peaberry_chain::bindings::{
 };
 use peaberry_chain::primitives::{Address, B256, Bytes, U256, keccak256};
 
-use crate::ground::{ACCOUNTS, Ground, Outcome, agree};
+use crate::ground::{ACCOUNTS, BLOCK_TIME_S, Ground, Outcome, agree, event, refused};
 use crate::hostile::{self, MANNERS, Manner};
 use crate::node::{NodeKind, on_both};
 
 on_both! {
     tokens_of_every_manner_are_taken_or_refused
+    nothing_is_paid_out_to_nobody
+    a_token_without_code_is_only_given_up
 }
 
 const STEPS: u64 = 24;
 const FUNDS: u64 = 1_000;
-const BLOCK_TIME_S: u64 = 12;
 // The tokens' places.
 const HOSTILE: usize = 1;
 
@@ -38,7 +39,7 @@ pub(crate) fn play(ground: &mut Ground, code: &Bytes) -> Result<(), String> {
 }
 
 fn number_of(number: usize) -> B256 {
-    B256::from(U256::from(number + 1))
+    B256::from(U256::from(number))
 }
 
 impl<'a> Game<'a> {
@@ -152,6 +153,8 @@ impl<'a> Game<'a> {
         let time_s = ground.time_s();
         let expires_at_s = match ground.roll(16) {
             0 => time_s - BLOCK_TIME_S,
+            // The time of the block that it is made in.
+            3 => time_s + BLOCK_TIME_S,
             1 | 2 => time_s + 10 * BLOCK_TIME_S,
             _ => u64::MAX,
         };
@@ -220,9 +223,9 @@ impl<'a> Game<'a> {
             .abi_encode(),
             _ => Processor::payCall {
                 merchant: self.model.addresses[who],
-                number: number_of(0),
+                number: number_of(1),
                 token: hostile,
-                amount: U256::from(self.model.invoices[who][0].amount),
+                amount: U256::from(self.model.invoices[who][1].amount),
             }
             .abi_encode(),
         };
@@ -320,11 +323,12 @@ fn tokens_of_every_manner_are_taken_or_refused(kind: NodeKind) {
         (Manner::MovesNothing, false, true),
         (Manner::Reverts, false, false),
         (Manner::CallsBack, true, true),
+        (Manner::TakesMore, true, false),
     ] {
         let mut ground = Ground::on(kind, 1);
         let mut game = Game::begin(&mut ground, &Processor::BYTECODE).unwrap();
         let invoice = Invoice::open(HOSTILE, 50, None, u64::MAX);
-        game.open(1, 0, invoice).unwrap();
+        game.open(1, 1, invoice).unwrap();
         let call = Processor::depositCall {
             token: game.model.tokens[HOSTILE],
             amount: U256::from(9),
@@ -334,16 +338,16 @@ fn tokens_of_every_manner_are_taken_or_refused(kind: NodeKind) {
         game.behave(manner, 1).unwrap();
         let payment = Processor::payCall {
             merchant: game.model.addresses[1],
-            number: number_of(0),
+            number: number_of(1),
             token: game.model.tokens[HOSTILE],
             amount: U256::from(50),
         };
         game.call(2, &payment, |model, time_s| {
-            model.pays(2, [1, 0], HOSTILE, 50, time_s)
+            model.pays(2, [1, 1], HOSTILE, 50, time_s)
         })
         .unwrap();
         assert_eq!(
-            game.model.invoices[1][0].state == model::PAID,
+            game.model.invoices[1][1].state == model::PAID,
             is_taken,
             "{manner:?}"
         );
@@ -361,4 +365,37 @@ fn tokens_of_every_manner_are_taken_or_refused(kind: NodeKind) {
             "{manner:?}"
         );
     }
+}
+
+/// What waits for a merchant does not get lost at the zero address, nor in the contract itself, where it would wait for
+/// nobody.
+fn nothing_is_paid_out_to_nobody(kind: NodeKind) {
+    let mut ground = Ground::on(kind, 1);
+    let mut game = Game::begin(&mut ground, &Processor::BYTECODE).unwrap();
+    let (token, amount) = (game.model.tokens[HOSTILE], U256::from(9));
+    let deposit = Processor::depositCall { token, amount };
+    let deposited = |model: &mut Model, _| model.deposits(1, HOSTILE, 9);
+    game.call(1, &deposit, deposited).unwrap();
+    let zero = refused(&Processor::ZeroAddress {});
+    let itself = refused(&Processor::WithdrawnToItself {});
+    for (to, refusal) in [(Address::ZERO, zero), (game.contract, itself)] {
+        let withdrawal = Processor::withdrawCall { token, to, amount };
+        game.call(1, &withdrawal, |_, _| refusal).unwrap();
+    }
+}
+
+/// An account without code is no token; one that was accepted and has lost its code can still be given up.
+fn a_token_without_code_is_only_given_up(kind: NodeKind) {
+    let mut ground = Ground::on(kind, 1);
+    let game = Game::begin(&mut ground, &Processor::BYTECODE).unwrap();
+    let (contract, token) = (game.contract, Address::repeat_byte(7));
+    let accept = |accepted| Processor::setAcceptedCall { token, accepted };
+    let found = game.ground.send(0, contract, &accept(true));
+    assert_eq!(found, refused(&Processor::TokenNotAccepted { token }));
+    let given_up = Processor::TokenAccepted {
+        token,
+        accepted: false,
+    };
+    let found = game.ground.send(0, contract, &accept(false));
+    assert_eq!(found, Ok(vec![event(contract, &given_up)]));
 }

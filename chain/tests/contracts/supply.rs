@@ -6,7 +6,7 @@ use peaberry_chain::primitives::{Address, B256, Bytes, U256, keccak256};
 use crate::ground::{Ground, Outcome, agree, event, refused};
 
 const STEPS: u64 = 24;
-const LOTS: usize = 3;
+const LOTS: usize = 4;
 
 /// A power of two, so that the tree has no leaf without a sibling.
 const FACTS: [(&str, &str); 4] = [
@@ -170,6 +170,9 @@ impl Game<'_> {
                 let (account, role) = (by, producer_role());
                 return refused(&Supply::MissingRole { account, role });
             }
+            if id == B256::ZERO {
+                return refused(&Supply::ZeroId {});
+            }
             if lot.state != UNKNOWN {
                 return refused(&Supply::LotExists { lotId: id });
             }
@@ -226,11 +229,11 @@ impl Game<'_> {
         Ok(())
     }
 
-    /// The facts prove themselves, each by its own proof; nothing else does, and of a lot that is not there nothing is
-    /// true.
+    /// The facts prove themselves, each by its own proof, and so do their hashes; nothing else does, and of a lot that is
+    /// not there nothing is true.
     fn verify(&self, place: usize) -> Result<(), String> {
         let is_there = self.lots[place].state != UNKNOWN;
-        let (leaves, nodes) = (leaves(place), nodes(place));
+        let (hashes, leaves, nodes) = (hashes(place), leaves(place), nodes(place));
         for at in 0..FACTS.len() {
             let proof = vec![leaves[at ^ 1], nodes[1 - at / 2]];
             let others = vec![leaves[at ^ 1], nodes[at / 2]];
@@ -242,18 +245,19 @@ impl Game<'_> {
             for proof in [&[][..], &proof[..1], &proof[1..], &[proof[0]; 3]] {
                 self.expect_fact(place, [key, &value], proof, false)?;
             }
-            self.expect_leaf(place, leaves[at], &proof, is_there)?;
-            self.expect_leaf(place, keccak256(leaves[at]), &proof, false)?;
+            self.expect_hash(place, hashes[at], &proof, is_there)?;
+            self.expect_hash(place, leaves[at], &proof, false)?;
         }
         // An inner node lies in the tree, and so does its root: no fact is either of them.
+        self.expect_hash(place, root(place), &[], false)?;
         for (node, sibling) in [(0, 1), (1, 0)] {
-            self.expect_leaf(place, nodes[node], &[nodes[sibling]], is_there)?;
+            self.expect_hash(place, nodes[node], &[nodes[sibling]], false)?;
             for [key, value] in [["", ""], ["farm", ""]] {
                 self.expect_fact(place, [key, value], &[nodes[sibling]], false)?;
             }
         }
         self.expect_fact(place, ["", ""], &[], false)?;
-        self.expect_leaf(place, B256::ZERO, &[], false)
+        self.expect_hash(place, B256::ZERO, &[], false)
     }
 
     fn expect_fact(
@@ -278,7 +282,7 @@ impl Game<'_> {
         ))
     }
 
-    fn expect_leaf(
+    fn expect_hash(
         &self,
         place: usize,
         leaf: B256,
@@ -324,8 +328,9 @@ fn producer_role() -> B256 {
     keccak256("PRODUCER_ROLE")
 }
 
+/// The first is none: no lot has the number zero.
 fn lot_id(place: usize) -> B256 {
-    B256::from(U256::from(place + 1))
+    B256::from(U256::from(place))
 }
 
 fn fact(place: usize, at: usize) -> (&'static str, String) {
@@ -333,14 +338,19 @@ fn fact(place: usize, at: usize) -> (&'static str, String) {
     (key, format!("{value}, lot {place}"))
 }
 
-/// The hash of the hash of a fact's ABI encoding.
-fn leaves(place: usize) -> [B256; 4] {
+/// The hash of each fact's ABI encoding.
+fn hashes(place: usize) -> [B256; 4] {
     [0, 1, 2, 3].map(|at| {
         let (key, value) = fact(place, at);
         let key = key.to_owned();
         let encoded = Supply::originLeafCall { key, value }.abi_encode();
-        keccak256(keccak256(&encoded[4..]))
+        keccak256(&encoded[4..])
     })
+}
+
+/// The hash of the hash of each.
+fn leaves(place: usize) -> [B256; 4] {
+    hashes(place).map(keccak256)
 }
 
 fn nodes(place: usize) -> [B256; 2] {

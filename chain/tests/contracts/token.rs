@@ -6,16 +6,19 @@ use model::{Model, NOBODY, minter_role};
 use peaberry_chain::bindings::{CoffeeToken as Token, SolCall, SolError, creation};
 use peaberry_chain::primitives::{Address, B256, Bytes, U256, keccak256, uint};
 
-use crate::ground::{ACCOUNTS, CHAIN, Ground, agree, event};
+use crate::ground::{ACCOUNTS, BLOCK_TIME_S, CHAIN, Ground, agree, event};
 use crate::node::{NodeKind, on_both};
 
 on_both! {
     a_signature_is_good_for_one_contract
     points_stay_within_their_half
+    points_of_a_payment_never_overflow
+    one_role_is_the_admin_of_all
 }
 
 const STEPS: u64 = 24;
-const ORDERS: u64 = 3;
+/// The first is none: no order has the number zero.
+const ORDERS: u64 = 4;
 const NAME: &str = "Coffee";
 /// The order of secp256k1.
 const GROUP_ORDER: U256 =
@@ -85,6 +88,8 @@ fn order_id(order: u64) -> B256 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Signing {
     Right,
+    /// Good to the second of its block and no longer.
+    InTheLastSecond,
     Expired,
     OtherSigner,
     OtherContract,
@@ -354,8 +359,11 @@ impl Game<'_> {
         })?;
         // A permit is good once.
         if self.model.nonces[owner] > nonce.to::<u64>() {
-            let wanted = Token::WrongSignature::SELECTOR.into();
             let found = self.ground.send(who, self.token, &call);
+            let wanted = match in_time(deadline, self.ground.time_s()) {
+                Ok(()) => Token::WrongSignature::SELECTOR.into(),
+                Err(late) => late,
+            };
             agree::<Token::permitCall>(&found, &Err(wanted))?;
         }
         Ok(())
@@ -371,16 +379,17 @@ impl Game<'_> {
             5 => Signing::OtherVersion,
             6 => Signing::UpperHalf,
             7 => Signing::Altered,
+            8 => Signing::InTheLastSecond,
             _ => Signing::Right,
         }
     }
 
     fn deadline(&self, signing: Signing) -> U256 {
         let time_s = self.ground.time_s();
-        U256::from(if signing == Signing::Expired {
-            time_s - 1
-        } else {
-            time_s + 1_000
+        U256::from(match signing {
+            Signing::Expired => time_s - 1,
+            Signing::InTheLastSecond => time_s + BLOCK_TIME_S,
+            _ => time_s + 1_000,
         })
     }
 
@@ -400,7 +409,7 @@ impl Game<'_> {
             Signing::OtherName => (who, domain("Tea", version, chain, contract), hash),
             Signing::OtherVersion => (who, domain(name, "2", chain, contract), hash),
             Signing::Altered => (who, domain(name, version, chain, contract), keccak256(hash)),
-            Signing::Right | Signing::Expired | Signing::UpperHalf => {
+            Signing::Right | Signing::InTheLastSecond | Signing::Expired | Signing::UpperHalf => {
                 (who, domain(name, version, chain, contract), hash)
             }
         };
@@ -415,7 +424,7 @@ impl Game<'_> {
     /// How a signature for `who` is refused that is in time, if it is.
     fn refusal(&self, who: usize, signing: Signing) -> Result<(), Bytes> {
         let signer = match signing {
-            Signing::Right | Signing::Expired => return Ok(()),
+            Signing::Right | Signing::InTheLastSecond | Signing::Expired => return Ok(()),
             Signing::OtherSigner => self.model.address((who + 1) % ACCOUNTS),
             Signing::UpperHalf => Address::ZERO,
             // Who signs another digest with these numbers is nobody in particular.
@@ -594,4 +603,66 @@ fn points_stay_within_their_half(kind: NodeKind) {
     );
     ground.must(1, token, &pay(U256::ONE, 2)).unwrap();
     assert_eq!(ground.ask(token, &points), all);
+}
+
+/// A token that gives more points than 128 bits hold for one whole is not made; with the most it may give, every payment
+/// ends with points or with words.
+fn points_of_a_payment_never_overflow(kind: NodeKind) {
+    let mut ground = Ground::on(kind, 1);
+    let most = U256::from(u128::MAX);
+    let [admin, payer, shop] = [0, 1, 2].map(|who| ground.address(who));
+    let code = |points: U256| {
+        let constructor = Token::constructorCall {
+            name_: NAME.into(),
+            symbol_: "CFE".into(),
+            cap_: most,
+            pointsPerToken_: points,
+            admin,
+        };
+        creation(&Token::BYTECODE, &constructor)
+    };
+    let over = most + U256::ONE;
+    let refusal = Token::PointsOutOfRange {
+        pointsPerToken: over,
+    };
+    assert_eq!(
+        ground.refusal(code(over)),
+        Some(refusal.abi_encode().into())
+    );
+    assert_eq!(ground.refusal(code(most)), None);
+
+    let token = ground.deploy(0, code(most));
+    let (role, account) = (minter_role(), admin);
+    let grant = Token::grantRoleCall { role, account };
+    ground.must(0, token, &grant).unwrap();
+    let (to, amount) = (payer, most);
+    ground
+        .must(0, token, &Token::mintCall { to, amount })
+        .unwrap();
+    let pay = |amount| Token::processPaymentCall {
+        from: payer,
+        to: shop,
+        amount,
+        orderId: order_id(1),
+    };
+    let refusal = crate::ground::refused(&Token::TooManyPoints { account: payer });
+    for amount in [U256::from(1_u64 << 60), most] {
+        assert_eq!(ground.send(1, token, &pay(amount)), refusal);
+    }
+    // A whole token earns what fits.
+    ground.must(1, token, &pay(WHOLE)).unwrap();
+    let points = Token::getLoyaltyPointsCall { account: payer };
+    assert_eq!(ground.ask(token, &points), most);
+}
+
+/// As IAccessControl asks it.
+fn one_role_is_the_admin_of_all(kind: NodeKind) {
+    let mut ground = Ground::on(kind, 1);
+    let code = token_of(&ground, &Token::BYTECODE, U256::ONE, U256::ONE);
+    let token = ground.deploy(0, code);
+    let admin = ground.ask(token, &Token::DEFAULT_ADMIN_ROLECall {});
+    for role in [admin, minter_role(), B256::repeat_byte(7)] {
+        let of = Token::getRoleAdminCall(role);
+        assert_eq!(ground.ask(token, &of), admin);
+    }
 }

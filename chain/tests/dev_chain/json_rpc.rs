@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use peaberry_chain::dev::{BATCH_MAX, DevServer, REQUEST_BYTES_MAX};
-use peaberry_chain::evm::{EvmRpc, JsonRpc};
+use peaberry_chain::evm::{EvmRpc, JsonRpc, Transaction};
 use peaberry_chain::primitives::{B256, U256, hex};
 use peaberry_chain::{BlockAt, CallRequest, ChainError, EvmAddress, LogFilter, LogRange};
 use proptest::prelude::{ProptestConfig, any, prop, proptest};
@@ -140,6 +140,17 @@ fn what_it_does_not_have_it_says() {
         error(&world, "eth_getBalance", &json!([EvmAddress::ZERO, "0x9"])),
         (-32000, "header not found".into())
     );
+    for (number, words) in [
+        ("5", "hex string without 0x prefix"),
+        ("0x", r#"hex string "0x""#),
+        ("0x+5", "invalid hex string"),
+        ("0x0g", "invalid hex string"),
+        ("0x10000000000000000", "hex number > 64 bits"),
+    ] {
+        let (code, found) = error(&world, "eth_getBlockByNumber", &json!([number, false]));
+        assert_eq!(code, -32602);
+        assert_eq!(found, format!("invalid argument 0: {words}"));
+    }
     assert_eq!(
         error(&world, "eth_call", &json!({"to": "x"})),
         (-32602, "non-array args".into())
@@ -167,6 +178,54 @@ fn base_fees_and_the_block_to_come_are_as_geth_tells_them() {
         (&pending["transactions"][0], &pending["hash"]),
         (&json!(waits), &Value::Null)
     );
+    // Nor does what lies in it name one.
+    let receipts = result(&world, "eth_getBlockReceipts", &json!(["pending"]));
+    assert_eq!(receipts[0]["transactionHash"], json!(waits));
+    assert!(receipts[0]["blockHash"].is_null());
+    let first = json!(["pending", "0x0"]);
+    let first = result(&world, "eth_getTransactionByBlockNumberAndIndex", &first);
+    assert_eq!(first["hash"], json!(waits));
+    assert!(first["blockHash"].is_null());
+    // Of no blocks nothing is told.
+    let history = result(&world, "eth_feeHistory", &json!(["0x0", "latest", [50]]));
+    assert_eq!(
+        history,
+        json!({"oldestBlock": "0x0", "baseFeePerGas": [], "gasUsedRatio": [], "reward": []})
+    );
+}
+
+/// Whatever somebody logs and asks for, an answer stays below what clients read; block by block it is all there.
+#[test]
+fn an_answer_is_bounded_in_bytes() {
+    const BLOCKS: u64 = 8;
+    let world = World::dev();
+    let filter = result(&world, "eth_newFilter", &json!([{}]));
+    for nonce in 0..BLOCKS {
+        // A mebibyte of zeros: PUSH3, PUSH0, LOG0; STOP.
+        let logs = world.creation(nonce, &[0x62, 0x10, 0, 0, 0x5f, 0xa0, 0x00]);
+        let logs = Transaction {
+            gas_limit: 12_000_000,
+            ..logs
+        };
+        world.chain().submit(world.sign(0, &logs).raw()).unwrap();
+        world.chain().mine();
+    }
+    let all = json!([{"fromBlock": "0x0"}]);
+    let (code, words) = error(&world, "eth_getLogs", &all);
+    assert!(words.starts_with("query returned more than"), "{words}");
+    assert_eq!(code, -32005);
+    let (_, words) = error(&world, "eth_getFilterChanges", &json!([filter]));
+    assert!(words.starts_with("query returned more than"), "{words}");
+    let direct = |range| now(world.chain().logs(&LogFilter::default(), &range));
+    let refused = direct(LogRange::Numbers(0..=BLOCKS)).unwrap_err();
+    assert!(
+        matches!(refused, ChainError::RangeTooWide { .. }),
+        "{refused:?}"
+    );
+    for number in 1..=BLOCKS {
+        let logs = direct(LogRange::Numbers(number..=number)).unwrap();
+        assert_eq!(logs[0].data.len(), 1 << 20);
+    }
 }
 
 #[test]

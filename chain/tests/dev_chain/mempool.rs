@@ -180,6 +180,41 @@ fn what_waits_is_counted_against_the_balance() {
     assert!(matches!(refused, Err(Rejection::InsufficientFunds { .. })));
 }
 
+/// What lies behind a gap may never be reached, so it is held against the balance alone; once the gap is filled it counts.
+#[test]
+fn what_lies_behind_a_gap_is_not_counted_against_the_balance() {
+    let world = World::dev();
+    let half = world.chain().balance(world.address(0)) / U256::from(2);
+    let costs = |nonce, value| {
+        let transaction = Transaction {
+            value,
+            ..world.payment(nonce)
+        };
+        world.chain().submit(world.sign(0, &transaction).raw())
+    };
+    costs(1, half).unwrap();
+    let first = costs(0, half).unwrap();
+    let refused = costs(2, U256::ZERO);
+    assert!(matches!(refused, Err(Rejection::InsufficientFunds { .. })));
+    // Another in its place is not counted together with it.
+    let outbid = Transaction {
+        value: half,
+        fees: fees(20 * GWEI, 2 * GWEI),
+        ..world.payment(1)
+    };
+    let refused = world.chain().submit(world.sign(0, &outbid).raw());
+    assert!(matches!(refused, Err(Rejection::InsufficientFunds { .. })));
+    let outbid = Transaction {
+        value: U256::ONE,
+        ..outbid
+    };
+    let second = world.chain().submit(world.sign(0, &outbid).raw()).unwrap();
+    world.chain().mine();
+    for hash in [first, second] {
+        assert!(now(world.chain().receipt(hash)).unwrap().is_some());
+    }
+}
+
 /// Whoever cannot pay is told so by the estimate, before there is anything to send.
 #[test]
 fn an_estimate_looks_at_the_balance() {

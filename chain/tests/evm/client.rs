@@ -177,34 +177,43 @@ async fn a_plain_transfer_takes_what_it_takes(world: World) {
     assert_eq!(gas.unwrap(), 21_000);
 }
 
-/// Creation code that reverts with `Error("no beans")`.
-fn no_beans() -> Vec<u8> {
+/// Creation code that reverts with these words: `Error(words)`.
+fn refusing(words: &str) -> Vec<u8> {
     // Copies the hundred bytes behind it into memory, and reverts with them.
     let mut code = vec![0x60, 100, 0x60, 11, 0x5f, 0x39, 0x60, 100, 0x5f, 0xfd, 0x00];
     code.extend([0x08, 0xc3, 0x79, 0xa0]);
     code.extend(U256::from(32).to_be_bytes::<32>());
-    code.extend(U256::from(8).to_be_bytes::<32>());
-    code.extend(b"no beans");
-    code.extend([0; 24]);
+    code.extend(U256::from(words.len()).to_be_bytes::<32>());
+    code.extend(words.bytes().chain(std::iter::repeat(0)).take(32));
     code
 }
 
+/// In a contract's own words, whatever nodes mean by the same ones.
+const WORDS: [&str; 4] = [
+    "no beans",
+    "Insufficient balance",
+    "Insufficient funds",
+    "rate limit exceeded",
+];
+
 async fn a_revert_is_said_before_anything_is_sent(world: World) {
     let client = world.client(network()).await;
-    let deploy = Intent::Deploy {
-        from: world.address(0).into(),
-        value: Amount::wei(0),
-        code: no_beans().into(),
-    };
-    for error in [
-        client.estimate(&deploy).await.unwrap_err(),
-        client.submit(&deploy).await.unwrap_err(),
-    ] {
-        assert!(
-            matches!(&error, ChainError::Reverted(Revert::Message(why)) if why == "no beans"),
-            "{error}"
-        );
-        assert!(!error.may_have_been_sent());
+    for words in WORDS {
+        let deploy = Intent::Deploy {
+            from: world.address(0).into(),
+            value: Amount::wei(0),
+            code: refusing(words).into(),
+        };
+        for error in [
+            client.estimate(&deploy).await.unwrap_err(),
+            client.submit(&deploy).await.unwrap_err(),
+        ] {
+            assert!(
+                matches!(&error, ChainError::Reverted(Revert::Message(why)) if why == words),
+                "{error}"
+            );
+            assert!(!error.may_have_been_sent() && !error.is_retryable());
+        }
     }
     assert_eq!(world.nonce(0, BlockAt::Pending).await, 0);
 }
@@ -213,29 +222,41 @@ async fn a_revert_is_said_before_anything_is_sent(world: World) {
 /// does not trace.
 async fn an_included_revert_is_explained(world: World) {
     let client = world.client(network()).await;
-    let hash = world.send(0, &world.creation(0, &no_beans())).await;
-    let well = world.send(0, &world.payment(1)).await;
+    let mut undone = Vec::new();
+    for (nonce, words) in (0..).zip(WORDS) {
+        undone.push(
+            world
+                .send(0, &world.creation(nonce, &refusing(words)))
+                .await,
+        );
+    }
+    let well = world.send(0, &world.payment(4)).await;
     world.node.mine().await;
     let untraced = Arc::new(Untraced(world.node.transport.clone()));
     let untraced = JsonRpc::over(untraced);
     for rpc in [&world.node.rpc, &untraced] {
         let client = EvmClient::connect(Arc::new(rpc.clone()), network()).await;
-        let status = client.unwrap().status(TxId::Evm(hash)).await.unwrap();
-        let TransactionStatus::Reverted { reason, .. } = status else {
-            panic!("{status:?}");
-        };
-        assert_eq!(reason, Some(Revert::Message("no beans".into())));
+        let client = client.unwrap();
+        for (hash, words) in undone.iter().zip(WORDS) {
+            let status = client.status(TxId::Evm(*hash)).await.unwrap();
+            let TransactionStatus::Reverted { reason, .. } = status else {
+                panic!("{status:?}");
+            };
+            assert_eq!(reason, Some(Revert::Message(words.into())));
+        }
         assert_eq!(rpc.revert_reason(well).await.unwrap(), None);
         assert_eq!(rpc.revert_reason(B256::ZERO).await.unwrap(), None);
     }
     let block = world.node.head().await;
-    let request = CallRequest {
-        data: no_beans().into(),
-        ..CallRequest::default()
+    for words in WORDS {
+        let request = CallRequest {
+            data: refusing(words).into(),
+            ..CallRequest::default()
+        }
+        .from(world.address(0));
+        let why = client.explain_revert(&request, block).await.unwrap();
+        assert_eq!(why, Some(Revert::Message(words.into())));
     }
-    .from(world.address(0));
-    let why = client.explain_revert(&request, block).await.unwrap();
-    assert_eq!(why, Some(Revert::Message("no beans".into())));
 }
 
 async fn what_was_signed_before_is_sent_as_it_is(world: World) {

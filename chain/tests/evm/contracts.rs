@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use peaberry_chain::contract::{Abi, Contract, Value};
-use peaberry_chain::evm::{EvmClient, EvmRpc};
-use peaberry_chain::primitives::{B256, U256};
+use peaberry_chain::evm::{EvmClient, EvmRpc, JsonRpc};
+use peaberry_chain::primitives::{B256, Bytes, U256};
 use peaberry_chain::{
     Amount, BlockAt, CallRequest, ChainClient, ChainError, EvmAddress, Finality, Intent, LogFilter,
-    LogRange, Revert, TransactionStatus,
+    LogRange, Revert, RpcTransport, TransactionStatus, TransportFailure,
 };
 
 use super::network;
@@ -20,6 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 on_both! {
     World::on =>
     a_contract_is_deployed_called_and_its_logs_are_found
+    a_log_that_is_repeated_is_told_once
     the_estimate_is_the_lowest_gas_that_does
     balances_of_tokens_are_in_their_decimals
 }
@@ -125,6 +127,48 @@ async fn a_contract_is_deployed_called_and_its_logs_are_found(world: World) {
     assert!(
         matches!(&again, Err(ChainError::Reverted(Revert::Decoded { name, .. })) if name == "AlreadyPaid"),
         "{again:?}"
+    );
+}
+
+/// A node that says each log twice, and, where it is told to, something else the second time.
+struct Repeating {
+    node: Arc<dyn RpcTransport>,
+    is_lying: bool,
+}
+
+#[async_trait]
+impl RpcTransport for Repeating {
+    async fn exchange(&self, request: Bytes) -> Result<Bytes, TransportFailure> {
+        let answer = self.node.exchange(request).await?;
+        let mut answer: serde_json::Value = serde_json::from_slice(&answer).unwrap();
+        if let Some(logs) = answer["result"].as_array_mut() {
+            let twice = logs.iter().flat_map(|log| {
+                let mut again = log.clone();
+                if self.is_lying {
+                    again["data"] = "0x07".into();
+                }
+                [log.clone(), again]
+            });
+            *logs = twice.collect();
+        }
+        Ok(answer.to_string().into_bytes().into())
+    }
+}
+
+async fn a_log_that_is_repeated_is_told_once(world: World) {
+    let shop = Shop::open(&world).await.unwrap();
+    let (filter, all) = (LogFilter::default(), LogRange::Numbers(0..=99));
+    let logs = shop.client.logs(&filter, &all).await.unwrap();
+    assert!(logs.len() >= 2, "{logs:?}");
+    let through = |is_lying| {
+        let node = world.node.transport.clone();
+        JsonRpc::over(Arc::new(Repeating { node, is_lying }))
+    };
+    assert_eq!(through(false).logs(&filter, &all).await.unwrap(), logs);
+    let lied = through(true).logs(&filter, &all).await;
+    assert!(
+        matches!(lied, Err(ChainError::Malformed { .. })),
+        "{lied:?}"
     );
 }
 

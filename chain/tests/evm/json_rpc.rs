@@ -22,6 +22,10 @@ on_both! {
     a_snapshot_brings_the_chain_back
     browsers_are_let_in
     blocks_come_by_the_interval_that_is_asked_for
+    what_is_null_in_a_filter_is_as_absent
+    several_blocks_are_as_far_apart_as_is_asked_for
+    the_block_to_come_is_looked_into
+    whoever_errs_is_told_by_his_id
 }
 
 async fn ask(world: &World, method: &str, params: Value) -> Value {
@@ -59,6 +63,54 @@ async fn what_is_not_there_and_what_makes_no_sense_have_their_codes(world: World
         assert_eq!(answer["error"]["code"], code, "{method}: {answer}");
         assert!(answer["error"]["message"].is_string() && answer["result"].is_null());
     }
+}
+
+/// Clients write what they do not ask for as null, or leave it out.
+async fn what_is_null_in_a_filter_is_as_absent(world: World) {
+    // PUSH0, PUSH0, LOG0; STOP.
+    world
+        .send(0, &world.creation(0, &[0x5f, 0x5f, 0xa0, 0x00]))
+        .await;
+    let wanted = json!({"fromBlock": "0x0", "address": null, "topics": null});
+    let filter = result(&world, "eth_newFilter", json!([wanted])).await;
+    world.node.mine().await;
+    for (method, params) in [
+        ("eth_getLogs", json!([wanted])),
+        ("eth_getFilterChanges", json!([filter])),
+    ] {
+        let logs = result(&world, method, params).await;
+        assert_eq!(logs.as_array().unwrap().len(), 1, "{method}");
+    }
+}
+
+async fn several_blocks_are_as_far_apart_as_is_asked_for(world: World) {
+    result(&world, "anvil_mine", json!(["0x3", "0x64"])).await;
+    let mut times = Vec::new();
+    for number in ["0x1", "0x2", "0x3"] {
+        let block = result(&world, "eth_getBlockByNumber", json!([number, false])).await;
+        let time: U256 = serde_json::from_value(block["timestamp"].clone()).unwrap();
+        times.push(time.to::<u64>());
+    }
+    assert!(
+        times.windows(2).all(|two| two[1] - two[0] == 100),
+        "{times:?}"
+    );
+}
+
+async fn the_block_to_come_is_looked_into(world: World) {
+    play(&world).await;
+    world.send(0, &world.payment(2)).await;
+    let count = "eth_getBlockTransactionCountByNumber";
+    for (at, transactions) in [("latest", "0x1"), ("pending", "0x2")] {
+        assert_eq!(result(&world, count, json!([at])).await, transactions);
+    }
+}
+
+async fn whoever_errs_is_told_by_his_id(world: World) {
+    let versionless = json!({"id": 9, "method": "eth_chainId", "params": []});
+    let answer = world.node.exchange(&versionless).await;
+    assert_eq!(answer["error"]["code"], -32600);
+    assert_eq!(answer["id"], 9);
 }
 
 /// A revert carries its bytes and its reason.

@@ -14,7 +14,8 @@
 //! | `dev_chain/mempool` | `a_replacement_pays_a_tenth_more_of_both_fees` | it takes replacements for 5 % more |
 //! | `dev_chain/mempool` | `who_cannot_pay_the_base_fee_waits_until_it_falls` | it refuses a transaction that cannot pay the base fee of now |
 //! | `dev_chain/mempool` | `what_no_node_takes_is_refused_and_changes_nothing` | it takes tips of zero, and gas limits over EIP-7825's |
-//! | `dev_chain/mempool` | `what_waits_is_counted_against_the_balance` | it holds each transaction alone against the balance |
+//! | `dev_chain/mempool` | `what_waits_is_counted_against_the_balance`, `what_lies_behind_a_gap_is_not_counted_against_the_balance` | it holds each transaction alone against the balance |
+//! | `dev_chain/json_rpc` | `an_answer_is_bounded_in_bytes` | it has no such bound |
 //! | `dev_chain/mempool` | `an_estimate_looks_at_the_balance` | it estimates a plain payment without doing so |
 //! | `dev_chain/mempool` | `the_best_paying_sender_comes_first_and_each_in_the_order_of_nonces` | it orders by the most that is offered, not by the tip; `anvil_agreement` sends what both order alike |
 //! | `dev_chain/traces` | `the_evms_own_errors_have_words` | it has words of its own for them |
@@ -49,6 +50,7 @@
 //! | `full_queue` | `an_outbox_driver_sleeps_until_there_is_room` | its node is the test itself |
 //! | `quorum` | `half_is_no_quorum` | asks no node |
 //! | `tls` | `what_is_no_authority_is_refused` | asks no node |
+//! | `evm/status` | `a_receipt_of_a_dead_fork_is_never_final`, `a_block_that_was_left_meanwhile_is_not_final`, `a_branch_of_which_a_node_has_a_part_is_believed` | its nodes are two chains at once |
 //! | `evm/coverage` | `each_test_runs_on_both_nodes_or_is_listed` | reads these lists |
 #![expect(
     clippy::unwrap_used,
@@ -68,6 +70,7 @@ mod coverage;
 mod filters;
 mod json_rpc;
 mod mempool;
+mod status;
 mod traces;
 mod websocket;
 

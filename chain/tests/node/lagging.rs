@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use peaberry_chain::evm::{EvmRpc, FeeHistory, Receipt, SeenTransaction};
 use peaberry_chain::primitives::{B256, Bytes, U256};
 use peaberry_chain::{
-    Block, BlockAt, CallRequest, ChainError, ChainId, EvmAddress, Log, LogFilter, LogRange, Sent,
+    Block, BlockAt, CallRequest, ChainError, ChainId, EvmAddress, FinalityPolicy, Log, LogFilter,
+    LogRange, Sent,
 };
 
 /// How far behind the final block the slower node may be, as well as behind the newest.
@@ -143,9 +144,34 @@ impl EvmRpc for Lagging {
     }
 
     /// The one of them that answers says both.
-    async fn lacks_receipt(&self, hash: B256, at: Block) -> Result<bool, ChainError> {
+    async fn lacks_receipts(&self, hashes: &[B256], at: Block) -> Vec<Result<bool, ChainError>> {
+        match self.head().await {
+            Ok(head) if at.number <= head.number => self.node.lacks_receipts(hashes, at).await,
+            Ok(_) => vec![Ok(false); hashes.len()],
+            Err(error) => vec![Err(error); hashes.len()],
+        }
+    }
+
+    async fn final_block(
+        &self,
+        number: u64,
+        _policy: FinalityPolicy,
+    ) -> Result<Option<Block>, ChainError> {
         let head = self.head().await?;
-        Ok(at.number <= head.number && self.node.lacks_receipt(hash, at).await?)
+        match number + FINAL_DEPTH <= head.number {
+            true => self.node.block(BlockAt::Number(number)).await,
+            false => Ok(None),
+        }
+    }
+
+    async fn logs_upto(
+        &self,
+        filter: &LogFilter,
+        first: u64,
+        last: Block,
+    ) -> Result<Vec<Log>, ChainError> {
+        self.at(BlockAt::Hash(last.hash)).await?;
+        self.node.logs_upto(filter, first, last).await
     }
 
     async fn block(&self, at: BlockAt) -> Result<Option<Block>, ChainError> {

@@ -106,16 +106,24 @@ impl ResettableCounter {
         {
             return Edit::nothing();
         }
-        let seen = self.seen().into_iter().collect();
-        let mut edit = Edit::put(Self {
-            store: DotFun::one(mint.dot(), Entry::Seen(seen)),
-        });
+        let seen = self.seen();
+        // One that has seen a total which does not go by the replica's own is left: nothing takes its place.
+        let is_superseded = |(replica, total): &(ReplicaId, Total)| {
+            seen.get(replica).is_some_and(|by| by.start >= total.start)
+        };
+        let mut superseded = Vec::new();
         for (dot, entry) in self.store.iter() {
-            if let Entry::Seen(_) = entry {
-                edit = edit.removing_dot(dot);
+            if let Entry::Seen(earlier) = entry
+                && earlier.iter().all(is_superseded)
+            {
+                superseded.push(dot);
             }
         }
-        edit
+        let entry = Entry::Seen(seen.into_iter().collect());
+        let edit = Edit::put(Self {
+            store: DotFun::one(mint.dot(), entry),
+        });
+        superseded.into_iter().fold(edit, Edit::removing_dot)
     }
 
     /// The sum of the changes that no reset has undone.
@@ -131,19 +139,25 @@ impl ResettableCounter {
             .sum()
     }
 
-    /// All totals known, of which earlier resets may have known more.
+    /// All totals known, of which earlier resets may have known more. Which of a replica's totals is the running one only
+    /// the replica says, if its total is held: a reset that names a later one would else have every other go by it.
     fn seen(&self) -> BTreeMap<ReplicaId, Total> {
         let mut joined: BTreeMap<ReplicaId, Total> = BTreeMap::new();
         let mut add = |replica, total: Total| {
             let held = joined.entry(replica).or_insert(total);
             *held = held.join(total);
         };
-        for (dot, entry) in self.store.iter() {
-            match entry {
-                Entry::Total(total) => add(dot.replica(), *total),
-                Entry::Seen(seen) => seen
-                    .iter()
-                    .for_each(|(replica, total)| add(*replica, *total)),
+        self.totals()
+            .for_each(|(dot, total)| add(dot.replica(), total));
+        let running = joined.clone();
+        for (_, entry) in self.store.iter() {
+            let Entry::Seen(seen) = entry else { continue };
+            for (replica, total) in seen {
+                let running = running.get(replica);
+                if running.is_none_or(|running| total.start <= running.start) {
+                    let held = joined.entry(*replica).or_insert(*total);
+                    *held = held.join(*total);
+                }
             }
         }
         joined
@@ -217,7 +231,8 @@ renamed_store!(
 
         /// A total may rise by `advance_max` over the one known, in either direction, and a reset may claim to have seen so
         /// much more than is known. Of a total that was removed here with the key of a map nothing is known any more, and
-        /// it is not measured: its replica may have counted on for long.
+        /// it is not measured: its replica may have counted on for long. But a replica has one total after the other, so
+        /// of one whose total is held no other is let pass for that.
         fn admit(
             &self,
             delta: &Self,
@@ -277,7 +292,8 @@ impl Largest {
         advance_max: u64,
     ) -> Result<(), CounterJump> {
         let held = self.totals.get(&(replica, given.start));
-        if held.is_none() && known.get(replica) >= given.start {
+        let was_removed = (1..=known.get(replica)).contains(&given.start);
+        if held.is_none() && was_removed && !self.has_running(claimant, replica, given) {
             return Ok(());
         }
         let (up, down) = held.map_or((0, 0), |held| (held.up, held.down));
@@ -292,6 +308,18 @@ impl Largest {
             }
         }
         Ok(())
+    }
+
+    /// Whether a total of the replica is held after which `given` cannot come: any, for the replica itself; for a reset by
+    /// another, which may have seen one long gone, an earlier one.
+    fn has_running(&self, claimant: ReplicaId, replica: ReplicaId, given: Total) -> bool {
+        let below = if claimant == replica {
+            u64::MAX
+        } else {
+            given.start
+        };
+        let mut running = self.totals.range((replica, 0)..(replica, below));
+        running.next().is_some()
     }
 }
 
@@ -347,10 +375,147 @@ impl Element for Total {
     }
 
     fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        Ok(Self {
+        let total = Self {
             start: input.varint()?,
             up: input.varint()?,
             down: input.varint()?,
-        })
+        };
+        if total.start == 0 {
+            return Err(DecodeError::Malformed("a total that starts with no event"));
+        }
+        Ok(total)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DotFun, Entry, ResettableCounter, Total};
+    use crate::wire::{Budget, Message as _};
+    use crate::{
+        ApplyError, Causal, Delta, Edit, Lattice as _, Limits, ReplicaId, Tolerance, Writer,
+    };
+
+    type Count = Causal<ResettableCounter>;
+
+    fn id(number: u128) -> ReplicaId {
+        ReplicaId::new(number).unwrap()
+    }
+
+    fn within(advance_max: u64) -> Limits {
+        Tolerance {
+            advance_max,
+            ..Tolerance::ANYTHING
+        }
+        .at(0)
+    }
+
+    const fn huge(start: u64) -> Total {
+        Total {
+            start,
+            up: 1 << 60,
+            down: 0,
+        }
+    }
+
+    /// Puts an entry that no honest replica would.
+    fn forge(state: &mut Count, writer: &mut Writer, entry: Entry) -> Delta<ResettableCounter> {
+        let put = |_: &ResettableCounter, mint: crate::Mint| {
+            Ok(Edit::put(ResettableCounter {
+                store: DotFun::one(mint.dot(), entry),
+            }))
+        };
+        state.write(writer, put).unwrap()
+    }
+
+    /// One replica has counted to 5 with two changes; another is about to forge.
+    fn counted() -> (Count, Writer) {
+        let mut state = Count::bottom();
+        let mut writer = Writer::new(id(1), 0, 100);
+        for amount in [2, 3] {
+            let add = |count: &ResettableCounter, mint| count.add(mint, amount);
+            state.write(&mut writer, add).unwrap();
+        }
+        (state, writer)
+    }
+
+    #[test]
+    fn a_total_that_starts_with_no_event_is_refused_whoever_sends_it() {
+        let mut writer = Writer::new(id(2), 0, 100);
+        let none = || {
+            forge(
+                &mut Count::bottom(),
+                &mut Writer::new(id(2), 0, 1),
+                Entry::Total(huge(0)),
+            )
+        };
+        let decoded = Delta::<ResettableCounter>::from_bytes(&none().to_bytes(), Budget::default());
+        assert!(decoded.is_err());
+        let refused = Count::bottom().apply_within(&none(), &within(100));
+        assert!(matches!(refused, Err(ApplyError::Jump(_))), "{refused:?}");
+        let delta = forge(&mut Count::bottom(), &mut writer, Entry::Total(huge(1)));
+        assert!(
+            Delta::<ResettableCounter>::from_bytes(&delta.to_bytes(), Budget::default()).is_ok()
+        );
+    }
+
+    /// Whatever start it names: its own earlier event, none, or one to come.
+    #[test]
+    fn a_total_beside_the_one_held_is_measured_from_zero() {
+        for start in [0, 1, 2, 3, 9] {
+            let (mut here, mut writer) = counted();
+            let delta = forge(&mut here.clone(), &mut writer, Entry::Total(huge(start)));
+            let refused = here.apply_within(&delta, &within(100));
+            assert!(matches!(refused, Err(ApplyError::Jump(_))), "{start}");
+            assert_eq!(here.value().value(), 5);
+        }
+    }
+
+    #[test]
+    fn a_reset_that_names_another_total_than_the_one_held_keeps_no_later_reset_from_undoing_it() {
+        for (start, is_refused) in [(2, true), (9, true), (2, false), (9, false)] {
+            let (mut here, _) = counted();
+            let named = if is_refused {
+                huge(start)
+            } else {
+                Total {
+                    start,
+                    up: 1,
+                    down: 0,
+                }
+            };
+            let forged = Entry::Seen([(id(1), named)].into());
+            let mut there = here.clone();
+            let delta = forge(&mut there, &mut Writer::new(id(2), 0, 100), forged);
+            let taken = here.apply_within(&delta, &within(100));
+            assert_eq!(
+                matches!(taken, Err(ApplyError::Jump(_))),
+                is_refused,
+                "{start}"
+            );
+            let mut honest = Writer::new(id(3), 0, 100);
+            for state in [&mut here, &mut there] {
+                let reset = |count: &ResettableCounter, mint| Ok(count.reset(mint));
+                assert_eq!(state.value().value(), 5);
+                state.write(&mut honest, reset).unwrap();
+                assert_eq!(state.value().value(), 0);
+                honest = Writer::new(id(4), 0, 100);
+            }
+        }
+    }
+
+    /// A reset of a total that was removed with its key since, and begun anew, is honest.
+    #[test]
+    fn a_late_reset_of_a_total_long_gone_is_taken() {
+        let (mut here, _) = counted();
+        let mut writer = Writer::new(id(1), 2, 100);
+        let mut there = here.clone();
+        let reset = |count: &ResettableCounter, mint| Ok(count.reset(mint));
+        let late = there.write(&mut Writer::new(id(2), 0, 100), reset).unwrap();
+        let clear = |count: &ResettableCounter, _| Ok(Edit::nothing().removing(count));
+        here.write(&mut writer, clear).unwrap();
+        let add = |count: &ResettableCounter, mint| count.add(mint, 1);
+        here.write(&mut writer, add).unwrap();
+        here.apply_within(&late, &within(1)).unwrap();
+        assert_eq!(here.value().value(), 1);
     }
 }

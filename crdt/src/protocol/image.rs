@@ -77,6 +77,8 @@ struct Identity {
     replica: ReplicaId,
     reserved: u64,
     membership: Membership,
+    /// Whether the state began empty and has not caught up with its peers since.
+    is_new: bool,
 }
 
 impl Image {
@@ -85,7 +87,7 @@ impl Image {
         channel: Channel,
         options: &ReplicaOptions,
         empty: D,
-    ) -> Result<(Self, D, ReplicaId, SyncConfig), OpenError> {
+    ) -> Result<(Self, D, ReplicaId, SyncConfig, bool), OpenError> {
         let keys = Subspace::of(channel);
         let log = LogId::new(channel, 0);
         let bounds = storage.log_bounds(log)?;
@@ -105,7 +107,8 @@ impl Image {
         config.joined = config.membership.joined(config.local).unwrap_or(1);
         let Some(identity) = image.keys.get(storage, IDENTITY)? else {
             image.joined = config.joined;
-            return Ok((image, empty, options.fresh, config));
+            let is_new = empty.vector().is_empty();
+            return Ok((image, empty, options.fresh, config, is_new));
         };
         let identity = Identity::decode(&identity)?;
         let epoch = identity.membership.epoch();
@@ -120,7 +123,8 @@ impl Image {
             // Evicted and made a member again: what it wrote in between nobody has seen, and nobody shall.
             config.joined = joined.unwrap_or(1);
             image.joined = config.joined;
-            return Ok((image, empty, options.fresh, config));
+            let is_new = empty.vector().is_empty();
+            return Ok((image, empty, options.fresh, config, is_new));
         }
         config.joined = identity.joined;
         image.joined = identity.joined;
@@ -133,7 +137,7 @@ impl Image {
         } else {
             options.fresh
         };
-        Ok((image, doc, replica, config))
+        Ok((image, doc, replica, config, identity.is_new))
     }
 
     /// What has been written, if it is committed.
@@ -179,12 +183,14 @@ impl Image {
         replica: ReplicaId,
         reserved: u64,
         membership: &Membership,
+        is_new: bool,
     ) {
         let identity = Identity {
             joined: self.joined,
             replica,
             reserved,
             membership: membership.clone(),
+            is_new,
         };
         let identity = identity.encode();
         if identity != self.identity {
@@ -218,6 +224,9 @@ impl Identity {
         out.id(self.replica);
         out.varint(self.reserved);
         self.membership.encode(&mut out);
+        if self.is_new {
+            out.u8(1);
+        }
         let mut bytes = Vec::new();
         out.finish(&mut bytes);
         seal(&mut bytes, 0);
@@ -231,12 +240,17 @@ impl Identity {
         let replica = input.id()?;
         let reserved = input.varint()?;
         let membership = Membership::decode(&mut input)?;
+        let is_new = !input.rest().is_empty();
+        if is_new && input.u8()? != 1 {
+            return Err(DecodeError::Malformed("what follows the members"));
+        }
         input.finish()?;
         Ok(Self {
             joined,
             replica,
             reserved,
             membership,
+            is_new,
         })
     }
 }

@@ -70,6 +70,8 @@ impl<V: Clone + Debug + Eq> DotStore for DotFun<V> {
         self.entries.len()
     }
 
+    fn for_each_named(&self, _visit: &mut dyn FnMut(Dot)) {}
+
     fn for_each_after(&self, known: &VersionVector, visit: &mut dyn FnMut(Dot)) {
         self.iter()
             .map(|(dot, _)| dot)

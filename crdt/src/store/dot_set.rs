@@ -69,6 +69,8 @@ impl DotStore for DotSet {
         self.as_slice().len()
     }
 
+    fn for_each_named(&self, _visit: &mut dyn FnMut(Dot)) {}
+
     fn for_each_after(&self, known: &VersionVector, visit: &mut dyn FnMut(Dot)) {
         self.as_slice()
             .iter()

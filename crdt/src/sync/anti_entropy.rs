@@ -84,6 +84,8 @@ pub struct AntiEntropy<R: Replicated> {
     /// Frames that had to tell ids since the session began.
     told_frames: u32,
     stable: VersionVector,
+    /// What any peer has told that it knows.
+    pub(super) shown: VersionVector,
     /// The last peer that was served, so that none is passed over.
     served: Option<Member>,
     /// The delta that comes in pieces.
@@ -122,6 +124,7 @@ impl<R: Replicated> AntiEntropy<R> {
             strangers_after: Duration::ZERO,
             told_frames: 0,
             stable: VersionVector::new(),
+            shown: VersionVector::new(),
             served: None,
             stage: Stage::default(),
             config,
@@ -148,11 +151,24 @@ impl<R: Replicated> AntiEntropy<R> {
         self.peers.is_empty()
     }
 
-    /// Whether a peer has told of something, and the state has all that it told of.
+    /// What any peer has told that it knows, in this life of ours.
     #[cfg(feature = "protocol")]
-    pub(crate) fn has_caught_up(&self, state: &R) -> bool {
-        let mut told = self.peers.values().filter(|peer| peer.is_told);
-        told.any(|peer| !peer.known.is_empty() && peer.known.partial_le(state.vector()))
+    pub(crate) const fn shown(&self) -> &VersionVector {
+        &self.shown
+    }
+
+    /// Whether the state has had all that each peer told of that has told anything, and those are more than half of them.
+    /// One would not do: it may be as new as we.
+    #[cfg(feature = "protocol")]
+    pub(crate) fn has_caught_up(&mut self, state: &R) -> bool {
+        for peer in self.peers.values_mut().filter(|peer| peer.has_told) {
+            peer.is_matched |= peer.known.partial_le(state.vector());
+        }
+        let matched = self.peers.values().filter(|peer| peer.is_matched).count();
+        let is_behind = |peer: &Peer<_>| peer.has_told && !peer.is_matched;
+        2 * matched > self.peers.len()
+            && !self.peers.values().any(is_behind)
+            && !self.shown.is_empty()
     }
 
     /// Tells that the caller has written to the state.
@@ -279,7 +295,10 @@ impl<R: Replicated> AntiEntropy<R> {
         if peer.owed == Owed::Nothing {
             return self.transmit_events(to, now, wait, state);
         }
-        peer.ack = None;
+        if peer.untold.is_none() || peer.owed == Owed::VectorReset {
+            // All that it would be told is in what is told now; between the frames of a vector, more may have arrived.
+            peer.ack = None;
+        }
         self.tell_vector(to, state.vector())
     }
 
@@ -296,7 +315,8 @@ impl<R: Replicated> AntiEntropy<R> {
         let slice = take_ids(&mut rest, ids_max);
         let is_last = rest.is_empty();
         let kind = match owed {
-            Owed::VectorReset => Kind::VectorReset,
+            Owed::VectorReset if is_last => Kind::VectorReset,
+            Owed::VectorReset => Kind::VectorResetBegun,
             _ if !is_last => Kind::Ack,
             Owed::VectorAsking => Kind::VectorAsking,
             Owed::Vector | Owed::Nothing => Kind::Vector,

@@ -30,9 +30,11 @@ pub(super) enum Kind {
     PieceAck,
     /// What was sent is not taken, and will not be if it is sent again.
     Refusal,
+    /// The beginning of a vector that replaces what we believed. The rest of it follows, and a `Vector` as the last.
+    VectorResetBegun,
 }
 
-const KINDS: [(u8, Kind); 10] = [
+const KINDS: [(u8, Kind); 11] = [
     (1, Kind::Hello),
     (2, Kind::Digest),
     (3, Kind::VectorAsking),
@@ -43,6 +45,7 @@ const KINDS: [(u8, Kind); 10] = [
     (8, Kind::Piece),
     (9, Kind::PieceAck),
     (10, Kind::Refusal),
+    (11, Kind::VectorResetBegun),
 ];
 
 impl Kind {

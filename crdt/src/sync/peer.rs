@@ -97,6 +97,12 @@ pub(super) struct Peer<D> {
     pub(super) is_stale: bool,
     /// Whether it has told all it knows since this replica last learned something from another.
     pub(super) is_told: bool,
+    /// Whether it has told all that it knew once in its present life.
+    #[cfg(feature = "protocol")]
+    pub(super) has_told: bool,
+    /// Whether we have once had all that it had told.
+    #[cfg(feature = "protocol")]
+    pub(super) is_matched: bool,
     /// When to ask what it knows, if that is to be asked before more is sent.
     pub(super) ask_at: Option<Duration>,
 }
@@ -131,6 +137,10 @@ impl<D> Peer<D> {
             digest_at: now,
             is_stale: true,
             is_told: false,
+            #[cfg(feature = "protocol")]
+            has_told: false,
+            #[cfg(feature = "protocol")]
+            is_matched: false,
             ask_at: None,
         }
     }
@@ -186,6 +196,10 @@ impl<D> Peer<D> {
         self.is_stale = true;
         self.is_told = false;
         self.ask_at = None;
+        #[cfg(feature = "protocol")]
+        {
+            self.has_told = false;
+        }
     }
 
     pub(super) fn drop_parts(&mut self) {
@@ -226,6 +240,10 @@ impl<D> Peer<D> {
         self.knows(vector);
         self.is_told = true;
         self.ask_at = None;
+        #[cfg(feature = "protocol")]
+        {
+            self.has_told = true;
+        }
     }
 
     /// Another than the peer has brought events: perhaps it has them too. Its digest will tell.

@@ -77,6 +77,7 @@ impl<R: Replicated> AntiEntropy<R> {
                 };
                 if digest == state.vector().digest() {
                     peer.tells(state.vector());
+                    self.shown.join(state.vector());
                 } else {
                     peer.owe(Owed::VectorAsking);
                 }
@@ -88,14 +89,19 @@ impl<R: Replicated> AntiEntropy<R> {
                     peer.forget();
                 }
                 peer.tells(&vector);
+                self.shown.join(&vector);
                 if kind == Kind::VectorAsking {
                     peer.owe(Owed::Vector);
                 }
             }
-            Kind::Ack => {
+            Kind::Ack | Kind::VectorResetBegun => {
                 let vector = VersionVector::from_session_bytes(body, &session.table, of_vectors)
                     .map_err(malformed)?;
+                if kind == Kind::VectorResetBegun {
+                    peer.forget();
+                }
                 peer.knows(&vector);
+                self.shown.join(&vector);
             }
             Kind::Delta => {
                 let taken = R::Delta::from_session_bytes(body, &session.table, budget)
@@ -265,6 +271,7 @@ impl<R: Replicated> AntiEntropy<R> {
         };
         // What it sends it knows; sent back to it, it would only be an echo.
         peer.knows(R::gives(delta));
+        self.shown.join(R::gives(delta));
         peer.acknowledge(R::gives(delta), state.vector());
         if changed == Changed::Yes {
             self.relay(now, from);
@@ -337,6 +344,7 @@ impl<R: Replicated> AntiEntropy<R> {
         peer.meet(hello, number, is_behind);
         if hello.digest == state.vector().digest() {
             peer.tells(state.vector());
+            self.shown.join(state.vector());
         } else {
             peer.owe(Owed::Vector);
         }

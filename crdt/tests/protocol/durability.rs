@@ -110,6 +110,7 @@ fn an_identity_is_written_as_it_always_was() {
         &[0x80, 0x20],                                              // 4,096 dots are reserved
         &[3, 3],                                                    // epoch 3, three members
         &[1, 1, 2, 3, 3, 1],                                        // each, and when it joined
+        &[1], // it began empty; nothing is here once it has caught up
     ]
     .concat();
     seal(&mut expected, 0);

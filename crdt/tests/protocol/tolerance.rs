@@ -113,6 +113,39 @@ fn who_was_ahead_is_told_so_until_its_stamp_is_tolerated() {
     assert!(town.iter().all(|machine| price(machine) == Some(3)));
 }
 
+/// A machine whose clock was ahead is restarted when it is set right, under another id: its stamp is still nobody else's.
+#[test]
+fn an_own_stamp_that_nobody_took_stays_ones_own_through_a_restart() {
+    let network = MemoryNetwork::new();
+    let mut town = town::<Price>(&network, 3, |_| {});
+    let ahead = i64::try_from((24 * 60 * MINUTE).as_nanos()).unwrap();
+    town[0].clock.jump_calendar(ahead);
+    let done = set(&town[0], 1);
+    run(&mut town, MINUTE / 6);
+    assert_eq!(poll(done), Some(Ok(true)));
+    let (storage, former) = (town[0].storage.clone(), town[0].handle.replica());
+    drop(town.remove(0));
+    town.insert(
+        0,
+        boot(&network, storage, options(1, members(3), 2)).unwrap(),
+    );
+    assert_ne!(town[0].handle.replica(), former);
+    run(&mut town, MINUTE / 6);
+    let done = set(&town[0], 2);
+    run(&mut town, MINUTE / 6);
+    assert_eq!(poll(done), Some(Ok(false)));
+    // One who takes it is enough to show that it goes.
+    town[1].handle.tolerate(Tolerance::ANYTHING).unwrap();
+    run(&mut town, 20 * MINUTE);
+    let done = set(&town[0], 3);
+    run(&mut town, 20 * MINUTE);
+    assert_eq!(poll(done), Some(Ok(true)));
+    assert_eq!(
+        town.iter().map(price).collect::<Vec<_>>(),
+        [Some(3), Some(3), None]
+    );
+}
+
 #[test]
 fn who_tolerates_anything_takes_anything() {
     let network = MemoryNetwork::new();
@@ -136,6 +169,17 @@ fn who_tolerates_anything_takes_anything() {
     assert_eq!(price(&town[2]), Some(1));
 }
 
+fn count(machine: &Machine<Count>, amount: i64) -> Mutation<bool> {
+    machine.handle.mutate(move |doc: &mut Count, writer| {
+        doc.write(writer, |count, mint| count.add(mint, amount))
+            .is_ok()
+    })
+}
+
+fn value(machine: &Machine<Count>) -> i128 {
+    machine.handle.read(|doc| doc.value().value())
+}
+
 /// Two totals that have risen for long come to one who knows nothing, in two parts; then what jumps is refused again.
 #[test]
 fn a_new_member_takes_totals_as_they_are_until_it_has_caught_up() {
@@ -144,13 +188,6 @@ fn a_new_member_takes_totals_as_they_are_until_it_has_caught_up() {
         options.tolerance.advance_max = 100;
         options.sync.part_bytes = 64;
     };
-    let count = |machine: &Machine<Count>, amount: i64| {
-        machine.handle.mutate(move |doc: &mut Count, writer| {
-            doc.write(writer, |count, mint| count.add(mint, amount))
-                .is_ok()
-        })
-    };
-    let value = |machine: &Machine<Count>| machine.handle.read(|doc| doc.value().value());
     let mut town = town::<Count>(&network, 3, limit);
     let late = town.pop().unwrap();
     drop(late);
@@ -170,5 +207,43 @@ fn a_new_member_takes_totals_as_they_are_until_it_has_caught_up() {
     assert_eq!(
         town.iter().map(value).collect::<Vec<_>>(),
         [1_002, 901, 901]
+    );
+}
+
+/// Two new members meet one another before they meet the rest, and one of them starts again then: both take the totals of
+/// the others as they are, and measure what comes after.
+#[test]
+fn a_new_member_has_not_caught_up_with_the_group_when_it_has_with_another_new_one() {
+    let network = MemoryNetwork::new();
+    let limit = |options: &mut ReplicaOptions| options.tolerance.advance_max = 100;
+    let mut town = town::<Count>(&network, 4, limit);
+    town.truncate(2);
+    for _ in 0..5 {
+        let _done = [count(&town[0], 90), count(&town[1], 90)];
+        run(&mut town, 2 * SECOND);
+    }
+    let limited = |number, life| {
+        let mut options = options(number, members(4), life);
+        limit(&mut options);
+        options
+    };
+    for number in [3, 4] {
+        let storage = Arc::new(MemoryStorage::new());
+        town.push(boot(&network, storage, limited(number, 2)).unwrap());
+    }
+    let _done = count(&town[3], 1);
+    // The others are away.
+    run(&mut town[2..], 10 * SECOND);
+    assert_eq!(town.iter().map(value).collect::<Vec<_>>(), [900, 900, 1, 1]);
+    let storage = town[3].storage.clone();
+    drop(town.pop());
+    town.push(boot(&network, storage, limited(4, 3)).unwrap());
+    run(&mut town, 30 * SECOND);
+    assert_eq!(town.iter().map(value).collect::<Vec<_>>(), [901; 4]);
+    let _done = count(&town[0], 101);
+    run(&mut town, 5 * SECOND);
+    assert_eq!(
+        town.iter().map(value).collect::<Vec<_>>(),
+        [1_002, 901, 901, 901]
     );
 }

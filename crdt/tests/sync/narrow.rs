@@ -6,7 +6,7 @@ use peaberry_crdt::sync::{AntiEntropy, ConfigError, Member, Membership, SyncErro
 use peaberry_crdt::wire::{Bound, DecodeError};
 use peaberry_crdt::{AddWinsSet, Causal, Lattice as _, Limits, ReplicaId, Writer};
 
-use crate::link::{config, member};
+use crate::link::{Link, Side, config, member};
 
 type Tags = Causal<AddWinsSet<u64>>;
 
@@ -155,4 +155,39 @@ fn a_hello_that_tells_more_ids_than_a_table_has_is_refused() {
         assert_eq!(taken.is_ok(), is_taken);
         assert_eq!(taken.as_ref().is_err_and(over), !is_taken);
     }
+}
+
+/// One whose store went back, and that says so in a vector of many frames, is sent what it lacks and not all that is in the
+/// frames to come.
+#[test]
+fn what_replaces_a_vector_in_several_frames_is_waited_for_to_the_end() {
+    let mut older = Tags::bottom();
+    let add = |tags: &mut Tags, number: u64, minted| {
+        let mut writer = Writer::new(id(number), minted, 10);
+        let add = |set: &AddWinsSet<u64>, mint| Ok(set.add(mint, 10 * number + minted));
+        tags.write(&mut writer, add).unwrap();
+    };
+    (0..100).for_each(|number| add(&mut older, number, 0));
+    let mut state = older.clone();
+    add(&mut state, 0, 1);
+    let mut sides = [1, 2].map(|number| {
+        let mut config = config(number, 2, number);
+        config.part_bytes = 256;
+        Side::new(config, Duration::ZERO, state.clone())
+    });
+    let mut link = Link::new(0);
+    let level = |sides: &[Side<Tags>]| sides[0].state == sides[1].state;
+    for _ in 0..100 {
+        link.step(&mut sides);
+    }
+    assert_eq!(sides[0].deltas, 0);
+    sides[1].state = older;
+    add(&mut sides[0].state, 0, 2);
+    sides[0].sync.changed();
+    link.until(&mut sides, Duration::from_secs(60), level);
+    assert!(
+        sides[0].deltas <= 3,
+        "{} deltas for two events",
+        sides[0].deltas
+    );
 }

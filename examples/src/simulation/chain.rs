@@ -57,7 +57,7 @@ use self::faults::Faults;
 use self::model::Model;
 use self::nature::{Nature, Reorg};
 use self::reader::Reader;
-use self::serving::{LIARS, STRAY, Served};
+use self::serving::{LAGGARD, LIARS, STRAY, Served};
 use self::solana::Cluster;
 use self::solana_acting::OnSolana;
 use super::{Mutant, Run, Target};
@@ -87,6 +87,7 @@ pub const TARGET: Target = Target {
         Mutant::compiled("solana_unreachable_node_hides_silent_one"),
         Mutant::compiled("evm_safe_taken_for_final"),
         Mutant::compiled("evm_ignorance_taken_for_no_receipt"),
+        Mutant::compiled("evm_final_block_of_who_is_behind"),
         Mutant::compiled("follow_alarm_by_number"),
     ],
 };
@@ -151,6 +152,8 @@ struct Shared {
     fork: Arc<Mutex<Option<DeadFork>>>,
     /// By how much the node is behind that may be far behind.
     behind: Arc<Mutex<u64>>,
+    /// The fork of one block on which that node is, if it is on one.
+    orphan: Arc<Mutex<Option<DeadFork>>>,
     cluster: Arc<Mutex<Cluster>>,
     faults: Arc<Mutex<Faults>>,
     life: Mutex<Option<Life>>,
@@ -257,6 +260,7 @@ fn calm_down(world: &mut World, shared: &Shared, rng: &mut fastrand::Rng) {
 fn end_aftermath(shared: &Shared) {
     *shared.fork.lock() = None;
     *shared.behind.lock() = 0;
+    *shared.orphan.lock() = None;
     shared.model.lock().is_full = false;
 }
 
@@ -310,6 +314,7 @@ fn share(world: &mut World, nature: Nature) -> Shared {
         faults: faults.clone(),
         fork: Arc::default(),
         behind: Arc::default(),
+        orphan: Arc::default(),
         named: Arc::default(),
         complaints: Arc::default(),
     };
@@ -332,6 +337,7 @@ fn share(world: &mut World, nature: Nature) -> Shared {
         model,
         fork: served.fork,
         behind: served.behind,
+        orphan: served.orphan,
         cluster,
         faults,
         life: Mutex::new(None),
@@ -475,10 +481,14 @@ fn conclude(world: &World, shared: &Shared) -> Run {
     let mut violations = std::mem::take(&mut callers.violations);
     violations.append(&mut reader.violations);
     violations.append(&mut shared.complaints.lock());
+    let own_faults = shared.faults.lock().counts.clone();
+    let was_orphaned = own_faults
+        .iter()
+        .any(|(name, count)| name == reached::ORPHANED && count > 0);
     for (name, doing) in shared.named.lock().iter() {
         if LIARS.contains(&name.as_str()) {
             callers.branches.mark(reached::LIAR_NAMED);
-        } else if name == STRAY {
+        } else if name == STRAY || (name == LAGGARD && was_orphaned) {
             callers.branches.mark(reached::STRAY_NAMED);
         } else {
             violations.push(format!(
@@ -498,7 +508,7 @@ fn conclude(world: &World, shared: &Shared) -> Run {
     Run {
         virtual_time: world.now().since(peaberry_core::Instant::default()),
         faults: world.faults(),
-        own_faults: shared.faults.lock().counts.clone(),
+        own_faults,
         reached: callers.branches.clone(),
         operations: callers.ended(),
         violations,

@@ -144,3 +144,34 @@ fn errors_and_events_say_their_names() {
     log.data = Bytes::new();
     reason(&abi.decode_log(&log).unwrap_err());
 }
+
+/// A mistyped digit is found wherever an address stands; what only looks like one is left alone.
+#[test]
+fn a_bad_checksum_is_found_within_lists_and_tuples() {
+    let abi = Abi::from_json(
+        br#"[
+        {"type": "function", "name": "list", "inputs": [{"name": "to", "type": "address[]"}],
+         "outputs": [], "stateMutability": "nonpayable"},
+        {"type": "function", "name": "pair", "inputs": [{"name": "both", "type": "tuple", "components": [
+            {"name": "to", "type": "address"}, {"name": "ids", "type": "bytes20[]"}]}],
+         "outputs": [], "stateMutability": "nonpayable"}
+    ]"#,
+    )
+    .unwrap();
+    let mistyped = SOMEBODY.replace("BeAed", "beAed");
+    let other = "0xF39fD6e51aad88F6F4ce6aB8827279cffFb92266";
+    for (function, argument, is_right) in [
+        ("list", format!("[{SOMEBODY}]"), true),
+        ("list", format!("[{}]", SOMEBODY.to_lowercase()), true),
+        ("list", format!("[{SOMEBODY}, {mistyped}]"), false),
+        ("list", format!("[{mistyped},{SOMEBODY}]"), false),
+        ("pair", format!("({SOMEBODY}, [{other}])"), true),
+        ("pair", format!("({mistyped}, [{other}])"), false),
+    ] {
+        let read = abi.read_arguments(function, &[&argument]);
+        match read {
+            Err(ChainError::InvalidAddress { .. }) => assert!(!is_right, "{argument}"),
+            read => assert_eq!(read.is_ok(), is_right, "{argument}: {read:?}"),
+        }
+    }
+}

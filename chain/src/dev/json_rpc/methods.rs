@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::super::execution::refused;
 use super::super::ledger::{At, Ledger};
+use super::super::sealed::Sealed;
 use super::super::{DevChain, Undone};
 use super::filters::filter;
 use super::params::{Params, no_overrides};
@@ -162,29 +163,35 @@ fn get_of_block(ledger: &mut Ledger, method: &str, params: Params<'_>) -> Answer
             let block = ledger.block(at(params)?);
             Ok(block.map_or(Value::Null, |block| shapes::block(block, transactions)))
         }
-        "eth_getBlockReceipts" => {
-            let Some(block) = ledger.block(params.block(0)?) else {
-                return Ok(Value::Null);
-            };
+        "eth_getBlockReceipts" => Ok(of_block(ledger, params.block(0)?, |block| {
             let receipts = (0..block.included.len()).map(|index| shapes::receipt(block, index));
-            Ok(receipts.flatten().collect())
-        }
+            receipts.flatten().collect()
+        })),
         "eth_getBlockTransactionCountByHash" | "eth_getBlockTransactionCountByNumber" => {
-            let block = ledger.block(at(params)?);
-            Ok(block.map_or(Value::Null, |block| json!(U64::from(block.included.len()))))
+            let count = |block: &Sealed| json!(U64::from(block.included.len()));
+            Ok(of_block(ledger, at(params)?, count))
         }
         "eth_getTransactionByBlockHashAndIndex" | "eth_getTransactionByBlockNumberAndIndex" => {
             let index = usize::try_from(params.get::<U64>(1)?.to::<u64>()).unwrap_or(usize::MAX);
-            let Some(block) = ledger.block(at(params)?) else {
-                return Ok(Value::Null);
-            };
-            let included = block.included.get(index);
-            Ok(included.map_or(Value::Null, |included| {
-                shapes::transaction(&included.transaction, Some((block, index)))
+            Ok(of_block(ledger, at(params)?, |block| {
+                let included = block.included.get(index);
+                included.map_or(Value::Null, |included| {
+                    shapes::transaction(&included.transaction, Some((block, index)))
+                })
             }))
         }
         _ => Err(unknown(method)),
     }
+}
+
+/// What is to be told of a block; null where it is not there. What lies in the block to come names no block's hash yet.
+fn of_block(ledger: &mut Ledger, at: At, tell: impl FnOnce(&Sealed) -> Value) -> Value {
+    if at == At::Pending {
+        let mut told = tell(&ledger.pending());
+        shapes::forget_hash(&mut told);
+        return told;
+    }
+    ledger.block(at).map_or(Value::Null, tell)
 }
 
 /// The block to come has no hash and no nonce yet.
@@ -264,12 +271,14 @@ fn make(ledger: &mut Ledger, method: &str, params: Params<'_>) -> Answer {
         }
         "anvil_mine" | "hardhat_mine" => {
             let count = params.optional::<Number>(0)?.map_or(1, Number::get);
+            let interval_s = params.optional::<Number>(1)?.map(Number::get);
             if count > BLOCKS_MAX {
                 let words = format!("at most {BLOCKS_MAX} blocks at once");
                 return Err(error(INVALID_PARAMS, words));
             }
             for _ in 0..count {
-                ledger.mine(None);
+                let last_s = ledger.head().header.timestamp;
+                ledger.mine(interval_s.map(|interval_s| last_s.saturating_add(interval_s)));
             }
             Ok(Value::Null)
         }

@@ -123,17 +123,28 @@ impl BlockParam {
                 if let (66, Ok(hash)) = (text.len(), text.parse()) {
                     return Ok(At::Hash(hash));
                 }
-                let number = text
-                    .strip_prefix("0x")
-                    .map(|hex| u64::from_str_radix(hex, 16));
-                let Some(Ok(number)) = number else {
-                    let words = format!("invalid argument {place}: hex string without 0x prefix");
-                    return Err(error(INVALID_PARAMS, words));
-                };
-                At::Number(number)
+                At::Number(quantity(text).map_err(|misfit| {
+                    let words = format!("invalid argument {place}: {misfit}");
+                    error(INVALID_PARAMS, words)
+                })?)
             }
         })
     }
+}
+
+/// A number in hex, or geth's words for what it is instead.
+fn quantity(text: &str) -> Result<u64, &'static str> {
+    let digits = text
+        .strip_prefix("0x")
+        .ok_or("hex string without 0x prefix")?;
+    if digits.is_empty() {
+        return Err("hex string \"0x\"");
+    }
+    // Which the reader of numbers would take a sign for a part of.
+    if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return Err("invalid hex string");
+    }
+    u64::from_str_radix(digits, 16).map_err(|_too_large| "hex number > 64 bits")
 }
 
 /// A transaction's fields as a call names them; those that decide nothing (its nonce, its type, its chain) are passed
@@ -212,13 +223,16 @@ impl<T> OneOrMany<T> {
     }
 }
 
-/// Which logs are wanted.
+/// At each place one topic, several of which one is enough, or none that is wanted.
+type Topics = Vec<Option<OneOrMany<Option<B256>>>>;
+
+/// Which logs are wanted. What is null is as absent.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[derive(Default)]
 pub(super) struct LogsParam {
     address: Option<OneOrMany<Address>>,
-    topics: Vec<Option<OneOrMany<Option<B256>>>>,
+    topics: Option<Topics>,
     block_hash: Option<B256>,
     from_block: Option<BlockParam>,
     to_block: Option<BlockParam>,
@@ -275,9 +289,10 @@ impl LogsParam {
 
     fn filter(
         address: Option<OneOrMany<Address>>,
-        wanted: Vec<Option<OneOrMany<Option<B256>>>>,
+        wanted: Option<Topics>,
     ) -> Result<LogFilter, NodeError> {
         let addresses = address.map_or_else(Vec::new, OneOrMany::into_vec);
+        let wanted = wanted.unwrap_or_default();
         if wanted.len() > 4 || addresses.len() > ADDRESSES_MAX {
             return Err(error(INVALID_PARAMS, "exceed max topics or addresses"));
         }

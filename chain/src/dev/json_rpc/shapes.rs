@@ -146,6 +146,22 @@ pub(super) fn log(log: &Log) -> Value {
     })
 }
 
+/// Has what was told of a block to come name no block's hash: a transaction, or receipts and their logs.
+pub(super) fn forget_hash(told: &mut Value) {
+    match told {
+        Value::Array(parts) => parts.iter_mut().for_each(forget_hash),
+        Value::Object(fields) => {
+            if let Some(hash) = fields.get_mut("blockHash") {
+                *hash = Value::Null;
+            }
+            if let Some(logs) = fields.get_mut("logs") {
+                forget_hash(logs);
+            }
+        }
+        _ => {}
+    }
+}
+
 /// A call and those within it, as geth's `callTracer` tells them.
 pub(super) fn call(trace: &CallTrace) -> Value {
     let mut fields = object(json!({

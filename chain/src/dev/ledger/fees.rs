@@ -15,7 +15,8 @@ const TIP_BLOCKS: u64 = 20;
 const TIP_FIRST: u128 = 1_000_000_000;
 
 impl Ledger {
-    /// Base fees and tips of up to `blocks` blocks, the newest of them at `at`; and how full they were, from 0 to 1.
+    /// Base fees and tips of up to `blocks` blocks, the newest of them at `at`; and how full they were, from 0 to 1. Of none
+    /// nothing is told, not even the fee to come.
     pub(in super::super) fn fee_history(
         &self,
         blocks: u64,
@@ -29,7 +30,15 @@ impl Ledger {
             return Err(refused("invalid reward percentile"));
         }
         let newest = self.expect_number(at)?;
-        let blocks = blocks.clamp(1, HISTORY_BLOCKS_MAX).min(newest + 1);
+        if blocks == 0 {
+            let history = FeeHistory {
+                oldest_block: 0,
+                base_fees: Vec::new(),
+                tips: Vec::new(),
+            };
+            return Ok((history, Vec::new()));
+        }
+        let blocks = blocks.min(HISTORY_BLOCKS_MAX).min(newest + 1);
         let oldest_block = newest + 1 - blocks;
         let told = || (oldest_block..=newest).filter_map(|number| self.numbered(number));
         let next = match self.numbered(newest + 1) {

@@ -7,7 +7,7 @@ use alloy_primitives::B256;
 use super::super::execution::refused;
 use super::super::sealed::Sealed;
 use super::Ledger;
-use super::logs::LOGS_MAX;
+use super::logs::Found;
 use crate::evm::NodeError;
 use crate::{Log, LogFilter, LogRange};
 
@@ -192,28 +192,31 @@ impl Ledger {
         range: &std::ops::RangeInclusive<u64>,
     ) -> Result<Vec<(Log, bool)>, NodeError> {
         let mut untold = BTreeSet::new();
-        let mut found = Vec::new();
+        let mut told = Vec::new();
+        let mut found = Found::default();
+        let mut tell = |log: Log, is_undone| {
+            found.add(&log).map_err(refused)?;
+            told.push((log, is_undone));
+            Ok::<(), NodeError>(())
+        };
         for event in self.filters.since(next) {
             match event {
                 Event::Added { hash, number } => {
                     untold.insert(*hash);
                     if range.contains(number) && self.hashed(*hash).is_some() {
-                        let logs = self.logs(filter, &LogRange::Block(*hash))?;
-                        found.extend(logs.into_iter().map(|log| (log, false)));
+                        let mut logs = self.logs(filter, &LogRange::Block(*hash))?.into_iter();
+                        logs.try_for_each(|log| tell(log, false))?;
                     }
                 }
                 Event::Undone { hash, logs } if !untold.contains(hash) => {
-                    let logs = logs
+                    let mut logs = logs
                         .iter()
                         .filter(|log| range.contains(&log.block_number) && filter.matches(log));
-                    found.extend(logs.cloned().map(|log| (log, true)));
+                    logs.try_for_each(|log| tell(log.clone(), true))?;
                 }
                 Event::Undone { .. } | Event::Waiting(_) => {}
             }
-            if found.len() > LOGS_MAX {
-                return Err(refused("too many logs since the filter was asked last"));
-            }
         }
-        Ok(found)
+        Ok(told)
     }
 }

@@ -9,8 +9,37 @@ use crate::evm::NodeError;
 use crate::{Address, Log, LogFilter, LogRange};
 
 /// The most logs that one question is answered with.
-pub(in super::super) const LOGS_MAX: usize = 10_000;
+const LOGS_MAX: usize = 10_000;
+/// The most that they take as JSON: less than clients read, and more than one block of usual size can log.
+const LOGS_BYTES_MAX: usize = 14 << 20;
+/// What a log takes as JSON beside its data, of which each byte takes two.
+const LOG_BYTES: usize = 800;
 const TOO_MANY: i64 = -32005;
+
+/// How much has been found.
+#[derive(Default)]
+pub(super) struct Found {
+    logs: usize,
+    bytes: usize,
+}
+
+impl Found {
+    /// Counts one more.
+    ///
+    /// # Errors
+    ///
+    /// In geth's words: it is more than one answer holds.
+    pub(super) fn add(&mut self, log: &Log) -> Result<(), String> {
+        self.logs += 1;
+        self.bytes += LOG_BYTES + 2 * log.data.len();
+        let (most, what) = match (self.logs > LOGS_MAX, self.bytes > LOGS_BYTES_MAX) {
+            (true, _) => (LOGS_MAX, "results"),
+            (_, true) => (LOGS_BYTES_MAX, "bytes"),
+            _ => return Ok(()),
+        };
+        Err(format!("query returned more than {most} {what}"))
+    }
+}
 
 impl Ledger {
     pub(in super::super) fn logs(
@@ -28,20 +57,17 @@ impl Ledger {
             }
             LogRange::Numbers(numbers) => *numbers.start()..=(*numbers.end()).min(self.height()),
         };
-        let mut found = Vec::new();
-        for block in numbers.filter_map(|number| self.numbered(number)) {
-            if may_match(filter, &block.header.logs_bloom) {
-                found.extend(matching(filter, block));
-            }
-            if found.len() > LOGS_MAX {
-                return Err(NodeError {
-                    code: TOO_MANY,
-                    message: format!("query returned more than {LOGS_MAX} results"),
-                    data: None,
-                });
-            }
-        }
-        Ok(found)
+        let blocks = numbers.filter_map(|number| self.numbered(number));
+        let blocks = blocks.filter(|block| may_match(filter, &block.header.logs_bloom));
+        let mut found = Found::default();
+        let logs = blocks.flat_map(|block| matching(filter, block));
+        logs.map(|log| found.add(&log).map(|()| log))
+            .collect::<Result<_, _>>()
+            .map_err(|message| NodeError {
+                code: TOO_MANY,
+                message,
+                data: None,
+            })
     }
 }
 

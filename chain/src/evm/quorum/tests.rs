@@ -1,5 +1,6 @@
 //! What several nodes say together, and of whom something is said.
 
 mod apart;
+mod behind;
 #[cfg(feature = "http")]
 mod reasons;

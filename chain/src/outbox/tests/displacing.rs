@@ -20,6 +20,7 @@ fn missing(request: &Request, latest_number: u64) -> AccountView {
             .map(|one| (one.entry, Sight::Missing))
             .collect(),
         failures: Vec::new(),
+        lacking: Vec::new(),
     }
 }
 
@@ -35,6 +36,7 @@ fn sent() -> Rig {
         places: Vec::new(),
         sights: Vec::new(),
         failures: Vec::new(),
+        lacking: Vec::new(),
     });
     rig.broadcast(Ok(())).expect("it is sent");
     rig
@@ -74,6 +76,54 @@ fn a_quarter_of_the_receipts_time_is_left_over() {
             assert_eq!(is_unknown(&rig), !is_given_up, "{:?}", rig.stages);
         }
     }
+}
+
+/// What could not be looked for leaves the count where it is, and what was found of its attempts is not asked for again until
+/// the count goes on.
+#[test]
+fn an_answer_that_is_lost_leaves_the_count_where_it_is() {
+    let mut rig = sent();
+    let lacking = |request: &Request| {
+        let Ask::Look { wanted, .. } = &request.ask else {
+            panic!("not a look");
+        };
+        let [one] = &wanted[..] else {
+            panic!("{wanted:?}");
+        };
+        (one.entry, one.attempts.clone(), one.lacking.clone())
+    };
+    rig.look(|request| missing(request, 20));
+    for is_known in [false, true] {
+        rig.look(|request| {
+            let (entry, attempts, found) = lacking(request);
+            assert_eq!(found.iter().eq(&attempts), is_known);
+            assert_eq!(found.is_empty(), !is_known);
+            AccountView {
+                sights: Vec::new(),
+                failures: vec![(entry, super::rig::unreachable())],
+                lacking: vec![(entry, attempts)],
+                ..missing(request, 20)
+            }
+        });
+    }
+    for number in 20..22 {
+        rig.look(|request| missing(request, number));
+    }
+    assert!(rig.stages.contains(&Stage::Displaced));
+}
+
+/// Block 2 was final when it was signed, and stays so for long: something else had used the nonce by then, as not every node knew.
+/// Nobody has forgotten anything, and the next final block decides.
+#[test]
+fn what_was_signed_under_this_final_block_is_not_unknown() {
+    let mut rig = sent();
+    for _ in 0..20 {
+        rig.look(|request| missing(request, 10));
+    }
+    assert!(!is_unknown(&rig), "{:?}", rig.stages);
+    assert!(!rig.stages.contains(&Stage::Displaced));
+    rig.look(|request| missing(request, 11));
+    assert!(rig.stages.contains(&Stage::Displaced));
 }
 
 /// One look that finds the newest block far below where it was does not make forgotten receipts young.
@@ -283,6 +333,43 @@ fn what_was_signed_under_a_block_that_never_was_is_proved_anew() {
         rig.look(|request| missing(request, number));
     }
     assert!(rig.stages.contains(&Stage::Displaced));
+}
+
+/// One look that names a block far above the chain, the newest or the final one, does not make receipts old for the rest of this
+/// life; neither of what was signed before, nor under it.
+#[test]
+fn one_answer_that_leads_makes_receipts_old_for_a_while_only() {
+    let absurd = |latest_number, final_number| AccountView {
+        final_number: Some(final_number),
+        ..view(latest_number, 0, 0)
+    };
+    for (latest_number, final_number) in [(10, 1 << 40), (1 << 40, 2)] {
+        for is_signed_under in [true, false] {
+            let mut rig = Rig::new();
+            rig.submit(payment("one"));
+            if is_signed_under {
+                rig.look(|_| absurd(latest_number, final_number));
+                rig.broadcast(Ok(())).expect("it is sent");
+            } else {
+                rig.look(|_| absurd(10, 2));
+                rig.broadcast(Ok(())).expect("it is sent");
+                rig.look(|_| absurd(latest_number, final_number));
+            }
+            for number in 100..104 {
+                rig.look(|request| free(request, number));
+                rig.broadcast(Ok(()));
+            }
+            for number in 110..260 {
+                rig.look(|request| missing(request, number));
+                rig.broadcast(Ok(()));
+            }
+            assert!(
+                rig.stages.contains(&Stage::Displaced),
+                "{latest_number} {final_number} {is_signed_under}: {:?}",
+                rig.stages
+            );
+        }
+    }
 }
 
 /// Of three looks the lowest final block counts, and a look that finds the nonce used begins anew.

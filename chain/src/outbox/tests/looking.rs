@@ -62,11 +62,21 @@ fn quorum(nodes: [Scripted; 3]) -> Arc<dyn EvmRpc> {
 
 /// A look at these entries, each by its attempts: all have nonce 0.
 fn look(rpc: Arc<dyn EvmRpc>, wanted: &[&[B256]]) -> Result<AccountView, ChainError> {
+    look_again(rpc, wanted, &[])
+}
+
+/// The same where these attempts are known to lack a receipt.
+fn look_again(
+    rpc: Arc<dyn EvmRpc>,
+    wanted: &[&[B256]],
+    lacking: &[B256],
+) -> Result<AccountView, ChainError> {
     let client = EvmClient::connect(rpc, EvmNetwork::generic(CHAIN)).now_or_never();
     let wanted = wanted.iter().enumerate().map(|(index, attempts)| Wanted {
         entry: EntryId(index as u64),
         nonce: 0,
         attempts: attempts.to_vec(),
+        lacking: lacking.iter().copied().collect(),
     });
     let ask = Ask::Look {
         account: Address::ZERO,
@@ -139,4 +149,47 @@ fn one_lost_answer_is_no_other_entrys() {
     );
     let failed: Vec<u64> = view.failures.iter().map(|(id, _)| id.0).collect();
     assert_eq!(failed, [0]);
+}
+
+/// One of three says of everything that there may be a receipt, and one does not answer: that is trouble, and not a nonce that
+/// is free. What has been found of one attempt is not lost with an answer about another.
+#[test]
+fn an_answer_that_is_lost_beside_a_liar_is_trouble() {
+    // It is on another fork, or says so.
+    let mut liar = node(None);
+    liar.blocks = chain(TIP, 1, FINAL);
+    let told = |silent_about: &[B256], lacking: &[B256]| {
+        let mut silent = node(None);
+        silent.silent_about.extend(silent_about);
+        let nodes = quorum([node(None), liar.clone(), silent]);
+        look_again(nodes, &[&[FIRST, SECOND]], lacking).unwrap()
+    };
+    let missing = told(&[], &[]);
+    assert_eq!(sights(&missing), [&Sight::Missing]);
+
+    let view = told(&[SECOND], &[]);
+    assert!(view.sights.is_empty(), "{:?}", view.sights);
+    assert!(matches!(
+        view.failures[..],
+        [(EntryId(0), ChainError::NoQuorum { .. })]
+    ));
+    assert_eq!(view.lacking, [(EntryId(0), vec![FIRST])]);
+    // The other answer is lost the next time.
+    assert_eq!(sights(&told(&[FIRST], &[FIRST])), [&Sight::Missing]);
+}
+
+/// Nor is it a nonce that is free when nobody knows whether it is used at the final block: one node has no state of it, and one
+/// lies.
+#[test]
+fn a_final_nonce_that_nobody_knows_is_trouble_of_what_is_missing() {
+    let mut pruned = node(None);
+    pruned.has_no_state = true;
+    let mut liar = node(None);
+    liar.final_nonce = Some(7);
+    let view = look(quorum([node(None), pruned, liar]), &[&[FIRST]]).unwrap();
+    assert_eq!((view.final_nonce, view.sights.len()), (None, 0));
+    assert!(matches!(
+        view.failures[..],
+        [(EntryId(0), ChainError::NoQuorum { .. })]
+    ));
 }

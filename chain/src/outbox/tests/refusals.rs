@@ -14,6 +14,7 @@ fn nothing() -> AccountView {
         places: Vec::new(),
         sights: Vec::new(),
         failures: Vec::new(),
+        lacking: Vec::new(),
     }
 }
 

@@ -59,6 +59,7 @@ pub(super) fn view(latest_number: u64, latest_nonce: u64, pending_nonce: u64) ->
         places: Vec::new(),
         sights: Vec::new(),
         failures: Vec::new(),
+        lacking: Vec::new(),
     }
 }
 

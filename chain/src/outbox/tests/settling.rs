@@ -18,6 +18,7 @@ fn view(latest_number: u64, latest_nonce: u64) -> AccountView {
         places: Vec::new(),
         sights: Vec::new(),
         failures: Vec::new(),
+        lacking: Vec::new(),
     }
 }
 

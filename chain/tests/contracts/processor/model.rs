@@ -6,7 +6,8 @@ use peaberry_chain::primitives::{Address, B256, Bytes, U256};
 use crate::ground::{ACCOUNTS, Ground, Outcome, event, refused};
 use crate::hostile::Manner;
 
-pub(super) const NUMBERS: usize = 2;
+/// The first is none: no invoice has the number zero.
+pub(super) const NUMBERS: usize = 3;
 pub(super) const TOKENS: usize = 2;
 const COFFEE: usize = 0;
 
@@ -106,6 +107,9 @@ impl Model {
         time_s: u64,
     ) -> Outcome {
         let (merchant, number) = (self.addresses[who], number_of(place));
+        if number == B256::ZERO {
+            return refused(&Processor::ZeroId {});
+        }
         if self.invoices[who][place].state != UNKNOWN {
             return refused(&Processor::InvoiceExists { merchant, number });
         }
@@ -303,14 +307,22 @@ impl Model {
                 expected: U256::from(amount),
             });
         }
-        self.balances[from][token] -= amount;
+        self.balances[from][token] -= amount + self.on_top(token);
         self.held[token] += amount;
         Ok(self.transferred(token, [self.addresses[from], self.contract], amount))
     }
 
-    /// The contract gives; what the token makes of it is between the token and those who accept it.
+    /// The contract gives, and no more than that may go; whatever else the token makes of it is between the token and those
+    /// who accept it.
     fn push(&mut self, to: usize, token: usize, amount: u64) -> Outcome {
         let arrives = self.arrives(token, self.held[token], amount)?;
+        if self.on_top(token) > 0 {
+            return refused(&Processor::TokenTookMore {
+                token: self.tokens[token],
+                taken: U256::from(amount + self.on_top(token)),
+                expected: U256::from(amount),
+            });
+        }
         if arrives > 0 || self.manner == Manner::KeepsPart {
             self.held[token] -= amount;
         }
@@ -320,19 +332,28 @@ impl Model {
 
     /// What arrives of `amount`, out of what there is.
     fn arrives(&self, token: usize, has: u64, amount: u64) -> Result<u64, Bytes> {
-        let manner = match token {
-            COFFEE => Manner::Plain,
-            _ => self.manner,
-        };
-        match manner {
+        match self.manner_of(token) {
             Manner::MovesNothing => Ok(0),
             Manner::KeepsPart if has >= amount => Ok(amount - 1),
             Manner::Plain | Manner::AnswersNothing | Manner::CallsBack if has >= amount => {
                 Ok(amount)
             }
+            Manner::TakesMore if has > amount => Ok(amount),
             _ => refused(&Processor::TokenFailed {
                 token: self.tokens[token],
             }),
+        }
+    }
+
+    /// What the token takes beside what it moves.
+    fn on_top(&self, token: usize) -> u64 {
+        u64::from(self.manner_of(token) == Manner::TakesMore)
+    }
+
+    fn manner_of(&self, token: usize) -> Manner {
+        match token {
+            COFFEE => Manner::Plain,
+            _ => self.manner,
         }
     }
 

@@ -135,6 +135,9 @@ impl Model {
 
     pub(super) fn pays(&mut self, from: usize, to: usize, amount: U256, order: B256) -> Verdict {
         let (payer, payee) = (self.address(from), self.address(to));
+        if order == B256::ZERO {
+            return refused(&Token::ZeroId {});
+        }
         if amount.is_zero() {
             return refused(&Token::ZeroAmount {});
         }

@@ -68,10 +68,20 @@ pub(super) fn mine(shared: &Shared, rng: &mut fastrand::Rng) {
     take_out_far_off(shared);
 }
 
-/// A node falls so far behind that it lacks the final block, where that may happen.
+/// A node falls so far behind that it lacks the final block, where that may happen; now and then its newest block is an orphan.
 pub(super) fn leave_behind(shared: &Shared, rng: &mut fastrand::Rng) {
     if shared.nature.has_laggard {
-        *shared.behind.lock() = shared.nature.finality + rng.u64(4..=10);
+        let blocks = shared.nature.finality + rng.u64(4..=10);
+        *shared.behind.lock() = blocks;
+        if rng.bool() {
+            let mut model = shared.model.lock();
+            let number = model.tip().saturating_sub(blocks);
+            let orphan = DeadFork::orphaned(&mut model, number);
+            if orphan.is_some() {
+                shared.faults.lock().count(reached::ORPHANED);
+            }
+            *shared.orphan.lock() = orphan;
+        }
     }
 }
 
@@ -81,6 +91,7 @@ fn rejoin(shared: &Shared, rng: &mut fastrand::Rng) {
         return;
     }
     if shared.nature.has_laggard {
+        *shared.orphan.lock() = None;
         let was_behind = std::mem::take(&mut *shared.behind.lock()) > 0;
         if !was_behind {
             leave_behind(shared, rng);

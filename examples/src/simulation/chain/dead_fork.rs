@@ -1,5 +1,6 @@
 //! A node that stays on a fork which the others have left: what it says is stale, and contradicts them.
 
+use peaberry_chain::Block;
 use peaberry_chain::primitives::{Address, B256};
 
 use super::model::{Model, Pool, Rejection, Sealed, Transaction, first_free};
@@ -25,6 +26,35 @@ impl DeadFork {
             pool: model.pool.clone(),
             left_at: model.tip(),
         }
+    }
+
+    /// The chain up to this number, where it has another block than the others, with what they include later if anything.
+    /// Nothing comes to it any more. `None` where there is none under it.
+    pub(super) fn orphaned(model: &mut Model, number: u64) -> Option<Self> {
+        let parent = model.sealed(number.checked_sub(1)?)?.clone();
+        let mut chain: Vec<Sealed> = model.chain.clone();
+        let later = chain.split_off(usize::try_from(number).ok()?);
+        let mut nonces = parent.nonces.clone();
+        let mut chosen = Vec::new();
+        let later = later.iter().skip(1).flat_map(|sealed| &sealed.transactions);
+        for transaction in later.chain(model.pool.values()) {
+            let next = nonces.entry(transaction.from).or_default();
+            if transaction.nonce == *next && chosen.len() < 2 {
+                *next += 1;
+                chosen.push(transaction.clone());
+            }
+        }
+        chain.push(model.seal_on(parent.block, chosen, nonces));
+        Some(Self {
+            chain,
+            final_number: number.checked_sub(model.finality),
+            pool: Pool::new(),
+            left_at: number,
+        })
+    }
+
+    pub(super) fn tip(&self) -> Option<Block> {
+        self.chain.last().map(|sealed| sealed.block)
     }
 
     pub(super) fn nonce(&self, account: Address) -> u64 {

@@ -75,6 +75,12 @@ impl Faults {
         !self.plot.is_multiple_of(4)
     }
 
+    /// Whether a liar that can repeat what a node says that is on an orphan does so now.
+    pub(super) fn echoes(&mut self) -> bool {
+        self.plot_anew();
+        self.plot % 4 == 1
+    }
+
     fn plot_anew(&mut self) {
         if self.rng.u8(..16) == 0 {
             self.plot = self.rng.u64(..);

@@ -134,7 +134,7 @@ impl Nature {
         let finality = finality.unwrap_or(65);
         let nodes = Nodes::draw(rng);
         let nth = rng.u32(1..=256);
-        Self {
+        let mut nature = Self {
             finality,
             nodes,
             solana_nodes: Nodes::draw(rng),
@@ -165,6 +165,9 @@ impl Nature {
                 CrashPoint::BeforeCommit(nth)
             },
             has_laggard: nodes == Nodes::ThreeWithLiar && rng.bool(),
-        }
+        };
+        // One that has forgotten, one that does not know yet and one that lies must meet often enough.
+        nature.is_alone |= nature.has_laggard && rng.u8(..5) == 0;
+        nature
     }
 }

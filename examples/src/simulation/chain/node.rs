@@ -20,7 +20,8 @@ use super::{lies, reached};
 pub(super) struct Node {
     pub(super) model: Arc<Mutex<Model>>,
     pub(super) faults: Arc<Mutex<Faults>>,
-    /// The fork that the others have left and this node has not.
+    /// The fork that the others have left and this node has not; of a liar the one that it repeats now and then, as if its newest
+    /// block were final.
     pub(super) fork: Arc<Mutex<Option<DeadFork>>>,
     /// What answers is now this node, now one that is where the others are.
     pub(super) is_mixed: bool,
@@ -79,9 +80,15 @@ impl Node {
         Ok(answer)
     }
 
+    /// Whether a liar repeats now what another node says that is on an orphan.
+    fn echoes(&self) -> bool {
+        let can_echo = self.is_liar && self.fork.lock().is_some();
+        can_echo && self.faults.lock().echoes()
+    }
+
     /// The dice of a lie about this, if the node tells one.
     fn lie(&self, about: &'static str) -> Option<Lie> {
-        match (self.is_liar, self.may_be_sly) {
+        match (self.is_liar && !self.echoes(), self.may_be_sly) {
             (false, _) => None,
             (true, false) => self.faults.lock().lie(about),
             (true, true) => self.faults.lock().sly_lie(about),
@@ -98,6 +105,9 @@ impl Node {
 
     /// Whether it is the dead fork that is asked now.
     fn is_astray(&self, about: &'static str) -> bool {
+        if self.is_liar {
+            return self.echoes();
+        }
         if self.fork.lock().is_none() {
             return false;
         }
@@ -167,6 +177,10 @@ impl Node {
         let found = self.see(about, lag, |view| view.head(tag).map(|sealed| sealed.block));
         let found = match self.lie(about) {
             Some(lie) => lies::head(lie, found, &self.model.lock()),
+            None if tag == Tag::Final && self.echoes() => {
+                self.faults.lock().count(reached::ORPHAN_REPEATED);
+                self.fork.lock().as_ref().and_then(DeadFork::tip)
+            }
             None => found,
         };
         self.end(found, Sent::No)
@@ -325,6 +339,9 @@ impl EvmRpc for Node {
                 .saturating_sub(receipts_kept(view.model.finality));
             let (sealed, one) = view.find(hash)?;
             let is_kept = !forgets || sealed.block.number >= kept_from;
+            if !is_kept {
+                self.faults.lock().count(reached::RECEIPT_FORGOTTEN);
+            }
             is_kept.then(|| receipt(hash, sealed.block, one.from, !one.is_undone()))
         });
         let receipt = match self.lie(reached::LIE_RECEIPT) {

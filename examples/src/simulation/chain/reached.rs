@@ -12,6 +12,9 @@ pub(super) const ANSWER_LATE: &str = "rpc_answer_reordered";
 pub(super) const UNREACHABLE: &str = "rpc_unreachable";
 pub(super) const NODE_LAGGED: &str = "node_lagged";
 pub(super) const NODE_BEHIND: &str = "node_behind_the_final_block";
+pub(super) const ORPHANED: &str = "node_left_on_an_orphan";
+pub(super) const ORPHAN_REPEATED: &str = "liar_called_an_orphan_final";
+pub(super) const RECEIPT_FORGOTTEN: &str = "node_forgot_a_receipt";
 pub(super) const RANGE_TOO_WIDE: &str = "range_too_wide";
 pub(super) const REORG: &str = "reorg";
 pub(super) const REORG_DEEP: &str = "reorg_32_or_deeper";
@@ -101,6 +104,9 @@ pub(super) fn none() -> Reached {
         SOLANA_POOR,
         NODE_LAGGED,
         NODE_BEHIND,
+        ORPHANED,
+        ORPHAN_REPEATED,
+        RECEIPT_FORGOTTEN,
         RANGE_TOO_WIDE,
         REORG,
         REORG_DEEP,

@@ -18,6 +18,8 @@ use super::witness::Witness;
 
 /// Who may stay on a dead fork, and contradicts the others then without lying.
 pub(super) const STRAY: &str = "dora";
+/// Who may be far behind, on an orphan, and then contradicts the others about what is final without lying.
+pub(super) const LAGGARD: &str = "ben";
 /// Who may lie.
 pub(super) const LIARS: [&str; 2] = ["mallory", "oscar"];
 
@@ -28,6 +30,7 @@ pub(super) struct Served {
     pub(super) faults: Arc<Mutex<Faults>>,
     pub(super) fork: Arc<Mutex<Option<DeadFork>>>,
     pub(super) behind: Arc<Mutex<u64>>,
+    pub(super) orphan: Arc<Mutex<Option<DeadFork>>>,
     pub(super) named: Arc<Mutex<BTreeMap<String, &'static str>>>,
     pub(super) complaints: Arc<Mutex<Vec<String>>>,
 }
@@ -54,7 +57,7 @@ impl Served {
             true => self.laggard(),
             false => self.honest(),
         };
-        let mut others = vec![("anna", self.honest()), ("ben", ben)];
+        let mut others = vec![("anna", self.honest()), (LAGGARD, ben)];
         match nodes {
             Nodes::One | Nodes::ThreeWithLiar => others.extend(liars.into_iter().take(1)),
             Nodes::ThreeWithStray => others.push((STRAY, self.stray(false))),
@@ -101,6 +104,7 @@ impl Served {
         Node {
             is_liar: true,
             may_be_sly: self.nature.has_laggard,
+            fork: self.orphan.clone(),
             ..self.honest()
         }
     }
@@ -108,6 +112,7 @@ impl Served {
     fn laggard(&self) -> Node {
         Node {
             behind: self.behind.clone(),
+            fork: self.orphan.clone(),
             ..self.honest()
         }
     }

@@ -109,8 +109,8 @@ impl EvmRpc for Tagged {
         self.node.receipt(hash).await
     }
 
-    async fn lacks_receipt(&self, hash: B256, at: Block) -> Result<bool, ChainError> {
-        self.node.lacks_receipt(hash, at).await
+    async fn lacks_receipts(&self, hashes: &[B256], at: Block) -> Vec<Result<bool, ChainError>> {
+        self.node.lacks_receipts(hashes, at).await
     }
 
     async fn revert_reason(&self, hash: B256) -> Result<Option<Revert>, ChainError> {

@@ -1,5 +1,6 @@
 //! Who knows the truth, and hears what a client is told: a minority of liars must not be believed in anything.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -7,7 +8,8 @@ use parking_lot::Mutex;
 use peaberry_chain::evm::{EvmRpc, FeeHistory, Receipt, SeenTransaction};
 use peaberry_chain::primitives::{Address, B256, Bytes, U256, keccak256};
 use peaberry_chain::{
-    Block, BlockAt, CallRequest, ChainError, ChainId, Log, LogFilter, LogRange, Revert,
+    Block, BlockAt, CallRequest, ChainError, ChainId, FinalityPolicy, Log, LogFilter, LogRange,
+    Revert,
 };
 
 use super::lies::LIE;
@@ -46,6 +48,33 @@ impl Witness {
         let truth = self.model.lock().forks.get(&hash).map(truth);
         self.demand(truth.as_ref() == Some(told), || {
             format!("{told:?} at {at:?}, and it is {truth:?}")
+        });
+    }
+
+    fn demand_no_receipt(&self, hash: B256, at: Block) {
+        let model = self.model.lock();
+        let is_final = model.forks.get(&at.hash).map(|at| model.is_final(at));
+        let known_from = model.tip().saturating_sub(receipts_kept(model.finality));
+        let found = model.find(hash, at.number);
+        let is_known = found.is_some_and(|(sealed, _)| sealed.block.number >= known_from);
+        drop(model);
+        self.demand(is_final == Some(true) && !is_known, || {
+            format!("there is no receipt of {hash} up to {at}")
+        });
+    }
+
+    /// All logs of final blocks, or what is told is not of final blocks.
+    fn demand_logs(&self, numbers: RangeInclusive<u64>, filter: &LogFilter, told: &[Log]) {
+        let model = self.model.lock();
+        let sealed: Option<Vec<_>> = numbers.clone().map(|number| model.sealed(number)).collect();
+        let sealed = sealed.filter(|all| all.iter().all(|one| model.is_final(one)));
+        let truth = sealed.map(|all| {
+            let logs = all.into_iter().flat_map(Sealed::logs);
+            logs.filter(|log| filter.matches(log)).collect::<Vec<_>>()
+        });
+        drop(model);
+        self.demand(truth.is_none_or(|truth| truth == told), || {
+            format!("{} logs of {numbers:?}", told.len())
         });
     }
 
@@ -176,18 +205,12 @@ impl EvmRpc for Witness {
         told
     }
 
-    async fn lacks_receipt(&self, hash: B256, at: Block) -> Result<bool, ChainError> {
-        let told = self.rpc.lacks_receipt(hash, at).await;
-        if self.is_quorum && matches!(told, Ok(true)) {
-            let model = self.model.lock();
-            let is_final = model.forks.get(&at.hash).map(|at| model.is_final(at));
-            let known_from = model.tip().saturating_sub(receipts_kept(model.finality));
-            let found = model.find(hash, at.number);
-            let is_known = found.is_some_and(|(sealed, _)| sealed.block.number >= known_from);
-            drop(model);
-            self.demand(is_final == Some(true) && !is_known, || {
-                format!("there is no receipt of {hash} up to {at}")
-            });
+    async fn lacks_receipts(&self, hashes: &[B256], at: Block) -> Vec<Result<bool, ChainError>> {
+        let told = self.rpc.lacks_receipts(hashes, at).await;
+        for (hash, told) in hashes.iter().zip(&told) {
+            if self.is_quorum && matches!(told, Ok(true)) {
+                self.demand_no_receipt(*hash, at);
+            }
         }
         told
     }
@@ -225,21 +248,43 @@ impl EvmRpc for Witness {
         };
         match range {
             LogRange::Block(hash) => self.demand_at(BlockAt::Hash(*hash), &told, all),
-            LogRange::Numbers(numbers) if self.is_quorum => {
-                let model = self.model.lock();
-                let sealed: Option<Vec<_>> =
-                    numbers.clone().map(|number| model.sealed(number)).collect();
-                let sealed = sealed.filter(|all| all.iter().all(|one| model.is_final(one)));
-                let truth =
-                    sealed.map(|sealed| sealed.into_iter().flat_map(all).collect::<Vec<_>>());
-                drop(model);
-                if let (Some(truth), Ok(told)) = (truth, &told) {
-                    self.demand(truth == *told, || {
-                        format!("{} logs of {range:?}", told.len())
-                    });
+            LogRange::Numbers(numbers) => {
+                if let (true, Ok(told)) = (self.is_quorum, &told) {
+                    self.demand_logs(numbers.clone(), filter, told);
                 }
             }
-            LogRange::Numbers(_) => {}
+        }
+        told
+    }
+
+    async fn block_below(&self, depth: u64) -> Result<Option<Block>, ChainError> {
+        self.rpc.block_below(depth).await
+    }
+
+    async fn final_block(
+        &self,
+        number: u64,
+        policy: FinalityPolicy,
+    ) -> Result<Option<Block>, ChainError> {
+        let told = self.rpc.final_block(number, policy).await;
+        if let Ok(Some(block)) = told {
+            self.demand(block.number == number, || format!("{block} for {number}"));
+            if self.is_quorum {
+                self.demand_block(BlockAt::Final, block);
+            }
+        }
+        told
+    }
+
+    async fn logs_upto(
+        &self,
+        filter: &LogFilter,
+        first: u64,
+        last: Block,
+    ) -> Result<Vec<Log>, ChainError> {
+        let told = self.rpc.logs_upto(filter, first, last).await;
+        if let (true, Ok(told)) = (self.is_quorum, &told) {
+            self.demand_logs(first..=last.number, filter, told);
         }
         told
     }

@@ -21,6 +21,9 @@ const TEXT_CHARS: usize = 40;
 /// The most characters that are written or removed at once.
 const EDIT_CHARS: usize = 5;
 
+/// The newest event of one write, `None` where it changed nothing; or what is wrong.
+type Answer = Result<Option<Dot>, String>;
+
 /// A kind of document that members write beside the shop.
 trait Written: Replicated<Delta: Send> + Message + Send + Sized + 'static {
     /// Its number: the shop's is 0.
@@ -105,7 +108,7 @@ impl Written for BoundedCounter {
 
 /// A replica of any kind.
 trait Side: Send {
-    fn write(&self, rng: fastrand::Rng) -> Mutation<Result<Option<Dot>, String>>;
+    fn write(&self, rng: fastrand::Rng) -> Mutation<Answer>;
     fn check(&self) -> Result<(), String>;
     fn digest(&self) -> [u8; 16];
     fn canonical_bytes(&self) -> Vec<u8>;
@@ -117,7 +120,7 @@ trait Side: Send {
 }
 
 impl<D: Written> Side for ReplicaHandle<D> {
-    fn write(&self, mut rng: fastrand::Rng) -> Mutation<Result<Option<Dot>, String>> {
+    fn write(&self, mut rng: fastrand::Rng) -> Mutation<Answer> {
         self.mutate_reserving(D::DOTS, move |doc: &mut D, writer| {
             let id = writer.replica();
             let before = doc.vector().get(id);
@@ -233,7 +236,7 @@ fn open<D: Written>(
 /// What members were asked to write beside the document, and what was answered.
 #[derive(Default)]
 pub(super) struct Writes {
-    pending: Vec<(PeerId, usize, Mutation<Result<Option<Dot>, String>>)>,
+    pending: Vec<(PeerId, usize, Mutation<Answer>)>,
     answered: Vec<(PeerId, usize, Dot)>,
 }
 

@@ -263,7 +263,9 @@ impl Members {
                 Ok(_) => None,
                 Err(error) => {
                     match error {
-                        WriteError::FarFuture(_) => reached.lock().mark(reached::OWN_FAR_FUTURE),
+                        // Its clock was ahead, and was set back. That is rare: one of hundreds of worlds.
+                        WriteError::FarFuture(far)
+                            if far.stamp_ms > wall_ms.saturating_add(far.drift_ms_max) => {}
                         WriteError::Outgrown(_) if is_bounded => {
                             reached.lock().mark(reached::WRITE_WITHOUT_ROOM);
                         }

@@ -20,8 +20,6 @@ pub(super) const LATE_WRITE: &str = "write_after_eviction";
 pub(super) const IN_PIECES: &str = "delta_sent_in_pieces";
 /// A stamp of one whose calendar is far ahead.
 pub(super) const FAR_FUTURE: &str = "far_future_stamp_refused";
-/// A clock that was ahead, set back: what would be stamped later still is not written.
-pub(super) const OWN_FAR_FUTURE: &str = "own_stamp_refused";
 /// Where a document may hold a few dots only.
 pub(super) const WRITE_WITHOUT_ROOM: &str = "write_without_room_refused";
 pub(super) const DELTA_WITHOUT_ROOM: &str = "delta_without_room_refused";
@@ -55,7 +53,6 @@ pub(super) fn none() -> Reached {
         LATE_WRITE,
         IN_PIECES,
         FAR_FUTURE,
-        OWN_FAR_FUTURE,
         WRITE_WITHOUT_ROOM,
         DELTA_WITHOUT_ROOM,
         TOLD_OF_REFUSAL,

@@ -1,0 +1,219 @@
+//! One of three lies, and one is honest and far behind, on an orphan: the two of them are no quorum of what is final.
+
+use std::collections::BTreeSet;
+
+use futures_util::FutureExt;
+use parking_lot::Mutex;
+
+use super::super::*;
+use crate::evm::scripted::{CHAIN, Scripted, block, chain};
+use crate::evm::{EvmClient, EvmNetwork};
+use crate::follow::{Known, Step, Walk, step_along};
+use crate::{ChainClient, Finality};
+
+const TIP: u64 = 200;
+const FINAL: u64 = 150;
+/// The newest block of the node that is behind, in place of the one that is final there.
+const ORPHAN: u64 = 150;
+
+fn honest() -> Scripted {
+    Scripted {
+        blocks: chain(TIP, 0, 0),
+        final_number: FINAL,
+        logs: vec![log()],
+        ..Scripted::default()
+    }
+}
+
+/// The chain's block of this number.
+fn at(number: u64) -> Block {
+    let mut blocks = honest().blocks.into_iter();
+    blocks.find(|block| block.number == number).unwrap()
+}
+
+fn orphan() -> Block {
+    block(ORPHAN, 7, at(ORPHAN - 1).hash)
+}
+
+fn behind() -> Scripted {
+    Scripted {
+        blocks: chain(ORPHAN, 7, ORPHAN),
+        final_number: 100,
+        ..Scripted::default()
+    }
+}
+
+/// It has the orphan at its number, and calls it final.
+fn liar() -> Scripted {
+    let mut liar = honest();
+    for block in &mut liar.blocks {
+        if block.number == ORPHAN {
+            *block = orphan();
+        }
+    }
+    liar.logs.clear();
+    liar
+}
+
+fn log() -> Log {
+    Log {
+        address: Address::repeat_byte(2).into(),
+        topics: Vec::new(),
+        data: Bytes::new(),
+        block_number: 20,
+        block_hash: block(20, 0, B256::ZERO).hash,
+        transaction: TxId::Evm(B256::repeat_byte(7)),
+        transaction_index: 0,
+        index: 0,
+    }
+}
+
+/// In whichever order the nodes are asked, who is named and what `ask` gives.
+fn each_order<T>(
+    nodes: [Scripted; 3],
+    ask: impl AsyncFn(Arc<QuorumRpc>) -> T,
+    check: impl Fn(T),
+) -> BTreeSet<usize> {
+    let named = Arc::new(Mutex::new(BTreeSet::new()));
+    for turned in 0..3 {
+        let own = named.clone();
+        let nodes = nodes.iter().cloned().enumerate().map(|(index, node)| {
+            let node: Arc<dyn EvmRpc> = Arc::new(node);
+            (index.to_string(), node)
+        });
+        let mut nodes: Vec<_> = nodes.collect();
+        nodes.rotate_left(turned);
+        let rpc = QuorumRpc::new(nodes, 2).with_report(move |dissent| {
+            own.lock().insert(dissent.node.parse().unwrap());
+        });
+        check(ask(Arc::new(rpc)).now_or_never().expect("nothing waits"));
+    }
+    named.lock().clone()
+}
+
+fn client(rpc: Arc<QuorumRpc>, finality: FinalityPolicy) -> EvmClient {
+    let network = EvmNetwork {
+        finality,
+        ..EvmNetwork::generic(CHAIN)
+    };
+    let client = EvmClient::connect(rpc, network).now_or_never();
+    client.unwrap().unwrap()
+}
+
+/// Final is what the two honest nodes have both come to, and no liar holds that up.
+#[test]
+fn an_orphan_that_a_liar_calls_final_is_not() {
+    assert_eq!(behind().blocks.last(), Some(&orphan()));
+    let nodes = || [honest(), liar(), behind()];
+    let named = each_order(
+        nodes(),
+        async |rpc| rpc.block(BlockAt::Final).await.unwrap(),
+        |block| assert_eq!(block, Some(at(100))),
+    );
+    assert!(!named.contains(&0), "who is honest and not behind is named");
+    // The same of a chain whose blocks are final by their depth.
+    let finality = FinalityPolicy::Depth(TIP - ORPHAN);
+    each_order(
+        nodes(),
+        async |rpc| client(rpc, finality).head(Finality::Final).await.unwrap(),
+        |block| assert_eq!(block.number, ORPHAN - (TIP - ORPHAN)),
+    );
+    for finality in [finality, FinalityPolicy::Finalized] {
+        each_order(
+            nodes(),
+            async |rpc| client(rpc, finality).final_block(ORPHAN).await.unwrap(),
+            |block| assert_eq!(block, None),
+        );
+    }
+}
+
+/// Where they agree, who is behind holds nothing up, and whoever has another block there is on no chain any more.
+#[test]
+fn the_final_block_is_that_of_the_nodes_that_have_come_to_it() {
+    let named = each_order(
+        [honest(), honest(), behind()],
+        async |rpc| rpc.block(BlockAt::Final).await.unwrap(),
+        |block| assert_eq!(block, Some(at(ORPHAN))),
+    );
+    assert_eq!(named, [2].into());
+    let named = each_order(
+        [honest(), honest(), behind()],
+        async |rpc| {
+            rpc.final_block(ORPHAN, FinalityPolicy::Finalized)
+                .await
+                .unwrap()
+        },
+        |block| assert_eq!(block, Some(at(ORPHAN))),
+    );
+    assert!(
+        named.is_empty(),
+        "to whom nothing is final there says nothing"
+    );
+}
+
+/// A payment in the orphan is not final, whoever says that the orphan is.
+#[test]
+fn what_is_in_an_orphan_is_not_final() {
+    let paid = B256::repeat_byte(7);
+    let receipt = Receipt {
+        transaction: paid,
+        is_success: true,
+        block_number: ORPHAN,
+        block_hash: orphan().hash,
+        index: 0,
+        from: Address::ZERO,
+        to: None,
+        contract: None,
+        gas_used: 21_000,
+        gas_price: U256::ZERO,
+        logs: Vec::new(),
+    };
+    let holding = |node: Scripted| Scripted {
+        receipts: [(paid, receipt.clone())].into(),
+        ..node
+    };
+    for finality in [FinalityPolicy::Depth(40), FinalityPolicy::Finalized] {
+        each_order(
+            [honest(), holding(liar()), holding(behind())],
+            async |rpc| client(rpc, finality).status(TxId::Evm(paid)).await.unwrap(),
+            |status| {
+                let is_final = matches!(status, crate::TransactionStatus::Final { .. });
+                assert!(!is_final, "{status:?}");
+            },
+        );
+    }
+}
+
+/// Of a range of final blocks only nodes have a vote that have come to its end.
+#[test]
+fn a_range_is_not_without_logs_because_a_node_has_not_come_to_it() {
+    let silent = || Scripted {
+        logs: Vec::new(),
+        ..honest()
+    };
+    let young = || Scripted {
+        blocks: chain(9, 0, 0),
+        final_number: 3,
+        ..Scripted::default()
+    };
+    let walk = Walk {
+        number: 1,
+        filter: LogFilter::default(),
+        known: Known::Ring(vec![(1, at(1).hash)]),
+        range_max: 40,
+    };
+    let read = async |rpc| step_along(&client(rpc, FinalityPolicy::Finalized), &walk).await;
+    each_order([honest(), silent(), young()], read, |step| {
+        assert!(matches!(step, Err(ChainError::NoQuorum { .. })), "{step:?}");
+    });
+    let named = each_order([honest(), honest(), silent()], read, |step| {
+        let Ok(Step::Range { numbers, logs, .. }) = step else {
+            panic!("{step:?}");
+        };
+        assert_eq!((numbers, logs), (2..=41, vec![log()]));
+    });
+    assert_eq!(named, [2].into());
+    each_order([honest(), honest(), young()], read, |step| {
+        assert!(matches!(step, Ok(Step::Range { logs, .. }) if logs == [log()]));
+    });
+}
