@@ -1,5 +1,6 @@
 //! Carries what spools hold to their uplinks, and what comes back to the spools. A [`Fleet`](crate::fleet::Fleet) stands on one.
 
+mod commit;
 mod lines;
 mod syncer;
 
@@ -9,17 +10,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use peaberry_core::{Batch, Durability, Instant, Operation, Storage, StorageError};
+use peaberry_core::{Batch, Instant, Storage};
 
+pub(crate) use self::commit::Committed;
 use self::lines::Lines;
 use self::syncer::Syncer;
 use crate::error::EdgeError;
 use crate::identity::RecordId;
 use crate::name::{DeviceId, SiteId};
-use crate::payload::{Payload, SinkAck, Wire};
+use crate::payload::{Gap, Payload, SinkAck, Wire};
 use crate::spool::Spool;
 use crate::time::BootClock;
-use crate::topic::{Lane, Topic};
+use crate::topic::{Lane, Stream, Topic};
 use crate::uplink::{AckToken, Message, SubmitError, Uplink, UplinkEvent};
 
 /// The spools of one or many devices, the store they share, and their uplinks: one that all share (a gateway), one for each,
@@ -35,8 +37,12 @@ pub struct Courier<U> {
     devices: BTreeMap<DeviceId, usize>,
     batch: Batch,
     events: Vec<UplinkEvent>,
+    /// Records that were not taken while a sync lasted.
+    rejected: BTreeMap<(usize, Stream), Gap>,
     /// What is dealt with once the next commit succeeds.
     heard: Vec<(usize, AckToken)>,
+    /// What is to be cut: by device, a sink's acknowledgements.
+    acks: Vec<(usize, Message)>,
     /// Spools of which the broker has acknowledged something, in this turn.
     accepted: Vec<usize>,
     /// Those that have not forgotten it yet, and when they do.
@@ -94,32 +100,13 @@ pub struct CourierReport {
     pub links: Vec<(usize, bool)>,
 }
 
-/// What became of a commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Committed {
-    /// Everything is durable.
-    All,
-    /// The disk was full. All but the records that were staged is durable; so many are lost.
-    WithoutRecords { lost_records: u64 },
-    /// The disk is full, and nothing is durable.
-    Nothing { lost_records: u64 },
-}
-
-impl Committed {
-    pub(crate) const fn lost_records(self) -> u64 {
-        match self {
-            Self::All => 0,
-            Self::WithoutRecords { lost_records } | Self::Nothing { lost_records } => lost_records,
-        }
-    }
-}
-
-/// A batch of more is not kept for the next: ten thousand devices may all have something to say, once.
-const BATCH_BYTES_KEPT: usize = 16 << 10;
-
 /// What the broker has is forgotten with the next commit, and so late where there is none: a write of its own costs as much
 /// as that of a record. Until then it would be sent once more after a crash, and known by its identity.
 const LET_GO_DELAY: Duration = Duration::from_secs(1);
+
+/// So much may be staged while a sync lasts: one that hangs must not take all memory. Ten thousand devices say as much in some
+/// seconds.
+const STAGED_BYTES_MAX: usize = 8 << 20;
 
 /// Nor is room for so many of the uplink's events.
 const EVENTS_KEPT: usize = 256;
@@ -162,7 +149,7 @@ impl<U: Uplink> Courier<U> {
         now: Instant,
         storage: &dyn Storage,
     ) -> Result<Self, EdgeError> {
-        begin(&mut spools, batch, storage)?;
+        commit::begin(&mut spools, batch, storage)?;
         let mut devices = BTreeMap::new();
         for (at, spool) in spools.iter_mut().enumerate() {
             spool.committed();
@@ -181,7 +168,9 @@ impl<U: Uplink> Courier<U> {
             spools,
             batch: Batch::new(),
             events: Vec::new(),
+            rejected: BTreeMap::new(),
             heard: Vec::new(),
+            acks: Vec::new(),
             accepted: Vec::new(),
             letting_go: BTreeSet::new(),
             let_go_at: None,
@@ -211,7 +200,8 @@ impl<U: Uplink> Courier<U> {
     ///
     /// # Errors
     ///
-    /// Those of [`Spool::append`].
+    /// Those of [`Spool::append`]. Also [`EdgeError::SpoolFull`] where syncs are [beside](Self::sync_beside) the turns and so much
+    /// waits for one to end that no more is kept: 8 MiB of all devices together.
     ///
     /// # Panics
     ///
@@ -225,10 +215,20 @@ impl<U: Uplink> Courier<U> {
     ) -> Result<RecordId, EdgeError> {
         let clock = self.clocks.get(device).expect("the device is one of ours");
         let at_ms = clock.at(now).since_boot_ms;
+        let is_held_up = self.is_syncing() && self.batch.bytes() >= STAGED_BYTES_MAX;
         let spool = self
             .spools
             .get_mut(device)
             .expect("every clock has a spool");
+        if is_held_up {
+            let stream = payload.stream();
+            let (gap, error) = spool.reject(stream);
+            let so_far = self.rejected.entry((device, stream)).or_insert(gap);
+            if *so_far != gap {
+                so_far.widen(&gap);
+            }
+            return Err(error);
+        }
         if spool.is_nearly_full() && spool.may_let_go() {
             // What need not be kept gives way first.
             spool.let_go(now, storage, &mut self.batch)?;
@@ -318,7 +318,8 @@ impl<U: Uplink> Courier<U> {
         storage: &dyn Storage,
     ) -> Result<Poll<CourierReport>, EdgeError> {
         let mut report = CourierReport::default();
-        let polled = self.hear(cx, now, storage, &mut report)?;
+        let polled = self.hear(cx, now, &mut report);
+        self.cut(now, storage, &mut report)?;
         self.tend(now, storage)?;
         let _ = self.take_synced(cx)?;
         if !self.is_syncing() && self.has_to_commit(now) {
@@ -336,14 +337,13 @@ impl<U: Uplink> Courier<U> {
         Ok(polled.map(|()| report))
     }
 
-    /// Takes what those uplinks say that have something to say.
+    /// Takes what those uplinks say that have something to say. It needs no disk: what sinks have is [cut](Self::cut) later.
     pub(crate) fn hear(
         &mut self,
         cx: &mut Context<'_>,
         now: Instant,
-        storage: &dyn Storage,
         report: &mut CourierReport,
-    ) -> Result<Poll<()>, EdgeError> {
+    ) -> Poll<()> {
         report.refused_records.append(&mut self.too_long);
         let mut events = std::mem::take(&mut self.events);
         let mut polled = Poll::Pending;
@@ -352,14 +352,14 @@ impl<U: Uplink> Courier<U> {
                 polled = Poll::Ready(());
             }
             for event in events.drain(..) {
-                self.take(line, event, now, storage, report)?;
+                self.take(line, event, now, report);
             }
         }
         if events.capacity() <= EVENTS_KEPT {
             self.events = events;
         }
         self.note_accepted(now);
-        Ok(polled)
+        polled
     }
 
     /// Spools whose records the broker has acknowledged may send more, and are going to forget these.
@@ -377,27 +377,15 @@ impl<U: Uplink> Courier<U> {
         self.accepted = accepted;
     }
 
-    /// Spools forget what the broker has: once for all that it has acknowledged since the last time.
-    fn let_go(&mut self, now: Instant, storage: &dyn Storage) -> Result<(), EdgeError> {
-        self.let_go_at = None;
-        for device in std::mem::take(&mut self.letting_go) {
-            if let Some(spool) = self.spools.get_mut(device) {
-                spool.let_go(now, storage, &mut self.batch)?;
-            }
-            self.touched(device);
-        }
-        Ok(())
-    }
-
-    /// What was heard is dealt with once the sync under way has ended.
-    pub(crate) fn hold_heard(&mut self) {
-        self.heard_syncing = std::mem::take(&mut self.heard);
-    }
-
     /// Acknowledges to the broker what was heard and is dealt with: once all of it is durable.
     pub(crate) fn acknowledge_heard(&mut self) {
         let heard = std::mem::take(&mut self.heard);
         self.acknowledge_each(heard);
+    }
+
+    /// A message from [`CourierReport::inbound`] asked for nothing that is to be durable.
+    pub(crate) fn note_heard(&mut self, uplink: usize, token: AckToken) {
+        self.heard.push((uplink, token));
     }
 
     fn acknowledge_each(&mut self, heard: Vec<(usize, AckToken)>) {
@@ -408,14 +396,7 @@ impl<U: Uplink> Courier<U> {
         }
     }
 
-    fn take(
-        &mut self,
-        line: usize,
-        event: UplinkEvent,
-        now: Instant,
-        storage: &dyn Storage,
-        report: &mut CourierReport,
-    ) -> Result<(), EdgeError> {
+    fn take(&mut self, line: usize, event: UplinkEvent, now: Instant, report: &mut CourierReport) {
         match event {
             UplinkEvent::Up { is_resumed } => {
                 self.lines.set_up(line, true);
@@ -461,10 +442,9 @@ impl<U: Uplink> Courier<U> {
                 report.not_subscribed.push((line, filter, reason));
             }
             UplinkEvent::Inbound { message, token } => {
-                self.inbound(line, message, token, now, storage, report)?;
+                self.inbound(line, message, token, report);
             }
         }
-        Ok(())
     }
 
     fn inbound(
@@ -472,16 +452,14 @@ impl<U: Uplink> Courier<U> {
         line: usize,
         message: Message,
         token: Option<AckToken>,
-        now: Instant,
-        storage: &dyn Storage,
         report: &mut CourierReport,
-    ) -> Result<(), EdgeError> {
+    ) {
         let (device, lane) = match self.addressee(line, &message) {
             Ok(addressee) => addressee,
             Err(error) => {
                 self.heard.extend(token.map(|token| (line, token)));
                 self.refuse(message, error, report);
-                return Ok(());
+                return;
             }
         };
         if lane != Lane::Acks {
@@ -492,24 +470,36 @@ impl<U: Uplink> Courier<U> {
                 uplink: line,
                 token,
             });
-            return Ok(());
+            return;
         }
         self.heard.extend(token.map(|token| (line, token)));
-        let Some(spool) = self.spools.get_mut(device) else {
-            return Ok(());
-        };
-        let outcome = SinkAck::decode(&message.payload)
-            .and_then(|ack| spool.acknowledged(now, &ack, storage, &mut self.batch));
-        // Also where it was refused: that the device must start anew is staged.
-        self.touched(device);
-        match outcome {
-            Err(error @ (EdgeError::Storage { .. } | EdgeError::Stored { .. })) => Err(error),
-            Err(error) => {
-                self.refuse(message, error, report);
-                Ok(())
+        self.acks.push((device, message));
+    }
+
+    /// Spools cut what sinks have acknowledged; they may have to read where that ends.
+    pub(crate) fn cut(
+        &mut self,
+        now: Instant,
+        storage: &dyn Storage,
+        report: &mut CourierReport,
+    ) -> Result<(), EdgeError> {
+        for (device, message) in std::mem::take(&mut self.acks) {
+            let Some(spool) = self.spools.get_mut(device) else {
+                continue;
+            };
+            let outcome = SinkAck::decode(&message.payload)
+                .and_then(|ack| spool.acknowledged(now, &ack, storage, &mut self.batch));
+            // Also where it was refused: that the device must start anew is staged.
+            self.touched(device);
+            match outcome {
+                Err(error @ (EdgeError::Storage { .. } | EdgeError::Stored { .. })) => {
+                    return Err(error);
+                }
+                Err(error) => self.refuse(message, error, report),
+                Ok(()) => {}
             }
-            Ok(()) => Ok(()),
         }
+        Ok(())
     }
 
     fn refuse(&mut self, message: Message, error: EdgeError, report: &mut CourierReport) {
@@ -603,166 +593,6 @@ impl<U: Uplink> Courier<U> {
         Ok(())
     }
 
-    /// Whether a sync lasts: nothing is committed meanwhile.
-    pub(crate) fn is_syncing(&self) -> bool {
-        self.syncer.as_ref().is_some_and(Syncer::is_busy)
-    }
-
-    /// What was written may leave if it has been synced. Whether a sync has ended; else the waker of `cx` is woken when it has.
-    pub(crate) fn take_synced(&mut self, cx: &Context<'_>) -> Result<bool, EdgeError> {
-        let Some(syncer) = &mut self.syncer else {
-            return Ok(false);
-        };
-        let Poll::Ready(outcome) = syncer.poll(cx) else {
-            return Ok(false);
-        };
-        outcome.map_err(not_committed)?;
-        for device in std::mem::take(&mut self.syncing) {
-            if let Some(spool) = self.spools.get_mut(device) {
-                spool.synced();
-            }
-            self.touched(device);
-        }
-        let heard = std::mem::take(&mut self.heard_syncing);
-        self.acknowledge_each(heard);
-        Ok(true)
-    }
-
-    /// Whether spools have anything to commit now.
-    pub(crate) fn has_to_commit(&self, now: Instant) -> bool {
-        !self.staged.is_empty() || self.let_go_at.is_some_and(|at| at <= now)
-    }
-
-    /// Makes durable what is staged, and with it the puts and deletions of `state`. Where the disk is full, what spools have
-    /// staged is given up. Then what sinks and brokers have makes room, and if that is not enough, old records.
-    pub(crate) fn commit(
-        &mut self,
-        now: Instant,
-        storage: &dyn Storage,
-        state: &Batch,
-    ) -> Result<Committed, EdgeError> {
-        self.let_go(now, storage)?;
-        if self.staged.is_empty() && state.is_empty() {
-            return Ok(Committed::All);
-        }
-        match self.try_commit(storage, state) {
-            Ok(()) => return Ok(Committed::All),
-            Err(StorageError::Full { .. }) => {}
-            Err(error) => return Err(not_committed(error)),
-        }
-        let losers = self.staged.clone();
-        let lost_records = self.give_up(now);
-        self.let_go(now, storage)?;
-        // Alone: it takes next to no room, and what `state` takes may be much.
-        let has_room_again =
-            !self.staged.is_empty() && self.commit_if_it_fits(now, storage, &Batch::new())?;
-        if has_room_again && (state.is_empty() || self.commit_if_it_fits(now, storage, state)?) {
-            return Ok(Committed::WithoutRecords { lost_records });
-        }
-        self.let_go(now, storage)?;
-        self.relieve(losers, storage)?;
-        Ok(match self.commit_if_it_fits(now, storage, state)? {
-            true => Committed::WithoutRecords { lost_records },
-            false => Committed::Nothing { lost_records },
-        })
-    }
-
-    /// Whether there was room; else nothing that was staged is kept.
-    fn commit_if_it_fits(
-        &mut self,
-        now: Instant,
-        storage: &dyn Storage,
-        state: &Batch,
-    ) -> Result<bool, EdgeError> {
-        match self.try_commit(storage, state) {
-            Ok(()) => Ok(true),
-            Err(StorageError::Full { .. }) => {
-                self.give_up(now);
-                Ok(false)
-            }
-            Err(error) => Err(not_committed(error)),
-        }
-    }
-
-    fn try_commit(&mut self, storage: &dyn Storage, state: &Batch) -> Result<(), StorageError> {
-        let must_sync = |device: &usize| self.spools.get(*device).is_some_and(Spool::must_sync);
-        let durability = if !state.is_empty() || self.staged.iter().any(must_sync) {
-            Durability::Synced
-        } else {
-            Durability::Buffered
-        };
-        for operation in state.operations() {
-            match operation {
-                Operation::Put { key, value } => self.batch.put(key, value),
-                Operation::Delete { key } => self.batch.delete(key),
-                other => unreachable!("what goes with records puts and deletes, not {other:?}"),
-            }
-        }
-        let is_synced_beside = self.syncer.is_some() && durability == Durability::Synced;
-        let outcome = match is_synced_beside {
-            true => storage.commit(&self.batch, Durability::Buffered),
-            false => storage.commit(&self.batch, durability),
-        };
-        if self.batch.bytes() > BATCH_BYTES_KEPT {
-            self.batch = Batch::new();
-        } else {
-            self.batch.clear();
-        }
-        outcome?;
-        for device in std::mem::take(&mut self.staged) {
-            if let Some(spool) = self.spools.get_mut(device) {
-                if is_synced_beside {
-                    spool.hold_back();
-                    self.syncing.insert(device);
-                }
-                spool.committed();
-            }
-            self.touched(device);
-        }
-        if is_synced_beside && let Some(syncer) = &mut self.syncer {
-            syncer.begin();
-        }
-        Ok(())
-    }
-
-    /// Nothing that spools have staged is kept. Answers how many records that were.
-    fn give_up(&mut self, now: Instant) -> u64 {
-        let mut lost = 0;
-        for device in std::mem::take(&mut self.staged) {
-            if let Some(spool) = self.spools.get_mut(device) {
-                lost += spool.aborted();
-                if spool.may_let_go() {
-                    self.letting_go.insert(device);
-                    self.let_go_at.get_or_insert(now + LET_GO_DELAY);
-                }
-            }
-            self.schedule(device);
-        }
-        lost
-    }
-
-    /// Spools give up old records: those that have just lost new ones or, where these have none, the fullest.
-    fn relieve(&mut self, losers: BTreeSet<usize>, storage: &dyn Storage) -> Result<(), EdgeError> {
-        for device in losers {
-            if let Some(spool) = self.spools.get_mut(device)
-                && spool.relieve(storage, &mut self.batch)?
-            {
-                self.staged.insert(device);
-            }
-        }
-        if self.staged.is_empty() {
-            let spools = self.spools.iter_mut().enumerate();
-            let fullest = spools
-                .filter(|(_, spool)| spool.can_give_up())
-                .max_by_key(|(_, spool)| spool.status().bytes);
-            if let Some((device, spool)) = fullest {
-                spool.relieve(storage, &mut self.batch)?;
-                self.staged.insert(device);
-            }
-        }
-        Ok(())
-    }
-
     /// By each uplink one record of each of its spools in turn, so that none waits for another's backlog. Answers how many
     /// were handed over.
     pub(crate) fn send(&mut self, now: Instant, storage: &dyn Storage) -> Result<u64, EdgeError> {
@@ -836,27 +666,6 @@ impl<U: Uplink> Courier<U> {
         }
         self.schedule(device);
         Ok(is_sent)
-    }
-}
-
-/// Makes the boot epochs in `batch` durable. A device must start also where its disk is full: old records make room.
-fn begin(spools: &mut [Spool], batch: &Batch, storage: &dyn Storage) -> Result<(), EdgeError> {
-    match storage.commit(batch, Durability::Synced) {
-        Err(StorageError::Full { .. }) => {}
-        outcome => return outcome.map_err(not_committed),
-    }
-    let mut batch = batch.clone();
-    for spool in spools {
-        spool.relieve(storage, &mut batch)?;
-    }
-    let outcome = storage.commit(&batch, Durability::Synced);
-    outcome.map_err(not_committed)
-}
-
-const fn not_committed(source: StorageError) -> EdgeError {
-    EdgeError::Storage {
-        doing: "make spooled records durable",
-        source,
     }
 }
 

@@ -10,12 +10,12 @@
 //!
 //! 1. What the uplink and the application say is taken: acknowledgements cut spools, commands place orders, twins learn.
 //! 2. What is due is done: sensors read, batches and heartbeats told, steps given up that took too long.
-//! 3. Rules that fired act, and steps are broken off, at once: whatever becomes of the disk.
+//! 3. Rules that fired act, and steps are broken off, at once: before the disk is read or written.
 //! 4. **One commit** makes all of it durable: records, orders, twins.
 //! 5. What waited for it leaves: steps begin, records are sent, messages are acknowledged to the broker.
 //!
 //! So no step begins and no record leaves that a crash could make unheard of, and ten thousand devices share one sync. A
-//! fleet may [sync beside](Fleet::sync_beside) its turns: then a disk that hangs keeps no rule from acting.
+//! fleet may [sync beside](Fleet::sync_beside) its turns: then a disk whose syncs hang keeps no rule from acting.
 //!
 //! # When the disk is full
 //!
@@ -32,7 +32,7 @@ mod orders;
 mod turn;
 mod twins;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +43,8 @@ pub use self::command::{FleetCommand, FleetEvent};
 pub use self::host::{FleetHandle, FleetThread};
 
 use self::held::Held;
+use self::turn::ToSpool;
+use self::twins::Owed;
 use crate::courier::Courier;
 use crate::device::{Device, Outlet};
 use crate::name::{DeviceId, Name, SiteId};
@@ -72,6 +74,8 @@ pub struct Fleet<U, A = Name> {
     /// What waits for the next commit, and for the sync under way.
     held: Held<A>,
     syncing: Held<A>,
+    /// How many events were held back so far.
+    held_count: u64,
     /// Ends of orders whose records are durable.
     told: Vec<(usize, Name)>,
     /// Ends whose records were given up.
@@ -80,7 +84,11 @@ pub struct Fleet<U, A = Name> {
     /// Devices whose twins were looked at.
     awake: BTreeSet<usize>,
     /// Devices whose twins have left a question without an answer.
-    owing: BTreeSet<usize>,
+    owing: BTreeMap<usize, Owed>,
+    /// Records that are to be spooled at the end of the turn.
+    to_spool: Vec<ToSpool>,
+    /// How much of that twins have said, by their devices.
+    twins_say: BTreeMap<usize, usize>,
     due: Vec<(u64, u32)>,
     has_begun: bool,
     /// The last commit found no room.
@@ -128,6 +136,10 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
     /// Syncs beside the turns, on a thread of its own: while a sync lasts, sensors are read, rules act, steps are broken off,
     /// and what was durable before is sent. What is decided meanwhile shares the next sync, and what waits for a sync leaves
     /// when that has ended. For a disk whose syncs take long, or may hang. Dropping the fleet waits for the sync under way.
+    ///
+    /// What waits is bounded: beyond 8 MiB of records, those that come are given up and told in a gap; beyond some events for
+    /// each device, orders are rejected. A disk that hangs also in its reads or writes holds up the turns that come then: those
+    /// are on the fleet's thread.
     ///
     /// # Errors
     ///

@@ -88,9 +88,9 @@ use self::gaps::Gaps;
 use self::lane::Lane;
 use self::send::Link;
 use crate::error::EdgeError;
-use crate::identity::{BootEpoch, RecordId};
+use crate::identity::{BootEpoch, Position, RecordId};
 use crate::name::{DeviceId, SiteId};
-use crate::payload::{GapReason, MESSAGE_BYTES_MAX, Payload, Record, Wire};
+use crate::payload::{Gap, GapReason, MESSAGE_BYTES_MAX, Payload, Record, Wire};
 use crate::topic::{Stream, TOPIC_BYTES_MAX};
 
 /// The protocol under whose channels spools keep their keys and logs; the group is the device's number in its store.
@@ -219,6 +219,12 @@ impl Spool {
         }
     }
 
+    /// The number of the last record that was made.
+    #[cfg(test)]
+    pub(crate) const fn last_sequence(&self) -> u64 {
+        self.next_sequence - 1
+    }
+
     /// Whether any record of a stream waits.
     pub(crate) fn holds(&self, stream: Stream) -> bool {
         let mut lanes = self.lanes.iter();
@@ -277,6 +283,24 @@ impl Spool {
         }
         self.gaps.depends(stream, at);
         Ok(record.id)
+    }
+
+    /// A record of `stream` is not taken, and nothing is staged about that: hand the gap to [`owe`](Self::owe) once nothing is
+    /// staged any more.
+    pub(crate) fn reject(&mut self, stream: Stream) -> (Gap, EdgeError) {
+        let at = Position::new(self.boot, self.next_sequence);
+        self.next_sequence += 1;
+        self.dropped_records += 1;
+        let error = EdgeError::SpoolFull {
+            stream: stream.word(),
+            bytes_max: self.settings.bytes_max,
+        };
+        (gaps::one(stream, at, GapReason::Rejected), error)
+    }
+
+    /// Records were lost that are told with what is staged next.
+    pub(crate) fn owe(&mut self, gap: Gap) {
+        self.gaps.owe(gap);
     }
 
     /// Whether anything of this spool waits for the commit of its batch.

@@ -2,23 +2,29 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends at what should not be")]
 
+use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use peaberry_core::{
-    Batch, Clock, Durability, Layer, Layered, MemoryStorage, Operation, Storage, StorageError,
-    SystemClock,
+    Batch, Clock, Durability, Instant, Layer, Layered, LogId, MemoryStorage, Operation, Storage,
+    StorageError, SystemClock,
 };
 use peaberry_edge::coffee;
 use peaberry_edge::device::{Device, Metric};
 use peaberry_edge::fleet::{Fleet, FleetCommand, FleetEvent, FleetSettings, FleetThread};
 use peaberry_edge::order::{OrderCommand, OrderEvent, StepRun};
-use peaberry_edge::payload::{Level, OrderPhase, OrderUpdate};
+use peaberry_edge::payload::{Action, Command, Level, OrderPhase, OrderUpdate, SinkAck, Wire};
 use peaberry_edge::rules::{Condition, Rule};
+use peaberry_edge::spool::SpoolSettings;
 use peaberry_edge::time::DeviceTime;
-use peaberry_edge::uplink::{MemoryBroker, MemoryUplink};
+use peaberry_edge::topic::Stream;
+use peaberry_edge::uplink::{MemoryBroker, MemoryUplink, Message, Uplink};
 use peaberry_edge::{BootEpoch, EdgeError, Name};
 
 /// More than any of this takes.
@@ -118,6 +124,7 @@ impl Disk {
 struct Machine {
     disk: Arc<Layered<Disk>>,
     thread: FleetThread<MemoryUplink>,
+    broker: MemoryBroker,
     events: Receiver<FleetEvent<Name>>,
     /// Of the first step.
     run: StepRun,
@@ -139,21 +146,12 @@ impl Machine {
     fn start(with: impl FnOnce(Fleet<MemoryUplink>) -> Fleet<MemoryUplink>) -> Self {
         let disk = Arc::new(Layered::<Disk>::default());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let rule = Rule {
-            name: name("pressure.high"),
-            metric: name("pressure"),
-            condition: Condition::Above(9.0),
-            hysteresis: 1.0,
-            broken_ms_min: 0,
-            is_latched: false,
-            level: Level::Critical,
-            action: Some(name("valve.open")),
-        };
         let device = Device::builder(name("m-1"))
             .metric(Metric::fed(name("pressure")))
-            .rule(rule)
+            .rule(rule())
             .takes_orders(coffee::recipes(), coffee::capabilities());
-        let (uplink, site) = (MemoryBroker::new(1).connect("m-1"), name("site"));
+        let broker = MemoryBroker::new(1);
+        let (uplink, site) = (broker.connect("m-1"), name("site"));
         let (settings, now) = (FleetSettings::default(), clock.now());
         let fleet = Fleet::open(uplink, site, disk.clone(), [device], settings, now).unwrap();
         let (told, events) = channel();
@@ -169,6 +167,7 @@ impl Machine {
         let machine = Self {
             disk,
             thread: thread.unwrap(),
+            broker,
             events,
             run,
         };
@@ -235,6 +234,20 @@ impl Machine {
     }
 }
 
+/// A valve opens when the pressure is too high.
+fn rule() -> Rule<Name> {
+    Rule {
+        name: name("pressure.high"),
+        metric: name("pressure"),
+        condition: Condition::Above(9.0),
+        hysteresis: 1.0,
+        broken_ms_min: 0,
+        is_latched: false,
+        level: Level::Critical,
+        action: Some(name("valve.open")),
+    }
+}
+
 /// The pressure is too high.
 fn burst() -> FleetCommand {
     FleetCommand::Sample {
@@ -272,6 +285,23 @@ fn a_safe_stop_breaks_off_the_step_while_the_disk_hangs_and_is_durable_afterward
     let fleet = machine.thread.stop().unwrap();
     let orders = fleet.device(&name("m-1")).unwrap().orders();
     assert!(orders.unwrap().stopped().is_some());
+}
+
+/// The same for one that comes from far away, by the uplink.
+#[test]
+fn a_safe_stop_that_was_sent_breaks_off_the_step_while_the_disk_hangs() {
+    let machine = Machine::brewing();
+    let disk = machine.disk.layer();
+    disk.is_to(Some((Mood::Hangs, "steam")));
+    let (device, reason) = (name("m-1"), "steam".into());
+    let action = Action::SafeStop { reason };
+    let topic = "peaberry/1/site/m-1/down/commands";
+    let message = Message::new(topic, Command { device, action }.encode());
+    machine.broker.connect("bar").submit(1, message).unwrap();
+    machine.hear_abort();
+    disk.await_hanging();
+    disk.is_to(None);
+    machine.thread.stop().unwrap();
 }
 
 /// Not only what was decided before the disk was asked: whatever comes while it hangs.
@@ -333,6 +363,130 @@ fn a_step_that_waits_for_a_sync_is_withdrawn_by_a_safe_stop() {
         _ => false,
     });
     machine.thread.stop().unwrap();
+}
+
+/// A sync that hangs must not turn into memory without end: each order with a key of its own is another thing to tell.
+#[test]
+fn orders_are_rejected_when_too_much_waits_for_a_sync() {
+    const ORDERS: usize = 3_000;
+    let machine = Machine::brewing_and_syncing_beside();
+    let disk = machine.disk.layer();
+    disk.is_to(Some((Mood::Hangs, "o-2")));
+    let (key, recipe) = (name("o-2"), name("espresso"));
+    machine.order(OrderCommand::Place { key, recipe });
+    disk.await_hanging();
+    for number in 0..ORDERS {
+        let (key, recipe) = (name(&format!("more-{number}")), name("espresso"));
+        let again = key.clone();
+        machine.order(OrderCommand::Place { key, recipe });
+        machine.order(OrderCommand::Cancel { key: again });
+    }
+    let mut rejected = 0;
+    let last = name(&format!("more-{}", ORDERS - 1));
+    while let Ok(event) = machine.events.recv_timeout(PATIENCE) {
+        let FleetEvent::Order {
+            event: OrderEvent::Update(update),
+            ..
+        } = event
+        else {
+            continue;
+        };
+        assert_eq!(update.phase, OrderPhase::Rejected, "{update:?}");
+        let reason = update.reason.as_ref().map_or("", |reason| reason.as_str());
+        rejected += usize::from(reason.contains("does not keep up"));
+        if update.key == last {
+            break;
+        }
+    }
+    assert!(rejected > ORDERS / 2, "{rejected} of {ORDERS}");
+    // It takes orders again when the sync has ended.
+    disk.is_to(None);
+    machine.hear(|event| matches!(event, OrderEvent::Update(update) if update.key == name("o-2")));
+    machine.thread.stop().unwrap();
+}
+
+/// A disk that counts how often it is read.
+#[derive(Default)]
+struct Reads {
+    inner: MemoryStorage,
+    count: AtomicU64,
+}
+
+impl Layer for Reads {
+    fn inner(&self) -> &dyn Storage {
+        &self.inner
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.inner.get(key)
+    }
+
+    fn log_read(
+        &self,
+        log: LogId,
+        range: Range<u64>,
+        bytes_max: usize,
+    ) -> Result<Vec<Bytes>, StorageError> {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.inner.log_read(log, range, bytes_max)
+    }
+}
+
+/// A disk may hang when it is read as well: where a spool is full, and where a sink acknowledges a part of it.
+#[test]
+fn nothing_is_read_before_acts_are_told() {
+    let disk = Arc::new(Layered::<Reads>::default());
+    let reads = || disk.layer().count.load(Ordering::Relaxed);
+    let broker = MemoryBroker::new(1);
+    let mut sink = broker.connect("sink");
+    let settings = FleetSettings {
+        spool: SpoolSettings {
+            bytes_max: 20_000,
+            reserved_bytes: 4_000,
+            ..SpoolSettings::default()
+        },
+    };
+    let (uplink, site, mut now) = (broker.connect("m-1"), name("site"), Instant::default());
+    let device = Device::builder(name("m-1"))
+        .metric(Metric::fed(name("pressure")))
+        .rule(rule());
+    let mut fleet = Fleet::open(uplink, site, disk.clone(), [device], settings, now).unwrap();
+    let mut cx = Context::from_waker(Waker::noop());
+    let (mut acts, mut read) = (0, 0);
+    for round in 0..1_000_u64 {
+        let mut events = Vec::new();
+        let before = reads();
+        let command = FleetCommand::Sample {
+            device: name("m-1"),
+            metric: name("pressure"),
+            at: DeviceTime {
+                boot: BootEpoch::FIRST,
+                since_boot_ms: round * 250,
+            },
+            value: if round % 2 == 0 { 12.0 } else { 1.0 },
+        };
+        fleet.command(now, command, &mut events).unwrap();
+        let ack = SinkAck {
+            device: name("m-1"),
+            boot: BootEpoch::FIRST,
+            stream: Stream::Alerts,
+            through: round / 2,
+        };
+        let message = Message::new("peaberry/1/site/m-1/down/acks", ack.encode());
+        sink.submit(round, message).unwrap();
+        fleet.decide(&mut cx, now, &mut events).unwrap();
+        assert_eq!(reads(), before, "the disk is read before acts are told");
+        let is_act = |event: &&FleetEvent<Name>| matches!(event, FleetEvent::Act { .. });
+        acts += events.iter().filter(is_act).count();
+        fleet.settle(&mut cx, now, &mut events).unwrap();
+        read += reads() - before;
+        now += Duration::from_millis(250);
+        let _ = sink.poll_events(&mut cx, &mut Vec::new());
+    }
+    assert_eq!(acts, 500);
+    let dropped = fleet.status().dropped_records;
+    assert!(dropped > 0 && read > 0, "{dropped} dropped, {read} reads");
 }
 
 #[test]

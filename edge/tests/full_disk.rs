@@ -18,7 +18,7 @@ use peaberry_edge::coffee::{self, CoffeeMachine, CoffeeMetric};
 use peaberry_edge::device::{Device, Metric};
 use peaberry_edge::fleet::{Fleet, FleetCommand, FleetEvent, FleetSettings};
 use peaberry_edge::order::{OrderCommand, OrderEvent, StepRun};
-use peaberry_edge::payload::{Delivery, OrderPhase, Payload, SinkAck, Text, Wire};
+use peaberry_edge::payload::{Action, Command, Delivery, OrderPhase, Payload, SinkAck, Text, Wire};
 use peaberry_edge::topic::Stream;
 use peaberry_edge::twin::{Side, Twin};
 use peaberry_edge::uplink::{MemoryBroker, MemoryUplink, Message, Qos, Uplink, UplinkEvent};
@@ -143,6 +143,19 @@ impl Bar {
             run,
             quality_permille,
         });
+    }
+
+    /// Sends a message to the machine from far away.
+    fn send(&mut self, lane: &str, payload: Vec<u8>) {
+        let topic = format!("peaberry/1/site/m-1/down/{lane}");
+        let message = Message::new(topic, payload);
+        self.listener.submit(1, message).unwrap();
+        self.heard();
+    }
+
+    fn send_command(&mut self, action: Action) {
+        let device = name("m-1");
+        self.send("commands", Command { device, action }.encode());
     }
 
     fn run(&mut self, seconds: u64) {
@@ -311,8 +324,6 @@ fn what_a_sink_has_is_forgotten_on_a_disk_with_little_room() {
     let mut bar = Bar::new();
     bar.run(40);
     let status = |bar: &Bar| bar.fleet.spool(&name("m-1")).unwrap();
-    let records = status(&bar).records;
-    assert!(records > 4, "{records}");
     // A twin of some kilobytes finds no room, and is tried again with each commit.
     bar.leave_room(512);
     let (device, key) = (name("m-1"), name("notes"));
@@ -321,6 +332,8 @@ fn what_a_sink_has_is_forgotten_on_a_disk_with_little_room() {
     let mut events = Vec::new();
     bar.fleet.command(bar.now, command, &mut events).unwrap();
     bar.turn();
+    let records = status(&bar).records;
+    assert!(records > 4, "{records}");
     let dropped = status(&bar).dropped_records;
     let topic = "peaberry/1/site/m-1/down/acks";
     let through = bar.known.iter().map(|id| id.sequence).max();
@@ -344,6 +357,68 @@ fn what_a_sink_has_is_forgotten_on_a_disk_with_little_room() {
     bar.run(1);
     let twin = bar.fleet.device(&name("m-1")).unwrap().twin().unwrap();
     assert!(twin.reported(&name("notes")).is_some());
+}
+
+/// What is to be kept finds no room, and there is little: old telemetry makes more, written down by itself.
+#[test]
+fn old_telemetry_makes_room_for_what_does_not_fit_beside_its_own_deletion() {
+    let mut bar = Bar::new();
+    bar.run(60);
+    let dropped = bar.fleet.spool(&name("m-1")).unwrap().dropped_records;
+    bar.leave_room(512);
+    let (device, key) = (name("m-1"), name("notes"));
+    let value = "n".repeat(1_000).as_str().into();
+    let command = FleetCommand::Report { device, key, value };
+    let mut events = Vec::new();
+    bar.fleet.command(bar.now, command, &mut events).unwrap();
+    let events = bar.turn();
+    let lost: u64 = events.iter().map(lost).sum();
+    let given_up = bar.fleet.spool(&name("m-1")).unwrap().dropped_records - dropped - lost;
+    assert!(given_up > 0, "nothing made room");
+}
+
+/// A broker sends no more than its window to a device that acknowledges nothing: what asks for nothing durable is acknowledged
+/// on a full disk as well, so that an acknowledgement of the sink, and a stop, can come.
+#[test]
+fn a_full_disk_does_not_fill_the_window_of_the_broker() {
+    let mut bar = Bar::new();
+    bar.place("o-1");
+    bar.run(1);
+    bar.fill(true);
+    bar.done();
+    bar.turn();
+    for round in 0..40 {
+        let ack = SinkAck {
+            device: name("m-1"),
+            boot: BootEpoch::FIRST,
+            stream: Stream::Telemetry,
+            through: 1,
+        };
+        bar.send("acks", ack.encode());
+        let key = name(&format!("o-{}", round + 2));
+        let recipe = name("espresso");
+        bar.send_command(Action::PlaceOrder { key, recipe });
+        bar.turn();
+    }
+    let reason = "steam".into();
+    bar.send_command(Action::SafeStop { reason });
+    bar.turn();
+    // Who takes the session over hears again what is not acknowledged.
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut heard = Vec::new();
+    let _ = bar
+        .broker
+        .connect("gateway")
+        .poll_events(&mut cx, &mut heard);
+    let again = heard.into_iter().filter_map(|event| match event {
+        UplinkEvent::Inbound { message, .. } => {
+            Some(Command::decode(&message.payload).unwrap().action)
+        }
+        _ => None,
+    });
+    let again: Vec<_> = again.collect();
+    // That one is not written down yet.
+    assert!(matches!(again[..], [Action::SafeStop { .. }]), "{again:?}");
 }
 
 #[test]

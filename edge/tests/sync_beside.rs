@@ -10,11 +10,11 @@ use parking_lot::{Condvar, Mutex};
 use peaberry_core::{
     Batch, Channel, Durability, Instant, Layer, Layered, MemoryStorage, Storage, StorageError,
 };
-use peaberry_edge::Name;
 use peaberry_edge::courier::Courier;
 use peaberry_edge::payload::Payload;
 use peaberry_edge::spool::{AckLevel, SPOOL, Spool, SpoolSettings, SpoolStatus};
 use peaberry_edge::uplink::{MemoryBroker, MemoryUplink};
+use peaberry_edge::{EdgeError, Name};
 
 /// A disk whose syncs last until they are let go, and that counts those which have begun.
 #[derive(Default)]
@@ -192,6 +192,44 @@ fn what_is_durable_goes_on_while_a_sync_lasts() {
     assert_eq!(machine.status().sent_records, 100);
     assert_eq!(machine.status().in_flight, 0);
     machine.end_sync();
+}
+
+/// A sync that hangs must not turn into memory without end; what is not kept is counted, and told when it has ended.
+#[test]
+fn what_waits_for_a_sync_that_hangs_is_bounded_and_the_rest_told_in_a_gap() {
+    let mut machine = Machine::new();
+    machine.append(1);
+    machine.rest();
+    machine.disk.layer().await_sync(1);
+    let (mut kept, mut rejected) = (0, 0);
+    for _ in 0..130 {
+        let payload = Payload::Custom {
+            name: Name::new("c").unwrap(),
+            bytes: Bytes::from(vec![7; 100_000]),
+        };
+        let (disk, now) = (machine.disk.clone(), Instant::default());
+        match machine.courier.append(0, now, disk.as_ref(), payload) {
+            Ok(_) => kept += 1,
+            Err(EdgeError::SpoolFull { .. }) => rejected += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    let status = machine.status();
+    machine.end_sync();
+    assert!((80..90).contains(&kept), "{kept} kept");
+    assert_eq!(status.dropped_records, rejected);
+    assert!(!status.has_gaps, "nothing is written about it at once");
+    // The next is of what was kept, and the one behind it of the record that tells the gap.
+    for sync in 2..=3 {
+        machine.rest();
+        machine.disk.layer().await_sync(sync);
+        machine.end_sync();
+    }
+    for _ in 0..20 {
+        machine.rest();
+    }
+    assert_eq!(machine.status().sent_records, 1 + kept + 1);
+    assert!(!machine.status().has_gaps);
 }
 
 #[test]

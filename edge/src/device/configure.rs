@@ -7,6 +7,7 @@ use crate::payload::Status;
 use crate::twin::TwinValue;
 
 use super::Device;
+use super::lane::Lane;
 
 /// How the keys of settings begin, in a twin. Others are the application's.
 pub const CONFIG_PREFIX: &str = "config.";
@@ -26,6 +27,11 @@ pub enum Configured {
 /// The shortest time from one health report to the next that can be set: each is a record of its own, with a sync of its own.
 const HEARTBEAT_MS_MIN: i64 = 100;
 
+/// Nor may readings that are taken more often be told one by one.
+const RECORD_MS_MIN: u64 = 100;
+
+const TOO_MANY_RECORDS: &str = "readings that come more often than each 100 ms must wait for one another as long: set the other first";
+
 /// The longest period that can be set: a day.
 const PERIOD_MS_MAX: i64 = 86_400_000;
 
@@ -35,8 +41,8 @@ impl<A: Clone> Device<A> {
     /// | key | value | |
     /// |---|---|---|
     /// | `config.heartbeat_ms` | 100 to 86,400,000 | from one health report to the next |
-    /// | `config.batch_ms` | 0 to 86,400,000 | how long a reading may wait |
-    /// | `config.period_ms.METRIC` | 1 to 86,400,000 | from one reading of a metric to the next |
+    /// | `config.batch_ms` | 0 to 86,400,000 | how long a reading may wait; 100 at least where a period is shorter than that |
+    /// | `config.period_ms.METRIC` | 1 to 86,400,000 | from one reading of a metric to the next; 100 at least where none waits as long |
     /// | `config.status` | `online`, `maintenance` | in maintenance it takes no orders |
     ///
     /// A [`Fleet`](crate::fleet::Fleet) does it when the twin desires it, and reports what holds; what was reported holds again
@@ -52,10 +58,7 @@ impl<A: Clone> Device<A> {
                 self.heartbeat_due_ms = last_ms.saturating_add(ms);
                 Configured::Applied
             }),
-            ("batch_ms", _) => with_period(value, 0, |ms| {
-                self.batch_ms = ms;
-                Configured::Applied
-            }),
+            ("batch_ms", _) => with_period(value, 0, |ms| self.apply_batch(ms)),
             ("status", TwinValue::Text(word)) => match word.as_str() {
                 "online" => self.apply_status(Status::Online),
                 "maintenance" => self.apply_status(Status::Maintenance),
@@ -73,7 +76,19 @@ impl<A: Clone> Device<A> {
         Configured::Applied
     }
 
+    fn apply_batch(&mut self, ms: u64) -> Configured {
+        let mut periods = self.lanes.iter().filter_map(Lane::reading_period_ms);
+        if ms < RECORD_MS_MIN && periods.any(|period_ms| period_ms < RECORD_MS_MIN) {
+            return Configured::Refused(TOO_MANY_RECORDS);
+        }
+        self.batch_ms = ms;
+        Configured::Applied
+    }
+
     fn apply_period(&mut self, metric: &str, ms: u64) -> Configured {
+        if ms < RECORD_MS_MIN && self.batch_ms < RECORD_MS_MIN {
+            return Configured::Refused(TOO_MANY_RECORDS);
+        }
         let mut lanes = self.lanes.iter_mut();
         let lane = lanes.find(|lane| lane.metric().as_str() == metric);
         match lane.map(|lane| lane.set_period(Duration::from_millis(ms))) {
@@ -90,9 +105,10 @@ impl<A: Clone> Device<A> {
         };
         let reported = twin.all_reported();
         let held: Vec<_> = reported.map(|(k, v)| (k.clone(), v.clone())).collect();
-        for (key, value) in held {
+        // Twice: one may be allowed only by another that comes behind it.
+        for (key, value) in held.iter().chain(&held) {
             // A metric may be gone since.
-            self.configure(&key, &value);
+            self.configure(key, value);
         }
     }
 }

@@ -333,6 +333,11 @@ impl Lane {
             .is_some_and(|reading| reading.probe.is_failed())
     }
 
+    /// From one reading to the next, if it is read.
+    pub(super) fn reading_period_ms(&self) -> Option<u64> {
+        self.reading.as_deref().map(Reading::period_ms)
+    }
+
     /// Reads in another period from now on. Whether it is read at all.
     pub(super) fn set_period(&mut self, period: Duration) -> bool {
         let Some(reading) = self.reading.as_deref_mut() else {

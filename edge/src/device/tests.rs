@@ -326,3 +326,18 @@ fn latched_rules_are_raised_again_after_a_restart_and_fire_nothing() {
     save(&device, &mut out);
     assert_eq!(raised(&start(4).unwrap()), 0);
 }
+
+/// Whoever may desire settings of a device must not have it make a thousand records a second, each with a sync of its own.
+#[test]
+fn readings_in_quick_succession_wait_for_one_another() {
+    let metric = Metric::of(CoffeeMachine::new(1).sensor(CoffeeMetric::Water));
+    let mut device = start(Device::builder(name("m")).metric(metric));
+    let mut set = |key: &str, ms: i64| device.configure(&name(key), &ms.into());
+    let period = "config.period_ms.water";
+    assert_eq!(set("config.batch_ms", 0), Configured::Applied);
+    assert!(matches!(set(period, 1), Configured::Refused(_)));
+    assert_eq!(set(period, 100), Configured::Applied);
+    assert_eq!(set("config.batch_ms", 100), Configured::Applied);
+    assert_eq!(set(period, 1), Configured::Applied);
+    assert!(matches!(set("config.batch_ms", 99), Configured::Refused(_)));
+}

@@ -181,7 +181,10 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
                 None => Ok(()),
             },
             FleetCommand::Tell { device, payload } => match self.find(&device, events) {
-                Some(at) => self.tell(at, now, payload, events),
+                Some(at) => {
+                    self.tell(at, now, payload);
+                    Ok(())
+                }
                 None => Ok(()),
             },
             FleetCommand::Acknowledge { device, rule } => {
@@ -193,7 +196,8 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
                     hosted.device.acknowledge(&rule, &mut outlet);
                 }
                 self.outlet = outlet;
-                self.empty_outlet(at, now, events)
+                self.empty_outlet(at, now, events);
+                Ok(())
             }
             FleetCommand::Time { wall, round_trip } => {
                 self.learn_time(now, wall, round_trip, events)
@@ -228,7 +232,8 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             events.extend(error.map(|error| refused(Some(device.clone()), error)));
         }
         self.outlet = outlet;
-        self.empty_outlet(at, now, events)
+        self.empty_outlet(at, now, events);
+        Ok(())
     }
 
     /// Each device judges by itself what it is told of the time. One that has believed a jump says so: until then it dated
@@ -250,7 +255,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
                 let text = format!("the wall clock was set by {by_ms} ms; records are dated anew");
                 let (level, text, order) = (Level::Warning, Text::new(&text), None);
                 let told = Notification { level, text, order };
-                self.tell(at, now, Payload::Notification(told), events)?;
+                self.tell(at, now, Payload::Notification(told));
             }
         }
         Ok(())

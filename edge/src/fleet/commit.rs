@@ -48,6 +48,8 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             }
         }
         if self.is_stuck && !is_planted("edge_step_on_full_disk") {
+            // What asked for nothing durable waits for nothing, and an acknowledgement that could not cut comes again.
+            self.courier.acknowledge_heard();
             return Ok(());
         }
         let held = std::mem::take(&mut self.held);
@@ -85,6 +87,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             let told = Input::Command(OrderCommand::Told { key });
             self.step_orders(at, now, Some(told), events)?;
         }
+        self.spool_told(events)?;
         if self.is_full {
             return Ok(());
         }

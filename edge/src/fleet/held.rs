@@ -16,6 +16,10 @@ pub(super) struct Held<A> {
     pub(super) telling: Vec<(usize, Name)>,
 }
 
+/// See [`Fleet::is_held_up`]. Of a gateway's devices each may have an order taken, begun and ended in one sync.
+const EVENTS_MAX: usize = 1_000;
+const EVENTS_EACH: usize = 4;
+
 impl<A> Default for Held<A> {
     fn default() -> Self {
         Self {
@@ -35,7 +39,14 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             let events = &mut self.held.events;
             events.retain(|earlier| !says_as_much(&event, earlier));
         }
+        self.held_count += 1;
         self.held.events.push(event);
+    }
+
+    /// Whether so much waits for a sync that no order is taken before it has ended: each new key is another event.
+    pub(super) fn is_held_up(&self) -> bool {
+        let events_max = EVENTS_MAX + EVENTS_EACH * self.hosted.len();
+        self.courier.is_syncing() && self.held.events.len() >= events_max
     }
 
     /// Lets go of the beginning of a step that `event` aborts. Whether it was held, so that nobody has heard of it.

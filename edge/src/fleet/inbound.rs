@@ -9,7 +9,7 @@ use crate::payload::{Action, Command, Wire};
 use crate::topic::{Lane, Topic};
 use crate::uplink::{Message, Uplink};
 
-use super::turn::{refused, surroundings};
+use super::turn::{refused, surroundings, take_refused};
 use super::{Fleet, FleetEvent};
 
 impl<U: Uplink, A: Clone> Fleet<U, A> {
@@ -20,10 +20,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         now: Instant,
         events: &mut Vec<FleetEvent<A>>,
     ) -> Result<(), EdgeError> {
-        for (message, error) in report.refused {
-            let device = Topic::parse(&message.topic).ok().map(|topic| topic.device);
-            events.push(refused(device, error));
-        }
+        take_refused(report.refused, events);
         for (_, filter, reason) in report.not_subscribed {
             let device = Topic::device_of_filter(&filter);
             let (filter, reason) = (filter.to_string(), reason.to_string());
@@ -42,16 +39,29 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
                     if let Some(hosted) = self.hosted.get_mut(at) {
                         hosted.device.tell_profile();
                     }
-                    self.say_hello(at, now, events)?;
+                    self.say_hello(at, now);
                 }
             }
         }
         for inbound in report.inbound {
-            let token = inbound.token.map(|token| (inbound.uplink, token));
-            self.held.tokens.extend(token);
+            let before = self.what_waits();
             self.inbound(inbound.device, inbound.lane, &inbound.message, now, events)?;
+            let Some(token) = inbound.token else {
+                continue;
+            };
+            // What waits for room must not fill the broker's window with what does not.
+            if inbound.lane == Lane::Commands && self.what_waits() == before {
+                self.courier.note_heard(inbound.uplink, token);
+            } else {
+                self.held.tokens.push((inbound.uplink, token));
+            }
         }
         Ok(())
+    }
+
+    /// Grows with all that is to be durable before a message is acknowledged.
+    fn what_waits(&self) -> (usize, u64) {
+        (self.state.batch().bytes(), self.held_count)
     }
 
     fn inbound(
@@ -102,7 +112,8 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
                 let around = surroundings(self.courier.spool(at), self.courier.losses_of(at));
                 hosted.device.tell_profile();
                 hosted.device.heartbeat(at_ms, around, &mut self.outlet);
-                self.empty_outlet(at, now, events)
+                self.empty_outlet(at, now, events);
+                Ok(())
             }
             Action::Custom { name, bytes } => {
                 // Nothing of it is kept here.
@@ -116,7 +127,8 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             Action::PlaceOrder { key, .. }
                 if message.is_retained && !self.knows_order(at, &key) =>
             {
-                self.reject(at, now, &key, RETAINED, events)
+                self.reject(at, now, &key, RETAINED, events);
+                Ok(())
             }
             action => match OrderCommand::from_action(action) {
                 Some(command) => self.order(at, now, command, events),

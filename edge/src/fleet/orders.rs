@@ -30,10 +30,12 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
                     Some("the machine is in maintenance")
                 }
                 Some(_) if self.is_stuck => Some("the disk is full"),
+                Some(_) if self.is_held_up() => Some("the disk does not keep up"),
                 Some(_) => None,
             };
             if let Some(reason) = reason {
-                return self.reject(at, now, key, reason, events);
+                self.reject(at, now, key, reason, events);
+                return Ok(());
             }
         }
         self.step_orders(at, now, Some(Input::Command(command)), events)
@@ -52,19 +54,18 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         key: &Name,
         reason: &str,
         events: &mut Vec<FleetEvent<A>>,
-    ) -> Result<(), EdgeError> {
+    ) {
         let Some(hosted) = self.hosted.get(at) else {
-            return Ok(());
+            return;
         };
         let device = hosted.device.id().clone();
         let update = OrderUpdate {
             reason: Some(Text::new(reason)),
             ..OrderUpdate::new(key.clone(), OrderPhase::Rejected)
         };
-        self.tell(at, now, Payload::Order(update.clone()), events)?;
+        self.tell(at, now, Payload::Order(update.clone()));
         let event = OrderEvent::Update(update);
         events.push(FleetEvent::Order { device, event });
-        Ok(())
     }
 
     /// Gives the orders of a device an input, or their first turn, and passes on what they say.
@@ -94,7 +95,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         let waits = self.state.events_after_commit().get(begin_after..);
         let (at_once, waits) = (at_once.to_vec(), waits.unwrap_or_default().to_vec());
         for event in at_once {
-            self.spool_order_event(at, now, &event, events)?;
+            self.tell_order_event(at, now, &event);
             // A step that waits for the commit, on a full disk perhaps for long, is withdrawn: it must not begin later.
             if !self.withdraw(&id, &event) {
                 let device = id.clone();
@@ -102,7 +103,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             }
         }
         for event in waits {
-            self.spool_order_event(at, now, &event, events)?;
+            self.tell_order_event(at, now, &event);
             let device = id.clone();
             self.hold(FleetEvent::Order { device, event });
         }
@@ -110,34 +111,21 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         Ok(())
     }
 
-    /// Spools what of an event is to be told far away.
-    fn spool_order_event(
-        &mut self,
-        at: usize,
-        now: Instant,
-        event: &OrderEvent,
-        events: &mut Vec<FleetEvent<A>>,
-    ) -> Result<(), EdgeError> {
+    /// Tells what of an event is to be known far away.
+    fn tell_order_event(&mut self, at: usize, now: Instant, event: &OrderEvent) {
         match event {
             OrderEvent::Abort { .. } | OrderEvent::Begin { .. } => {}
             OrderEvent::Notify(notification) => {
-                let payload = Payload::Notification(notification.clone());
-                self.tell(at, now, payload, events)?;
+                self.tell(at, now, Payload::Notification(notification.clone()));
             }
-            OrderEvent::Update(update) => {
-                let is_told = self.append(at, now, Payload::Order(update.clone()), events)?;
-                // A rejection is no end: an order of this key may be under way.
-                if update.phase.is_final() && update.phase != OrderPhase::Rejected {
-                    let end = (at, update.key.clone());
-                    if is_told {
-                        self.held.telling.push(end);
-                    } else {
-                        self.untold.insert(end);
-                    }
-                }
+            // A rejection is no end: an order of this key may be under way.
+            OrderEvent::Update(update)
+                if update.phase.is_final() && update.phase != OrderPhase::Rejected =>
+            {
+                self.tell_end(at, now, update.clone());
             }
+            OrderEvent::Update(update) => self.tell(at, now, Payload::Order(update.clone())),
         }
-        Ok(())
     }
 
     /// A step of an order that is under way may have had its time.

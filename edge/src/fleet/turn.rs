@@ -7,10 +7,11 @@ use peaberry_core::{Channel, Instant, Protocol, Subspace};
 use crate::courier::CourierReport;
 use crate::device::Surroundings;
 use crate::error::EdgeError;
-use crate::name::DeviceId;
-use crate::payload::Payload;
+use crate::name::{DeviceId, Name};
+use crate::payload::{OrderUpdate, Payload};
 use crate::spool::Spool;
-use crate::uplink::Uplink;
+use crate::topic::Topic;
+use crate::uplink::{Message, Uplink};
 
 use super::{FLEET, Fleet, FleetEvent};
 
@@ -32,12 +33,12 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
 
     /// The first half of a turn: takes what the uplinks say and does what is due. What it adds to `events` needs nothing
     /// durable, such as a rule's act or the end of a step: carry it out before you call [`settle`](Self::settle), which may
-    /// wait for the disk. The waker of `cx` is woken when an uplink has something to say.
+    /// wait for the disk. This neither reads nor writes it. The waker of `cx` is woken when an uplink has something to say.
     ///
     /// # Errors
     ///
-    /// [`EdgeError::Storage`] or [`EdgeError::Stored`] if the store cannot be read: stop. Carry out what is in `events` also
-    /// then.
+    /// [`EdgeError::Storage`] if a sync [beside](Self::sync_beside) the turns has failed: stop. Carry out what is in `events`
+    /// also then.
     pub fn decide(
         &mut self,
         cx: &mut Context<'_>,
@@ -55,15 +56,13 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         }
         self.take_synced(cx, events)?;
         let mut report = CourierReport::default();
-        let storage = self.storage.clone();
-        let _ = self.courier.hear(cx, now, storage.as_ref(), &mut report)?;
+        let _ = self.courier.hear(cx, now, &mut report);
         self.take(report, now, events)?;
-        self.say_owed_hellos(now, events)?;
-        self.do_what_is_due(now, events)?;
-        self.courier.tend(now, storage.as_ref())
+        self.answer_what_is_owed(now, events)?;
+        self.do_what_is_due(now, events)
     }
 
-    /// The second half of a turn: commits what was decided, and lets out what waited for that; adds to `events` what is to be
+    /// The second half of a turn: spools and commits what was decided, and lets out what waited for that; adds to `events` what is to be
     /// done now. Where the fleet [syncs beside](Self::sync_beside) its turns, the waker of `cx` is woken when the sync has
     /// ended.
     ///
@@ -77,9 +76,14 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         now: Instant,
         events: &mut Vec<FleetEvent<A>>,
     ) -> Result<(), EdgeError> {
+        let storage = self.storage.clone();
+        let mut report = CourierReport::default();
+        self.courier.cut(now, storage.as_ref(), &mut report)?;
+        take_refused(report.refused, events);
+        self.spool_told(events)?;
+        self.courier.tend(now, storage.as_ref())?;
         self.commit(cx, now, events)?;
         self.rest_twins();
-        let storage = self.storage.clone();
         self.courier.send(now, storage.as_ref()).map(drop)
     }
 
@@ -104,7 +108,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             if hosted.device.due_ms() <= now_ms {
                 let around = surroundings(self.courier.spool(at), self.courier.losses_of(at));
                 hosted.device.poll(now_ms, around, &mut self.outlet);
-                self.empty_outlet(at, now, events)?;
+                self.empty_outlet(at, now, events);
             }
             self.time_out(at, now, events)?;
             self.schedule(at);
@@ -118,7 +122,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         at: usize,
         now: Instant,
         events: &mut Vec<FleetEvent<A>>,
-    ) -> Result<(), EdgeError> {
+    ) {
         let mut outlet = std::mem::take(&mut self.outlet);
         if let Some(hosted) = self.hosted.get(at) {
             if std::mem::take(&mut outlet.has_latched)
@@ -135,21 +139,54 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             }));
         }
         for payload in outlet.payloads.drain(..) {
-            self.append(at, now, payload, events)?;
+            self.tell(at, now, payload);
         }
         self.outlet = outlet;
         self.schedule(at);
-        Ok(())
     }
 
-    pub(super) fn tell(
-        &mut self,
-        at: usize,
-        now: Instant,
-        payload: Payload,
-        events: &mut Vec<FleetEvent<A>>,
-    ) -> Result<(), EdgeError> {
-        self.append(at, now, payload, events).map(drop)
+    /// Has a record spooled at the end of the turn: that may have to read the disk, and what is decided must not wait for it.
+    pub(super) fn tell(&mut self, at: usize, now: Instant, payload: Payload) {
+        if let Payload::Twin(bytes) = &payload {
+            *self.twins_say.entry(at).or_default() += bytes.len();
+        }
+        self.to_spool.push(ToSpool {
+            at,
+            now,
+            payload,
+            ended: None,
+        });
+    }
+
+    /// The same for the end of an order, which is told until its record is durable.
+    pub(super) fn tell_end(&mut self, at: usize, now: Instant, end: OrderUpdate) {
+        self.to_spool.push(ToSpool {
+            at,
+            now,
+            ended: Some(end.key.clone()),
+            payload: Payload::Order(end),
+        });
+    }
+
+    /// Spools what is to be told.
+    pub(super) fn spool_told(&mut self, events: &mut Vec<FleetEvent<A>>) -> Result<(), EdgeError> {
+        let mut to_spool = std::mem::take(&mut self.to_spool);
+        self.twins_say.clear();
+        for told in to_spool.drain(..) {
+            let is_kept = self.append(told.at, told.now, told.payload, events)?;
+            let Some(key) = told.ended else {
+                continue;
+            };
+            if is_kept {
+                self.held.telling.push((told.at, key));
+            } else {
+                self.untold.insert((told.at, key));
+            }
+        }
+        if to_spool.capacity() <= RECORDS_KEPT {
+            self.to_spool = to_spool;
+        }
+        Ok(())
     }
 
     /// Spools a record. Whether it is kept.
@@ -190,6 +227,18 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
     }
 }
 
+/// A record that is to be spooled.
+pub(super) struct ToSpool {
+    at: usize,
+    now: Instant,
+    payload: Payload,
+    /// The order whose end it tells.
+    ended: Option<Name>,
+}
+
+/// Room for so many records is kept for the next turn.
+const RECORDS_KEPT: usize = 16;
+
 pub(super) fn surroundings(spool: Option<&Spool>, uplink_losses: u64) -> Surroundings {
     let status = spool.map(Spool::status).unwrap_or_default();
     Surroundings {
@@ -197,6 +246,16 @@ pub(super) fn surroundings(spool: Option<&Spool>, uplink_losses: u64) -> Surroun
         spooled_bytes: status.bytes,
         dropped_records: status.dropped_records,
         uplink_losses,
+    }
+}
+
+pub(super) fn take_refused<A>(
+    messages: Vec<(Message, EdgeError)>,
+    events: &mut Vec<FleetEvent<A>>,
+) {
+    for (message, error) in messages {
+        let device = Topic::parse(&message.topic).ok().map(|topic| topic.device);
+        events.push(refused(device, error));
     }
 }
 

@@ -17,42 +17,44 @@ use super::{Fleet, FleetEvent};
 
 impl<U: Uplink, A: Clone> Fleet<U, A> {
     /// A twin says what it knows; but not again while it waits to be heard.
-    pub(super) fn say_hello(
-        &mut self,
-        at: usize,
-        now: Instant,
-        events: &mut Vec<FleetEvent<A>>,
-    ) -> Result<(), EdgeError> {
+    pub(super) fn say_hello(&mut self, at: usize, now: Instant) {
         let waits = self.has_twin_records(at);
         let Some(hosted) = self.hosted.get_mut(at) else {
-            return Ok(());
+            return;
         };
         let Some(twin) = hosted.device.twin() else {
-            return Ok(());
+            return;
         };
         let (hello, knows) = (twin.hello(), Some(twin.digest()));
         let said = std::mem::replace(&mut hosted.said, knows);
         self.awake.insert(at);
         self.rest_twins();
-        if said == knows && waits {
-            return Ok(());
+        if said != knows || !waits {
+            self.tell(at, now, Payload::Twin(hello));
         }
-        self.tell(at, now, Payload::Twin(hello), events)
     }
 
-    /// Twins that left a question without an answer say what they know, once there is room for answers: whoever still lacks
-    /// something asks again.
-    pub(super) fn say_owed_hellos(
+    /// Twins that left a question without an answer give it once nothing else waits that they have said. Who asked besides,
+    /// or too long a question to be kept, hears then what they know: whoever still lacks something asks again.
+    pub(super) fn answer_what_is_owed(
         &mut self,
         now: Instant,
         events: &mut Vec<FleetEvent<A>>,
     ) -> Result<(), EdgeError> {
-        for at in std::mem::take(&mut self.owing) {
+        for (at, owed) in std::mem::take(&mut self.owing) {
             if self.has_twin_records(at) {
-                self.owing.insert(at);
-            } else {
-                self.say_hello(at, now, events)?;
+                self.owing.insert(at, owed);
+                continue;
             }
+            let Some(question) = owed.question else {
+                self.say_hello(at, now);
+                continue;
+            };
+            if owed.others_asked {
+                self.owing.insert(at, Owed::default());
+            }
+            let answered = self.learn(at, &question, now, events);
+            answered.or_else(|error| self.refuse(at, error, events))?;
         }
         Ok(())
     }
@@ -60,7 +62,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
     /// Whether anything that its twin said waits to be heard.
     fn has_twin_records(&self, at: usize) -> bool {
         let spool = self.courier.spool(at);
-        spool.is_some_and(|spool| spool.holds(Stream::Twin))
+        self.twins_say.contains_key(&at) || spool.is_some_and(|spool| spool.holds(Stream::Twin))
     }
 
     pub(super) fn learn(
@@ -81,7 +83,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         };
         self.awake.insert(at);
         let received = twin.receive(bytes, wall_ms, self.state.effects().batch())?;
-        self.answer(at, received.answers, now, events)?;
+        self.answer(at, bytes, received.answers, now);
         if received.has_changed {
             self.learned(at, now, events)?;
         }
@@ -90,34 +92,28 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
 
     /// Anybody can ask with a few bytes what takes hundreds of kilobytes to answer. The same is not answered again while it
     /// waits to be heard, and beside the first answer none makes other records give way.
-    fn answer(
-        &mut self,
-        at: usize,
-        answers: Vec<Bytes>,
-        now: Instant,
-        events: &mut Vec<FleetEvent<A>>,
-    ) -> Result<(), EdgeError> {
+    fn answer(&mut self, at: usize, question: &[u8], answers: Vec<Bytes>, now: Instant) {
         let waits = self.has_twin_records(at);
         let (Some(hosted), Some(spool)) = (self.hosted.get_mut(at), self.courier.spool(at)) else {
-            return Ok(());
+            return;
         };
         if answers.is_empty() {
-            return Ok(());
+            return;
         }
         let answered = std::mem::replace(&mut hosted.answered, digest(&answers));
         if waits && answered == hosted.answered {
-            return Ok(());
+            return;
         }
-        let bytes = answers.iter().map(Bytes::len).sum();
+        let said = self.twins_say.get(&at).copied().unwrap_or(0);
+        let bytes = said + answers.iter().map(Bytes::len).sum::<usize>();
         if waits && !spool.has_room_for_more(Stream::Twin, bytes) {
             hosted.answered = answered;
-            self.owing.insert(at);
-            return Ok(());
+            self.owing.entry(at).or_default().keep(question);
+            return;
         }
         for answer in answers {
-            self.tell(at, now, Payload::Twin(answer), events)?;
+            self.tell(at, now, Payload::Twin(answer));
         }
-        Ok(())
     }
 
     /// Applies what is desired of settings, and hands the rest to the application.
@@ -148,7 +144,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
                     let level = Level::Warning;
                     let order = None;
                     let told = Notification { level, text, order };
-                    self.tell(at, now, Payload::Notification(told), events)?;
+                    self.tell(at, now, Payload::Notification(told));
                 }
             }
         }
@@ -192,7 +188,10 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             )),
         };
         match written {
-            Ok(delta) => self.tell(at, now, Payload::Twin(delta), events),
+            Ok(delta) => {
+                self.tell(at, now, Payload::Twin(delta));
+                Ok(())
+            }
             Err(error) => self.refuse(at, error, events),
         }
     }
@@ -215,7 +214,10 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         let dated = twin.learn_time(wall_ms, self.state.effects().batch());
         self.rest_twins();
         match dated {
-            Ok(Some(delta)) => self.tell(at, now, Payload::Twin(delta), events),
+            Ok(Some(delta)) => {
+                self.tell(at, now, Payload::Twin(delta));
+                Ok(())
+            }
             Ok(None) => Ok(()),
             Err(error) => self.refuse(at, error, events),
         }
@@ -227,6 +229,26 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             if let Some(twin) = self.hosted.get_mut(at).and_then(|it| it.device.twin_mut()) {
                 twin.rest();
             }
+        }
+    }
+}
+
+/// What a twin has been asked and has not answered.
+#[derive(Default)]
+pub(super) struct Owed {
+    question: Option<Box<[u8]>>,
+    others_asked: bool,
+}
+
+/// A longer question is not kept: one of thirty writers is shorter.
+const QUESTION_BYTES_MAX: usize = 1024;
+
+impl Owed {
+    fn keep(&mut self, question: &[u8]) {
+        match &self.question {
+            Some(kept) => self.others_asked |= kept.as_ref() != question,
+            None if question.len() <= QUESTION_BYTES_MAX => self.question = Some(question.into()),
+            None => {}
         }
     }
 }

@@ -59,6 +59,12 @@ impl Gaps {
         self.save(batch);
     }
 
+    /// Records were lost that no commit had to do with; it is written down with the next. Not while one is staged.
+    pub(super) fn owe(&mut self, gap: Gap) {
+        widen(&mut self.owed, gap);
+        widen(&mut self.staged, gap);
+    }
+
     /// What failed commits have left is written with the next.
     pub(super) fn save(&mut self, batch: &mut Batch) {
         if !self.owed.is_empty() {

@@ -26,7 +26,7 @@ pub(super) struct Lane {
     /// Entries change their places with the next commit.
     pub(super) moves: bool,
     /// What is behind it is committed and not synced, and is not sent; `None`: everything is synced.
-    synced: Option<Position>,
+    synced: Option<Box<Position>>,
     backlog: Option<Box<Backlog>>,
     /// What was there when the spool was opened, until it is gone.
     found: Option<Box<Found>>,
@@ -199,8 +199,8 @@ impl Lane {
     /// The newest durable record, whether it is still there or not.
     fn newest(&self) -> Option<Position> {
         let newest = self.durable.iter().filter_map(|log| log.last).max();
-        match self.synced {
-            Some(synced) => newest.min(Some(synced)),
+        match self.synced.as_deref() {
+            Some(&synced) => newest.min(Some(synced)),
             None => newest,
         }
     }
@@ -209,11 +209,11 @@ impl Lane {
     pub(super) fn hold_back(&mut self) {
         // Before every record.
         let nothing = Position::new(BootEpoch::FIRST, 0);
-        self.synced = self.newest().or(Some(nothing));
+        self.synced = Some(Box::new(self.newest().unwrap_or(nothing)));
     }
 
     /// See [`Spool::synced`](super::Spool::synced).
-    pub(super) const fn synced(&mut self) {
+    pub(super) fn synced(&mut self) {
         self.synced = None;
     }
 
@@ -299,7 +299,9 @@ impl Lane {
                 continue;
             };
             let is_behind = |bound: Position| entry.head.at > bound;
-            if boundary.is_some_and(is_behind) || self.synced.is_some_and(is_behind) {
+            if boundary.is_some_and(is_behind)
+                || self.synced.as_deref().copied().is_some_and(is_behind)
+            {
                 return Ok(None);
             }
             let after = self.held_before(level, index, cursor.before);

@@ -526,7 +526,11 @@ impl Spool {
         };
         if lane.cut(through, storage, owner, batch)? > 0 {
             self.is_staged = true;
-            lane.acknowledged = Some(Box::new(through));
+            // A lower one may come late.
+            let before = lane.acknowledged.as_deref().copied();
+            lane.acknowledged = Some(Box::new(
+                before.map_or(through, |before| before.max(through)),
+            ));
             lane.patience.backoff = 0;
             if self.settings.keep_until == AckLevel::Sink {
                 lane.patience.waiting_since = Some(now);

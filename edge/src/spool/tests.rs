@@ -828,3 +828,36 @@ fn a_start_whose_number_another_had_is_noticed_and_cut_no_more() {
     let next = bench.append(payload(Stream::Custom, 10)).unwrap();
     assert_eq!(next.boot.get(), 2, "its number is its own");
 }
+
+/// A broker may hand out acknowledgements late and in another order: what was known before is not forgotten.
+#[test]
+fn a_late_acknowledgement_takes_nothing_back() {
+    let mut bench = Bench::new(SpoolSettings::default());
+    bench.spool.up(bench.now, false);
+    for _ in 0..10 {
+        bench.append(payload(Stream::Custom, 10)).unwrap();
+    }
+    bench.commit();
+    for through in [9, 4] {
+        let ack = SinkAck {
+            device: name("m"),
+            boot: BootEpoch::FIRST,
+            stream: Stream::Custom,
+            through,
+        };
+        let (storage, batch) = (&bench.storage, &mut bench.batch);
+        // Nothing of it is kept by a disk that is full.
+        bench
+            .spool
+            .acknowledged(bench.now, &ack, storage, batch)
+            .unwrap();
+        bench.batch.clear();
+        bench.spool.aborted();
+    }
+    bench
+        .spool
+        .let_go(bench.now, &bench.storage, &mut bench.batch)
+        .unwrap();
+    bench.commit();
+    assert_eq!(bench.spool.status().records, 1);
+}
