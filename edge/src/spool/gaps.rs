@@ -14,6 +14,12 @@ use crate::topic::Stream;
 #[derive(Debug)]
 pub(super) struct Gaps {
     space: Subspace,
+    /// `None`: there is none, as with most devices most of the time.
+    lists: Option<Box<Lists>>,
+}
+
+#[derive(Debug, Default)]
+struct Lists {
     durable: Vec<Gap>,
     staged: Vec<Gap>,
     /// Records of the present commit: they will have been rejected if it fails.
@@ -30,22 +36,29 @@ impl Gaps {
             let (_, value) = entry.map_err(unreadable)?;
             durable.push(Gap::decode(&value)?);
         }
-        Ok(Self {
-            space,
+        let lists = Lists {
             staged: durable.clone(),
             durable,
-            uncertain: Vec::new(),
-            owed: Vec::new(),
-            is_dirty: false,
-        })
+            ..Lists::default()
+        };
+        let lists = Some(Box::new(lists)).filter(|lists| !lists.are_empty());
+        Ok(Self { space, lists })
     }
 
-    pub(super) const fn is_empty(&self) -> bool {
-        self.staged.is_empty()
+    pub(super) fn is_empty(&self) -> bool {
+        self.staged().is_empty()
     }
 
     pub(super) fn all(&self) -> Vec<Gap> {
-        self.staged.clone()
+        self.staged().to_vec()
+    }
+
+    fn staged(&self) -> &[Gap] {
+        self.lists.as_ref().map_or(&[], |lists| &lists.staged)
+    }
+
+    fn lists(&mut self) -> &mut Lists {
+        self.lists.get_or_insert_default()
     }
 
     /// Records were lost; it is written down with what else is staged.
@@ -53,23 +66,26 @@ impl Gaps {
         if is_planted("edge_gap_forgotten") {
             return;
         }
-        self.is_dirty = true;
-        let gap = widen(&mut self.staged, gap);
+        let lists = self.lists();
+        lists.is_dirty = true;
+        let gap = widen(&mut lists.staged, gap);
         put(&self.space, batch, &gap);
         self.save(batch);
     }
 
     /// Records were lost that no commit had to do with; it is written down with the next. Not while one is staged.
     pub(super) fn owe(&mut self, gap: Gap) {
-        widen(&mut self.owed, gap);
-        widen(&mut self.staged, gap);
+        let lists = self.lists();
+        widen(&mut lists.owed, gap);
+        widen(&mut lists.staged, gap);
     }
 
     /// What failed commits have left is written with the next.
     pub(super) fn save(&mut self, batch: &mut Batch) {
-        if !self.owed.is_empty() {
-            self.is_dirty = true;
-            for gap in &self.staged {
+        let owing = self.lists.as_mut().filter(|lists| !lists.owed.is_empty());
+        if let Some(lists) = owing {
+            lists.is_dirty = true;
+            for gap in &lists.staged {
                 put(&self.space, batch, gap);
             }
         }
@@ -77,27 +93,48 @@ impl Gaps {
 
     /// The gap stands in a record now.
     pub(super) fn told(&mut self, batch: &mut Batch, gap: &Gap) {
-        self.is_dirty = true;
-        self.staged.retain(|other| key(other) != key(gap));
+        let lists = self.lists();
+        lists.is_dirty = true;
+        lists.staged.retain(|other| key(other) != key(gap));
         self.space.delete(batch, &key(gap));
     }
 
     /// A record depends on the present commit.
     pub(super) fn depends(&mut self, stream: Stream, at: Position) {
-        widen(&mut self.uncertain, one(stream, at, GapReason::Rejected));
+        let gap = one(stream, at, GapReason::Rejected);
+        widen(&mut self.lists().uncertain, gap);
     }
 
     pub(super) fn committed(&mut self) {
-        self.uncertain = Vec::new();
-        if self.is_dirty {
-            self.durable.clone_from(&self.staged);
-            self.owed.clear();
-            self.is_dirty = false;
+        let Some(lists) = &mut self.lists else {
+            return;
+        };
+        lists.uncertain.clear();
+        if lists.is_dirty {
+            lists.durable.clone_from(&lists.staged);
+            lists.owed.clear();
+            lists.is_dirty = false;
+        }
+        if lists.are_empty() {
+            self.lists = None;
         }
     }
 
     /// How many records are lost with the commit.
     pub(super) fn aborted(&mut self) -> u64 {
+        self.lists.as_mut().map_or(0, |lists| lists.aborted())
+    }
+}
+
+impl Lists {
+    const fn are_empty(&self) -> bool {
+        self.durable.is_empty()
+            && self.staged.is_empty()
+            && self.uncertain.is_empty()
+            && self.owed.is_empty()
+    }
+
+    fn aborted(&mut self) -> u64 {
         let mut count = 0;
         for gap in self.uncertain.drain(..) {
             count += gap.count;
