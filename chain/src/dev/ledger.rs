@@ -238,4 +238,9 @@ impl Ledger {
     pub(super) const fn set_next_timestamp(&mut self, timestamp_s: u64) {
         self.next_timestamp_s = Some(timestamp_s);
     }
+
+    /// Whether the next block's time was set.
+    pub(super) const fn has_next_timestamp(&self) -> bool {
+        self.next_timestamp_s.is_some()
+    }
 }

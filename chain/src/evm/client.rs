@@ -1,5 +1,6 @@
 //! The client of an EVM chain.
 
+mod branch;
 mod status;
 mod submitted;
 
@@ -16,6 +17,7 @@ use futures_util::future::try_join3;
 use parking_lot::Mutex;
 use peaberry_core::{Clock, SystemClock};
 
+use self::branch::Branch;
 use self::submitted::{Claim, Sender, Submitted};
 use super::{EvmNetwork, EvmRpc, FeeModel, Fees, SignedTransaction, Transaction, erc20};
 use crate::deadline::within;
@@ -47,6 +49,9 @@ pub const SIGNED_WITHIN: Duration = Duration::from_secs(120);
 /// final block and a node that has come to that block finds no receipt. A node that has thrown old receipts away makes it
 /// believe so wrongly, and so may several behind one address that answer each question in turn: before you send another in
 /// its place, ask a node that you know to have them. The outbox takes more care.
+///
+/// `status` answers `Final` of what lies on the final block's branch, which it follows down from there, once for all
+/// questions. Of what lies more than 64 blocks below, one node to which it is final is believed.
 #[derive(Clone)]
 pub struct EvmClient {
     rpc: Arc<dyn EvmRpc>,
@@ -59,6 +64,7 @@ pub struct EvmClient {
     // As it was seen last; zero before that. It moves by a thousandth a block: what is far below needs no other look.
     block_gas_limit: Arc<AtomicU64>,
     submitted: Arc<Mutex<Submitted>>,
+    branch: Arc<Mutex<Branch>>,
 }
 
 impl EvmClient {
@@ -84,6 +90,7 @@ impl EvmClient {
             decimals: Arc::default(),
             block_gas_limit: Arc::default(),
             submitted: Arc::default(),
+            branch: Arc::default(),
         })
     }
 

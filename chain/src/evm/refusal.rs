@@ -37,7 +37,7 @@ pub enum Asked {
 const ALREADY_KNOWN: &[&str] = &[
     "already known",
     "alreadyknown",
-    "known transaction:",
+    "known transaction",
     "already imported",
     "already in mempool",
     "transaction already in pool",
@@ -152,6 +152,7 @@ const NOT_THERE: &[&str] = &[
     "header for hash not found",
     "missing trie node",
     "no state available",
+    "world state unavailable",
     "blockoutofrange",
 ];
 
@@ -302,6 +303,7 @@ mod tests {
         };
         assert!(is_known("already known"));
         assert!(is_known("known transaction: 0x07"));
+        assert!(is_known("Known transaction"));
         for message in [
             "unknown transaction type",
             "unknown transaction: 0x07",

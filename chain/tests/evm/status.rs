@@ -88,6 +88,8 @@ struct Forked {
     /// Blocks by number come from the other as soon as the newest block was asked for.
     is_found: AtomicBool,
     has_moved: AtomicBool,
+    /// Receipts come from the other as well.
+    is_alive: AtomicBool,
     /// Only so many blocks are there by their hash.
     by_hash: AtomicU64,
 }
@@ -104,9 +106,19 @@ impl Forked {
             alive,
             is_found: AtomicBool::new(false),
             has_moved: AtomicBool::new(false),
+            is_alive: AtomicBool::new(false),
             by_hash: AtomicU64::new(u64::MAX),
         };
         (Arc::new(forked), TxId::Evm(hash))
+    }
+
+    /// A payment that the living chain has, too, with the dead one gone: 40 blocks lie above it.
+    async fn pay_on_both(&self) -> TxId {
+        let hash = self.alive.send(0, &self.alive.payment(0)).await;
+        self.alive.node.mine_many(40).await;
+        self.is_alive.store(true, Ordering::SeqCst);
+        self.has_moved.store(true, Ordering::SeqCst);
+        TxId::Evm(hash)
     }
 
     async fn status(self: &Arc<Self>, network: EvmNetwork, id: TxId) -> TransactionStatus {
@@ -154,7 +166,12 @@ impl EvmRpc for Forked {
     }
 
     async fn receipt(&self, hash: B256) -> Result<Option<Receipt>, ChainError> {
-        self.dead.chain().receipt(hash).await
+        let world = if self.is_alive.load(Ordering::SeqCst) {
+            &self.alive
+        } else {
+            &self.dead
+        };
+        world.chain().receipt(hash).await
     }
 
     async fn block(&self, at: BlockAt) -> Result<Option<Block>, ChainError> {
@@ -171,8 +188,9 @@ impl EvmRpc for Forked {
                 }
             }
             at => {
-                let is_found = self.is_found.load(Ordering::SeqCst);
-                self.has_moved.store(is_found, Ordering::SeqCst);
+                if self.is_found.load(Ordering::SeqCst) {
+                    self.has_moved.store(true, Ordering::SeqCst);
+                }
                 self.alive.chain().block(at).await
             }
         }
@@ -219,17 +237,43 @@ fn a_block_that_was_left_meanwhile_is_not_final() {
     }
 }
 
-/// A node that has blocks by number and not by hash is none that says no.
+/// A node that has only a part of the final branch may be on a fork that the others have left.
 #[test]
-fn a_branch_of_which_a_node_has_a_part_is_believed() {
+fn what_lies_on_a_branch_of_which_a_node_has_a_part_is_not_final() {
     let told = async {
-        let (forked, id) = Forked::of(80).await;
+        let (forked, id) = Forked::of(50).await;
         forked.by_hash.store(3, Ordering::SeqCst);
         forked.status(network(), id).await
     };
     let status = told.now_or_never().expect("nothing is waited for");
     assert!(
-        matches!(status, TransactionStatus::Final { block } if block.number == 1),
+        matches!(status, TransactionStatus::Included { block, .. } if block.number == 1),
         "{status:?}"
     );
+}
+
+/// What one question has followed the next need not.
+#[test]
+fn a_branch_is_followed_once() {
+    let told = async {
+        let (forked, _) = Forked::of(80).await;
+        let id = forked.pay_on_both().await;
+        let client = EvmClient::connect(forked.clone(), by_depth(30))
+            .await
+            .unwrap();
+        let asked = || u64::MAX - forked.by_hash.load(Ordering::SeqCst);
+        let mut counts = Vec::new();
+        for _ in 0..3 {
+            let before = asked();
+            let status = client.status(id).await.unwrap();
+            assert!(
+                matches!(status, TransactionStatus::Final { .. }),
+                "{status:?}"
+            );
+            counts.push(asked() - before);
+        }
+        counts
+    };
+    let counts = told.now_or_never().expect("nothing is waited for");
+    assert_eq!(counts, [38, 0, 0]);
 }

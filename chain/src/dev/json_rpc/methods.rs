@@ -276,8 +276,10 @@ fn make(ledger: &mut Ledger, method: &str, params: Params<'_>) -> Answer {
                 let words = format!("at most {BLOCKS_MAX} blocks at once");
                 return Err(error(INVALID_PARAMS, words));
             }
-            for _ in 0..count {
+            for made in 0..count {
                 let last_s = ledger.head().header.timestamp;
+                // A time that was set before is the first one's.
+                let interval_s = interval_s.filter(|_| made > 0 || !ledger.has_next_timestamp());
                 ledger.mine(interval_s.map(|interval_s| last_s.saturating_add(interval_s)));
             }
             Ok(Value::Null)

@@ -63,13 +63,14 @@ impl EvmClient {
         else {
             return Ok(TransactionStatus::Pending);
         };
-        let is_final = ends.final_number.is_some_and(|end| end >= block.number);
-        if is_final
-            && let Some(tip) = ends.tip
-            && !self.is_below(tip, block).await?
-        {
-            return Ok(TransactionStatus::Pending);
-        }
+        let is_deep = ends.final_number.is_some_and(|end| end >= block.number);
+        let is_final = match ends.tip.filter(|_| is_deep) {
+            None => false,
+            Some(tip) => match self.is_below(tip, block).await? {
+                Some(false) => return Ok(TransactionStatus::Pending),
+                proven => proven.is_some(),
+            },
+        };
         let latest = ends.latest.map_or(block.number, |latest| latest.number);
         let depth = latest.saturating_sub(block.number);
         Ok(match (receipt.is_success, is_final) {
@@ -116,23 +117,36 @@ impl EvmClient {
     }
 
     /// Whether `block` lies on the branch that ends in `tip`: what was found by number may come from a node on a fork that
-    /// the others have left. Of a block too deep below, and where a node does not have the branch, it is believed by number of
-    /// nodes to which it is final.
-    async fn is_below(&self, tip: Block, block: Block) -> Result<bool, ChainError> {
+    /// the others have left. `None` where a node does not have the whole branch: it may be the very one that is on that fork.
+    /// Of a block too deep to be followed down to, the chain is what lies there for a node to which it is final.
+    async fn is_below(&self, tip: Block, block: Block) -> Result<Option<bool>, ChainError> {
         if tip.number.saturating_sub(block.number) > BRANCH_MAX {
-            return self.has_as_final(block).await;
+            return self.has_as_final(block).await.map(Some);
         }
         let mut child = tip;
         while child.number > block.number + 1 {
-            match self.rpc.block(BlockAt::Hash(child.parent)).await? {
-                Some(parent) if parent.number + 1 == child.number => child = parent,
-                _ => return self.has_as_final(block).await,
-            }
+            let Some(parent) = self.parent_of(child).await? else {
+                return Ok(None);
+            };
+            child = parent;
         }
-        Ok(match child.number > block.number {
+        Ok(Some(match child.number > block.number {
             true => child.parent == block.hash,
             false => child.hash == block.hash,
-        })
+        }))
+    }
+
+    async fn parent_of(&self, child: Block) -> Result<Option<Block>, ChainError> {
+        let known = self.branch.lock().block(child.parent);
+        let parent = match known {
+            Some(parent) => Some(parent),
+            None => self.rpc.block(BlockAt::Hash(child.parent)).await?,
+        };
+        let parent = parent.filter(|parent| parent.number + 1 == child.number);
+        if let Some(parent) = parent {
+            self.branch.lock().remember(parent);
+        }
+        Ok(parent)
     }
 
     async fn has_as_final(&self, block: Block) -> Result<bool, ChainError> {
@@ -151,8 +165,8 @@ impl EvmClient {
                 let told = self.rpc.lacks_receipts(&[hash], end).await;
                 told.into_iter().next().unwrap_or(Ok(false))
             }
-            // A node that has no state of that block says nothing.
-            Ok(_) | Err(ChainError::NotFound { .. }) => Ok(false),
+            // A node that has no state of that block says nothing, nor does one that takes no question by hash.
+            Ok(_) | Err(ChainError::NotFound { .. } | ChainError::Refused { .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }

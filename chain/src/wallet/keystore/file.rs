@@ -15,9 +15,7 @@ use alloy_primitives::hex;
 pub(super) fn write_new(path: &Path, text: &str) -> io::Result<()> {
     let mut random = [0; 8];
     getrandom::fill(&mut random).map_err(io::Error::other)?;
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".tmp-{}", hex::encode(random)));
-    let written_as = path.with_file_name(name);
+    let written_as = path.with_file_name(format!(".{}.tmp", hex::encode(random)));
     let written = write(&written_as, text).and_then(|()| name_it(&written_as, path));
     // Whatever became of it, it is not wanted by this name.
     let removed = std::fs::remove_file(&written_as);
@@ -65,7 +63,20 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
+    let opened = File::open(folder.unwrap_or_else(|| Path::new(".")));
+    match opened.and_then(|folder| folder.sync_all()) {
+        // The file is there: one may write into folders that one may not open, and not every medium syncs them.
+        Err(error) if is_no_failure(&error) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+fn is_no_failure(of_sync: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+    matches!(
+        of_sync.kind(),
+        InvalidInput | PermissionDenied | Unsupported
+    )
 }
 
 #[cfg(test)]

@@ -124,7 +124,7 @@ impl Sealed {
                 },
                 ciphertext: hex::encode(self.secret.as_slice()),
                 kdf: "scrypt".into(),
-                mac: hex::encode(mac(&stretched, &self.secret, self.holds)),
+                mac: hex::encode(mac(&stretched, &self.secret, iv, self.holds)),
                 kdfparams: KdfParams::Scrypt(params),
             },
             id: uuid(id),
@@ -185,7 +185,7 @@ fn decrypt(
     };
     let expected = unhex(&crypto.mac)?;
     // The code is checked before anything is decrypted.
-    if !bool::from(mac(&stretched, &secret, holds).ct_eq(expected.as_slice())) {
+    if !bool::from(mac(&stretched, &secret, &iv, holds).ct_eq(expected.as_slice())) {
         return Err(damaged("the password is wrong, or the file is damaged"));
     }
     encrypt(&stretched, &iv, &mut secret)?;
@@ -263,13 +263,17 @@ fn encrypt(stretched: &[u8; 32], iv: &[u8], bytes: &mut [u8]) -> Result<(), Chai
     Ok(())
 }
 
-/// Over what the file holds, too, where that is said: nobody makes one thing of another.
-fn mac(stretched: &[u8; 32], ciphertext: &[u8], holds: Option<Holds>) -> [u8; 32] {
+/// Where it is said what the file holds, over that and over the iv, too: nobody makes one thing of another, nor has a file
+/// opened as other bytes. That of Web3's own files is over neither.
+fn mac(stretched: &[u8; 32], ciphertext: &[u8], iv: &[u8], holds: Option<Holds>) -> [u8; 32] {
     let (_, key) = stretched.split_at(16);
     let mut hasher = Keccak256::new();
     hasher.update(key);
     hasher.update(ciphertext);
-    hasher.update(holds.map_or("", Holds::label));
+    if let Some(holds) = holds {
+        hasher.update(iv);
+        hasher.update(holds.label());
+    }
     hasher.finalize().0
 }
 

@@ -183,6 +183,21 @@ fn seeds_and_solana_keys_are_kept_and_told_apart() {
     let other = SolanaKey::from_bytes(&[7; 32]).solana_address().to_string();
     assert!(!as_solana(&with(&of_solana, "address", Some(&other))));
 
+    // Other bytes would come out of it.
+    let damaged = |json: &str| {
+        let mut file: serde_json::Value = serde_json::from_str(json).unwrap();
+        file.as_object_mut().unwrap().remove("address");
+        let iv = &mut file["crypto"]["cipherparams"]["iv"];
+        let digit = if iv.as_str().unwrap().starts_with('0') {
+            "1"
+        } else {
+            "0"
+        };
+        *iv = format!("{digit}{}", &iv.as_str().unwrap()[1..]).into();
+        file.to_string()
+    };
+    assert!(!as_wallet(&damaged(&of_wallet)) && !as_solana(&damaged(&of_solana)));
+
     let folder = tempfile::tempdir().unwrap();
     for (name, written) in [
         (
