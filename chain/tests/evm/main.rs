@@ -50,7 +50,7 @@
 //! | `full_queue` | `an_outbox_driver_sleeps_until_there_is_room` | its node is the test itself |
 //! | `quorum` | `half_is_no_quorum` | asks no node |
 //! | `tls` | `what_is_no_authority_is_refused` | asks no node |
-//! | `evm/status` | `a_receipt_of_a_dead_fork_is_never_final`, `a_block_that_was_left_meanwhile_is_not_final`, `a_branch_of_which_a_node_has_a_part_is_believed` | its nodes are two chains at once |
+//! | `evm/status` | `a_receipt_of_a_dead_fork_is_never_final`, `a_block_that_was_left_meanwhile_is_not_final`, `what_lies_on_a_branch_of_which_a_node_has_a_part_is_not_final`, `a_branch_is_followed_once` | its nodes are two chains at once |
 //! | `evm/coverage` | `each_test_runs_on_both_nodes_or_is_listed` | reads these lists |
 #![expect(
     clippy::unwrap_used,
