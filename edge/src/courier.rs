@@ -13,6 +13,7 @@ use std::time::Duration;
 use peaberry_core::{Batch, Instant, Storage};
 
 pub(crate) use self::commit::Committed;
+use self::commit::Relief;
 use self::lines::Lines;
 use self::syncer::Syncer;
 use crate::error::EdgeError;
@@ -48,6 +49,7 @@ pub struct Courier<U> {
     /// Those that have not forgotten it yet, and when they do.
     letting_go: BTreeSet<usize>,
     let_go_at: Option<Instant>,
+    relief: Relief,
     /// Spools with something staged.
     staged: BTreeSet<usize>,
     /// Syncs beside the turns; `None`: within them.
@@ -174,6 +176,7 @@ impl<U: Uplink> Courier<U> {
             accepted: Vec::new(),
             letting_go: BTreeSet::new(),
             let_go_at: None,
+            relief: Relief::default(),
             staged: BTreeSet::new(),
             syncer: None,
             syncing: BTreeSet::new(),

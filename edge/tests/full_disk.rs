@@ -377,6 +377,28 @@ fn old_telemetry_makes_room_for_what_does_not_fit_beside_its_own_deletion() {
     assert!(given_up > 0, "nothing made room");
 }
 
+/// Where what gives way makes no room, it does not go on giving way turn by turn.
+#[test]
+fn a_disk_that_gives_no_room_back_does_not_cost_all_that_was_kept() {
+    let mut bar = Bar::new();
+    bar.run(60);
+    let kept = bar.fleet.spool(&name("m-1")).unwrap().records;
+    bar.leave_room(512);
+    let (device, key) = (name("m-1"), name("notes"));
+    let value = "n".repeat(100_000).as_str().into();
+    let command = FleetCommand::Report { device, key, value };
+    bar.fleet
+        .command(bar.now, command, &mut Vec::new())
+        .unwrap();
+    for _ in 0..200 {
+        bar.now += Duration::from_millis(4);
+        bar.turn();
+        bar.leave_room(512);
+    }
+    let left = bar.fleet.spool(&name("m-1")).unwrap().records;
+    assert!(left * 4 >= kept * 3, "of {kept} records {left} are left");
+}
+
 /// A broker sends no more than its window to a device that acknowledges nothing: what asks for nothing durable is acknowledged
 /// on a full disk as well, so that an acknowledgement of the sink, and a stop, can come.
 #[test]
@@ -395,6 +417,7 @@ fn a_full_disk_does_not_fill_the_window_of_the_broker() {
             through: 1,
         };
         bar.send("acks", ack.encode());
+        bar.send("twin", vec![0xff]);
         let key = name(&format!("o-{}", round + 2));
         let recipe = name("espresso");
         bar.send_command(Action::PlaceOrder { key, recipe });

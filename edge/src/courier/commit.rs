@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use peaberry_core::{Batch, Durability, Instant, Operation, Storage, StorageError};
 
@@ -27,6 +28,36 @@ impl Committed {
         match self {
             Self::All => 0,
             Self::WithoutRecords { lost_records } | Self::Nothing { lost_records } => lost_records,
+        }
+    }
+}
+
+/// How long old records are kept after giving some up was of no use; it doubles.
+const RELIEF_PAUSE: Duration = Duration::from_secs(1);
+const RELIEF_PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// When old records may give way. Room that a disk does not give back at once is not bought with all the history there is.
+#[derive(Debug, Default)]
+pub(super) struct Relief {
+    /// Not before; `None`: it was of use the last time.
+    not_before: Option<Instant>,
+    pause: Duration,
+}
+
+impl Relief {
+    fn is_due(&self, now: Instant) -> bool {
+        self.not_before.is_none_or(|at| at <= now)
+    }
+
+    /// What became of the commit before which records gave way, if it was time for that.
+    fn brought(&mut self, now: Instant, committed: Committed) {
+        match committed {
+            Committed::Nothing { .. } if self.is_due(now) => {
+                self.pause = (self.pause * 2).clamp(RELIEF_PAUSE, RELIEF_PAUSE_MAX);
+                self.not_before = Some(now + self.pause);
+            }
+            Committed::Nothing { .. } => {}
+            Committed::All | Committed::WithoutRecords { .. } => *self = Self::default(),
         }
     }
 }
@@ -68,12 +99,16 @@ impl<U: Uplink> Courier<U> {
             return self.commit_state(now, storage, state, lost_records);
         }
         self.let_go(now, storage)?;
-        self.relieve(losers, storage)?;
+        if self.relief.is_due(now) {
+            self.relieve(losers, storage)?;
+        }
         // Alone, for the same reason.
         if !self.staged.is_empty() {
             self.commit_if_it_fits(now, storage, &Batch::new())?;
         }
-        self.commit_state(now, storage, state, lost_records)
+        let committed = self.commit_state(now, storage, state, lost_records)?;
+        self.relief.brought(now, committed);
+        Ok(committed)
     }
 
     /// Makes `state` durable, once what makes room for it is written.

@@ -49,8 +49,14 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             let Some(token) = inbound.token else {
                 continue;
             };
-            // What waits for room must not fill the broker's window with what does not.
-            if inbound.lane == Lane::Commands && self.what_waits() == before {
+            // What waits for room must not fill the broker's window with what does not, nor with what a twin's service says
+            // again to whoever has lost it.
+            let waits_for_nothing = match inbound.lane {
+                Lane::Commands => self.what_waits() == before,
+                Lane::DesiredTwin => self.is_stuck,
+                Lane::Acks | Lane::Up(_) => false,
+            };
+            if waits_for_nothing {
                 self.courier.note_heard(inbound.uplink, token);
             } else {
                 self.held.tokens.push((inbound.uplink, token));
