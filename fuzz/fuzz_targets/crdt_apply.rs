@@ -10,7 +10,7 @@ use peaberry_crdt::document::{Document, Leaf};
 use peaberry_crdt::testkit::check_apply;
 use peaberry_crdt::{Causal, Edit, Lattice, List, Mint, ReplicaId, Text, WriteError, Writer, path};
 
-type Write = dyn Fn(&Document, Mint) -> Result<Edit<Document>, WriteError>;
+type Write<'a> = dyn Fn(&Document, Mint) -> Result<Edit<Document>, WriteError> + 'a;
 
 struct Bases {
     text: Text,
@@ -41,7 +41,7 @@ static BASES: LazyLock<Bases> = LazyLock::new(|| {
             bases.list.write(&mut mine, insert).expect("it is within");
         }
         let mut mine = writer();
-        let mut write = |edit: &Write| {
+        let mut write = |edit: &Write<'_>| {
             bases
                 .document
                 .write(&mut mine, edit)
