@@ -122,6 +122,16 @@ impl Bar {
         self.disk.layer().room.store(bytes, Ordering::Relaxed);
     }
 
+    /// Reports notes of so many bytes: they are state, which is to be kept.
+    fn report_notes(&mut self, bytes: usize) {
+        let (device, key) = (name("m-1"), name("notes"));
+        let value = "n".repeat(bytes).as_str().into();
+        let command = FleetCommand::Report { device, key, value };
+        let mut events = Vec::new();
+        self.fleet.command(self.now, command, &mut events).unwrap();
+        self.take(events);
+    }
+
     fn order(&mut self, command: OrderCommand) {
         let device = name("m-1");
         let mut events = Vec::new();
@@ -326,11 +336,7 @@ fn what_a_sink_has_is_forgotten_on_a_disk_with_little_room() {
     let status = |bar: &Bar| bar.fleet.spool(&name("m-1")).unwrap();
     // A twin of some kilobytes finds no room, and is tried again with each commit.
     bar.leave_room(512);
-    let (device, key) = (name("m-1"), name("notes"));
-    let value = "n".repeat(1_000).as_str().into();
-    let command = FleetCommand::Report { device, key, value };
-    let mut events = Vec::new();
-    bar.fleet.command(bar.now, command, &mut events).unwrap();
+    bar.report_notes(1_000);
     bar.turn();
     let records = status(&bar).records;
     assert!(records > 4, "{records}");
@@ -366,11 +372,7 @@ fn old_telemetry_makes_room_for_what_does_not_fit_beside_its_own_deletion() {
     bar.run(60);
     let dropped = bar.fleet.spool(&name("m-1")).unwrap().dropped_records;
     bar.leave_room(512);
-    let (device, key) = (name("m-1"), name("notes"));
-    let value = "n".repeat(1_000).as_str().into();
-    let command = FleetCommand::Report { device, key, value };
-    let mut events = Vec::new();
-    bar.fleet.command(bar.now, command, &mut events).unwrap();
+    bar.report_notes(1_000);
     let events = bar.turn();
     let lost: u64 = events.iter().map(lost).sum();
     let given_up = bar.fleet.spool(&name("m-1")).unwrap().dropped_records - dropped - lost;
@@ -384,12 +386,7 @@ fn a_disk_that_gives_no_room_back_does_not_cost_all_that_was_kept() {
     bar.run(60);
     let kept = bar.fleet.spool(&name("m-1")).unwrap().records;
     bar.leave_room(512);
-    let (device, key) = (name("m-1"), name("notes"));
-    let value = "n".repeat(100_000).as_str().into();
-    let command = FleetCommand::Report { device, key, value };
-    bar.fleet
-        .command(bar.now, command, &mut Vec::new())
-        .unwrap();
+    bar.report_notes(100_000);
     for _ in 0..200 {
         bar.now += Duration::from_millis(4);
         bar.turn();

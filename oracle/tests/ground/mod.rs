@@ -69,6 +69,23 @@ pub(crate) fn form(contract: EvmAddress) -> ConfigForm {
     }
 }
 
+/// The same, with these stages between transmitters, and observations that are good for long.
+pub(crate) fn config(stage: Duration) -> Arc<Config> {
+    let form = ConfigForm {
+        timing: Timing {
+            round: Duration::from_millis(400),
+            grace: Duration::from_millis(50),
+            progress: Duration::from_millis(1_500),
+            beat: Duration::from_millis(200),
+            stage,
+            observation_age_max: Duration::from_secs(600),
+            ..Timing::default()
+        },
+        ..form(EvmAddress::repeat_byte(0xcc))
+    };
+    Arc::new(Config::new(form).unwrap())
+}
+
 /// The report as the first two members sign it.
 pub(crate) fn attest(config: &Config, report: Report) -> AttestedReport {
     let digest = report.digest(config);

@@ -239,14 +239,7 @@ fn a_proof_grows_old_as_the_signing_does() {
     let mut rig = sent();
     let proved = 2 * rules().receipts_kept;
     waits_until(&mut rig, proved, free);
-    rig.restart();
-    let late = proved + rules().receipts_kept;
-    for number in late..late + 6 {
-        rig.look(|request| missing(request, number));
-        rig.broadcast(Ok(()));
-    }
-    assert!(is_unknown(&rig), "{:?}", rig.stages);
-    assert!(!rig.stages.contains(&Stage::Displaced));
+    assert_unknown(rig, proved + rules().receipts_kept, true);
 }
 
 /// Whoever was told that nobody knows is told when somebody does.
