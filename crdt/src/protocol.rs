@@ -87,6 +87,12 @@ pub enum ReplicaEvent {
         /// Why.
         reason: Refusal,
     },
+    /// A peer had much made for it that it did not take, several times in succession; it is served more rarely. See
+    /// [`SyncEvent::ServedInVain`].
+    ServedInVain {
+        /// Who.
+        member: Member,
+    },
     /// There are other members from now on.
     Membership(Membership),
     /// This member is not among them any more, and writes no longer. Once it is made a member again, open it anew:
@@ -240,6 +246,10 @@ where
             },
             SyncEvent::RefusedBy { member, reason } => {
                 fx.emit(ReplicaEvent::RefusedBy { member, reason });
+                return;
+            }
+            SyncEvent::ServedInVain { member } => {
+                fx.emit(ReplicaEvent::ServedInVain { member });
                 return;
             }
         };

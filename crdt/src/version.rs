@@ -76,6 +76,15 @@ impl VersionVector {
     /// What both know: the minimum of each replica.
     #[must_use]
     pub fn meet(&self, other: &Self) -> Self {
+        if self.is_much_smaller_than(other) {
+            let entries = self.iter().filter_map(|(replica, mine)| {
+                let counter = mine.min(other.get(replica));
+                (counter > 0).then_some((replica, counter))
+            });
+            return Self {
+                entries: entries.collect(),
+            };
+        }
         let entries = self.pairs(other).filter_map(|(replica, left, right)| {
             let counter = left.min(right);
             (counter > 0).then_some((replica, counter))

@@ -84,7 +84,7 @@ pub struct AntiEntropy<R: Replicated> {
     /// Frames that had to tell ids since the session began.
     told_frames: u32,
     stable: VersionVector,
-    /// What any peer has told that it knows.
+    /// What any peer has told that it knows, of what was known here then.
     pub(super) shown: VersionVector,
     /// The last peer that was served, so that none is passed over.
     served: Option<Member>,
@@ -419,7 +419,8 @@ impl<R: Replicated> AntiEntropy<R> {
                 peer.parts.push_front(Part::Pieces(pieces));
             }
         }
-        if let Some(Part::Pieces(departing)) = peer.parts.front() {
+        if let Some(Part::Pieces(departing)) = peer.parts.front_mut() {
+            departing.sent = departing.sent.saturating_add(1);
             frame = Some(frame::write(passage, Kind::Piece, |out| {
                 departing.next(part_bytes).encode(out);
             }));
@@ -485,7 +486,7 @@ impl<R: Replicated> AntiEntropy<R> {
             return;
         }
         if !peer.is_proving && !is_full {
-            peer.take_parts(R::split(state.delta_since(&peer.known), part_bytes));
+            peer.take_parts(now, R::split(state.delta_since(&peer.known), part_bytes));
             return;
         }
         // The first part is of use by itself.
@@ -500,11 +501,12 @@ impl<R: Replicated> AntiEntropy<R> {
             // What follows is made again when there is a place, or after a while.
             peer.place_at = now + retry_max;
         }
-        peer.take_parts(part);
+        peer.take_parts(now, part);
     }
 
     /// Whether something has happened since events for a peer were looked for, it lacks some, and none are on their way.
     fn lacks(&mut self, to: Member, now: Duration, state: &R) -> bool {
+        let (retry_min, retry_max) = (self.config.retry_min, self.config.retry_max);
         let Some(peer) = self.peers.get_mut(&to) else {
             return false;
         };
@@ -524,6 +526,12 @@ impl<R: Replicated> AntiEntropy<R> {
         }
         peer.drop_known(R::gives, self.config.part_bytes);
         peer.is_stale = !knows_all && peer.parts.is_empty();
+        if peer.is_stale
+            && let Some(until) = peer.rests_until(now, retry_min, retry_max)
+        {
+            peer.hold_until = until;
+            return false;
+        }
         peer.is_stale
     }
 

@@ -47,6 +47,13 @@ pub enum SyncEvent {
         /// Why.
         reason: Refusal,
     },
+    /// A member has had made for it what it did not take, several times in succession: it said that it knew nothing, or
+    /// everything, or began a new life, while that was on its way. More is made for it after a longer and longer while, up to
+    /// [`retry_max`](super::SyncConfig::retry_max). It is broken or hostile, or others serve it sooner.
+    ServedInVain {
+        /// Who.
+        member: Member,
+    },
 }
 
 /// Why a peer does not take a delta.
@@ -135,6 +142,19 @@ pub enum SyncError {
         document: u64,
         /// Its schema.
         schema: u32,
+    },
+    /// The sender tells of more replicas than any state with our bounds could know: what it knows would be remembered without
+    /// an end. Raise `ids_max` of the [`budget`](super::SyncConfig::budget), at all members.
+    #[error(
+        "member {from} tells of {given} replicas, over the limit of {max}; raise it at all members"
+    )]
+    TooManyIds {
+        /// Who told.
+        from: Member,
+        /// Of how many, with those of which it told before.
+        given: usize,
+        /// The limit.
+        max: usize,
     },
     /// The sender does not take part in the present epoch, or not with the state it has. It was told.
     #[error("member {from} is not in epoch {epoch}; let it join again with an empty state")]

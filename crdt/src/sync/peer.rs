@@ -10,6 +10,13 @@ use crate::{Lattice, VersionVector};
 /// How long at most nothing is sent to a peer that refuses what it is sent.
 const HOLD_MAX: Duration = Duration::from_secs(3600);
 
+/// So many times in succession what is made for a peer may be in vain before the next is waited for.
+const IN_VAIN_FREE: u32 = 2;
+
+/// After so many times in succession that what was made for a peer was in vain it is named, and each time that it was twice as
+/// often.
+const IN_VAIN_NAMED: u32 = 4;
+
 /// What a peer is owed beside events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Owed {
@@ -32,6 +39,14 @@ pub(super) enum Part<D> {
 }
 
 impl<D> Part<D> {
+    /// Whether all of it was sent, once at least; of a delta, `is_sent` tells.
+    fn was_sent(&self, is_sent: bool, part_bytes: usize) -> bool {
+        match self {
+            Self::Delta(_) => is_sent,
+            Self::Pieces(departing) => departing.was_sent(part_bytes),
+        }
+    }
+
     /// What the peer knows afterwards.
     pub(super) fn gives<'a>(
         &'a self,
@@ -71,6 +86,14 @@ pub(super) struct Peer<D> {
     /// Whether it has yet to take something, after it has refused something, or has said that it knows nothing: until then
     /// no more is made for it than it is sent.
     pub(super) is_proving: bool,
+    /// When something was made for it last.
+    made_at: Duration,
+    /// How often in succession something was made for it in vain.
+    times_in_vain: u32,
+    /// When the last of that was made.
+    in_vain_at: Duration,
+    /// Whether that is to be told.
+    must_be_named: bool,
     /// Until when it waits for a place among the transfers, if none becomes free before.
     pub(super) place_at: Duration,
     /// When to say again what was not answered.
@@ -122,6 +145,10 @@ impl<D> Peer<D> {
             refused: None,
             narrowed: None,
             is_proving: true,
+            made_at: Duration::ZERO,
+            times_in_vain: 0,
+            in_vain_at: Duration::ZERO,
+            must_be_named: false,
             place_at: Duration::ZERO,
             retry_at: now,
             attempts: 0,
@@ -183,11 +210,16 @@ impl<D> Peer<D> {
     /// Believes nothing of the peer any more.
     pub(super) fn forget(&mut self) {
         self.known = VersionVector::new();
+        // Who has had that done before, and asks anew while it waits, waits longer.
+        let is_waiting = self.times_in_vain >= IN_VAIN_FREE;
+        let is_refusing = self.narrowed.is_some() || self.refused.is_some();
+        if !self.parts.is_empty() || is_refusing || is_waiting {
+            self.count_in_vain();
+        }
         self.drop_parts();
         self.release();
         self.narrowed = None;
         self.is_proving = true;
-        self.place_at = Duration::ZERO;
         self.ack = None;
         self.untold = None;
         self.progress = None;
@@ -208,6 +240,39 @@ impl<D> Peer<D> {
         self.is_stale = true;
     }
 
+    /// Something was made and not taken. Whoever has that done over and over, as by saying that it knows nothing when it has
+    /// been sent the first of many parts, waits for the next as it would for an answer.
+    fn count_in_vain(&mut self) {
+        self.times_in_vain = self.times_in_vain.saturating_add(1);
+        self.in_vain_at = self.made_at;
+        // Once for each time that it becomes twice as much.
+        let times = self.times_in_vain;
+        self.must_be_named |= times >= IN_VAIN_NAMED && times.is_power_of_two();
+    }
+
+    /// Until when nothing is made for it, if a wait begins with `wait_min` and lasts at most `wait_max`. Once is for nothing,
+    /// so a peer that begins anew is served at once; and so is what lies longer back than two of the longest.
+    pub(super) fn rests_until(
+        &mut self,
+        now: Duration,
+        wait_min: Duration,
+        wait_max: Duration,
+    ) -> Option<Duration> {
+        if now >= self.in_vain_at.saturating_add(wait_max.saturating_mul(2)) {
+            self.times_in_vain = 0;
+        }
+        let doublings = self.times_in_vain.checked_sub(IN_VAIN_FREE)?;
+        let factor = 1_u32.checked_shl(doublings).unwrap_or(u32::MAX);
+        let wait = wait_min.saturating_mul(factor).min(wait_max);
+        let until = self.made_at.saturating_add(wait);
+        (until > now).then_some(until)
+    }
+
+    /// Whether it has had much made in vain, and nobody was told since.
+    pub(super) const fn is_to_be_named(&mut self) -> bool {
+        core::mem::replace(&mut self.must_be_named, false)
+    }
+
     /// Nothing is held back any more.
     pub(super) fn release(&mut self) {
         self.hold_until = Duration::ZERO;
@@ -226,6 +291,12 @@ impl<D> Peer<D> {
     fn widen(&mut self, part_bytes: usize) {
         let twice = self.narrowed.map(|bytes| bytes.saturating_mul(2).max(1));
         self.narrowed = twice.filter(|bytes| *bytes < part_bytes);
+    }
+
+    /// With what it is known to know, it would tell of more than `ids_max` replicas: how many.
+    pub(super) fn tells_too_many(&self, vector: &VersionVector, ids_max: usize) -> Option<usize> {
+        let told = self.known.iter().len() + self.known.count_new(vector);
+        (told > ids_max).then_some(told)
     }
 
     /// The peer knows these events.
@@ -307,9 +378,11 @@ impl<D> Peer<D> {
 
     /// Drops the parts whose events the peer knows by now; others are split to `part_bytes`.
     pub(super) fn drop_known(&mut self, gives: impl Fn(&D) -> &VersionVector, part_bytes: usize) {
+        let mut is_in_vain = false;
         while let Some(first) = self.parts.front()
             && first.gives(&gives).partial_le(&self.known)
         {
+            is_in_vain |= !first.was_sent(self.is_sent, part_bytes);
             self.parts.pop_front();
             self.is_sent = false;
             self.part_attempts = 0;
@@ -317,9 +390,13 @@ impl<D> Peer<D> {
             self.widen(part_bytes);
             self.is_proving = self.narrowed.is_some();
         }
+        if is_in_vain {
+            self.count_in_vain();
+        }
     }
 
-    pub(super) fn take_parts(&mut self, parts: impl IntoIterator<Item = D>) {
+    pub(super) fn take_parts(&mut self, now: Duration, parts: impl IntoIterator<Item = D>) {
+        self.made_at = now;
         self.parts = parts.into_iter().map(Part::Delta).collect();
         self.is_sent = false;
         self.part_attempts = 0;
@@ -338,6 +415,9 @@ impl<D: Message> Peer<D> {
         part_bytes: usize,
     ) -> Option<Duration> {
         let first = self.parts.pop_front()?;
+        if !self.parts.is_empty() || !first.was_sent(true, part_bytes) {
+            self.count_in_vain();
+        }
         self.drop_parts();
         self.is_proving = true;
         let was_alone = self.refused.as_ref() == Some(first.gives(&gives));
@@ -378,7 +458,8 @@ mod tests {
         let mut peer: Peer<VersionVector> = Peer::new(1, Duration::ZERO);
         let mut vector = VersionVector::new();
         vector.raise(ReplicaId::new(1).unwrap(), 1);
-        let send = |peer: &mut Peer<_>| peer.take_parts(Vec::from([vector.clone()]));
+        let send =
+            |peer: &mut Peer<_>| peer.take_parts(Duration::ZERO, Vec::from([vector.clone()]));
         send(&mut peer);
         // Perhaps there is less of it.
         assert_eq!(peer.refuses(WAIT, gives, 64 << 10), None);

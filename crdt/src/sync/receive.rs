@@ -2,11 +2,11 @@
 
 use core::time::Duration;
 
-use super::anti_entropy::AntiEntropy;
+use super::anti_entropy::{AntiEntropy, TABLE_IDS_MAX};
 use super::frame::{self, Hello, Kind, Passage};
 use super::membership::Member;
 use super::outcome::{Handled, Refusal, SyncError, SyncEvent};
-use super::peer::{Owed, Part};
+use super::peer::{Owed, Part, Peer};
 use super::transfer::{Piece, Progress, Staged};
 use crate::wire::{Bound, Budget, DecodeError, Message, over, schema};
 use crate::{ApplyError, Changed, Lattice as _, Limits, Replicated, VersionVector};
@@ -23,6 +23,24 @@ impl<R: Replicated> AntiEntropy<R> {
     /// [`SyncError`]; neither the state nor what is believed of the peer has changed, beyond that it may be greeted or
     /// told our vector again.
     pub fn handle(
+        &mut self,
+        now: Duration,
+        from: Member,
+        frame: &[u8],
+        state: &mut R,
+        limits: &Limits,
+    ) -> Result<Handled, SyncError> {
+        let mut handled = self.take_in(now, from, frame, state, limits)?;
+        if handled.event.is_none()
+            && let Some(peer) = self.peers.get_mut(&from)
+            && peer.is_to_be_named()
+        {
+            handled.event = Some(SyncEvent::ServedInVain { member: from });
+        }
+        Ok(handled)
+    }
+
+    fn take_in(
         &mut self,
         now: Duration,
         from: Member,
@@ -69,6 +87,7 @@ impl<R: Replicated> AntiEntropy<R> {
             ids_max: usize::MAX,
             ..budget
         };
+        let told_max = told_ids_max(budget.bounds().ids_max, state.vector());
         match kind {
             Kind::Hello => {}
             Kind::Digest => {
@@ -85,11 +104,12 @@ impl<R: Replicated> AntiEntropy<R> {
             Kind::Vector | Kind::VectorAsking | Kind::VectorReset => {
                 let vector = VersionVector::from_session_bytes(body, &session.table, of_vectors)
                     .map_err(malformed)?;
+                check_ids(peer, from, &vector, kind == Kind::VectorReset, told_max)?;
                 if kind == Kind::VectorReset {
                     peer.forget();
                 }
                 peer.tells(&vector);
-                self.shown.join(&vector);
+                self.shown.join(&vector.meet(state.vector()));
                 if kind == Kind::VectorAsking {
                     peer.owe(Owed::Vector);
                 }
@@ -97,11 +117,18 @@ impl<R: Replicated> AntiEntropy<R> {
             Kind::Ack | Kind::VectorResetBegun => {
                 let vector = VersionVector::from_session_bytes(body, &session.table, of_vectors)
                     .map_err(malformed)?;
+                check_ids(
+                    peer,
+                    from,
+                    &vector,
+                    kind == Kind::VectorResetBegun,
+                    told_max,
+                )?;
                 if kind == Kind::VectorResetBegun {
                     peer.forget();
                 }
                 peer.knows(&vector);
-                self.shown.join(&vector);
+                self.shown.join(&vector.meet(state.vector()));
             }
             Kind::Delta => {
                 let taken = R::Delta::from_session_bytes(body, &session.table, budget)
@@ -361,6 +388,32 @@ impl<R: Replicated> AntiEntropy<R> {
             self.strangers.insert(from);
         }
         SyncError::NotAMember { from, epoch }
+    }
+}
+
+/// Of how many replicas a peer may tell: of as many as a state may know, or ours does, and of some more, for who has
+/// outgrown what ours may be is to be understood all the same.
+fn told_ids_max(ids_max: usize, ours: &VersionVector) -> usize {
+    let held = ours.iter().len().max(ids_max);
+    held.saturating_add(TABLE_IDS_MAX)
+}
+
+/// Whether what a peer tells may be remembered: in place of what is believed of it, or beside.
+fn check_ids<D>(
+    peer: &Peer<D>,
+    from: Member,
+    vector: &VersionVector,
+    replaces: bool,
+    max: usize,
+) -> Result<(), SyncError> {
+    let given = if replaces {
+        Some(vector.iter().len()).filter(|given| *given > max)
+    } else {
+        peer.tells_too_many(vector, max)
+    };
+    match given {
+        Some(given) => Err(SyncError::TooManyIds { from, given, max }),
+        None => Ok(()),
     }
 }
 

@@ -40,6 +40,8 @@ pub(super) struct Departing {
     bytes: Vec<u8>,
     /// How much of it has arrived.
     arrived: usize,
+    /// How many pieces were sent, some of them again.
+    pub(super) sent: u64,
 }
 
 impl Departing {
@@ -49,7 +51,14 @@ impl Departing {
             gives,
             bytes,
             arrived: 0,
+            sent: 0,
         }
+    }
+
+    /// Whether as many pieces were sent as it makes, whatever its receiver says to have.
+    pub(super) fn was_sent(&self, bytes_max: usize) -> bool {
+        let pieces = self.bytes.len().div_ceil(bytes_max.max(PIECE_BYTES_MIN));
+        self.sent >= pieces as u64
     }
 
     /// The piece that comes next.

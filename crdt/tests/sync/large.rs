@@ -1,26 +1,25 @@
 //! States that no frame has room for.
 
-use std::cell::Cell;
 use std::time::Duration;
 
 use peaberry_crdt::sync::{Refusal, SyncError, SyncEvent};
 use peaberry_crdt::wire::{DecodeError, Message as _};
 use peaberry_crdt::{
-    AddWinsSet, ApplyError, Causal, Changed, Lattice, Limits, MvRegister, ObservedRemoveMap,
-    ReplicaId, Replicated, VersionVector, Writer,
+    AddWinsSet, Causal, Lattice, MvRegister, ObservedRemoveMap, ReplicaId, Replicated, Writer,
 };
 
+use crate::counted::Counted;
 use crate::link::{Link, Side, config, member};
 
-type Shelves = Causal<ObservedRemoveMap<u64, MvRegister<Vec<u8>>>>;
+pub(crate) type Shelves = Causal<ObservedRemoveMap<u64, MvRegister<Vec<u8>>>>;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-fn writer(number: u128) -> Writer {
+pub(crate) fn writer(number: u128) -> Writer {
     Writer::new(ReplicaId::new(number).unwrap(), 0, u64::MAX)
 }
 
-fn fill(shelves: &mut Shelves, writer: &mut Writer, shelf: u64, bytes: usize) {
+pub(crate) fn fill(shelves: &mut Shelves, writer: &mut Writer, shelf: u64, bytes: usize) {
     let byte = u8::try_from(shelf % 251).unwrap();
     let edit = |map: &ObservedRemoveMap<u64, MvRegister<Vec<u8>>>, mint| {
         map.update(shelf, |held: &MvRegister<Vec<u8>>| {
@@ -37,7 +36,7 @@ fn clear(shelves: &mut Shelves, writer: &mut Writer, shelf: u64) {
 }
 
 /// Two writers, removals all over, and nothing left that tells of them.
-fn cut(shelves: u64, bytes: usize) -> (Shelves, [Writer; 2]) {
+pub(crate) fn cut(shelves: u64, bytes: usize) -> (Shelves, [Writer; 2]) {
     let (mut all, mut writers) = (Shelves::bottom(), [writer(0xA), writer(0xB)]);
     for shelf in 0..shelves {
         let writer = &mut writers[usize::try_from(shelf % 2).unwrap()];
@@ -291,71 +290,6 @@ fn a_frame_over_the_budget_is_refused_to_its_sender() {
     assert!(sides[0].deltas <= 12, "{} in an hour", sides[0].deltas);
 }
 
-/// Counts how often a delta is made of it, and how often of all that a peer lacks.
-struct Counted {
-    shelves: Shelves,
-    made: Cell<u64>,
-    wholes: Cell<u64>,
-}
-
-impl Counted {
-    fn new(shelves: Shelves) -> Self {
-        let (made, wholes) = (Cell::new(0), Cell::new(0));
-        Self {
-            shelves,
-            made,
-            wholes,
-        }
-    }
-}
-
-impl Replicated for Counted {
-    type Delta = <Shelves as Replicated>::Delta;
-
-    fn vector(&self) -> &VersionVector {
-        self.shelves.vector()
-    }
-
-    fn delta_since(&self, known: &VersionVector) -> Self::Delta {
-        self.made.set(self.made.get() + 1);
-        self.wholes.set(self.wholes.get() + 1);
-        self.shelves.delta_since(known)
-    }
-
-    fn needs(delta: &Self::Delta) -> &VersionVector {
-        Shelves::needs(delta)
-    }
-
-    fn gives(delta: &Self::Delta) -> &VersionVector {
-        Shelves::gives(delta)
-    }
-
-    fn apply_within(
-        &mut self,
-        delta: &Self::Delta,
-        limits: &Limits,
-    ) -> Result<Changed, ApplyError> {
-        self.shelves.apply_within(delta, limits)
-    }
-
-    fn split(delta: Self::Delta, bytes_max: usize) -> Vec<Self::Delta> {
-        Shelves::split(delta, bytes_max)
-    }
-
-    fn first_part_since(&self, known: &VersionVector, bytes_max: usize) -> Option<Self::Delta> {
-        self.made.set(self.made.get() + 1);
-        Replicated::first_part_since(&self.shelves, known, bytes_max)
-    }
-
-    fn canonical_bytes(&self) -> Vec<u8> {
-        self.shelves.canonical_bytes()
-    }
-
-    fn collect(&mut self, stable: &VersionVector) -> Changed {
-        self.shelves.collect(stable)
-    }
-}
-
 /// Three newcomers at once, of which two are served: what the third is to have is made now and then, and not each time
 /// that somebody says a word. Both where it cannot be divided, and where it can.
 #[test]
@@ -364,7 +298,7 @@ fn who_waits_for_a_place_costs_no_walks_over_the_state() {
     let (mut whole, mut writer) = (Shelves::bottom(), writer(0xF));
     (0..400).for_each(|shelf| fill(&mut whole, &mut writer, shelf, 100));
     for state in [cut, whole] {
-        let mut sides: Vec<Side<Counted>> = (1..=4)
+        let mut sides: Vec<Side<Counted<Shelves>>> = (1..=4)
             .map(|number| {
                 let mut config = config(number, 4, number);
                 config.part_bytes = 256;
@@ -376,7 +310,7 @@ fn who_waits_for_a_place_costs_no_walks_over_the_state() {
             })
             .collect();
         let mut link = Link::new(50);
-        let is_served = |side: &Side<Counted>| side.state.vector() == state.vector();
+        let is_served = |side: &Side<Counted<Shelves>>| side.state.vector() == state.vector();
         link.until(&mut sides, HOUR, |sides| sides[1..].iter().any(is_served));
         let (made, seconds) = (sides[0].state.made.get(), link.now.as_secs());
         assert!(seconds > 40, "{seconds} s are soon over");
@@ -390,7 +324,7 @@ fn who_waits_for_a_place_costs_no_walks_over_the_state() {
 fn what_is_refused_over_and_over_is_made_without_what_lies_behind() {
     let (mut state, mut writer) = (Shelves::bottom(), writer(0xF));
     (0..2_000).for_each(|shelf| fill(&mut state, &mut writer, shelf, 10));
-    let mut sides: Vec<Side<Counted>> = (1..=2)
+    let mut sides: Vec<Side<Counted<Shelves>>> = (1..=2)
         .map(|number| {
             let mut config = config(number, 2, number);
             config.part_bytes = 1_000;

@@ -7,6 +7,9 @@
 )]
 
 mod bounds;
+mod counted;
+mod forger;
+mod greedy;
 mod large;
 mod limits;
 mod link;
