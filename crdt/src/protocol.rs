@@ -169,6 +169,8 @@ where
         let bounds = config.budget.bounds();
         // Whatever the clock says, everything is due.
         let sync = AntiEntropy::new(config, Duration::ZERO)?;
+        // Who is alone knows all that there is.
+        let is_new = is_new && !sync.is_alone();
         Ok(Self {
             channel,
             writer: Writer::new(replica, minted, minted).within(bounds),
@@ -227,6 +229,7 @@ where
             Command::Membership(membership) => {
                 // The handle has checked it.
                 if let Ok(Some(event)) = self.sync.reconfigure(time_of(now), membership) {
+                    self.is_new &= !self.sync.is_alone();
                     self.tell(event, fx);
                 }
             }

@@ -145,10 +145,10 @@ impl<R: Replicated> AntiEntropy<R> {
         self.is_evicted
     }
 
-    /// Whether nobody else takes part, or this replica does not.
+    /// Whether this replica takes part, and nobody else.
     #[cfg(feature = "protocol")]
     pub(crate) fn is_alone(&self) -> bool {
-        self.peers.is_empty()
+        self.peers.is_empty() && !self.is_evicted
     }
 
     /// What any peer has told that it knows, in this life of ours.

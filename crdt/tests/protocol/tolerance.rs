@@ -247,3 +247,41 @@ fn a_new_member_has_not_caught_up_with_the_group_when_it_has_with_another_new_on
         [1_002, 901, 901, 901]
     );
 }
+
+/// A founder had nobody to catch up with: what the first who joins it tells is measured, also when it was opened anew before,
+/// or had others whom it outlived.
+#[test]
+fn a_founder_who_was_alone_measures_what_the_first_to_join_it_tells() {
+    for (others_before, is_opened_anew) in [(0, false), (0, true), (1, false)] {
+        let network = MemoryNetwork::new();
+        let limited = |number, membership, life| {
+            let mut options = options(number, membership, life);
+            options.tolerance.advance_max = 100;
+            options
+        };
+        let storage = Arc::new(MemoryStorage::new());
+        let mut membership = members(1 + others_before);
+        let founder = limited(1, membership.clone(), 1);
+        let mut town = vec![boot::<Count>(&network, storage.clone(), founder).unwrap()];
+        run(&mut town, SECOND);
+        if others_before > 0 {
+            membership = membership.without(member(2));
+            town[0].handle.reconfigure(membership.clone()).unwrap();
+        }
+        membership = membership.with(member(3));
+        if is_opened_anew {
+            drop(town.pop());
+            let again = limited(1, membership.clone(), 2);
+            town.push(boot(&network, storage, again).unwrap());
+        } else {
+            town[0].handle.reconfigure(membership.clone()).unwrap();
+        }
+        let storage = Arc::new(MemoryStorage::new());
+        town.push(boot(&network, storage, limited(3, membership, 1)).unwrap());
+        let _done = count(&town[1], 101);
+        run(&mut town, 5 * SECOND);
+        assert_eq!(town.iter().map(value).collect::<Vec<_>>(), [0, 101]);
+        let jump = |event: &ReplicaEvent| matches!(event, ReplicaEvent::Refused(SyncError::Refused { from, source: ApplyError::Jump(_) }) if *from == member(3));
+        assert!(town[0].events().iter().any(jump));
+    }
+}
