@@ -1,10 +1,11 @@
 //! In which order a state came to know its events.
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::mem;
 
 use crate::mutant;
+use crate::wire::{DecodeError, Decoder, Encoder};
 use crate::{Changed, Dot, Interval, IntervalVersionVector, VersionVector};
 
 /// How many intervals are kept at most, or twice as many as there are replicas, if those are more; beyond, neighbouring
@@ -15,7 +16,7 @@ const INTERVALS_MAX: usize = 512;
 ///
 /// As long as a state knows with every event all that its writer had seen, which is so if deltas come from
 /// `delta_since`, so it did after every step: a delta can be cut there. It is a hint, no part of a state's value, and not
-/// written down: with fewer steps, parts are larger.
+/// written told to others: with fewer steps, parts are larger.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Arrivals {
     steps: VecDeque<Step>,
@@ -100,6 +101,51 @@ impl Arrivals {
             }
         }
         after
+    }
+
+    /// How many steps, and of each its intervals less one, and these.
+    pub(crate) fn encode(&self, out: &mut Encoder<'_>) {
+        out.varint(self.steps.len() as u64);
+        for step in &self.steps {
+            let intervals = step.intervals();
+            out.varint(intervals.len() as u64 - 1);
+            for events in intervals {
+                out.id(events.replica());
+                out.varint(events.first());
+                out.varint(events.last() - events.first());
+            }
+        }
+    }
+
+    /// The steps in which a state came to know what it does, up to `known`.
+    pub(crate) fn decode(
+        known: &VersionVector,
+        input: &mut Decoder<'_>,
+    ) -> Result<Self, DecodeError> {
+        let malformed = DecodeError::Malformed("order of events");
+        let mut arrivals = Self::default();
+        let mut told = BTreeMap::new();
+        for _ in 0..input.count()? {
+            let mut intervals = Vec::new();
+            for _ in 0..=input.count()? {
+                let (replica, first) = (input.id()?, input.varint()?);
+                let last = first.checked_add(input.varint()?).ok_or(malformed)?;
+                let events = Interval::new(replica, first, last).ok_or(malformed)?;
+                // Each of a replica's events once, and one after the other.
+                let before = told.insert(replica, last).unwrap_or(0);
+                if first <= before || last > known.get(replica) {
+                    return Err(malformed);
+                }
+                intervals.push(events);
+            }
+            if !intervals.is_sorted() {
+                return Err(malformed);
+            }
+            arrivals.intervals += intervals.len();
+            arrivals.steps.extend(Step::of(intervals));
+        }
+        arrivals.intervals_max = arrivals.intervals;
+        Ok(arrivals)
     }
 
     /// Each step's events, in order, and whether they came one after the other.

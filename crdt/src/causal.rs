@@ -1,6 +1,7 @@
 //! A replicated document: a store, what it knows, and what was removed.
 
 mod message;
+mod order;
 mod part;
 
 use alloc::vec::Vec;

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::wire::{Message, StoreCodec};
+use crate::wire::{DecodeError, Message, StoreCodec};
 use crate::{ApplyError, Causal, Changed, Delta, DotStore, Limits, VersionVector};
 
 /// A document that replicas exchange by vectors and deltas. The sync needs no more of it.
@@ -59,6 +59,21 @@ pub trait Replicated: Sized {
 
     /// Forgets history that every replica knows.
     fn collect(&mut self, stable: &VersionVector) -> Changed;
+
+    /// In which order the events became known, as bytes, if that is no part of the state's own: what is kept beside them, so
+    /// that the state is still cut into parts after it was read again.
+    fn order_bytes(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    /// Takes up again what [`order_bytes`](Self::order_bytes) told of this state. Of another state it is ignored.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError`]; nothing changed.
+    fn restore_order(&mut self, _bytes: &[u8]) -> Result<(), DecodeError> {
+        Ok(())
+    }
 }
 
 impl<S: DotStore + StoreCodec> Replicated for Causal<S> {
@@ -98,5 +113,13 @@ impl<S: DotStore + StoreCodec> Replicated for Causal<S> {
 
     fn collect(&mut self, stable: &VersionVector) -> Changed {
         self.collect(stable)
+    }
+
+    fn order_bytes(&self) -> Vec<u8> {
+        self.order_bytes()
+    }
+
+    fn restore_order(&mut self, bytes: &[u8]) -> Result<(), DecodeError> {
+        self.restore_order(bytes)
     }
 }

@@ -13,7 +13,8 @@ const PLACES_MIN: u64 = 16;
 impl<S: StoreCodec> Causal<S> {
     /// A first part of [`delta_since`](Self::delta_since), as [`Delta::split`] makes them. Costs what the part carries,
     /// however much lies behind it; but for a peer behind the log's floor, who is told all at once, and where it is not
-    /// known in which order events of several replicas came, as of a state read from bytes: those are one part.
+    /// known in which order events of several replicas came, as of a state read from bytes without that
+    /// ([`restore_order`](Self::restore_order)): those are one part.
     #[must_use]
     pub fn first_part_since(&self, known: &VersionVector, bytes_max: usize) -> Delta<S> {
         self.first_part_by(known, bytes_max, &mut || ())

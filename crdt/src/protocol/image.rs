@@ -1,4 +1,4 @@
-//! What the store holds of a replica: a checkpoint, a log of deltas, and who it is.
+//! What the store holds of a replica: a checkpoint, in which order its events came, a log of deltas, and who it is.
 
 use std::vec::Vec;
 
@@ -12,6 +12,8 @@ use crate::{ApplyError, Limits, ReplicaId, Replicated, VersionVector};
 
 const IDENTITY: &[u8] = b"identity";
 const STATE: &[u8] = b"state";
+/// In which order the state's events became known.
+const ORDER: &[u8] = b"order";
 /// Below that a log is not worth a checkpoint.
 const LOG_BYTES_MIN: usize = 16 << 10;
 /// Our own bytes: as large as they were let become, or what was answered for would not be there again. Deeper than a
@@ -154,7 +156,11 @@ impl Image {
             None => empty,
             Some(bytes) => {
                 self.state_bytes = bytes.len();
-                D::from_bytes(&bytes, OWN)?
+                let mut state = D::from_bytes(&bytes, OWN)?;
+                if let Some(order) = self.keys.get(storage, ORDER)? {
+                    state.restore_order(&order)?;
+                }
+                state
             }
         };
         let mut next = self.log_start;
@@ -200,6 +206,10 @@ impl Image {
         if self.must_checkpoint || self.log_bytes > LOG_BYTES_MIN.max(2 * self.state_bytes) {
             let state = doc.to_bytes();
             self.keys.put(batch, STATE, &state);
+            match doc.order_bytes() {
+                order if order.is_empty() => self.keys.delete(batch, ORDER),
+                order => self.keys.put(batch, ORDER, &order),
+            }
             if self.log_next > self.log_start {
                 batch.discard(self.log, self.log_next);
             }

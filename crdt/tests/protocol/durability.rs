@@ -227,3 +227,43 @@ fn a_stock_keeps_its_rights_through_a_crash_if_somebody_vouches() {
         }
     }
 }
+
+/// Two wrote by turns, and one of them is started anew: a newcomer gets what it lacks part by part, and not as one whole, for
+/// the order of events is kept beside the checkpoint.
+#[test]
+fn after_a_restart_a_newcomer_is_still_served_in_parts() {
+    const EACH: u32 = 300;
+    let network = MemoryNetwork::new();
+    let small = |number, life| {
+        let mut options = options(number, members(3), life);
+        options.sync.part_bytes = 256;
+        options
+    };
+    let storages = [1, 2].map(|_| Arc::new(MemoryStorage::new()));
+    let mut town: Vec<_> = (1..)
+        .zip(&storages)
+        .map(|(number, storage)| boot::<Tags>(&network, storage.clone(), small(number, 1)).unwrap())
+        .collect();
+    for tag in 0..EACH {
+        let _done = [add(&town[0], 2 * tag), add(&town[1], 2 * tag + 1)];
+        run(&mut town, Duration::from_millis(100));
+    }
+    run(&mut town, Duration::from_secs(5));
+    town.clear();
+    town.push(boot(&network, storages[0].clone(), small(1, 2)).unwrap());
+    let all = tags(&town[0]);
+    assert_eq!(all.len(), 2 * EACH as usize);
+    town.push(boot(&network, Arc::new(MemoryStorage::new()), small(3, 1)).unwrap());
+    let (mut seen, mut steps) = (0, 0);
+    for _ in 0..2_000 {
+        town.iter_mut().for_each(Machine::turn);
+        town.iter()
+            .for_each(|machine| machine.clock.advance(Duration::from_millis(20)));
+        let held = tags(&town[1]).len();
+        assert!(held <= seen + 200, "{held} after {seen}");
+        steps += u32::from(held > seen);
+        seen = held;
+    }
+    assert_eq!(tags(&town[1]), all);
+    assert!(steps >= 3, "{steps} steps");
+}
