@@ -128,7 +128,7 @@ impl<S: DotStore> Causal<S> {
     ) -> Result<Delta<S>, WriteError> {
         let mint = writer.next(&self.context)?;
         let edit = edit(&self.store, mint)?;
-        if edit.store.is_empty() && mutant::is_planted("removal_without_dot") {
+        if edit.store.is_empty() && mutant::loses_removals_from::<S>() {
             for removed in edit.removed.iter() {
                 self.store.remove(removed);
             }

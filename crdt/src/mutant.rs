@@ -11,6 +11,13 @@ pub(crate) fn lets_overclaims_pass() -> bool {
     is_planted("over_claiming_delta") || is_planted("gc_before_stability")
 }
 
+/// Whether a removal from a store `S` leaves no event behind: from any, or from a list alone.
+pub(crate) fn loses_removals_from<S>() -> bool {
+    is_planted("removal_without_dot")
+        || (is_planted("list_removal_without_dot")
+            && core::any::type_name::<S>().contains("::list::"))
+}
+
 /// Puts `items` into another order in every process and call, if that bug is planted: as a hash map would.
 #[cfg(not(peaberry_mutant))]
 pub(crate) const fn scramble<T>(_items: &mut [T], _seed: u64) {}

@@ -33,6 +33,7 @@ pub const TARGET: Target = Target {
     mutants: &[
         Mutant::compiled("over_claiming_delta"),
         Mutant::compiled("removal_without_dot"),
+        Mutant::compiled("list_removal_without_dot"),
         Mutant::compiled("dot_reuse_after_restart"),
         Mutant::compiled("gap_accepted"),
         Mutant::compiled("text_sibling_decided_early"),

@@ -116,12 +116,15 @@ impl<S: Sequence> World<S> {
         let Some(place) = rng.choice(0..shown.len()) else {
             return;
         };
+        let before = sequence.vector().clone();
         sequence.remove(writer, place);
+        // One of which no event tells is none that anybody could hear of.
+        let event = (*sequence.vector() != before).then(|| last_event(sequence, writer));
         let element = shown
             .get(place)
             .and_then(|element| usize::try_from(*element).ok());
         if let Some(element) = element.and_then(|element| self.elements.get_mut(element)) {
-            element.removed.push(last_event(sequence, writer));
+            element.removed.extend(event);
         }
     }
 
