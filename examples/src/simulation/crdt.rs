@@ -8,6 +8,7 @@
 //! hear of each other late, and checked against what each writer saw.
 
 mod beside;
+mod calendar;
 mod damage;
 mod document;
 mod history;

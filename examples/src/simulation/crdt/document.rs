@@ -31,6 +31,13 @@ dot_store!(Shop {
 
 pub(super) type Document = Causal<Shop>;
 
+impl Shop {
+    /// The latest stamp that it holds, in milliseconds.
+    pub(super) fn latest_stamp_ms(&self) -> Option<u64> {
+        self.price.stamps().map(|(_, stamp)| stamp.wall_ms).max()
+    }
+}
+
 /// One thing done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Op {

@@ -63,6 +63,12 @@ impl History {
         }
     }
 
+    /// Whether `replica` ever wrote such a stamp.
+    pub(super) fn has_stamp(&self, replica: ReplicaId, stamp_ms: u64) -> bool {
+        let mut events = self.events.iter().filter(|it| it.dot.replica() == replica);
+        events.any(|it| matches!(it.op, Op::Price(stamp, _) if stamp.wall_ms == stamp_ms))
+    }
+
     /// Who knows an event knows all that its writer knew.
     fn check_causes(&mut self, at: PeerId, known: &VersionVector) {
         let mut events = self.events.iter().filter(|event| known.covers(event.dot));

@@ -23,6 +23,7 @@ use peaberry_crdt::sync::{Member, Membership, SyncConfig, SyncError};
 use peaberry_crdt::{ApplyError, Causal, Dot, Hlc, Lattice, ReplicaId, Tolerance, WriteError};
 
 use super::beside::{Sides, Writes};
+use super::calendar::{Latest, Watched, unjustified};
 use super::damage::damaging;
 use super::document::{Document, Op};
 use super::history::History;
@@ -43,6 +44,8 @@ struct Lives {
     memberships: BTreeMap<PeerId, Membership>,
     /// What each machine's calendar shows, and the clock that its writes are stamped by, in its present life.
     clocks: BTreeMap<PeerId, Clocks>,
+    /// What each machine's calendar has shown.
+    latest: BTreeMap<PeerId, Latest>,
     /// Members whose store was exchanged for an older one: nobody vouches for them any more.
     restored: BTreeSet<PeerId>,
     /// What each tolerates that boots.
@@ -479,11 +482,27 @@ impl Members {
         let handles = self.lives.lock().handles.clone();
         for (at, handle) in handles {
             handle.read(|doc| self.history.lock().check(at, doc));
+            self.look_at_stamps(at, &handle);
         }
         for (at, sides) in &self.lives.lock().sides {
             if let Err(error) = sides.check() {
                 self.history.lock().complain(format!("at {at} {error}"));
             }
+        }
+    }
+
+    /// Nothing that a member took, from whom it may be, was far ahead of what its calendar had shown by then. What is passed on
+    /// beside the sync it takes as it is, and in the end anything.
+    fn look_at_stamps(&self, at: PeerId, handle: &ReplicaHandle<Document>) {
+        let lives = self.lives.lock();
+        if self.passing.is_some() || lives.tolerance != Tolerance::USUAL {
+            return;
+        }
+        let tolerated_ms = lives.latest.get(&at).map_or(0, Latest::tolerated_ms);
+        let held_ms = handle.read(|doc| doc.value().latest_stamp_ms());
+        if held_ms.is_some_and(|held_ms| held_ms > tolerated_ms) {
+            let complaint = format!("{at} has taken the stamp {held_ms:?}, over {tolerated_ms} ms");
+            self.history.lock().complain(complaint);
         }
     }
 
@@ -664,11 +683,13 @@ fn boot_member(
     let rng = fastrand::Rng::with_seed(boot.seed());
     let transport = damaging(boot.transport(), rng, damage.clone(), reached.clone());
     let transport = Arc::new(transport);
-    let calendar: Arc<dyn Clock> = boot.clock();
+    let latest = lives.lock().latest.entry(at).or_default().clone();
+    let calendar: Arc<dyn Clock> = Arc::new(Watched::new(boot.clock(), latest));
     let mut node = Node::new(transport, storage.clone(), calendar.clone());
     let (heard, complaints) = (reached.clone(), history.clone());
     let is_bounded = kind.dots_max.is_some();
-    let hear = move |event| tell(&event, is_bounded, &heard, &complaints);
+    let shown = calendar.clone();
+    let hear = move |event| tell(&event, is_bounded, &heard, &complaints, shown.as_ref());
     let handle = replica.add_to(&mut node, hear.clone())?;
     let sides = of_sides.map(|options| Sides::open(storage.as_ref(), &options, &mut node, hear));
     let sides = sides.transpose()?;
@@ -693,15 +714,25 @@ fn tell(
     is_bounded: bool,
     reached: &Mutex<Reached>,
     history: &Mutex<History>,
+    calendar: &dyn Clock,
 ) {
     let name = match event {
         ReplicaEvent::Evicted { .. } => reached::LEARNED_EVICTION,
         ReplicaEvent::Membership(_) => reached::MEMBERSHIP_HEARD,
         ReplicaEvent::Refused(SyncError::NotAMember { .. }) => reached::STRANGER_REFUSED,
         ReplicaEvent::Refused(SyncError::Refused {
-            source: ApplyError::FarFuture(_),
+            source: ApplyError::FarFuture(far),
             ..
-        }) => reached::FAR_FUTURE,
+        }) => {
+            let mut history = history.lock();
+            if let Some(complaint) = unjustified(far, calendar) {
+                history.complain(complaint);
+            }
+            if !history.has_stamp(far.replica, far.stamp_ms) {
+                history.complain(format!("a stamp is refused that nobody wrote: {far:?}"));
+            }
+            reached::FAR_FUTURE
+        }
         ReplicaEvent::Refused(SyncError::Refused {
             source: ApplyError::Outgrown(_),
             ..
