@@ -88,20 +88,12 @@ pub trait ChainClient: Send + Sync {
     async fn block(&self, at: BlockAt) -> Result<Option<Block>, ChainError>;
 
     /// The block of this number, if it is final; `None` while none there is. Where several nodes are asked, only those have a
-    /// vote to which it is final.
+    /// vote to which it is final. A client of a single node calls [`one_node::final_block`](crate::one_node::final_block).
     ///
     /// # Errors
     ///
     /// The node could not be asked. Nothing changed.
-    async fn final_block(&self, number: u64) -> Result<Option<Block>, ChainError> {
-        match self.head(Finality::Final).await {
-            Ok(head) if head.number > number => self.block(BlockAt::Number(number)).await,
-            Ok(head) => Ok((head.number == number).then_some(head)),
-            // A chain that has just begun.
-            Err(ChainError::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
+    async fn final_block(&self, number: u64) -> Result<Option<Block>, ChainError>;
 
     /// The logs in `range` that match `filter`, in the chain's order.
     ///
@@ -112,7 +104,8 @@ pub trait ChainClient: Send + Sync {
     async fn logs(&self, filter: &LogFilter, range: &LogRange) -> Result<Vec<Log>, ChainError>;
 
     /// The logs of the blocks from `first` to `last` that match `filter`, in the chain's order, of the chain that goes through
-    /// `last`. Where several nodes are asked, only those have a vote that have come to it.
+    /// `last`. Where several nodes are asked, only those have a vote that have come to it. A client of a single node calls
+    /// [`one_node::logs_upto`](crate::one_node::logs_upto).
     ///
     /// # Errors
     ///
@@ -122,14 +115,5 @@ pub trait ChainClient: Send + Sync {
         filter: &LogFilter,
         first: u64,
         last: Block,
-    ) -> Result<Vec<Log>, ChainError> {
-        let there = self.block(BlockAt::Number(last.number)).await?;
-        if there.is_none_or(|there| there.hash != last.hash) {
-            return Err(ChainError::NotFound {
-                what: format!("block {last}"),
-            });
-        }
-        let range = LogRange::Numbers(first..=last.number);
-        self.logs(filter, &range).await
-    }
+    ) -> Result<Vec<Log>, ChainError>;
 }

@@ -11,6 +11,7 @@ mod json_rpc;
 mod network;
 #[cfg(feature = "ws")]
 mod new_heads;
+pub mod one_node;
 mod quorum;
 #[cfg(feature = "http")]
 mod reason;

@@ -23,6 +23,7 @@ mod http;
 mod intent;
 mod log;
 mod multi;
+pub mod one_node;
 pub mod outbox;
 mod signer;
 #[cfg(feature = "solana")]

@@ -17,13 +17,13 @@ use parking_lot::Mutex;
 use peaberry_chain::bindings::{CoffeeToken, SolCall, SolError, creation};
 use peaberry_chain::dev::{DevChain, DevOptions};
 use peaberry_chain::evm::{
-    Dissent, EvmClient, EvmRpc, FeeHistory, QuorumRpc, Receipt, SeenTransaction,
+    Dissent, EvmClient, EvmRpc, FeeHistory, QuorumRpc, Receipt, SeenTransaction, one_node,
 };
 use peaberry_chain::primitives::{B256, Bytes, U256};
 use peaberry_chain::wallet::EvmKey;
 use peaberry_chain::{
     Amount, Asset, Block, BlockAt, CallRequest, ChainClient, ChainError, ChainId, EvmAddress,
-    Finality, Intent, Log, LogFilter, LogRange, Revert, Sent,
+    Finality, FinalityPolicy, Intent, Log, LogFilter, LogRange, Revert, Sent,
 };
 
 use node::{Node, NodeKind, on_both};
@@ -200,6 +200,36 @@ impl EvmRpc for Member {
             logs
         };
         self.answer(self.chain.logs(filter, range), lie).await
+    }
+
+    async fn lacks_receipts(
+        &self,
+        hashes: &[B256],
+        at: Block,
+        newest_max: u64,
+    ) -> Vec<Result<bool, ChainError>> {
+        one_node::lacks_receipts(self, hashes, at, newest_max).await
+    }
+
+    async fn block_below(&self, depth: u64) -> Result<Option<Block>, ChainError> {
+        one_node::block_below(self, depth).await
+    }
+
+    async fn final_block(
+        &self,
+        number: u64,
+        policy: FinalityPolicy,
+    ) -> Result<Option<Block>, ChainError> {
+        one_node::final_block(self, number, policy).await
+    }
+
+    async fn logs_upto(
+        &self,
+        filter: &LogFilter,
+        first: u64,
+        last: Block,
+    ) -> Result<Vec<Log>, ChainError> {
+        one_node::logs_upto(self, filter, first, last).await
     }
 }
 

@@ -17,12 +17,12 @@ use super::json::{
     JsonReceipt, JsonTransaction,
 };
 use super::refusal::{Asked, NodeError};
-use super::{EvmRpc, FeeHistory, Receipt, SeenTransaction};
+use super::{EvmRpc, FeeHistory, Receipt, SeenTransaction, one_node};
 use crate::deadline::within;
 use crate::http::RuntimeClock;
 use crate::{
-    Block, BlockAt, CallRequest, ChainError, ChainId, HttpEndpoint, HttpOptions, Log, LogFilter,
-    LogRange, Revert, RpcTransport, Sent, TransportFailure, TxId,
+    Block, BlockAt, CallRequest, ChainError, ChainId, FinalityPolicy, HttpEndpoint, HttpOptions,
+    Log, LogFilter, LogRange, Revert, RpcTransport, Sent, TransportFailure, TxId,
 };
 
 /// How long a node may take to answer, unless told otherwise.
@@ -363,6 +363,36 @@ impl EvmRpc for JsonRpc {
             return Err(malformed(DOING, "logs out of order"));
         }
         Ok(logs)
+    }
+
+    async fn lacks_receipts(
+        &self,
+        hashes: &[B256],
+        at: Block,
+        newest_max: u64,
+    ) -> Vec<Result<bool, ChainError>> {
+        one_node::lacks_receipts(self, hashes, at, newest_max).await
+    }
+
+    async fn block_below(&self, depth: u64) -> Result<Option<Block>, ChainError> {
+        one_node::block_below(self, depth).await
+    }
+
+    async fn final_block(
+        &self,
+        number: u64,
+        policy: FinalityPolicy,
+    ) -> Result<Option<Block>, ChainError> {
+        one_node::final_block(self, number, policy).await
+    }
+
+    async fn logs_upto(
+        &self,
+        filter: &LogFilter,
+        first: u64,
+        last: Block,
+    ) -> Result<Vec<Log>, ChainError> {
+        one_node::logs_upto(self, filter, first, last).await
     }
 }
 

@@ -412,9 +412,15 @@ impl EvmRpc for QuorumRpc {
     /// # Errors
     ///
     /// [`ChainError::NoQuorum`], of each receipt for itself: those that could not be asked might have made it a quorum.
-    async fn lacks_receipts(&self, hashes: &[B256], at: Block) -> Vec<Result<bool, ChainError>> {
+    async fn lacks_receipts(
+        &self,
+        hashes: &[B256],
+        at: Block,
+        newest_max: u64,
+    ) -> Vec<Result<bool, ChainError>> {
         let asked = self.nodes.iter();
-        let told = join_all(asked.map(|(_, node)| node.lacks_receipts(hashes, at))).await;
+        let told = asked.map(|(_, node)| node.lacks_receipts(hashes, at, newest_max));
+        let told = join_all(told).await;
         let lacks = |index: usize| {
             let answers = told.iter().map(|told| told.get(index));
             let lacking = answers.clone().filter(|one| matches!(one, Some(Ok(true))));

@@ -2,16 +2,12 @@
 
 use alloy_primitives::{Address, B256, Bytes, U256};
 use async_trait::async_trait;
-use futures_util::future::join_all;
 
 use super::{FeeHistory, Receipt, SeenTransaction};
 use crate::{
     Block, BlockAt, CallRequest, ChainError, ChainId, FinalityPolicy, Log, LogFilter, LogRange,
     Revert,
 };
-
-/// Receipts that one node is asked for at once.
-const RECEIPTS_AT_ONCE: usize = 8;
 
 /// An EVM node, in the process or far away. Callable concurrently; used as `Arc<dyn EvmRpc>`.
 ///
@@ -22,6 +18,10 @@ const RECEIPTS_AT_ONCE: usize = 8;
 ///   [`broadcast`](Self::broadcast) is an error that [may have been sent](ChainError::may_have_been_sent);
 /// - [`BlockAt::Final`] is what the node's tag `finalized` says, never `safe`; a node without it answers
 ///   [`ChainError::NotFound`].
+///
+/// Some questions are two of one node: that it has come to a block, and what it knows there. They have no bodies here,
+/// since no body is right for all: a single node calls those of [`one_node`](super::one_node), and what wraps another
+/// `EvmRpc`, which may be a [`QuorumRpc`](super::QuorumRpc), hands each on as it is.
 #[async_trait]
 pub trait EvmRpc: Send + Sync {
     /// The chain that the node serves, as it says now.
@@ -123,27 +123,22 @@ pub trait EvmRpc: Send + Sync {
 
     /// Of each of `hashes`, in their order, whether the node, whose chain goes through the block `at`, has no receipt of it: the
     /// transaction is then in no block up to there, unless the node has forgotten it. False also of a node that has not
-    /// come to `at`, or is on another fork: that it knows of no receipt says nothing. One node says both, or nothing
-    /// follows: what stands between a caller and several nodes must hand this on as one question.
+    /// come to `at`, or is on another fork: that it knows of no receipt says nothing. False, too, of one whose own newest
+    /// block is above `newest_max`, since it may have forgotten what the caller asks about; [`u64::MAX`] where nothing can
+    /// have been forgotten.
+    ///
+    /// One node says all of this, or nothing follows: what stands between a caller and several nodes must hand this on as
+    /// one question. A single node calls [`one_node::lacks_receipts`](super::one_node::lacks_receipts).
     ///
     /// # Errors
     ///
     /// Of each for itself: the node could not be asked.
-    async fn lacks_receipts(&self, hashes: &[B256], at: Block) -> Vec<Result<bool, ChainError>> {
-        // The block first: what it has come to by then it has when it looks for the receipts.
-        match self.block(BlockAt::Number(at.number)).await {
-            Ok(Some(there)) if there.hash == at.hash => {}
-            Ok(_) => return vec![Ok(false); hashes.len()],
-            Err(error) => return vec![Err(error); hashes.len()],
-        }
-        let mut lacking = Vec::with_capacity(hashes.len());
-        for some in hashes.chunks(RECEIPTS_AT_ONCE) {
-            let receipts = join_all(some.iter().map(|hash| self.receipt(*hash))).await;
-            let some = receipts.into_iter();
-            lacking.extend(some.map(|one| one.map(|receipt| receipt.is_none())));
-        }
-        lacking
-    }
+    async fn lacks_receipts(
+        &self,
+        hashes: &[B256],
+        at: Block,
+        newest_max: u64,
+    ) -> Vec<Result<bool, ChainError>>;
 
     /// Why the included transaction `hash` was undone; `None` if it is not included or cannot be explained. Ask it only of
     /// one whose receipt says that it was undone: a node that does not trace tries the call again on the state before its
@@ -167,22 +162,17 @@ pub trait EvmRpc: Send + Sync {
     async fn block(&self, at: BlockAt) -> Result<Option<Block>, ChainError>;
 
     /// The block that lies `depth` below the node's newest; `None` of a chain that is shorter. One node says both, as with
-    /// [`lacks_receipts`](Self::lacks_receipts).
+    /// [`lacks_receipts`](Self::lacks_receipts); a single one calls
+    /// [`one_node::block_below`](super::one_node::block_below).
     ///
     /// # Errors
     ///
     /// The node could not be asked.
-    async fn block_below(&self, depth: u64) -> Result<Option<Block>, ChainError> {
-        let newest = self.block(BlockAt::Latest).await?;
-        match newest.and_then(|newest| newest.number.checked_sub(depth)) {
-            None => Ok(None),
-            Some(_) if depth == 0 => Ok(newest),
-            Some(number) => self.block(BlockAt::Number(number)).await,
-        }
-    }
+    async fn block_below(&self, depth: u64) -> Result<Option<Block>, ChainError>;
 
     /// The block of this number, if the node has one there that is final to it, by `policy`: there it will never have another.
-    /// `None` of a node that has not come so far. One node says both, as with [`lacks_receipts`](Self::lacks_receipts).
+    /// `None` of a node that has not come so far. One node says both, as with [`lacks_receipts`](Self::lacks_receipts); a
+    /// single one calls [`one_node::final_block`](super::one_node::final_block).
     ///
     /// # Errors
     ///
@@ -191,19 +181,7 @@ pub trait EvmRpc: Send + Sync {
         &self,
         number: u64,
         policy: FinalityPolicy,
-    ) -> Result<Option<Block>, ChainError> {
-        let head = match policy {
-            FinalityPolicy::Finalized => self.block(BlockAt::Final).await,
-            FinalityPolicy::Depth(depth) => self.block_below(depth).await,
-        };
-        match head {
-            Ok(Some(head)) if head.number > number => self.block(BlockAt::Number(number)).await,
-            Ok(head) => Ok(head.filter(|head| head.number == number)),
-            // A chain that has just begun.
-            Err(ChainError::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
+    ) -> Result<Option<Block>, ChainError>;
 
     /// The logs in `range` that match `filter`, in the chain's order.
     ///
@@ -215,7 +193,7 @@ pub trait EvmRpc: Send + Sync {
 
     /// The logs of the blocks from `first` to `last` that match `filter`, in the chain's order, of a node whose chain goes through
     /// `last`. One node says both, as with [`lacks_receipts`](Self::lacks_receipts): what is read by number is so bound to one
-    /// history.
+    /// history. A single node calls [`one_node::logs_upto`](super::one_node::logs_upto).
     ///
     /// # Errors
     ///
@@ -225,14 +203,5 @@ pub trait EvmRpc: Send + Sync {
         filter: &LogFilter,
         first: u64,
         last: Block,
-    ) -> Result<Vec<Log>, ChainError> {
-        let there = self.block(BlockAt::Number(last.number)).await?;
-        if there.is_none_or(|there| there.hash != last.hash) {
-            return Err(ChainError::NotFound {
-                what: format!("block {last}"),
-            });
-        }
-        let range = LogRange::Numbers(first..=last.number);
-        self.logs(filter, &range).await
-    }
+    ) -> Result<Vec<Log>, ChainError>;
 }

@@ -12,7 +12,7 @@ use super::walk::{Known, Path, Step, Walk, step_along};
 use super::{Change, Cursor, FOLLOW, Follow, FollowCommand, FollowConfig, FollowEvent, Start};
 use crate::{
     Address, Amount, Asset, Block, BlockAt, CallRequest, ChainClient, ChainError, ChainId,
-    Estimate, Finality, Intent, Log, LogFilter, LogRange, Sent, TransactionStatus, TxId,
+    Estimate, Finality, Intent, Log, LogFilter, LogRange, Sent, TransactionStatus, TxId, one_node,
 };
 
 /// What was told beside changes.
@@ -410,6 +410,19 @@ impl ChainClient for Long {
 
     async fn status(&self, _: TxId) -> Result<TransactionStatus, ChainError> {
         Err(too_large())
+    }
+
+    async fn final_block(&self, number: u64) -> Result<Option<Block>, ChainError> {
+        one_node::final_block(self, number).await
+    }
+
+    async fn logs_upto(
+        &self,
+        filter: &LogFilter,
+        first: u64,
+        last: Block,
+    ) -> Result<Vec<Log>, ChainError> {
+        one_node::logs_upto(self, filter, first, last).await
     }
 }
 

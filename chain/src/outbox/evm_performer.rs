@@ -295,7 +295,10 @@ async fn confirm(
     }
     let open = wanted.attempts.iter().copied();
     let open: Vec<B256> = open.filter(|one| !wanted.lacking.contains(one)).collect();
-    let told = client.rpc().lacks_receipts(&open, final_block).await;
+    let told = client
+        .rpc()
+        .lacks_receipts(&open, final_block, u64::MAX)
+        .await;
     let is_known = |one: &Result<bool, ChainError>| matches!(one, Ok(false));
     if told.iter().any(is_known) {
         return (failure.map_or(Ok(Sight::Ahead), Err), Vec::new());

@@ -22,7 +22,7 @@ use crate::wait::wait_for;
 use crate::{
     Address, Amount, Asset, Block, BlockAt, CallRequest, ChainClient, ChainError, ChainFamily,
     ChainId, Estimate, Finality, Intent, Log, LogFilter, LogRange, RpcTransport, Sent, Signer,
-    SolanaAddress, TransactionStatus, TxId,
+    SolanaAddress, TransactionStatus, TxId, one_node,
 };
 
 // Submissions whose last valid height is remembered, oldest forgotten first.
@@ -489,6 +489,20 @@ impl ChainClient for SolanaClient {
     }
 
     async fn logs(&self, _filter: &LogFilter, _range: &LogRange) -> Result<Vec<Log>, ChainError> {
+        Err(unsupported("logs"))
+    }
+
+    /// Of several nodes, whatever most of them have there, which may be behind the final block.
+    async fn final_block(&self, slot: u64) -> Result<Option<Block>, ChainError> {
+        one_node::final_block(self, slot).await
+    }
+
+    async fn logs_upto(
+        &self,
+        _filter: &LogFilter,
+        _first: u64,
+        _last: Block,
+    ) -> Result<Vec<Log>, ChainError> {
         Err(unsupported("logs"))
     }
 }

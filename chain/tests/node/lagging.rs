@@ -144,9 +144,16 @@ impl EvmRpc for Lagging {
     }
 
     /// The one of them that answers says both.
-    async fn lacks_receipts(&self, hashes: &[B256], at: Block) -> Vec<Result<bool, ChainError>> {
+    async fn lacks_receipts(
+        &self,
+        hashes: &[B256],
+        at: Block,
+        newest_max: u64,
+    ) -> Vec<Result<bool, ChainError>> {
         match self.head().await {
-            Ok(head) if at.number <= head.number => self.node.lacks_receipts(hashes, at).await,
+            Ok(head) if at.number <= head.number => {
+                self.node.lacks_receipts(hashes, at, newest_max).await
+            }
             Ok(_) => vec![Ok(false); hashes.len()],
             Err(error) => vec![Err(error); hashes.len()],
         }
@@ -191,6 +198,14 @@ impl EvmRpc for Lagging {
                 let logs = self.node.logs(filter, range).await?.into_iter();
                 Ok(logs.filter(|log| log.block_number <= head.number).collect())
             }
+        }
+    }
+
+    async fn block_below(&self, depth: u64) -> Result<Option<Block>, ChainError> {
+        let head = self.head().await?;
+        match head.number.checked_sub(depth) {
+            Some(number) => self.node.block(BlockAt::Number(number)).await,
+            None => Ok(None),
         }
     }
 }

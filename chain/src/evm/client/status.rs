@@ -162,7 +162,7 @@ impl EvmClient {
         };
         match self.rpc.nonce(from, BlockAt::Hash(end.hash)).await {
             Ok(next) if next > claim.nonce => {
-                let told = self.rpc.lacks_receipts(&[hash], end).await;
+                let told = self.rpc.lacks_receipts(&[hash], end, u64::MAX).await;
                 told.into_iter().next().unwrap_or(Ok(false))
             }
             // A node that has no state of that block says nothing, nor does one that takes no question by hash.

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use peaberry_chain::evm::{EvmRpc, FeeHistory, Receipt, SeenTransaction};
+use peaberry_chain::evm::{EvmRpc, FeeHistory, Receipt, SeenTransaction, one_node};
 use peaberry_chain::primitives::{Address, B256, Bytes, U256, keccak256};
 use peaberry_chain::{
-    Block, BlockAt, CallRequest, ChainError, ChainId, Log, LogFilter, LogRange, Revert, Sent, TxId,
+    Block, BlockAt, CallRequest, ChainError, ChainId, FinalityPolicy, Log, LogFilter, LogRange,
+    Revert, Sent, TxId,
 };
 
 use super::dead_fork::DeadFork;
@@ -413,6 +414,36 @@ impl EvmRpc for Node {
             logs = lies::logs(lie, logs)?;
         }
         self.end(logs, Sent::No)
+    }
+
+    async fn lacks_receipts(
+        &self,
+        hashes: &[B256],
+        at: Block,
+        newest_max: u64,
+    ) -> Vec<Result<bool, ChainError>> {
+        one_node::lacks_receipts(self, hashes, at, newest_max).await
+    }
+
+    async fn block_below(&self, depth: u64) -> Result<Option<Block>, ChainError> {
+        one_node::block_below(self, depth).await
+    }
+
+    async fn final_block(
+        &self,
+        number: u64,
+        policy: FinalityPolicy,
+    ) -> Result<Option<Block>, ChainError> {
+        one_node::final_block(self, number, policy).await
+    }
+
+    async fn logs_upto(
+        &self,
+        filter: &LogFilter,
+        first: u64,
+        last: Block,
+    ) -> Result<Vec<Log>, ChainError> {
+        one_node::logs_upto(self, filter, first, last).await
     }
 }
 

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use peaberry_chain::evm::{EvmRpc, FeeHistory, JsonRpc, Receipt, SeenTransaction};
+use peaberry_chain::evm::{EvmRpc, FeeHistory, JsonRpc, Receipt, SeenTransaction, one_node};
 use peaberry_chain::primitives::{Address, B256, Bytes, U256};
 use peaberry_chain::{
-    Block, BlockAt, CallRequest, ChainError, ChainId, Log, LogFilter, LogRange, Revert,
-    RpcTransport, TransportFailure,
+    Block, BlockAt, CallRequest, ChainError, ChainId, FinalityPolicy, Log, LogFilter, LogRange,
+    Revert, RpcTransport, TransportFailure,
 };
 use serde_json::{Value, json};
 
@@ -109,8 +109,34 @@ impl EvmRpc for Tagged {
         self.node.receipt(hash).await
     }
 
-    async fn lacks_receipts(&self, hashes: &[B256], at: Block) -> Vec<Result<bool, ChainError>> {
-        self.node.lacks_receipts(hashes, at).await
+    async fn lacks_receipts(
+        &self,
+        hashes: &[B256],
+        at: Block,
+        newest_max: u64,
+    ) -> Vec<Result<bool, ChainError>> {
+        one_node::lacks_receipts(self, hashes, at, newest_max).await
+    }
+
+    async fn block_below(&self, depth: u64) -> Result<Option<Block>, ChainError> {
+        one_node::block_below(self, depth).await
+    }
+
+    async fn final_block(
+        &self,
+        number: u64,
+        policy: FinalityPolicy,
+    ) -> Result<Option<Block>, ChainError> {
+        one_node::final_block(self, number, policy).await
+    }
+
+    async fn logs_upto(
+        &self,
+        filter: &LogFilter,
+        first: u64,
+        last: Block,
+    ) -> Result<Vec<Log>, ChainError> {
+        one_node::logs_upto(self, filter, first, last).await
     }
 
     async fn revert_reason(&self, hash: B256) -> Result<Option<Revert>, ChainError> {

@@ -205,8 +205,13 @@ impl EvmRpc for Witness {
         told
     }
 
-    async fn lacks_receipts(&self, hashes: &[B256], at: Block) -> Vec<Result<bool, ChainError>> {
-        let told = self.rpc.lacks_receipts(hashes, at).await;
+    async fn lacks_receipts(
+        &self,
+        hashes: &[B256],
+        at: Block,
+        newest_max: u64,
+    ) -> Vec<Result<bool, ChainError>> {
+        let told = self.rpc.lacks_receipts(hashes, at, newest_max).await;
         for (hash, told) in hashes.iter().zip(&told) {
             if self.is_quorum && matches!(told, Ok(true)) {
                 self.demand_no_receipt(*hash, at);

@@ -215,7 +215,7 @@ fn only_who_has_come_to_a_block_says_that_no_receipt_is_there() {
             let (rpc, named) = quorum(nodes);
             // So it would be taken for missing.
             assert_eq!(now(rpc.receipt(PAID)).unwrap(), None);
-            let told = now(rpc.lacks_receipts(&[PAID], at));
+            let told = now(rpc.lacks_receipts(&[PAID], at, u64::MAX));
             assert!(
                 matches!(told[..], [Ok(told)] if told == is_lacking),
                 "{told:?}"
