@@ -5,6 +5,7 @@ use peaberry_core::{Instant, mutant};
 
 use super::answer::{deferral_of, pause_after};
 use super::event::Deferral;
+use super::evm_sight::newest_max;
 use super::fees::{Step, bump, within};
 use super::lane::{LaneKey, View};
 use super::protocol::{About, Asked, Fx, Outbox};
@@ -43,6 +44,7 @@ impl Outbox {
         let Ok(account) = key.1.evm_on(key.0) else {
             return;
         };
+        let receipts_kept = self.rules(key.0).receipts_kept;
         let asks_for_unknown = lane.looks.is_multiple_of(UNKNOWN_EVERY);
         let flying = lane.flying.iter().filter_map(|id| {
             let entry = self.open.get(id)?;
@@ -55,6 +57,7 @@ impl Outbox {
                 entry: *id,
                 nonce: record.nonce.filter(|_| !record.attempts.is_empty())?,
                 attempts: hashes.filter_map(|attempt| hash_of(attempt.id)).collect(),
+                newest_max: newest_max(record, receipts_kept),
                 lacking: entry.lacking.clone(),
             })
         });
@@ -63,7 +66,7 @@ impl Outbox {
             account,
             wanted: flying.collect(),
             blocks: blocks.clone(),
-            asks_final_nonce: self.is_proof_due(lane, self.rules(key.0).receipts_kept),
+            asks_final_nonce: self.is_proof_due(lane, receipts_kept),
         };
         let number = self.ask_about(About::Lane(key), key.0, ask, fx);
         if let Some(lane) = self.lanes.get_mut(&key) {

@@ -97,7 +97,7 @@ async fn look(
         .zip(sights)
         .map(async |(one, first)| match first {
             First::Known(sight) => (Ok(sight), Vec::new()),
-            First::NoReceipt(failure) => confirm(client, one, failure, &used).await,
+            First::NoReceipt(failure) => confirm(client, one, failure, &used, latest.number).await,
         });
     let told = told_apart(wanted, join_all(confirmed).await)?;
     Ok(AccountView {
@@ -281,6 +281,7 @@ async fn confirm(
     wanted: &Wanted,
     failure: Option<ChainError>,
     used: &Result<Option<(Block, u64)>, ChainError>,
+    newest: u64,
 ) -> Confirmed {
     let is_used = |(_, nonce): &(Block, u64)| *nonce > wanted.nonce;
     let final_block = match used {
@@ -295,10 +296,13 @@ async fn confirm(
     }
     let open = wanted.attempts.iter().copied();
     let open: Vec<B256> = open.filter(|one| !wanted.lacking.contains(one)).collect();
-    let told = client
-        .rpc()
-        .lacks_receipts(&open, final_block, u64::MAX)
-        .await;
+    // Where all have come beyond that the outbox gives up no nonce for it, but says that nobody may know any more.
+    let newest_max = match newest <= wanted.newest_max {
+        true => wanted.newest_max,
+        false => u64::MAX,
+    };
+    let told = client.rpc().lacks_receipts(&open, final_block, newest_max);
+    let told = told.await;
     let is_known = |one: &Result<bool, ChainError>| matches!(one, Ok(false));
     if told.iter().any(is_known) {
         return (failure.map_or(Ok(Sight::Ahead), Err), Vec::new());

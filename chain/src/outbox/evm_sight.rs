@@ -38,6 +38,13 @@ const fn receipts_known(receipts_kept: u64) -> u64 {
     receipts_kept - receipts_kept / 4
 }
 
+/// The newest block of a node that has forgotten no receipt which this record's attempts may have: none may have one up to the
+/// final block from before they were signed.
+pub(super) fn newest_max(record: &Record, receipts_kept: u64) -> u64 {
+    let signed_above = record.signed_above.unwrap_or(0);
+    signed_above.saturating_add(receipts_known(receipts_kept))
+}
+
 impl Outbox {
     /// What a look has shown.
     pub(super) fn seen(&mut self, key: LaneKey, seen: &AccountView, now: Instant, fx: Fx<'_, '_>) {

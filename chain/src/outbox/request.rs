@@ -77,6 +77,9 @@ pub struct Wanted {
     pub nonce: u64,
     /// The hashes of all its attempts: any of them may have been included.
     pub attempts: Vec<B256>,
+    /// Of a node whose own newest block is above this, ignorance says nothing: it may have thrown the receipt away. Not of
+    /// the quorum's newest, which is no higher than that of a node that is behind.
+    pub newest_max: u64,
     /// Those of them of which earlier looks have [said](AccountView::lacking) that there is no receipt: not asked for again.
     pub lacking: BTreeSet<B256>,
 }

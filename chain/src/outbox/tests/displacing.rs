@@ -24,6 +24,13 @@ fn missing(request: &Request, latest_number: u64) -> AccountView {
     }
 }
 
+fn newest_max(request: &Request) -> u64 {
+    let Ask::Look { wanted, .. } = &request.ask else {
+        panic!("not a look");
+    };
+    wanted.first().expect("it is looked for").newest_max
+}
+
 fn sent() -> Rig {
     let mut rig = Rig::new();
     rig.submit(payment("one"));
@@ -65,7 +72,10 @@ fn a_quarter_of_the_receipts_time_is_left_over() {
                 rig.restart();
             }
             for _ in 0..3 {
-                rig.look(|request| missing(request, number));
+                rig.look(|request| {
+                    assert_eq!(newest_max(request), last, "of each node by itself");
+                    missing(request, number)
+                });
                 rig.broadcast(Ok(()));
             }
             assert_eq!(

@@ -15,6 +15,8 @@ const FIRST: B256 = B256::repeat_byte(1);
 const SECOND: B256 = B256::repeat_byte(2);
 const FINAL: u64 = 8;
 const TIP: u64 = 16;
+/// A node that has come farther may have thrown away what is looked for.
+const NEWEST_MAX: u64 = 20;
 
 /// A node that has all blocks, of whose final ones the last holds this transaction, if any.
 fn node(paid: Option<B256>) -> Scripted {
@@ -76,6 +78,7 @@ fn look_again(
         entry: EntryId(index as u64),
         nonce: 0,
         attempts: attempts.to_vec(),
+        newest_max: NEWEST_MAX,
         lacking: lacking.iter().copied().collect(),
     });
     let ask = Ask::Look {
@@ -110,6 +113,37 @@ fn a_liar_and_a_node_that_is_behind_make_nothing_missing() {
         assert_eq!(sights(&told(Some(FIRST))), [&Sight::Ahead]);
         assert_eq!(sights(&told(None)), [&Sight::Missing]);
     }
+}
+
+/// One of three lies that there is no receipt, one has thrown it away, and one that has it is behind: their newest block by
+/// quorum is its own, and young. Who may have forgotten has no vote all the same, and one who cannot have has.
+#[test]
+fn who_may_have_forgotten_is_no_witness_whatever_the_others_have_come_to() {
+    for (tip, sight) in [(NEWEST_MAX + 1, Sight::Ahead), (NEWEST_MAX, Sight::Missing)] {
+        let ahead = Scripted {
+            blocks: chain(tip, 0, 0),
+            ..node(None)
+        };
+        for turned in 0..3 {
+            let mut nodes = [node(Some(FIRST)), node(None), ahead.clone()];
+            nodes.rotate_left(turned);
+            let view = look(quorum(nodes), &[&[FIRST]]).unwrap();
+            assert_eq!((view.latest_number, view.final_nonce), (TIP, Some(1)));
+            assert_eq!(sights(&view), [&sight]);
+        }
+    }
+}
+
+/// Where most have come so far that all may have forgotten, that is for the outbox to say.
+#[test]
+fn what_all_may_have_forgotten_is_missing() {
+    let late = Scripted {
+        blocks: chain(NEWEST_MAX + 1, 0, 0),
+        ..node(None)
+    };
+    let view = look(Arc::new(late), &[&[FIRST]]).unwrap();
+    assert_eq!(view.latest_number, NEWEST_MAX + 1);
+    assert_eq!(sights(&view), [&Sight::Missing]);
 }
 
 /// A nonce that is used at the newest block only is not used for good: nothing is missing yet.
