@@ -20,6 +20,8 @@ pub(crate) const CHAIN: u64 = 4242;
 pub(crate) struct Scripted {
     /// Its chain, by number.
     pub(crate) blocks: Vec<Block>,
+    /// What it says instead where it is asked by number, and has by hash as well.
+    pub(crate) by_number: BTreeMap<u64, Block>,
     /// The final one's number.
     pub(crate) final_number: u64,
     /// Every account's nonce, at every block that it has.
@@ -66,7 +68,10 @@ impl Scripted {
             BlockAt::Latest | BlockAt::Pending => self.blocks.last().copied(),
             BlockAt::Final => self.at(BlockAt::Number(self.final_number)),
             BlockAt::Number(number) => self.blocks.get(usize::try_from(number).ok()?).copied(),
-            BlockAt::Hash(hash) => self.blocks.iter().find(|one| one.hash == hash).copied(),
+            BlockAt::Hash(hash) => {
+                let mut all = self.blocks.iter().chain(self.by_number.values());
+                all.find(|one| one.hash == hash).copied()
+            }
         }
     }
 
@@ -146,6 +151,11 @@ impl EvmRpc for Scripted {
     }
 
     async fn block(&self, at: BlockAt) -> Result<Option<Block>, ChainError> {
+        if let BlockAt::Number(number) = at
+            && let Some(said) = self.by_number.get(&number)
+        {
+            return Ok(Some(*said));
+        }
         Ok(self.at(at))
     }
 

@@ -104,13 +104,13 @@ async fn begin(
     final_block: Option<Block>,
     latest: Block,
 ) -> Result<Step, ChainError> {
-    let Some(start) = start.or_else(|| final_block.map(|block| block.number)) else {
-        return Ok(Step::Nothing);
+    let block = match (start, final_block) {
+        // That very block: what is found at its number may be another's, and would be left behind for a newer final one.
+        (None, final_block) => final_block,
+        (Some(start), _) if start > latest.number => None,
+        (Some(start), _) => at_number(client, start, final_block).await?,
     };
-    if start > latest.number {
-        return Ok(Step::Nothing);
-    }
-    let Some(block) = client.block(BlockAt::Number(start)).await? else {
+    let Some(block) = block else {
         return Ok(Step::Nothing);
     };
     let Some(logs) = logs_of(client, &walk.filter, block).await? else {
@@ -147,12 +147,12 @@ async fn go_on(
     };
     let mut block = latest;
     if let Some(number) = near {
-        let Some(near) = client.block(BlockAt::Number(number)).await? else {
+        let Some(near) = at_number(client, number, final_block).await? else {
             return Ok(Step::Nothing);
         };
         block = near;
         if block.hash == tip.1
-            && let Some(farther) = client.block(BlockAt::Number(tip.0 + WALK_MAX)).await?
+            && let Some(farther) = at_number(client, tip.0 + WALK_MAX, final_block).await?
         {
             block = farther;
         }
@@ -234,8 +234,25 @@ async fn range(
     }))
 }
 
-/// What the chain has where the first known block is. From the final block back by hash, where that is not too far: what is
-/// found by number may come from a node on a fork that the others have left.
+/// The block of this number. Up to the final one only nodes have a vote to which it is final: one that is behind may have an
+/// orphan there. That too few of them answer is told as a failure, since it may last.
+async fn at_number(
+    client: &dyn ChainClient,
+    number: u64,
+    final_block: Option<Block>,
+) -> Result<Option<Block>, ChainError> {
+    if final_block.is_none_or(|last| number > last.number) {
+        return client.block(BlockAt::Number(number)).await;
+    }
+    let there = client.final_block(number).await?;
+    let missing = || ChainError::NotFound {
+        what: format!("the final block {number}"),
+    };
+    there.map(Some).ok_or_else(missing)
+}
+
+/// What the chain has where the first known block is. From the final block back by hash, where that is not too far, and
+/// farther below of nodes to which it is final: an alarm stands on nothing that one liar and a node on an orphan say.
 async fn broken(
     client: &dyn ChainClient,
     first: (u64, B256),
@@ -248,7 +265,8 @@ async fn broken(
     let by_number = mutant::is_planted("follow_alarm_by_number");
     let found = match from.filter(|_| !by_number) {
         Some(block) => ancestor(client, block, first.0).await?,
-        None => client.block(BlockAt::Number(first.0)).await?,
+        None if by_number => client.block(BlockAt::Number(first.0)).await?,
+        None => at_number(client, first.0, final_block).await?,
     };
     let found = found.map(|block| block.hash);
     if found == Some(first.1) {

@@ -217,3 +217,63 @@ fn a_range_is_not_without_logs_because_a_node_has_not_come_to_it() {
         assert!(matches!(step, Ok(Step::Range { logs, .. }) if logs == [log()]));
     });
 }
+
+/// It names the true newest and final blocks, has all of them by hash, and says something else where it is asked by number.
+fn two_faced(by_number: impl IntoIterator<Item = Block>) -> Scripted {
+    let by_number = by_number.into_iter().map(|block| (block.number, block));
+    Scripted {
+        by_number: by_number.collect(),
+        ..honest()
+    }
+}
+
+fn walk(known: Known) -> Walk {
+    Walk {
+        number: 1,
+        filter: LogFilter::default(),
+        known,
+        range_max: 40,
+    }
+}
+
+/// Far below the final block a liar repeats the orphan on which a node has stopped: no final block has changed.
+#[test]
+fn an_orphan_far_below_raises_no_alarm() {
+    let known = at(80);
+    let orphan = block(80, 7, at(79).hash);
+    let stopped = Scripted {
+        blocks: chain(80, 7, 80),
+        final_number: 30,
+        ..Scripted::default()
+    };
+    // What follows it the liar does not have, so that there is no range.
+    let liar = two_faced([orphan, block(81, 7, orphan.hash)]);
+    let known = Known::Ring(vec![(known.number, known.hash)]);
+    let walk = walk(known);
+    for finality in [FinalityPolicy::Finalized, FinalityPolicy::Depth(TIP - FINAL)] {
+        let named = each_order(
+            [honest(), liar.clone(), stopped.clone()],
+            async |rpc| step_along(&client(rpc, finality), &walk).await,
+            |step| assert!(step.is_err(), "{step:?}"),
+        );
+        assert!(!named.contains(&0) && !named.contains(&2), "{named:?}");
+    }
+}
+
+/// A follower that begins at the final block begins at the one that is final, not at an orphan which it would leave again for a
+/// newer one, with all that lies between.
+#[test]
+fn the_beginning_is_no_orphan() {
+    let liar = two_faced([orphan()]);
+    for start in [None, Some(ORPHAN)] {
+        let walk = walk(Known::Nothing(start));
+        let begin = async |rpc| step_along(&client(rpc, FinalityPolicy::Finalized), &walk).await;
+        each_order([honest(), liar.clone(), behind()], begin, |step| {
+            let Ok(Step::Path(path)) = step else {
+                panic!("{step:?}");
+            };
+            let first = path.blocks.first().map(|(block, _)| *block);
+            assert_eq!(first, Some(at(FINAL)));
+        });
+    }
+}
