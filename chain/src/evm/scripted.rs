@@ -32,8 +32,12 @@ pub(crate) struct Scripted {
     pub(crate) receipts: BTreeMap<B256, Receipt>,
     /// About these receipts it does not answer.
     pub(crate) silent_about: BTreeSet<B256>,
+    /// These receipts it has thrown away.
+    pub(crate) refuses_about: BTreeSet<B256>,
     /// It has no state but that of the newest block.
     pub(crate) has_no_state: bool,
+    /// It has no state at all, and says so in words of its own.
+    pub(crate) has_lost_states: bool,
     pub(crate) logs: Vec<Log>,
     pub(crate) gas: u64,
     pub(crate) gas_limit: Option<u64>,
@@ -76,6 +80,9 @@ impl Scripted {
     }
 
     fn state<T>(&self, at: BlockAt, value: T) -> Result<T, ChainError> {
+        if self.has_lost_states {
+            return Err(in_words_of_its_own());
+        }
         let is_kept = |block: &Block| !self.has_no_state || self.blocks.last() == Some(block);
         match self.at(at).filter(is_kept) {
             Some(_) => Ok(value),
@@ -83,6 +90,16 @@ impl Scripted {
                 what: "state".into(),
             }),
         }
+    }
+}
+
+/// How a node refuses what it has thrown away, in words that are known nowhere.
+pub(crate) fn in_words_of_its_own() -> ChainError {
+    ChainError::Refused {
+        doing: "a question",
+        code: -32_000,
+        message: "the archive is closed on Sundays".into(),
+        sent: Sent::No,
     }
 }
 
@@ -144,6 +161,9 @@ impl EvmRpc for Scripted {
     }
 
     async fn receipt(&self, hash: B256) -> Result<Option<Receipt>, ChainError> {
+        if self.refuses_about.contains(&hash) {
+            return Err(in_words_of_its_own());
+        }
         if self.silent_about.contains(&hash) {
             return Err(silence());
         }

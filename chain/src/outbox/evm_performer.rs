@@ -87,9 +87,9 @@ async fn look(
     };
     let used = match final_nonce {
         Ok(nonce) => Ok(final_block.zip(nonce)),
-        // Of nodes that do not agree perhaps one has no state of it and one lies: that proves nothing, and everything else
-        // still counts.
-        Err(error @ ChainError::NoQuorum { .. }) => Err(error),
+        // Of nodes that do not agree perhaps one has no state of it and one lies, and each refuses in words of its own what it
+        // has thrown away: that proves nothing, and everything else still counts.
+        Err(error) if is_ignorance(&error) => Err(error),
         Err(error) => return Err(error),
     };
     let confirmed = wanted
@@ -99,7 +99,7 @@ async fn look(
             First::Known(sight) => (Ok(sight), Vec::new()),
             First::NoReceipt(failure) => confirm(client, one, failure, &used, latest.number).await,
         });
-    let told = told_apart(wanted, join_all(confirmed).await)?;
+    let told = told_apart(wanted, join_all(confirmed).await);
     Ok(AccountView {
         final_number: final_block.map(|block| block.number),
         latest_number: latest.number,
@@ -122,21 +122,29 @@ struct Told {
 }
 
 /// What was seen, and what could not be looked for now: one entry's failure is no other's.
-fn told_apart(wanted: &[Wanted], found: Vec<Confirmed>) -> Result<Told, ChainError> {
+fn told_apart(wanted: &[Wanted], found: Vec<Confirmed>) -> Told {
     let mut told = Told::default();
     for (one, (sight, lacking)) in wanted.iter().zip(found) {
         match sight {
             Ok(sight) => told.sights.push((one.entry, sight)),
-            Err(error) if error.is_retryable() => {
+            Err(error) => {
                 told.failures.push((one.entry, error));
                 if !lacking.is_empty() {
                     told.lacking.push((one.entry, lacking));
                 }
             }
-            Err(error) => return Err(error),
         }
     }
-    Ok(told)
+    told
+}
+
+/// Whether this is what is said by nodes that do not know, or do not know alike; in whatever words, which differ from one to the
+/// next. It says nothing of the chain.
+const fn is_ignorance(error: &ChainError) -> bool {
+    matches!(
+        error,
+        ChainError::NoQuorum { .. } | ChainError::Refused { .. } | ChainError::NotFound { .. }
+    )
 }
 
 async fn final_head(client: &EvmClient) -> Result<Option<Block>, ChainError> {
@@ -183,14 +191,17 @@ async fn places(
         // Down there only nodes are witnesses to which it is final.
         let is_below = final_block.is_some_and(|block| *number <= block.number);
         let there = match is_below {
-            true => client.final_block(*number).await?,
-            false => rpc.block(BlockAt::Number(*number)).await?,
+            true => client.final_block(*number).await,
+            false => rpc.block(BlockAt::Number(*number)).await,
         };
-        Ok(match there {
-            Some(block) if block.hash == *hash => Place::Canonical,
-            Some(_) => Place::Gone,
-            None => Place::Beyond,
-        })
+        match there {
+            Ok(Some(block)) if block.hash == *hash => Ok(Place::Canonical),
+            Ok(Some(_)) => Ok(Place::Gone),
+            Ok(None) => Ok(Place::Beyond),
+            // Where one block lies is nothing to the others.
+            Err(error) if is_ignorance(&error) => Ok(Place::Beyond),
+            Err(error) => Err(error),
+        }
     });
     try_join_all(places).await
 }
@@ -217,8 +228,11 @@ async fn branch_of(
         if block.number - 1 == lowest {
             break;
         }
-        match rpc.block(BlockAt::Hash(block.parent)).await? {
-            Some(parent) if parent.number.checked_add(1) == Some(block.number) => block = parent,
+        match rpc.block(BlockAt::Hash(block.parent)).await {
+            Ok(Some(parent)) if parent.number.checked_add(1) == Some(block.number) => {
+                block = parent;
+            }
+            Err(error) if !is_ignorance(&error) => return Err(error),
             // A node that has less: what lies below is looked for by number.
             _ => break,
         }

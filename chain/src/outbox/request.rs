@@ -134,7 +134,7 @@ pub struct AccountView {
     pub places: Vec<Place>,
     /// What was seen of each entry asked about that could be looked for.
     pub sights: Vec<(EntryId, Sight)>,
-    /// Why each of the others could not be looked for now; every one of these is [retryable](ChainError::is_retryable).
+    /// Why each of the others could not be looked for now; also where a node refuses, in whatever words.
     pub failures: Vec<(EntryId, ChainError)>,
     /// Of entries that failed, attempts of which there is no receipt up to a final block that has used their nonce: they are in
     /// no block, then or later. What was found of some shall not be lost with an answer about another.
@@ -151,7 +151,7 @@ pub enum Place {
     Canonical,
     /// The chain has another there.
     Gone,
-    /// The node has no block of that number: it is behind, or the chain has become shorter.
+    /// The node has no block of that number, or too few say which: it is behind, or the chain has become shorter.
     Beyond,
 }
 

@@ -134,6 +134,27 @@ fn who_may_have_forgotten_is_no_witness_whatever_the_others_have_come_to() {
     }
 }
 
+/// A node that refuses what it has thrown away, in words that nobody knows, holds no other entry of the account up; also where
+/// a liar says the same.
+#[test]
+fn a_refusal_in_unknown_words_holds_up_no_other_entry() {
+    let pruned = |node: Scripted| Scripted {
+        refuses_about: [SECOND].into(),
+        ..node
+    };
+    let alone: Arc<dyn EvmRpc> = Arc::new(pruned(node(Some(FIRST))));
+    let nodes = [node(Some(FIRST)), pruned(node(Some(FIRST))), pruned(node(Some(FIRST)))];
+    for rpc in [alone, quorum(nodes)] {
+        let view = look(rpc, &[&[SECOND], &[FIRST]]).unwrap();
+        assert!(
+            matches!(sights(&view)[..], [Sight::Included { .. }]),
+            "{:?}",
+            view.sights
+        );
+        assert!(matches!(view.failures[..], [(EntryId(0), _)]), "{:?}", view.failures);
+    }
+}
+
 /// Where most have come so far that all may have forgotten, that is for the outbox to say.
 #[test]
 fn what_all_may_have_forgotten_is_missing() {
