@@ -169,6 +169,21 @@ impl QuorumRpc {
         }
     }
 
+    /// What enough nodes find in the state at `at`.
+    async fn in_state<'a, T: PartialEq + Clone>(
+        &'a self,
+        doing: &'static str,
+        at: BlockAt,
+        ask: impl Fn(&'a dyn EvmRpc, BlockAt) -> BoxFuture<'a, Result<T, ChainError>>,
+    ) -> Result<T, ChainError> {
+        if at == BlockAt::Latest {
+            return self.in_newest_state(doing, ask).await;
+        }
+        let at = self.resolve(at).await?;
+        let answers = self.ask_all(|node| ask(node, at)).await;
+        self.agree_at(doing, at, &answers)
+    }
+
     /// What enough nodes find in the state that `at` was resolved to.
     fn agree_at<T: PartialEq + Clone>(
         &self,
@@ -290,32 +305,29 @@ impl EvmRpc for QuorumRpc {
     }
 
     async fn balance(&self, account: Address, at: BlockAt) -> Result<U256, ChainError> {
-        let at = self.resolve(at).await?;
-        let answers = self.ask_all(|node| node.balance(account, at)).await;
-        self.agree_at("eth_getBalance", at, &answers)
+        self.in_state("eth_getBalance", at, |node, at| node.balance(account, at))
+            .await
     }
 
     async fn nonce(&self, account: Address, at: BlockAt) -> Result<u64, ChainError> {
         const DOING: &str = "eth_getTransactionCount";
-        let at = self.resolve(at).await?;
-        let answers = self.ask_all(|node| node.nonce(account, at)).await;
-        match at {
+        if at == BlockAt::Pending {
             // Every node has a mempool of its own.
-            BlockAt::Pending => self.credible(DOING, answers, |nonce| *nonce),
-            at => self.agree_at(DOING, at, &answers),
+            let answers = self.ask_all(|node| node.nonce(account, at)).await;
+            return self.credible(DOING, answers, |nonce| *nonce);
         }
+        self.in_state(DOING, at, |node, at| node.nonce(account, at))
+            .await
     }
 
     async fn code(&self, address: Address, at: BlockAt) -> Result<Bytes, ChainError> {
-        let at = self.resolve(at).await?;
-        let answers = self.ask_all(|node| node.code(address, at)).await;
-        self.agree_at("eth_getCode", at, &answers)
+        self.in_state("eth_getCode", at, |node, at| node.code(address, at))
+            .await
     }
 
     async fn call(&self, request: &CallRequest, at: BlockAt) -> Result<Bytes, ChainError> {
-        let at = self.resolve(at).await?;
-        let answers = self.ask_all(|node| node.call(request, at)).await;
-        self.agree_at("eth_call", at, &answers)
+        self.in_state("eth_call", at, |node, at| node.call(request, at))
+            .await
     }
 
     async fn estimate_gas(&self, request: &CallRequest, at: BlockAt) -> Result<u64, ChainError> {

@@ -4,11 +4,13 @@ use futures_util::future::{BoxFuture, join_all};
 use peaberry_core::mutant;
 
 use super::dissent::{Dissent, is_other, is_other_block};
-use super::{QuorumRpc, largest_group};
+use super::{QuorumRpc, is_ignorant, largest_group};
 use crate::evm::EvmRpc;
 use crate::{Block, BlockAt, ChainError, FinalityPolicy};
 
 const DOING: &str = "the newest block";
+/// The newest state is not read farther than so below the newest block: what a liar names is no reason to read old state.
+const BEHIND_MAX: u64 = 64;
 
 /// Which block each node names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +54,53 @@ impl QuorumRpc {
     /// one of them lies, and what a slower one names is next: no liar holds up those that are honest.
     pub(super) async fn head(&self, head: Head) -> Result<Option<Block>, ChainError> {
         let named = self.ask_all(|node| head.named_by(node)).await;
+        let credible = self.credible_numbers(&named)?;
+        if credible.is_empty() {
+            return Ok(None);
+        }
+        let mut agreed_most = 0;
+        for number in credible {
+            match self.head_at(head, number, &named).await {
+                Ok(block) => return Ok(Some(block)),
+                Err(agreed) => agreed_most = agreed_most.max(agreed),
+            }
+        }
+        Err(self.no_quorum(DOING, agreed_most))
+    }
+
+    /// What enough nodes find in the state of the newest block of which enough know it. Where those that have come to the newest
+    /// do not agree, one of them lies or knows nothing; it and a node that is a block behind hold nobody up.
+    pub(super) async fn in_newest_state<'a, T: PartialEq + Clone>(
+        &'a self,
+        doing: &'static str,
+        ask: impl Fn(&'a dyn EvmRpc, BlockAt) -> BoxFuture<'a, Result<T, ChainError>>,
+    ) -> Result<T, ChainError> {
+        let named = self.ask_all(|node| Head::Newest.named_by(node)).await;
+        let mut newest = None;
+        let mut unknown = None;
+        for number in self.credible_numbers(&named)? {
+            if newest.is_some_and(|newest: u64| newest - number > BEHIND_MAX) {
+                break;
+            }
+            let Ok(block) = self.head_at(Head::Newest, number, &named).await else {
+                continue;
+            };
+            newest = newest.or(Some(number));
+            let at = BlockAt::Hash(block.hash);
+            let answers = self.ask_all(|node| ask(node, at)).await;
+            match self.agree_at(doing, at, &answers) {
+                Err(error) if error.is_retryable() || is_ignorant(&error) => {
+                    unknown = unknown.or(Some(error));
+                }
+                told => return told,
+            }
+        }
+        Err(unknown.unwrap_or_else(|| self.no_quorum(DOING, 0)))
+    }
+
+    /// Numbers that not only liars have come to, by those whom these `named`, from the highest down; none where enough know
+    /// of none.
+    fn credible_numbers(&self, named: &[Named]) -> Result<Vec<u64>, ChainError> {
         let mut numbers: Vec<u64> = named
             .iter()
             .flatten()
@@ -65,7 +114,7 @@ impl QuorumRpc {
             .filter(|some| !some.is_empty())
         else {
             if nothing.count() >= self.wanted {
-                return Ok(None);
+                return Ok(Vec::new());
             }
             // A chain that has just begun has no final block; that, too, takes more than one node's word.
             let refusal = self.refusal(named.iter().filter_map(|one| one.as_ref().err()));
@@ -73,14 +122,7 @@ impl QuorumRpc {
         };
         let mut credible = credible.to_vec();
         credible.dedup();
-        let mut agreed_most = 0;
-        for number in credible {
-            match self.head_at(head, number, &named).await {
-                Ok(block) => return Ok(Some(block)),
-                Err(agreed) => agreed_most = agreed_most.max(agreed),
-            }
-        }
-        Err(self.no_quorum(DOING, agreed_most))
+        Ok(credible)
     }
 
     /// The block of this number on which enough of those agree that name it or a higher one; or how many do.

@@ -277,3 +277,46 @@ fn the_beginning_is_no_orphan() {
         });
     }
 }
+
+/// A liar has come to the newest block, and says of its state what is not so; one that is honest is always a block behind. What
+/// both honest ones have come to is read.
+#[test]
+fn a_liar_beside_a_node_a_block_behind_holds_no_newest_state_up() {
+    let honest = || Scripted {
+        nonce: 7,
+        ..honest()
+    };
+    let slower = Scripted {
+        blocks: chain(TIP - 1, 0, 0),
+        ..honest()
+    };
+    for lie in [
+        Scripted { nonce: 9, ..honest() },
+        Scripted { has_lost_states: true, ..honest() },
+    ] {
+        let named = each_order(
+            [honest(), lie, slower.clone()],
+            async |rpc| rpc.nonce(Address::ZERO, BlockAt::Latest).await.unwrap(),
+            |nonce| assert_eq!(nonce, 7),
+        );
+        assert!(!named.contains(&0) && !named.contains(&2), "{named:?}");
+    }
+}
+
+/// What a liar names as its newest block is no reason to read old state.
+#[test]
+fn no_state_is_read_far_below_the_newest_block() {
+    let ancient = Scripted {
+        blocks: chain(3, 0, 0),
+        ..honest()
+    };
+    let silent = Scripted {
+        has_lost_states: true,
+        ..honest()
+    };
+    each_order(
+        [honest(), silent, ancient],
+        async |rpc| rpc.nonce(Address::ZERO, BlockAt::Latest).await,
+        |nonce| assert!(nonce.is_err(), "{nonce:?}"),
+    );
+}
