@@ -172,7 +172,7 @@ async fn go_on(
             break (block.number - 1, block.parent);
         }
         let Some(parent) = parent_of(client, block).await? else {
-            return Ok(Step::Nothing);
+            return Err(unknown("the parent of", block));
         };
         block = parent;
     };
@@ -184,12 +184,17 @@ async fn go_on(
             blocks: Vec::new(),
         }));
     }
+    let first = path.last().copied();
     let mut blocks = Vec::with_capacity(path.len());
     for block in path.into_iter().rev() {
         match logs_of(client, &walk.filter, block).await? {
             Some(logs) => blocks.push((block, logs)),
             None => break,
         }
+    }
+    // A block that was just left is gone at the next look. What lasts is to be told.
+    if let Some(first) = first.filter(|_| blocks.is_empty()) {
+        return Err(unknown("the logs of", first));
     }
     Ok(Step::Path(Path {
         final_block,
@@ -311,6 +316,12 @@ async fn logs_of(
         Ok(logs) => Ok(Some(logs)),
         Err(ChainError::NotFound { .. }) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+fn unknown(what: &str, block: Block) -> ChainError {
+    ChainError::NotFound {
+        what: format!("{what} block {block}"),
     }
 }
 

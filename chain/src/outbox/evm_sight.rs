@@ -9,7 +9,7 @@ use super::protocol::{Fx, Outbox};
 use super::reason::kept;
 use super::record::{EntryId, Inclusion, Outcome, Record};
 use super::request::{AccountView, Place, Sight};
-use crate::TxId;
+use crate::{ChainError, TxId};
 
 /// How often in a row a nonce must be seen used for good by something else: one look may have met a node that lags.
 const MISSES_UNTIL_DISPLACED: u8 = 3;
@@ -89,6 +89,8 @@ impl Outbox {
             };
             if is_final {
                 self.settle_block(key, block, fx);
+            } else {
+                self.note_unproven(key, block, *place, seen, now, fx);
             }
         }
         if forgets {
@@ -101,6 +103,44 @@ impl Outbox {
         self.note_failures(seen, now, fx);
         self.resend_missing(key, view);
         self.count_from_now(key, view);
+    }
+
+    /// What is below the final block, and of which nodes do not say that it is final, waits for them, and that is told.
+    fn note_unproven(
+        &mut self,
+        key: LaneKey,
+        block: (u64, B256),
+        place: Place,
+        seen: &AccountView,
+        now: Instant,
+        fx: Fx<'_, '_>,
+    ) {
+        if seen.final_number.is_none_or(|at| block.0 > at) {
+            return;
+        }
+        let what = match place {
+            Place::Beyond => format!("block {} in enough nodes", block.0),
+            Place::Final | Place::Canonical => {
+                "the account's nonce at the final block in enough nodes".into()
+            }
+            Place::Gone => return,
+        };
+        let is_known = place != Place::Beyond && self.is_counted(key, block, seen);
+        let lane = self.lanes.get(&key);
+        let ids = lane.and_then(|lane| lane.included.get(&block).cloned());
+        for id in ids.unwrap_or_default() {
+            let Some(entry) = self.open.get_mut(&id) else {
+                continue;
+            };
+            match is_known {
+                true => entry.sight_trouble.is_over(),
+                false => {
+                    let error = ChainError::NotFound { what: what.clone() };
+                    entry.sight_trouble.failed(&error, now);
+                }
+            }
+            self.tell_stalled(id, fx);
+        }
     }
 
     /// What could not be looked for is in trouble of its own; everything else is out of it.

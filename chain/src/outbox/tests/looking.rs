@@ -143,7 +143,11 @@ fn a_refusal_in_unknown_words_holds_up_no_other_entry() {
         ..node
     };
     let alone: Arc<dyn EvmRpc> = Arc::new(pruned(node(Some(FIRST))));
-    let nodes = [node(Some(FIRST)), pruned(node(Some(FIRST))), pruned(node(Some(FIRST)))];
+    let nodes = [
+        node(Some(FIRST)),
+        pruned(node(Some(FIRST))),
+        pruned(node(Some(FIRST))),
+    ];
     for rpc in [alone, quorum(nodes)] {
         let view = look(rpc, &[&[SECOND], &[FIRST]]).unwrap();
         assert!(
@@ -151,7 +155,11 @@ fn a_refusal_in_unknown_words_holds_up_no_other_entry() {
             "{:?}",
             view.sights
         );
-        assert!(matches!(view.failures[..], [(EntryId(0), _)]), "{:?}", view.failures);
+        assert!(
+            matches!(view.failures[..], [(EntryId(0), _)]),
+            "{:?}",
+            view.failures
+        );
     }
 }
 

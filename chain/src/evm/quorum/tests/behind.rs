@@ -250,7 +250,10 @@ fn an_orphan_far_below_raises_no_alarm() {
     let liar = two_faced([orphan, block(81, 7, orphan.hash)]);
     let known = Known::Ring(vec![(known.number, known.hash)]);
     let walk = walk(known);
-    for finality in [FinalityPolicy::Finalized, FinalityPolicy::Depth(TIP - FINAL)] {
+    for finality in [
+        FinalityPolicy::Finalized,
+        FinalityPolicy::Depth(TIP - FINAL),
+    ] {
         let named = each_order(
             [honest(), liar.clone(), stopped.clone()],
             async |rpc| step_along(&client(rpc, finality), &walk).await,
@@ -291,8 +294,14 @@ fn a_liar_beside_a_node_a_block_behind_holds_no_newest_state_up() {
         ..honest()
     };
     for lie in [
-        Scripted { nonce: 9, ..honest() },
-        Scripted { has_lost_states: true, ..honest() },
+        Scripted {
+            nonce: 9,
+            ..honest()
+        },
+        Scripted {
+            has_lost_states: true,
+            ..honest()
+        },
     ] {
         let named = each_order(
             [honest(), lie, slower.clone()],
