@@ -185,3 +185,23 @@ fn a_lasting_silence_is_told_once_and_its_end() {
     let last = rig.stages.last();
     assert!(matches!(last, Some(Stage::Signed { .. })), "{last:?}");
 }
+
+/// What lies below the final block and of which too few nodes say where, or have no state of the final block, waits for them:
+/// that is told once, and its end as well.
+#[test]
+fn what_cannot_be_proven_final_is_told() {
+    for place in [Place::Beyond, Place::Final] {
+        let mut rig = included();
+        rig.stages.clear();
+        for number in 30..130 {
+            rig.look(|request| on_chain(request, place, number, None));
+        }
+        assert!(
+            matches!(rig.stages[..], [Stage::Stalled { .. }]),
+            "{:?}",
+            rig.stages
+        );
+        rig.look(|request| on_chain(request, Place::Final, 130, Some(1)));
+        assert!(is_final(&rig));
+    }
+}

@@ -329,3 +329,19 @@ fn no_state_is_read_far_below_the_newest_block() {
         |nonce| assert!(nonce.is_err(), "{nonce:?}"),
     );
 }
+
+/// A walk that cannot go on, since nobody has a parent on its way, has failed: it is no chain without news.
+#[test]
+fn a_gap_in_the_chain_is_no_silence() {
+    let mut gap = honest();
+    if let Some(there) = gap.blocks.get_mut(TIP as usize - 3) {
+        there.hash = B256::ZERO;
+    }
+    let known = at(TIP - 9);
+    let walk = walk(Known::Ring(vec![(known.number, known.hash)]));
+    each_order(
+        [gap.clone(), gap.clone(), gap],
+        async |rpc| step_along(&client(rpc, FinalityPolicy::Finalized), &walk).await,
+        |step| assert!(matches!(step, Err(ChainError::NotFound { .. })), "{step:?}"),
+    );
+}
