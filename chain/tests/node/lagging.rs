@@ -165,7 +165,7 @@ impl EvmRpc for Lagging {
         _policy: FinalityPolicy,
     ) -> Result<Option<Block>, ChainError> {
         let head = self.head().await?;
-        match number + FINAL_DEPTH <= head.number {
+        match number <= head.number.saturating_sub(FINAL_DEPTH) {
             true => self.node.block(BlockAt::Number(number)).await,
             false => Ok(None),
         }
