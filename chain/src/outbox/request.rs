@@ -186,8 +186,6 @@ pub struct SolanaView {
     pub final_height: u64,
     /// The slot of the newest block.
     pub latest_slot: u64,
-    /// The oldest slot that the node has in its ledger, read after the statuses; zero where nothing is missing.
-    pub first_slot: u64,
     /// What was seen of each entry asked about; nothing of one where a node that is behind the final block was asked.
     pub sights: Vec<(EntryId, SolanaSight)>,
 }
@@ -207,10 +205,13 @@ pub enum SolanaSight {
         /// Why it failed; `None` if it was carried out.
         failure: Option<Revert>,
     },
-    /// This node, as of the final block or later, knows nothing of it.
+    /// Whoever was asked about it, as of the final block or later, knows nothing of it. About another entry others may be
+    /// believed: what they say of their ledgers makes this sight neither older nor younger.
     Missing {
-        /// The slot it has come to.
+        /// The slot they have come to.
         as_of: u64,
+        /// The oldest slot that they have in their ledgers, read after the status; zero where nothing is missing.
+        since: u64,
     },
 }
 

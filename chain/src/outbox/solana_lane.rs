@@ -165,7 +165,10 @@ impl Outbox {
                     };
                     self.sighted_on_solana(*id, of_block, *is_final, fx);
                 }
-                SolanaSight::Missing { as_of } => self.missed_on_solana(*id, *as_of, seen, fx),
+                SolanaSight::Missing { as_of, since } => {
+                    let ignorance = (*as_of, *since);
+                    self.missed_on_solana(*id, ignorance, seen.final_height, fx);
+                }
             }
         }
     }
@@ -193,8 +196,15 @@ impl Outbox {
         }
     }
 
-    /// A node that has come to the slot `as_of`, which is the final block's or later, knows nothing of it.
-    fn missed_on_solana(&mut self, id: EntryId, as_of: u64, seen: &SolanaView, fx: Fx<'_, '_>) {
+    /// A node that has come to the slot `as_of`, which is the final block's or later, and has everything `since` another knows
+    /// nothing of it.
+    fn missed_on_solana(
+        &mut self,
+        id: EntryId,
+        (as_of, since): (u64, u64),
+        final_height: u64,
+        fx: Fx<'_, '_>,
+    ) {
         let newest = self
             .open
             .get(&id)
@@ -204,19 +214,18 @@ impl Outbox {
             return;
         };
         // A node whose ledger begins later cannot know of it: its ignorance says nothing.
-        let may_be_over = seen.final_height > last_valid;
+        let may_be_over = final_height > last_valid;
         if may_be_over
-            && seen.first_slot > signed_slot
+            && since > signed_slot
             && !mutant::is_planted("solana_ignorance_taken_for_expiry")
         {
             let reason = format!(
-                "it was signed in slot {signed_slot}, and the node keeps nothing before {}",
-                seen.first_slot
+                "it was signed in slot {signed_slot}, and the node keeps nothing before {since}"
             );
             self.defer(id, Deferral::Unknown(reason), fx);
             return;
         }
-        if self.may_lag(id, as_of, seen) {
+        if self.may_lag(id, as_of, since) {
             return;
         }
         self.lose(id, fx);
@@ -225,7 +234,7 @@ impl Outbox {
         };
         let is_impatient = mutant::is_planted("solana_resigned_before_expiry") && entry.misses >= 2;
         // Only a final block above the last height at which it is valid proves that no block can hold it.
-        if seen.final_height <= last_valid && !is_impatient {
+        if final_height <= last_valid && !is_impatient {
             entry.expiries = 0;
             entry.is_sent = false;
             return;
@@ -257,14 +266,14 @@ impl Outbox {
 
     /// Whether who knows nothing of what was included may not have come to its slot, or begun behind it. Counts how often in
     /// a row nothing was known.
-    fn may_lag(&mut self, id: EntryId, as_of: u64, seen: &SolanaView) -> bool {
+    fn may_lag(&mut self, id: EntryId, as_of: u64, since: u64) -> bool {
         let Some(entry) = self.open.get_mut(&id) else {
             return false;
         };
         entry.misses = entry.misses.saturating_add(1);
         let is_past = |inclusion: &Inclusion| {
             let slot = inclusion.block_number;
-            as_of < slot || seen.first_slot > slot
+            as_of < slot || since > slot
         };
         entry.misses < LOOKS_UNTIL_SHORTER && entry.record.included.as_ref().is_some_and(is_past)
     }

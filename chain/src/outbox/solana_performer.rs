@@ -55,10 +55,9 @@ async fn look(
     let mut view = SolanaView {
         final_height: final_head.height,
         latest_slot: final_head.slot,
-        first_slot: 0,
         sights: Vec::with_capacity(wanted.len()),
     };
-    let mut is_past_open = false;
+    let mut open = Vec::new();
     for (entry, signature) in wanted {
         let sighting = rpc.sighting(&signature).await?;
         view.latest_slot = view.latest_slot.max(sighting.as_of);
@@ -67,10 +66,13 @@ async fn look(
             // they keep all: what others show of other transactions is not to suffer for that.
             let known = sighting.ignorance_at(final_head.slot);
             if let Some(known) = known.filter(|known| known.since != Some(u64::MAX)) {
-                is_past_open |= known.since.is_none();
-                view.first_slot = view.first_slot.max(known.since.unwrap_or(0));
-                let missing = SolanaSight::Missing { as_of: known.as_of };
-                view.sights.push((entry, missing));
+                let as_of = known.as_of;
+                match known.since {
+                    Some(since) => view
+                        .sights
+                        .push((entry, SolanaSight::Missing { as_of, since })),
+                    None => open.push((entry, as_of)),
+                }
             }
             continue;
         };
@@ -80,8 +82,12 @@ async fn look(
             view.sights.push((entry, sight));
         }
     }
-    if is_past_open {
-        view.first_slot = view.first_slot.max(rpc.first_slot().await?);
+    if !open.is_empty() {
+        // Behind the statuses: what a node throws away meanwhile makes it younger.
+        let since = rpc.first_slot().await?;
+        let missing = open.into_iter();
+        let missing = missing.map(|(entry, as_of)| (entry, SolanaSight::Missing { as_of, since }));
+        view.sights.extend(missing);
     }
     Ok(view)
 }

@@ -26,8 +26,8 @@ fn sent() -> (Rig, Taken) {
     (rig, taken)
 }
 
-/// The next look finds this of it; the final block's height, and the first slot of the ledger asked.
-fn seen(rig: &mut Rig, sight: &SolanaSight, final_height: u64, first_slot: u64) {
+/// The next look finds this of it; the final block's height.
+fn seen(rig: &mut Rig, sight: &SolanaSight, final_height: u64) {
     for _ in 0..3 {
         if let Some(request) = rig.find(|ask| matches!(ask, Ask::LookSolana { .. })) {
             let Ask::LookSolana { wanted, .. } = &request.ask else {
@@ -37,7 +37,6 @@ fn seen(rig: &mut Rig, sight: &SolanaSight, final_height: u64, first_slot: u64) 
             let view = SolanaView {
                 final_height,
                 latest_slot: 2_000,
-                first_slot,
                 sights: sights.collect(),
             };
             rig.answer(&request, Ok(Found::Solana(view)));
@@ -50,10 +49,12 @@ fn seen(rig: &mut Rig, sight: &SolanaSight, final_height: u64, first_slot: u64) 
 
 /// A node above the last height at which it is valid, whose ledger begins at `first_slot`, knows nothing of it.
 fn ignorant(rig: &mut Rig, first_slot: u64) {
-    seen(rig, &MISSING, LAST_VALID + 1, first_slot);
+    seen(rig, &missing(2_000, first_slot), LAST_VALID + 1);
 }
 
-const MISSING: SolanaSight = SolanaSight::Missing { as_of: 2_000 };
+const fn missing(as_of: u64, since: u64) -> SolanaSight {
+    SolanaSight::Missing { as_of, since }
+}
 
 fn included(slot: u64, failure: Option<Revert>) -> SolanaSight {
     SolanaSight::Included {
@@ -102,7 +103,7 @@ fn what_was_called_off_is_not_sent_again() {
     let (mut rig, taken) = sent();
     rig.cancel(&taken);
     for _ in 0..4 {
-        seen(&mut rig, &MISSING, LAST_VALID, 0);
+        seen(&mut rig, &missing(2_000, 0), LAST_VALID);
         rig.wait();
         assert!(
             rig.find(|ask| matches!(ask, Ask::Broadcast { .. }))
@@ -126,24 +127,24 @@ fn what_was_called_off_is_not_sent_again() {
 fn a_node_that_lags_makes_nothing_reorganised() {
     const SLOT: u64 = 1_500;
     let (mut rig, _) = sent();
-    seen(&mut rig, &included(SLOT, None), 100, 0);
+    seen(&mut rig, &included(SLOT, None), 100);
     assert!(matches!(rig.stages.last(), Some(Stage::Included(_))));
-    let behind = SolanaSight::Missing { as_of: SLOT - 1 };
+    let behind = missing(SLOT - 1, 0);
     for _ in 0..8 {
-        seen(&mut rig, &behind, 100, 0);
-        seen(&mut rig, &MISSING, 100, SLOT + 1);
+        seen(&mut rig, &behind, 100);
+        seen(&mut rig, &missing(2_000, SLOT + 1), 100);
     }
-    seen(&mut rig, &included(SLOT, None), 100, 0);
+    seen(&mut rig, &included(SLOT, None), 100);
     for _ in 0..63 {
-        seen(&mut rig, &behind, 100, 0);
+        seen(&mut rig, &behind, 100);
     }
     assert!(!rig.stages.contains(&Stage::Reorganised));
-    seen(&mut rig, &behind, 100, 0);
+    seen(&mut rig, &behind, 100);
     assert!(rig.stages.contains(&Stage::Reorganised), "it is shorter");
 
     let (mut rig, _) = sent();
-    seen(&mut rig, &included(SLOT, None), 100, 0);
-    seen(&mut rig, &SolanaSight::Missing { as_of: SLOT }, 100, 0);
+    seen(&mut rig, &included(SLOT, None), 100);
+    seen(&mut rig, &missing(SLOT, 0), 100);
     assert!(rig.stages.contains(&Stage::Reorganised));
 }
 
@@ -155,7 +156,7 @@ fn a_failure_is_told_with_its_reason() {
         error: "custom error 1".into(),
     };
     let (mut rig, _) = sent();
-    seen(&mut rig, &included(1_500, Some(failure.clone())), 100, 0);
+    seen(&mut rig, &included(1_500, Some(failure.clone())), 100);
     let told = Stage::Included(Inclusion {
         transaction: TxId::Solana([1; 64]),
         block_number: 1_500,

@@ -208,6 +208,16 @@ fn status() -> Value {
     json!({"slot": 750, "err": null, "confirmationStatus": "finalized"})
 }
 
+/// Since when those would be known that are missing.
+fn since(view: &SolanaView) -> Vec<u64> {
+    let sights = view.sights.iter();
+    let since = sights.filter_map(|(_, sight)| match sight {
+        SolanaSight::Missing { since, .. } => Some(*since),
+        SolanaSight::Included { .. } => None,
+    });
+    since.collect()
+}
+
 /// What the outbox sees of one signature.
 fn look(rpc: SolanaRpc) -> Result<SolanaView, ChainError> {
     look_for(rpc, &[SIGNATURE])
@@ -269,7 +279,7 @@ fn since_when_a_transaction_is_unknown_no_liar_says() {
         for rpc in orders([liar, young, knows]) {
             // To be told nothing is no harm.
             if let Ok(view) = look(rpc) {
-                assert!(view.first_slot >= 500, "{view:?}");
+                assert!(since(&view).iter().all(|at| *at >= 500), "{view:?}");
             }
         }
     }
@@ -293,7 +303,7 @@ fn who_is_behind_and_who_is_young_prove_nothing_together() {
     };
     for rpc in orders([liar, behind, young]) {
         let view = look(rpc).unwrap();
-        assert!(view.sights.is_empty() || view.first_slot >= 790, "{view:?}");
+        assert!(since(&view).iter().all(|at| *at >= 790), "{view:?}");
     }
 }
 
@@ -321,10 +331,41 @@ fn one_signature_of_which_nothing_is_proven_spoils_no_other() {
     };
     for rpc in orders([liar, anna, ben]) {
         let view = look_for(rpc, &[SIGNATURE, OTHER]).unwrap();
-        assert_eq!(view.first_slot, 40);
-        let [(EntryId(2), SolanaSight::Missing { as_of: 900 })] = view.sights.as_slice() else {
-            panic!("{view:?}");
+        let missing = SolanaSight::Missing {
+            as_of: 900,
+            since: 40,
         };
+        assert_eq!(view.sights, [(EntryId(2), missing)]);
+    }
+}
+
+/// Of one signature only young nodes are heard, of another only old ones: each is as old as those that spoke of it.
+#[test]
+fn each_signature_is_unknown_since_who_spoke_of_it() {
+    const OTHER: [u8; 64] = [8; 64];
+    fn is_first(asked: &Value) -> bool {
+        asked.pointer("/0/0") == Some(&json!(TxId::Solana(SIGNATURE).to_string()))
+    }
+    let silent_of_first: Says = |method, asked| match method {
+        "getSignatureStatuses" if is_first(asked) => Err(TransportFailure::TooLarge(1)),
+        "getSignatureStatuses" => unknown_at(900),
+        method => common(method, 0),
+    };
+    let young: Says = |method, _| match method {
+        "getSignatureStatuses" => unknown_at(900),
+        method => common(method, 500),
+    };
+    let old: Says = |method, _| match method {
+        "getSignatureStatuses" => unknown_at(900),
+        method => common(method, 0),
+    };
+    for rpc in orders([silent_of_first, young, old]) {
+        let view = look_for(rpc, &[SIGNATURE, OTHER]).unwrap();
+        let missing = |since| SolanaSight::Missing { as_of: 900, since };
+        assert_eq!(
+            view.sights,
+            [(EntryId(1), missing(500)), (EntryId(2), missing(0))]
+        );
     }
 }
 
@@ -365,7 +406,7 @@ fn a_liar_holds_no_sight_up() {
             for rpc in orders([liar, says, says]) {
                 let view = look(rpc).unwrap();
                 assert_eq!(view.sights.len(), 1, "{view:?}");
-                assert!(view.first_slot <= 3, "{view:?}");
+                assert!(since(&view).iter().all(|at| *at <= 3), "{view:?}");
                 assert!((900..u64::MAX).contains(&view.latest_slot), "{view:?}");
             }
         }

@@ -87,9 +87,8 @@ impl OnSolana {
                     slot_of(height) == *slot && is_block && is_final && failure.is_none()
                 }),
                 // Who has come to the final block and has everything since the first slot would know it.
-                SolanaSight::Missing { .. } => height.is_none_or(|height| {
-                    height > seen.final_height || slot_of(height) < seen.first_slot
-                }),
+                SolanaSight::Missing { since, .. } => height
+                    .is_none_or(|height| height > seen.final_height || slot_of(height) < *since),
             }
         });
         drop(cluster);
