@@ -155,6 +155,17 @@ impl QuorumRpc {
         policy: FinalityPolicy,
     ) -> Result<Option<Block>, ChainError> {
         const DOING: &str = "a final block";
+        if mutant::is_planted("evm_final_block_by_two_questions") {
+            let head = match policy {
+                FinalityPolicy::Finalized => Head::Final,
+                FinalityPolicy::Depth(depth) => Head::Below(depth),
+            };
+            let head = self.head(head).await?;
+            return match head.filter(|head| head.number >= number) {
+                Some(_) => self.block(BlockAt::Number(number)).await,
+                None => Ok(None),
+            };
+        }
         let answers = self.ask_all(|node| node.final_block(number, policy)).await;
         let found = answers.iter().flatten().flatten();
         let (agreed, most) = largest_group(found, |one, other| one == other);
