@@ -18,6 +18,8 @@ mod lies;
 mod model;
 mod nature;
 mod node;
+mod plight;
+mod plot;
 mod reached;
 mod reader;
 mod serving;
@@ -56,6 +58,7 @@ use self::errands::run_for;
 use self::faults::Faults;
 use self::model::Model;
 use self::nature::{Nature, Reorg};
+use self::plot::{Plot, Story};
 use self::reader::Reader;
 use self::serving::{LAGGARD, LIARS, STRAY, Served};
 use self::solana::Cluster;
@@ -88,6 +91,8 @@ pub const TARGET: Target = Target {
         Mutant::compiled("evm_safe_taken_for_final"),
         Mutant::compiled("evm_ignorance_taken_for_no_receipt"),
         Mutant::compiled("evm_final_block_of_who_is_behind"),
+        Mutant::compiled("evm_final_block_by_two_questions"),
+        Mutant::compiled("evm_logs_by_two_questions"),
         Mutant::compiled("follow_alarm_by_number"),
     ],
 };
@@ -154,6 +159,8 @@ struct Shared {
     behind: Arc<Mutex<u64>>,
     /// The fork of one block on which that node is, if it is on one.
     orphan: Arc<Mutex<Option<DeadFork>>>,
+    /// What the liars hold to now.
+    plot: Arc<Mutex<Option<Plot>>>,
     cluster: Arc<Mutex<Cluster>>,
     faults: Arc<Mutex<Faults>>,
     life: Mutex<Option<Life>>,
@@ -189,6 +196,7 @@ pub fn run(seed: u64, _mutant: Option<&str>) -> Run {
                 strike(&mut world, &shared, &mut rng, reorg);
             }
         }
+        begin_plots(&shared, &mut rng, action);
         act(&world, &shared, &mut rng);
         let pause = Duration::from_millis(rng.u64(10..250));
         run_for(&mut world, &shared, &mut rng, pause);
@@ -223,6 +231,24 @@ pub fn run(seed: u64, _mutant: Option<&str>) -> Run {
     run
 }
 
+/// What lasts begins, where this is its time.
+fn begin_plots(shared: &Shared, rng: &mut fastrand::Rng, action: u64) {
+    let is_due = |from: u64| from == action;
+    if let Some(plight) = shared.nature.plight.filter(|plight| is_due(plight.from)) {
+        plight::befall(shared, plight, rng);
+    }
+    if let Some(telling) = shared.nature.telling.filter(|telling| is_due(telling.from)) {
+        *shared.plot.lock() = Some(Plot::new(telling));
+    }
+    let needs_orphan = matches!(&*shared.plot.lock(), Some(plot) if plot.story == Story::OnOrphan);
+    let mut orphan = shared.orphan.lock();
+    if needs_orphan && orphan.is_none() {
+        let mut model = shared.model.lock();
+        let number = model.tip().saturating_sub(rng.u64(..=model.finality));
+        *orphan = DeadFork::orphaned(&mut model, number);
+    }
+}
+
 /// A reorganisation that was certain to come.
 fn strike(world: &mut World, shared: &Arc<Shared>, rng: &mut fastrand::Rng, reorg: Reorg) {
     if reorg.is_down {
@@ -242,6 +268,7 @@ fn calm_down(world: &mut World, shared: &Shared, rng: &mut fastrand::Rng) {
     world.heal();
     shared.deaths.lock().allow(0);
     shared.faults.lock().is_storm = false;
+    shared.faults.lock().is_forgetful = shared.nature.plight.is_some();
     let mut cluster = shared.cluster.lock();
     (cluster.first_slot, cluster.poor) = (0, (0, 0));
     drop(cluster);
@@ -261,6 +288,14 @@ fn end_aftermath(shared: &Shared) {
     *shared.fork.lock() = None;
     *shared.behind.lock() = 0;
     *shared.orphan.lock() = None;
+    if shared
+        .nature
+        .telling
+        .is_some_and(|telling| !telling.is_endless)
+    {
+        *shared.plot.lock() = None;
+    }
+    shared.faults.lock().is_forgetful = false;
     shared.model.lock().is_full = false;
 }
 
@@ -315,6 +350,7 @@ fn share(world: &mut World, nature: Nature) -> Shared {
         fork: Arc::default(),
         behind: Arc::default(),
         orphan: Arc::default(),
+        plot: Arc::default(),
         named: Arc::default(),
         complaints: Arc::default(),
     };
@@ -338,6 +374,7 @@ fn share(world: &mut World, nature: Nature) -> Shared {
         fork: served.fork,
         behind: served.behind,
         orphan: served.orphan,
+        plot: served.plot,
         cluster,
         faults,
         life: Mutex::new(None),

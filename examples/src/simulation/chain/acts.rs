@@ -49,7 +49,11 @@ pub(super) fn act(world: &World, shared: &Shared, rng: &mut fastrand::Rng) {
 /// Of many nodes behind one address one that is so far off is taken out: ranges of final blocks are read by number.
 pub(super) fn take_out_far_off(shared: &Shared) {
     let mut fork = shared.fork.lock();
-    let is_far_off = |dead: &mut DeadFork| dead.is_far_off(&shared.model.lock());
+    let by_depth = shared.nature.is_final_by_depth;
+    let is_far_off = |dead: &mut DeadFork| {
+        let model = shared.model.lock();
+        dead.is_far_off(&model) || (by_depth && dead.is_soon_final(&model))
+    };
     if shared.nature.nodes == Nodes::One {
         fork.take_if(is_far_off);
     }
@@ -59,8 +63,11 @@ pub(super) fn take_out_far_off(shared: &Shared) {
 pub(super) fn mine(shared: &Shared, rng: &mut fastrand::Rng) {
     let mut model = shared.model.lock();
     model.mine();
+    // Who asks one node alone, and goes by depth, would take for final what lies so deep on its fork.
+    let is_misled = shared.nature.is_final_by_depth && shared.nature.nodes == Nodes::One;
     if let Some(dead) = &mut *shared.fork.lock()
         && rng.bool()
+        && !is_misled
     {
         dead.grow(&mut model);
     }
@@ -149,7 +156,11 @@ fn congest(shared: &Shared, rng: &mut fastrand::Rng) {
     match rng.u8(..5) {
         3 | 4 => {
             shared.faults.lock().count(reached::SOLANA_POOR);
-            cluster.poor = (cluster.height(), cluster.height() + rng.u64(1..4));
+            cluster.poor = (cluster.height(), cluster.height() + rng.u64(1..8));
+            drop(cluster);
+            // What is tried now is refused by nodes that are not late.
+            let (ticket, submission) = shared.callers.lock().wish(0, true);
+            submit(shared, ticket, submission);
         }
         0 => cluster.forget(),
         1 => {

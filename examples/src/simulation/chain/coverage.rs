@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use super::deaths;
 use super::faults::Faults;
 use super::nature::{Nature, Nodes};
+use super::plight::{Behind, Plight};
+use super::plot::Story;
 use super::reached::{self, SOLANA_LIES};
 use crate::simulation::Dimension;
 
@@ -44,6 +46,12 @@ const SOLANA_LIE: &str = "lie on Solana";
 const NODES: &str = "nodes";
 const SOLANA_NODES: &str = "nodes of Solana";
 const STORE: &str = "store";
+const FINALITY: &str = "finality";
+const STORY: &str = "what liars held to";
+const BEHIND: &str = "an honest node is behind by";
+const PLIGHT: &str = "an honest node is";
+/// What is rare enough that what lasts does not meet all of it.
+const RARE: [&str; 6] = [CRASH, ANSWERS, LIE, SOLANA_LIE, NODES, SOLANA_NODES];
 
 pub(super) fn dimensions() -> Vec<Dimension> {
     let depths = || DEPTHS.map(depth_name);
@@ -57,6 +65,10 @@ pub(super) fn dimensions() -> Vec<Dimension> {
         Dimension::new(NODES, Nodes::ALL.map(Nodes::name)).deciding(&[ANSWERS, LIE]),
         Dimension::new(SOLANA_NODES, Nodes::ALL.map(Nodes::name)).deciding(&[SOLANA_LIE]),
         Dimension::new(STORE, ["memory", "files"]),
+        Dimension::new(FINALITY, ["by tag", "by depth"]),
+        Dimension::new(STORY, Story::ALL.map(Story::name)).deciding(&RARE),
+        Dimension::new(BEHIND, Behind::ALL.map(Behind::name)).deciding(&RARE),
+        Dimension::new(PLIGHT, Plight::NAMES).deciding(&RARE),
     ]
 }
 
@@ -113,6 +125,22 @@ impl Covered {
         let on_solana = nature.solana_nodes.name().to_owned();
         self.had.insert((SOLANA_NODES, on_solana));
         self.had.insert((STORE, store.to_owned()));
+        let finality = if nature.is_final_by_depth {
+            "by depth"
+        } else {
+            "by tag"
+        };
+        self.had.insert((FINALITY, finality.to_owned()));
+        let told = Story::ALL.map(Story::name);
+        let told = told.into_iter().filter(|name| {
+            let mut counts = faults.counts.iter();
+            counts.any(|(one, count)| one == *name && count > 0)
+        });
+        self.had.extend(told.map(|name| (STORY, name.to_owned())));
+        if let Some(plight) = &nature.plight {
+            self.had.insert((BEHIND, plight.behind.name().to_owned()));
+            self.had.insert((PLIGHT, plight.name().to_owned()));
+        }
         self.had.into_iter().collect()
     }
 }

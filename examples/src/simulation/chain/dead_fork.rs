@@ -105,6 +105,19 @@ impl DeadFork {
         model.tip() > self.left_at + model.finality
     }
 
+    /// Whether it has another block where the others will soon have a final one: whoever asks it for that by number, as is done
+    /// where finality goes by depth, is misled.
+    pub(super) fn is_soon_final(&self, model: &Model) -> bool {
+        let final_number = model.tip().saturating_sub(model.finality);
+        let mut soon = final_number..=final_number + 8;
+        soon.any(|number| {
+            let at = usize::try_from(number).unwrap_or(usize::MAX);
+            let (own, others) = (self.chain.get(at), model.sealed(number));
+            own.zip(others)
+                .is_some_and(|(own, others)| own.block.hash != others.block.hash)
+        })
+    }
+
     /// Whether reading ranges of final blocks by their numbers is no longer safe with this node among others.
     pub(super) fn is_far_off(&self, model: &Model) -> bool {
         let final_number = model.tip().saturating_sub(model.finality);

@@ -10,6 +10,8 @@ use crate::simulation::Reached;
 pub(super) struct Faults {
     rng: fastrand::Rng,
     pub(super) is_storm: bool,
+    /// Nodes that throw their past away are without it.
+    pub(super) is_forgetful: bool,
     pub(super) counts: Reached,
     salts: u64,
     /// What liars have agreed on, for a while.
@@ -26,6 +28,7 @@ impl Faults {
         Self {
             rng,
             is_storm: true,
+            is_forgetful: true,
             counts: reached::none(),
             salts: 0,
             plot: 0,

@@ -6,6 +6,8 @@ use peaberry_chain::outbox::OutboxConfig;
 use peaberry_core::simulation::CrashPoint;
 
 use super::coverage::DEPTHS;
+use super::plight::{Behind, Plight, Pruned};
+use super::plot::{Story, Telling};
 
 /// The ways in which worlds differ. Each is drawn for itself, so that every one of them meets every other.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +47,12 @@ pub(super) struct Nature {
     /// An honest node beside a liar may be so far behind that it has not come to the final block; and the liar may know that,
     /// and tell the truth of all but the receipts that the other cannot have.
     pub(super) has_laggard: bool,
+    /// Nodes have no tag for the final block: it is the one that lies so deep.
+    pub(super) is_final_by_depth: bool,
+    /// An honest node among several that is in trouble for long.
+    pub(super) plight: Option<Plight>,
+    /// What liars hold to for long.
+    pub(super) telling: Option<Telling>,
 }
 
 /// A reorganisation that is certain to come.
@@ -101,6 +109,10 @@ impl Nodes {
             6 => Self::FiveWithLiarAndStray,
             _ => Self::FiveWithLiars,
         }
+    }
+
+    pub(super) const fn has_liar(self) -> bool {
+        !matches!(self, Self::One | Self::ThreeWithStray)
     }
 
     pub(super) const fn has_stray(self) -> bool {
@@ -165,9 +177,40 @@ impl Nature {
                 CrashPoint::BeforeCommit(nth)
             },
             has_laggard: nodes == Nodes::ThreeWithLiar && rng.bool(),
+            is_final_by_depth: rng.u8(..4) == 0,
+            plight: None,
+            telling: None,
         };
         // One that has forgotten, one that does not know yet and one that lies must meet often enough.
         nature.is_alone |= nature.has_laggard && rng.u8(..5) == 0;
+        nature.draw_plots(rng, actions);
         nature
+    }
+
+    /// What lasts: of an honest node and of the liars, each for itself.
+    fn draw_plots(&mut self, rng: &mut Rng, actions: u64) {
+        if self.nodes.has_liar() && rng.u8(..3) > 0 {
+            self.telling = Some(Telling {
+                story: rng.choice(Story::ALL).unwrap_or(Story::NoReceipts),
+                from: rng.u64(..actions / 2),
+                is_endless: rng.bool(),
+                seed: rng.u64(..),
+            });
+        }
+        if self.nodes != Nodes::One && rng.u8(..3) > 0 {
+            self.plight = Some(Plight {
+                behind: rng.choice(Behind::ALL).unwrap_or(Behind::Nothing),
+                is_orphaned: rng.u8(..3) == 0,
+                pruned: match rng.u8(..4) {
+                    0 => Some(Pruned::SaysNothing),
+                    1 => Some(Pruned::Refuses),
+                    _ => None,
+                },
+                from: rng.u64(..actions / 2),
+            });
+            // What is short would end what lasts.
+            self.has_laggard = false;
+            self.is_alone |= rng.bool();
+        }
     }
 }

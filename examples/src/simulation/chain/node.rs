@@ -14,6 +14,8 @@ use peaberry_chain::{
 use super::dead_fork::DeadFork;
 use super::faults::{Faults, Lie};
 use super::model::{GAS_MIN, Model, REFUSAL, Rejection, TIP, Transaction, gas_for, is_undone};
+use super::plight::Pruned;
+use super::plot::{Plot, Story};
 use super::view::{Tag, View};
 use super::{lies, reached};
 
@@ -33,6 +35,12 @@ pub(super) struct Node {
     pub(super) behind: Arc<Mutex<u64>>,
     /// Forgets receipts of blocks that lie deeper than [`receipts_kept`].
     pub(super) forgets: bool,
+    /// Knows of no block by the names `safe` and `finalized`.
+    pub(super) has_no_tags: bool,
+    /// Without receipts and logs of such blocks, and what it says of them.
+    pub(super) pruned: Option<Pruned>,
+    /// What a liar holds to.
+    pub(super) plot: Arc<Mutex<Option<Plot>>>,
 }
 
 /// For so many blocks every node keeps receipts: long enough for what is proved to be in no final block to be included, and
@@ -41,11 +49,20 @@ pub(super) const fn receipts_kept(finality: u64) -> u64 {
     24 + 2 * finality
 }
 
+/// Whether a node answers with no logs where it has thrown them away, and not only with no receipts. A quorum takes that for an
+/// answer, and calls who has the logs a liar: such nodes must not be among its members.
+const IS_SILENT_OF_LOGS: bool = false;
+
 impl Node {
     /// Begins a call: the chain may move, the question may be lost, the node may lag by the number returned.
     fn begin(&self, sent: Sent) -> Result<u64, ChainError> {
         let behind = *self.behind.lock();
+        let is_silent = self.tells(Story::Silence);
         let mut faults = self.faults.lock();
+        if is_silent {
+            faults.count(Story::Silence.name());
+            return Err(timed_out(sent));
+        }
         if behind > 0 {
             faults.count(reached::NODE_BEHIND);
         }
@@ -81,15 +98,76 @@ impl Node {
         Ok(answer)
     }
 
+    /// Whether it holds to this story.
+    fn tells(&self, story: Story) -> bool {
+        let plot = self.plot.lock();
+        plot.as_ref().is_some_and(|plot| plot.story == story)
+    }
+
+    /// What the story is of one that holds to it, as `tell` says; `None` where it has none about that.
+    fn hold_to<T>(&self, story: Story, tell: impl FnOnce(&mut Plot) -> Option<T>) -> Option<T> {
+        let mut plot = self.plot.lock();
+        let told = plot
+            .as_mut()
+            .filter(|plot| plot.story == story)
+            .and_then(tell)?;
+        self.faults.lock().count(story.name());
+        Some(told)
+    }
+
     /// Whether a liar repeats now what another node says that is on an orphan.
     fn echoes(&self) -> bool {
         let can_echo = self.is_liar && self.fork.lock().is_some();
-        can_echo && self.faults.lock().echoes()
+        match &*self.plot.lock() {
+            Some(plot) => can_echo && plot.story == Story::OnOrphan,
+            None => can_echo && self.faults.lock().echoes(),
+        }
+    }
+
+    /// Whether it holds to it that nobody has heard of this transaction.
+    fn denies(&self, hash: B256) -> bool {
+        let is_denied = |plot: &mut Plot| plot.is_about_transaction(hash).then_some(());
+        self.hold_to(Story::NoReceipts, is_denied).is_some()
+    }
+
+    /// Takes out of `logs`, which it has found in `range`, what the node has no more.
+    fn throw_away(
+        &self,
+        lag: u64,
+        range: &LogRange,
+        logs: &mut Vec<Log>,
+    ) -> Result<(), ChainError> {
+        let Some(pruned) = self.pruned.filter(|_| self.faults.lock().is_forgetful) else {
+            return Ok(());
+        };
+        let (first, kept_from) = self.see(reached::LIE_LOGS_OF_RANGE, lag, |view| {
+            let first = match range {
+                LogRange::Block(hash) => view.by_hash(*hash).map(|sealed| sealed.block.number),
+                LogRange::Numbers(numbers) => Some(*numbers.start()),
+            };
+            (first, kept_from(view))
+        });
+        if first.is_none_or(|first| first >= kept_from) {
+            return Ok(());
+        }
+        match pruned {
+            Pruned::Refuses => {
+                self.faults.lock().count(reached::PAST_REFUSED);
+                Err(thrown_away())
+            }
+            Pruned::SaysNothing if !IS_SILENT_OF_LOGS => Ok(()),
+            Pruned::SaysNothing => {
+                self.faults.lock().count(reached::LOGS_THROWN_AWAY);
+                logs.retain(|log| log.block_number >= kept_from);
+                Ok(())
+            }
+        }
     }
 
     /// The dice of a lie about this, if the node tells one.
     fn lie(&self, about: &'static str) -> Option<Lie> {
-        match (self.is_liar && !self.echoes(), self.may_be_sly) {
+        let is_free = self.is_liar && self.plot.lock().is_none() && !self.echoes();
+        match (is_free, self.may_be_sly) {
             (false, _) => None,
             (true, false) => self.faults.lock().lie(about),
             (true, true) => self.faults.lock().sly_lie(about),
@@ -168,9 +246,25 @@ impl Node {
         taken
     }
 
+    /// What is final in the story of a liar that has one about that.
+    fn hold_to_final(&self, truth: Option<Block>) -> Option<Block> {
+        if self.echoes() {
+            let is_held_to = self.hold_to(Story::OnOrphan, |_| Some(())).is_some();
+            if !is_held_to {
+                self.faults.lock().count(reached::ORPHAN_REPEATED);
+            }
+            return self.fork.lock().as_ref().and_then(DeadFork::tip);
+        }
+        let tell = |plot: &mut Plot| Some(plot.final_block(&self.model.lock()));
+        self.hold_to(Story::OneFinalBlock, tell).or(truth)
+    }
+
     /// The block that a tag stands for.
     pub(super) fn head(&self, tag: Tag) -> Result<Option<Block>, ChainError> {
         let lag = self.begin(Sent::No)?;
+        if self.has_no_tags && tag != Tag::Latest {
+            return Err(not_found());
+        }
         let about = match tag {
             Tag::Latest => reached::LIE_NEWEST,
             Tag::Safe | Tag::Final => reached::LIE_FINAL,
@@ -178,13 +272,26 @@ impl Node {
         let found = self.see(about, lag, |view| view.head(tag).map(|sealed| sealed.block));
         let found = match self.lie(about) {
             Some(lie) => lies::head(lie, found, &self.model.lock()),
-            None if tag == Tag::Final && self.echoes() => {
-                self.faults.lock().count(reached::ORPHAN_REPEATED);
-                self.fork.lock().as_ref().and_then(DeadFork::tip)
-            }
+            None if tag == Tag::Final => self.hold_to_final(found),
             None => found,
         };
         self.end(found, Sent::No)
+    }
+}
+
+/// The first block of which a node has receipts and logs that throws its past away.
+fn kept_from(view: &View<'_>) -> u64 {
+    let kept = receipts_kept(view.model.finality);
+    view.tip().saturating_sub(kept)
+}
+
+/// A refusal in words that nobody else uses.
+fn thrown_away() -> ChainError {
+    ChainError::Refused {
+        doing: "a question about the past",
+        code: -32000,
+        message: "this was long ago, and who would want to know".into(),
+        sent: Sent::No,
     }
 }
 
@@ -232,6 +339,11 @@ impl EvmRpc for Node {
         };
         if let Some(lie) = self.lie(about) {
             return Ok(lies::nonce(lie, self.model.lock().nonce(account)));
+        }
+        let truth = self.model.lock().nonce(account);
+        let tell = |plot: &mut Plot| Some(plot.nonce(account, truth));
+        if let Some(told) = self.hold_to(Story::OneNonce, tell) {
+            return self.end(told, Sent::No);
         }
         let nonce = self.see(about, lag, |view| {
             let pending = view.pending_nonce(account);
@@ -326,28 +438,39 @@ impl EvmRpc for Node {
         let found = self.see(reached::LIE_TRANSACTION, lag, |view| view.transaction(hash));
         let found = match self.lie(reached::LIE_TRANSACTION) {
             Some(lie) => lies::transaction(lie, found, hash),
-            None => found,
+            None => found.filter(|_| !self.denies(hash)),
         };
         self.end(found, Sent::No)
     }
 
     async fn receipt(&self, hash: B256) -> Result<Option<Receipt>, ChainError> {
         let lag = self.begin(Sent::No)?;
-        let forgets = self.forgets && self.faults.lock().is_storm;
+        let is_forgetful = self.faults.lock().is_forgetful;
+        let forgets = self.forgets && is_forgetful;
+        let refuses = self.pruned == Some(Pruned::Refuses) && is_forgetful;
         let receipt = self.see(reached::LIE_RECEIPT, lag, |view| {
-            let kept_from = view
-                .tip()
-                .saturating_sub(receipts_kept(view.model.finality));
-            let (sealed, one) = view.find(hash)?;
-            let is_kept = !forgets || sealed.block.number >= kept_from;
-            if !is_kept {
-                self.faults.lock().count(reached::RECEIPT_FORGOTTEN);
+            let Some((sealed, one)) = view.find(hash) else {
+                return Ok(None);
+            };
+            let is_kept = sealed.block.number >= kept_from(view);
+            if !is_kept && refuses {
+                self.faults.lock().count(reached::PAST_REFUSED);
+                return Err(thrown_away());
             }
-            is_kept.then(|| receipt(hash, sealed.block, one.from, !one.is_undone()))
-        });
+            if !is_kept && forgets {
+                self.faults.lock().count(reached::RECEIPT_FORGOTTEN);
+                return Ok(None);
+            }
+            let receipt = receipt(hash, sealed.block, one.from, !one.is_undone());
+            Ok(Some(receipt))
+        })?;
+        let is_refused = |plot: &mut Plot| plot.is_about_transaction(hash).then_some(());
+        if receipt.is_some() && self.hold_to(Story::Refusals, is_refused).is_some() {
+            return Err(thrown_away());
+        }
         let receipt = match self.lie(reached::LIE_RECEIPT) {
             Some(lie) => self.lie_for_receipt(lie, receipt, hash),
-            None => receipt,
+            None => receipt.filter(|_| !self.denies(hash)),
         };
         self.end(receipt, Sent::No)
     }
@@ -381,9 +504,30 @@ impl EvmRpc for Node {
         let found = self.see(about, lag, |view| view.at(at).map(|sealed| sealed.block));
         let found = match self.lie(about) {
             Some(lie) => lies::block(lie, found, &self.model.lock()),
-            None => found,
+            None => {
+                let is_it = |block: Block| match at {
+                    BlockAt::Number(number) => block.number == number,
+                    BlockAt::Hash(hash) => block.hash == hash,
+                    _ => false,
+                };
+                let told = self.hold_to(Story::OneFinalBlock, |plot| plot.named(is_it));
+                told.or(found)
+            }
         };
         self.end(found, Sent::No)
+    }
+
+    async fn block_below(&self, depth: u64) -> Result<Option<Block>, ChainError> {
+        let newest = self.block(BlockAt::Latest).await?;
+        let number = newest.and_then(|newest| newest.number.checked_sub(depth));
+        let told = match number {
+            None => None,
+            Some(number) => self.block(BlockAt::Number(number)).await?,
+        };
+        Ok(match self.lie(reached::LIE_FINAL) {
+            Some(lie) => lies::head(lie, told, &self.model.lock()),
+            None => self.hold_to_final(told),
+        })
     }
 
     async fn logs(&self, filter: &LogFilter, range: &LogRange) -> Result<Vec<Log>, ChainError> {
@@ -409,7 +553,20 @@ impl EvmRpc for Node {
             }
         });
         let mut logs = found.ok_or_else(not_found)?;
+        self.throw_away(lag, range, &mut logs)?;
         logs.retain(|log| filter.matches(log));
+        let is_denied = |plot: &mut Plot, log: &Log| plot.is_about_block(log.block_number);
+        let has_denied = |plot: &mut Plot| {
+            let before = logs.len();
+            logs.retain(|log| !is_denied(plot, log));
+            (logs.len() < before).then_some(())
+        };
+        let _told = self.hold_to(Story::NoLogs, has_denied);
+        let has_refused =
+            |plot: &mut Plot| logs.iter().any(|log| is_denied(plot, log)).then_some(());
+        if self.hold_to(Story::Refusals, has_refused).is_some() {
+            return Err(thrown_away());
+        }
         if let Some(lie) = self.lie(about) {
             logs = lies::logs(lie, logs)?;
         }

@@ -31,6 +31,15 @@ pub(super) const FINAL_CHANGED: &str = "final_block_changed";
 pub(super) const POOL_FULL: &str = "mempool_full";
 pub(super) const SIGNER_FAILED: &str = "signer_failed";
 pub(super) const SIGNER_SILENT: &str = "signer_silent";
+pub(super) const LOGS_THROWN_AWAY: &str = "node_threw_logs_away";
+pub(super) const PAST_REFUSED: &str = "node_refused_its_past";
+pub(super) const STORY_NO_RECEIPTS: &str = "liar_held_to_no_receipts";
+pub(super) const STORY_ONE_FINAL_BLOCK: &str = "liar_held_to_one_final_block";
+pub(super) const STORY_NO_LOGS: &str = "liar_held_to_no_logs";
+pub(super) const STORY_ONE_NONCE: &str = "liar_held_to_one_nonce";
+pub(super) const STORY_ON_ORPHAN: &str = "liar_held_to_an_orphan";
+pub(super) const STORY_REFUSALS: &str = "liar_held_to_refusals";
+pub(super) const STORY_SILENCE: &str = "liar_held_to_silence";
 pub(super) const SOLANA_SNAPSHOT: &str = "solana_node_from_a_snapshot";
 pub(super) const SOLANA_CONGESTED: &str = "solana_congested";
 pub(super) const SOLANA_POOR: &str = "solana_account_without_money";
@@ -107,6 +116,14 @@ pub(super) fn none() -> Reached {
         ORPHANED,
         ORPHAN_REPEATED,
         RECEIPT_FORGOTTEN,
+        PAST_REFUSED,
+        STORY_NO_RECEIPTS,
+        STORY_ONE_FINAL_BLOCK,
+        STORY_NO_LOGS,
+        STORY_ONE_NONCE,
+        STORY_ON_ORPHAN,
+        STORY_REFUSALS,
+        STORY_SILENCE,
         RANGE_TOO_WIDE,
         REORG,
         REORG_DEEP,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use peaberry_chain::ChainError;
 use peaberry_chain::evm::{EvmClient, EvmNetwork, EvmRpc, QuorumRpc};
+use peaberry_chain::{ChainError, FinalityPolicy};
 
 use super::at_once;
 use super::dead_fork::DeadFork;
@@ -13,6 +13,7 @@ use super::faults::Faults;
 use super::model::Model;
 use super::nature::{Nature, Nodes};
 use super::node::Node;
+use super::plot::Plot;
 use super::tags::Tagged;
 use super::witness::Witness;
 
@@ -31,6 +32,8 @@ pub(super) struct Served {
     pub(super) fork: Arc<Mutex<Option<DeadFork>>>,
     pub(super) behind: Arc<Mutex<u64>>,
     pub(super) orphan: Arc<Mutex<Option<DeadFork>>>,
+    /// What the liars hold to now.
+    pub(super) plot: Arc<Mutex<Option<Plot>>>,
     pub(super) named: Arc<Mutex<BTreeMap<String, &'static str>>>,
     pub(super) complaints: Arc<Mutex<Vec<String>>>,
 }
@@ -53,7 +56,8 @@ impl Served {
 
     fn quorum(&self, nodes: Nodes) -> QuorumRpc {
         let liars = LIARS.map(|name| (name, self.liar()));
-        let ben = match self.nature.has_laggard {
+        let is_in_trouble = self.nature.has_laggard || self.nature.plight.is_some();
+        let ben = match is_in_trouble {
             true => self.laggard(),
             false => self.honest(),
         };
@@ -97,6 +101,9 @@ impl Served {
             may_be_sly: false,
             behind: Arc::default(),
             forgets: self.nature.is_alone,
+            has_no_tags: self.nature.is_final_by_depth,
+            pruned: None,
+            plot: Arc::default(),
         }
     }
 
@@ -105,14 +112,20 @@ impl Served {
             is_liar: true,
             may_be_sly: self.nature.has_laggard,
             fork: self.orphan.clone(),
+            plot: self.plot.clone(),
             ..self.honest()
         }
     }
 
     fn laggard(&self) -> Node {
+        let plight = self.nature.plight;
         Node {
             behind: self.behind.clone(),
-            fork: self.orphan.clone(),
+            fork: match plight.is_none_or(|plight| plight.is_orphaned) {
+                true => self.orphan.clone(),
+                false => Arc::default(),
+            },
+            pruned: plight.and_then(|plight| plight.pruned),
             ..self.honest()
         }
     }
@@ -133,7 +146,13 @@ impl Served {
             is_quorum,
         });
         loop {
-            let network = EvmNetwork::generic(4242);
+            let network = EvmNetwork {
+                finality: match self.nature.is_final_by_depth {
+                    true => FinalityPolicy::Depth(self.nature.finality),
+                    false => FinalityPolicy::Finalized,
+                },
+                ..EvmNetwork::generic(4242)
+            };
             match at_once(EvmClient::connect(witness.clone(), network)) {
                 Ok(client) => return client,
                 Err(error @ ChainError::WrongChain { .. }) => panic!("believed a liar: {error}"),

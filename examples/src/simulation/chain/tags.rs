@@ -69,6 +69,10 @@ impl EvmRpc for Tagged {
         }
     }
 
+    async fn block_below(&self, depth: u64) -> Result<Option<Block>, ChainError> {
+        self.node.block_below(depth).await
+    }
+
     async fn chain_id(&self) -> Result<ChainId, ChainError> {
         self.node.chain_id().await
     }

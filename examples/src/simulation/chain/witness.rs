@@ -263,7 +263,12 @@ impl EvmRpc for Witness {
     }
 
     async fn block_below(&self, depth: u64) -> Result<Option<Block>, ChainError> {
-        self.rpc.block_below(depth).await
+        let told = self.rpc.block_below(depth).await;
+        let is_final = depth >= self.model.lock().finality;
+        if let (true, true, Ok(Some(block))) = (self.is_quorum, is_final, &told) {
+            self.demand_block(BlockAt::Final, *block);
+        }
+        told
     }
 
     async fn final_block(
