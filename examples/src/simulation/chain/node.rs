@@ -518,12 +518,7 @@ impl EvmRpc for Node {
     }
 
     async fn block_below(&self, depth: u64) -> Result<Option<Block>, ChainError> {
-        let newest = self.block(BlockAt::Latest).await?;
-        let number = newest.and_then(|newest| newest.number.checked_sub(depth));
-        let told = match number {
-            None => None,
-            Some(number) => self.block(BlockAt::Number(number)).await?,
-        };
+        let told = one_node::block_below(self, depth).await?;
         Ok(match self.lie(reached::LIE_FINAL) {
             Some(lie) => lies::head(lie, told, &self.model.lock()),
             None => self.hold_to_final(told),
@@ -580,10 +575,6 @@ impl EvmRpc for Node {
         newest_max: u64,
     ) -> Vec<Result<bool, ChainError>> {
         one_node::lacks_receipts(self, hashes, at, newest_max).await
-    }
-
-    async fn block_below(&self, depth: u64) -> Result<Option<Block>, ChainError> {
-        one_node::block_below(self, depth).await
     }
 
     async fn final_block(

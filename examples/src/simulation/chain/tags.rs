@@ -122,10 +122,6 @@ impl EvmRpc for Tagged {
         one_node::lacks_receipts(self, hashes, at, newest_max).await
     }
 
-    async fn block_below(&self, depth: u64) -> Result<Option<Block>, ChainError> {
-        one_node::block_below(self, depth).await
-    }
-
     async fn final_block(
         &self,
         number: u64,
