@@ -334,7 +334,7 @@ fn no_state_is_read_far_below_the_newest_block() {
 #[test]
 fn a_gap_in_the_chain_is_no_silence() {
     let mut gap = honest();
-    if let Some(there) = gap.blocks.get_mut(TIP as usize - 3) {
+    if let Some(there) = gap.blocks.get_mut(usize::try_from(TIP - 3).unwrap()) {
         there.hash = B256::ZERO;
     }
     let known = at(TIP - 9);
