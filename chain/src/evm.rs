@@ -8,6 +8,8 @@ mod http;
 mod json;
 #[cfg(feature = "http")]
 mod json_rpc;
+#[cfg(feature = "http")]
+mod kept_logs;
 mod network;
 #[cfg(feature = "ws")]
 mod new_heads;

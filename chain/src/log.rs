@@ -3,6 +3,8 @@
 use std::ops::RangeInclusive;
 
 use alloy_primitives::{B256, Bytes};
+#[cfg(any(feature = "dev", feature = "http"))]
+use alloy_primitives::{Bloom, BloomInput};
 
 use crate::{Address, TxId};
 
@@ -64,6 +66,22 @@ impl LogFilter {
     pub fn topic(mut self, place: usize, topic: B256) -> Self {
         self.topics[place].push(topic);
         self
+    }
+
+    /// Whether a block with this bloom may hold such a log. Most blocks need not be looked at.
+    #[cfg(any(feature = "dev", feature = "http"))]
+    pub(crate) fn may_match(&self, bloom: &Bloom) -> bool {
+        let holds = |bytes: &[u8]| bloom.contains_input(BloomInput::Raw(bytes));
+        let holds_address = |address: &Address| match address {
+            Address::Evm(address) => holds(address.as_slice()),
+            _ => false,
+        };
+        let is_address = self.addresses.is_empty() || self.addresses.iter().any(holds_address);
+        let mut places = self.topics.iter();
+        is_address
+            && places.all(|wanted| {
+                wanted.is_empty() || wanted.iter().any(|topic| holds(topic.as_slice()))
+            })
     }
 
     /// Whether `log` is one of them: for chains and tests that filter themselves, and for answers not to be trusted.

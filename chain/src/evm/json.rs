@@ -3,7 +3,7 @@
 //! Fields that chains add are passed over, and a transaction's type is not looked at: a new kind on some chain must not
 //! make its receipts unreadable.
 
-use alloy_primitives::{Address, B256, Bytes, U64, U256};
+use alloy_primitives::{Address, B256, Bloom, Bytes, U64, U256};
 use peaberry_core::mutant;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,23 @@ impl From<JsonBlock> for Block {
             parent: block.parent_hash,
             timestamp_s: block.timestamp.to(),
         }
+    }
+}
+
+/// Which logs a block may have, where it says so.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct JsonBloom {
+    pub(super) hash: B256,
+    #[serde(default)]
+    logs_bloom: Option<Bloom>,
+}
+
+impl JsonBloom {
+    /// Whether the block has a log that may match; not of a block that does not say.
+    pub(super) fn may_hold(&self, filter: &LogFilter) -> bool {
+        let bloom = self.logs_bloom.filter(|bloom| !bloom.is_zero());
+        bloom.is_some_and(|bloom| filter.may_match(&bloom))
     }
 }
 

@@ -113,6 +113,35 @@ impl JsonRpc {
         }
     }
 
+    /// What it finds, whether it has all or not.
+    pub(super) async fn found_logs(
+        &self,
+        filter: &LogFilter,
+        range: &LogRange,
+    ) -> Result<Vec<Log>, ChainError> {
+        const DOING: &str = "eth_getLogs";
+        let params = (JsonLogFilter::new(filter, range, any_chain())?,);
+        let logs: Vec<JsonLog> = self.ask(DOING, params, Asked::Logs).await?;
+        let mut logs: Vec<Log> = logs.into_iter().map(Log::from).collect();
+        // A node that says one twice, as some do at the seams of what they keep, is not taken at its word.
+        logs.dedup();
+        let is_wanted = |log: &Log| {
+            let in_range = match range {
+                LogRange::Block(hash) => log.block_hash == *hash,
+                LogRange::Numbers(numbers) => numbers.contains(&log.block_number),
+            };
+            in_range && filter.matches(log)
+        };
+        if !logs.iter().all(is_wanted) {
+            return Err(malformed(DOING, "a log that was not asked for"));
+        }
+        let place = |log: &Log| (log.block_number, log.index);
+        if !logs.is_sorted_by(|one, next| place(one) < place(next)) {
+            return Err(malformed(DOING, "logs out of order"));
+        }
+        Ok(logs)
+    }
+
     fn explain(&self, error: TransportError, doing: &'static str, asked: Asked) -> ChainError {
         let malformed = |reason: String| ChainError::Malformed {
             doing,
@@ -342,25 +371,9 @@ impl EvmRpc for JsonRpc {
     }
 
     async fn logs(&self, filter: &LogFilter, range: &LogRange) -> Result<Vec<Log>, ChainError> {
-        const DOING: &str = "eth_getLogs";
-        let params = (JsonLogFilter::new(filter, range, any_chain())?,);
-        let logs: Vec<JsonLog> = self.ask(DOING, params, Asked::Logs).await?;
-        let mut logs: Vec<Log> = logs.into_iter().map(Log::from).collect();
-        // A node that says one twice, as some do at the seams of what they keep, is not taken at its word.
-        logs.dedup();
-        let is_wanted = |log: &Log| {
-            let in_range = match range {
-                LogRange::Block(hash) => log.block_hash == *hash,
-                LogRange::Numbers(numbers) => numbers.contains(&log.block_number),
-            };
-            in_range && filter.matches(log)
-        };
-        if !logs.iter().all(is_wanted) {
-            return Err(malformed(DOING, "a log that was not asked for"));
-        }
-        let place = |log: &Log| (log.block_number, log.index);
-        if !logs.is_sorted_by(|one, next| place(one) < place(next)) {
-            return Err(malformed(DOING, "logs out of order"));
+        let logs = self.found_logs(filter, range).await?;
+        if let (true, LogRange::Block(hash)) = (logs.is_empty(), range) {
+            self.expect_none(filter, *hash).await?;
         }
         Ok(logs)
     }
@@ -392,7 +405,9 @@ impl EvmRpc for JsonRpc {
         first: u64,
         last: Block,
     ) -> Result<Vec<Log>, ChainError> {
-        one_node::logs_upto(self, filter, first, last).await
+        let logs = one_node::logs_upto(self, filter, first, last).await?;
+        self.expect_logs_from(first, last.number, &logs).await?;
+        Ok(logs)
     }
 }
 

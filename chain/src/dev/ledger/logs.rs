@@ -1,12 +1,10 @@
 //! Finding logs.
 
-use alloy_primitives::{Bloom, BloomInput};
-
 use super::super::execution::refused;
 use super::super::sealed::Sealed;
 use super::Ledger;
 use crate::evm::NodeError;
-use crate::{Address, Log, LogFilter, LogRange};
+use crate::{Log, LogFilter, LogRange};
 
 /// The most logs that one question is answered with.
 const LOGS_MAX: usize = 10_000;
@@ -58,7 +56,7 @@ impl Ledger {
             LogRange::Numbers(numbers) => *numbers.start()..=(*numbers.end()).min(self.height()),
         };
         let blocks = numbers.filter_map(|number| self.numbered(number));
-        let blocks = blocks.filter(|block| may_match(filter, &block.header.logs_bloom));
+        let blocks = blocks.filter(|block| filter.may_match(&block.header.logs_bloom));
         let mut found = Found::default();
         let logs = blocks.flat_map(|block| matching(filter, block));
         logs.map(|log| found.add(&log).map(|()| log))
@@ -74,19 +72,4 @@ impl Ledger {
 fn matching(filter: &LogFilter, block: &Sealed) -> impl Iterator<Item = Log> {
     let logs = (0..block.included.len()).flat_map(|index| block.logs_of(index));
     logs.filter(|log| filter.matches(log))
-}
-
-/// Whether a block with this bloom may hold such a log. Most blocks need not be looked at.
-fn may_match(filter: &LogFilter, bloom: &Bloom) -> bool {
-    let holds = |bytes: &[u8]| bloom.contains_input(BloomInput::Raw(bytes));
-    let holds_address = |address: &Address| match address {
-        Address::Evm(address) => holds(address.as_slice()),
-        _ => false,
-    };
-    let is_address = filter.addresses.is_empty() || filter.addresses.iter().any(holds_address);
-    is_address
-        && filter
-            .topics
-            .iter()
-            .all(|wanted| wanted.is_empty() || wanted.iter().any(|topic| holds(topic.as_slice())))
 }

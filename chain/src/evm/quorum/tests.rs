@@ -3,4 +3,6 @@
 mod apart;
 mod behind;
 #[cfg(feature = "http")]
+mod pruned;
+#[cfg(feature = "http")]
 mod reasons;
