@@ -123,7 +123,7 @@ const mutants = [
   { name: "CoffeeTokenForgetsTheContract", of: "Eip712", from: "nameHash, versionHash, block.chainid, address(this)", to: "nameHash, versionHash, block.chainid, address(0)" },
   { name: "CoffeeTokenCarriesPointsOver", of: "CoffeeToken", from: "if (pointsAfter > type(uint128).max)", to: "if (pointsAfter > type(uint256).max)" },
   { name: "SupplyChainHashesFactsOnce", of: "SupplyChain", from: "return hashedAgain(keccak256(abi.encode(key, value)));", to: "return keccak256(abi.encode(key, value));" },
-  { name: "SupplyChainTakesInnerNodes", of: "SupplyChain", from: "leadsToRoot(lotId, hashedAgain(leaf), proof)", to: "leadsToRoot(lotId, leaf, proof)" },
+  { name: "SupplyChainTakesInnerNodes", of: "SupplyChain", from: "leadsToRoot(lotId, hashedAgain(factHash), proof)", to: "leadsToRoot(lotId, factHash, proof)" },
   { name: "SupplyChainWantsNoProof", of: "SupplyChain", from: "root != 0 && node == root", to: "root != 0 && (node == root || proof.length == 0)" },
   { name: "PaymentProcessorMayBeReentered", of: "PaymentProcessor", from: "if (isEntered) revert Reentered();", to: "" },
   { name: "PaymentProcessorBelievesTheToken", of: "PaymentProcessor", from: "if (received != amount)", to: "if (received > amount)" },

@@ -121,11 +121,11 @@ contract SupplyChain is Roles {
         return leadsToRoot(lotId, originLeaf(key, value), proof);
     }
 
-    /// The same of a fact of which only the hash is told: `leaf` is keccak256(abi.encode(key, value)), hashed once. The
-    /// second time it is hashed here, so that neither an inner node of the tree nor its root passes for a fact: those are
+    /// The same of a fact of which only the hash is told: `factHash` is keccak256(abi.encode(key, value)). That is
+    /// hashed once more here, so that neither an inner node of the tree nor its root passes for a fact: those are
     /// hashes of 64 bytes.
-    function verifyOrigin(bytes32 lotId, bytes32 leaf, bytes32[] calldata proof) external view returns (bool) {
-        return leadsToRoot(lotId, hashedAgain(leaf), proof);
+    function verifyOrigin(bytes32 lotId, bytes32 factHash, bytes32[] calldata proof) external view returns (bool) {
+        return leadsToRoot(lotId, hashedAgain(factHash), proof);
     }
 
     /// The leaf of a fact about the origin. Hashed twice: an inner node is the hash of 64 bytes, a leaf that of 32, so

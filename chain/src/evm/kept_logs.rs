@@ -85,8 +85,8 @@ impl JsonRpc {
 
     /// The node has the logs of this block, which has some.
     async fn expect_logs_of(&self, block: B256) -> Result<(), ChainError> {
-        let all = self.found_logs(&LogFilter::default(), &LogRange::Block(block));
-        match all.await {
+        let (all, range) = (LogFilter::default(), LogRange::Block(block));
+        match self.found_logs(&all, &range).await {
             Ok(logs) if logs.is_empty() => Err(ChainError::NotFound {
                 what: format!("logs of block {block}, which has some"),
             }),

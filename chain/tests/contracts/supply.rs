@@ -285,18 +285,18 @@ impl Game<'_> {
     fn expect_hash(
         &self,
         place: usize,
-        leaf: B256,
+        fact: B256,
         proof: &[B256],
         is_true: bool,
     ) -> Result<(), String> {
         let call = Supply::verifyOriginCall {
             lotId: lot_id(place),
-            leaf,
+            factHash: fact,
             proof: proof.to_vec(),
         };
         match self.ground.ask(self.contract, &call) == is_true {
             true => Ok(()),
-            false => Err(format!("the origin of lot {place} proves {leaf} wrongly")),
+            false => Err(format!("the origin of lot {place} proves {fact} wrongly")),
         }
     }
 }
