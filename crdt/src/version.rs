@@ -8,6 +8,9 @@ use siphasher::sip128::{Hasher128 as _, SipHasher24};
 
 use crate::{Changed, Dot, Interval, Lattice, ReplicaId};
 
+/// So many new entries at most are put in one by one: each moves all those behind it.
+const INSERTIONS_MAX: usize = 16;
+
 /// For each replica, the highest counter such that every event up to it is known.
 ///
 /// A sorted vector: a join is one linear merge, a lookup a binary search. A replica of which nothing is known has no
@@ -184,7 +187,7 @@ impl Lattice for VersionVector {
 
     fn join(&mut self, other: &Self) -> Changed {
         let mut changed = Changed::No;
-        if other.is_much_smaller_than(self) {
+        if other.is_much_smaller_than(self) && self.count_new(other) <= INSERTIONS_MAX {
             for (replica, counter) in other.iter() {
                 if self.raise(replica, counter) == Changed::Yes {
                     changed = Changed::Yes;
