@@ -1,6 +1,6 @@
 //! In which order a state came to know its events.
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::mem;
 
@@ -16,7 +16,7 @@ const INTERVALS_MAX: usize = 512;
 ///
 /// As long as a state knows with every event all that its writer had seen, which is so if deltas come from
 /// `delta_since`, so it did after every step: a delta can be cut there. It is a hint, no part of a state's value, and not
-/// written told to others: with fewer steps, parts are larger.
+/// told to others: with fewer steps, parts are larger.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Arrivals {
     steps: VecDeque<Step>,
@@ -144,7 +144,7 @@ impl Arrivals {
             arrivals.intervals += intervals.len();
             arrivals.steps.extend(Step::of(intervals));
         }
-        arrivals.intervals_max = arrivals.intervals;
+        arrivals.intervals_max = 2 * told.len();
         Ok(arrivals)
     }
 
@@ -175,9 +175,12 @@ impl Arrivals {
         }
     }
 
-    /// Joins neighbours until half as much is kept.
+    /// Joins neighbours until half as much is kept as may be; of each replica one interval is left in any case.
     fn coarsen(&mut self) {
-        while self.intervals > INTERVALS_MAX / 2 && self.steps.len() > 1 {
+        let intervals = self.steps.iter().flat_map(Step::intervals);
+        let replicas: BTreeSet<_> = intervals.map(|events| events.replica()).collect();
+        let kept = replicas.len().max(INTERVALS_MAX / 2);
+        while self.intervals > kept && self.steps.len() > 1 {
             let mut steps = mem::take(&mut self.steps).into_iter();
             while let Some(step) = steps.next() {
                 let joined = match steps.next() {
@@ -188,7 +191,7 @@ impl Arrivals {
             }
             self.intervals = self.steps.iter().map(|step| step.intervals().len()).sum();
         }
-        self.intervals_max = 2 * self.intervals;
+        self.intervals_max = 2 * replicas.len();
     }
 }
 
@@ -317,6 +320,7 @@ impl Order {
 #[cfg(test)]
 mod tests {
     use super::{Arrivals, INTERVALS_MAX, Order};
+    use crate::wire::{Budget, Decoder, Encoder, IdTable};
     use crate::{Dot, Interval, Lattice, ReplicaId, VersionVector};
 
     fn replica(number: u128) -> ReplicaId {
@@ -353,6 +357,29 @@ mod tests {
             arrivals.forget(&known);
             assert_eq!(arrivals.intervals, 0);
         }
+    }
+
+    /// As many intervals as replicas are no fewer in one step. Read again, they are not joined by the next event either.
+    #[test]
+    fn what_many_replicas_wrote_once_keeps_its_order() {
+        let (mut arrivals, mut known) = (Arrivals::default(), VersionVector::new());
+        let mut write = |arrivals: &mut Arrivals, number| {
+            let to = VersionVector::from_iter([(replica(number), 1)]);
+            arrivals.record(&known, &to);
+            known.join(&to);
+        };
+        (1..=1_500).for_each(|number| write(&mut arrivals, number));
+        assert_eq!(arrivals.steps.len(), 1_500);
+        let table = IdTable::new();
+        let mut out = Encoder::new(&table);
+        arrivals.encode(&mut out);
+        let mut bytes = alloc::vec::Vec::new();
+        out.finish(&mut bytes);
+        let of_all = (1..=1_500).map(|number| (replica(number), 1)).collect();
+        let mut input = Decoder::new(&bytes, &table, Budget::default()).unwrap();
+        let mut again = Arrivals::decode(&of_all, &mut input).unwrap();
+        write(&mut again, 1_501);
+        assert_eq!(again.steps.len(), 1_501);
     }
 
     /// What one replica wrote one after the other may be cut anywhere; what came at once, nowhere.

@@ -155,6 +155,23 @@ fn a_damaged_store_and_one_of_another_type_are_refused() {
     assert!(matches!(damaged.err(), Some(OpenError::Damaged(_))));
 }
 
+/// It is a hint: nothing is lost without it.
+#[test]
+fn a_damaged_order_of_events_is_ignored() {
+    let storage = Arc::new(MemoryStorage::new());
+    let mut machine = alone(&storage, 1, Continuity::Unproven);
+    let _done = add(&machine, 5);
+    machine.turn();
+    drop(machine);
+    let keys = Subspace::of(Channel::new(CRDT, 7));
+    assert!(keys.get(storage.as_ref(), b"state").unwrap().is_some());
+    let mut batch = Batch::new();
+    keys.put(&mut batch, b"order", &[1, 2, 3, 4, 5, 6]);
+    storage.commit(&batch, Durability::Synced).unwrap();
+    let again = alone(&storage, 2, Continuity::Unproven);
+    assert_eq!(tags(&again), [5]);
+}
+
 /// A counter is a document like any other: synced and durable. It mints no dots, so its store says all that anybody has seen
 /// of it: vouched for, it goes on under its id.
 #[test]
