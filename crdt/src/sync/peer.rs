@@ -92,6 +92,9 @@ pub(super) struct Peer<D> {
     times_in_vain: u32,
     /// When the last of that was made.
     in_vain_at: Duration,
+    /// When that was made of which it said, before it was sent, that it knows it: from another, unless it says anew that it
+    /// knows nothing.
+    claimed_of: Option<Duration>,
     /// Whether that is to be told.
     must_be_named: bool,
     /// Until when it waits for a place among the transfers, if none becomes free before.
@@ -148,6 +151,7 @@ impl<D> Peer<D> {
             made_at: Duration::ZERO,
             times_in_vain: 0,
             in_vain_at: Duration::ZERO,
+            claimed_of: None,
             must_be_named: false,
             place_at: Duration::ZERO,
             retry_at: now,
@@ -184,8 +188,15 @@ impl<D> Peer<D> {
         self.attempts = 0;
     }
 
-    /// Takes in what the peer says of itself; `is_behind` if it does not know our membership yet.
-    pub(super) fn meet(&mut self, hello: &Hello, our_session: u64, is_behind: bool) {
+    /// Takes in what the peer says of itself; `is_behind` if it does not know our membership yet. The longest wait is `wait_max`.
+    pub(super) fn meet(
+        &mut self,
+        hello: &Hello,
+        our_session: u64,
+        is_behind: bool,
+        now: Duration,
+        wait_max: Duration,
+    ) {
         let is_new = self
             .session
             .as_ref()
@@ -195,7 +206,7 @@ impl<D> Peer<D> {
                 number: hello.session,
                 table: hello.ids.iter().copied().collect(),
             });
-            self.forget();
+            self.forget(now, wait_max);
         }
         self.hears_us = hello.echo == our_session && !is_behind;
         if !hello.is_heard || !self.hears_us {
@@ -207,13 +218,18 @@ impl<D> Peer<D> {
         }
     }
 
-    /// Believes nothing of the peer any more.
-    pub(super) fn forget(&mut self) {
+    /// Believes nothing of the peer any more. The longest wait is `wait_max`.
+    pub(super) fn forget(&mut self, now: Duration, wait_max: Duration) {
         self.known = VersionVector::new();
+        self.pardon(now, wait_max);
+        let has_claimed = self
+            .claimed_of
+            .take()
+            .is_some_and(|made_at| !is_long_ago(made_at, now, wait_max));
         // Who has had that done before, and asks anew while it waits, waits longer.
         let is_waiting = self.times_in_vain >= IN_VAIN_FREE;
         let is_refusing = self.narrowed.is_some() || self.refused.is_some();
-        if !self.parts.is_empty() || is_refusing || is_waiting {
+        if !self.parts.is_empty() || has_claimed || is_refusing || is_waiting {
             self.count_in_vain();
         }
         self.drop_parts();
@@ -250,6 +266,13 @@ impl<D> Peer<D> {
         self.must_be_named |= times >= IN_VAIN_NAMED && times.is_power_of_two();
     }
 
+    /// What was in vain so long ago counts no more.
+    pub(super) const fn pardon(&mut self, now: Duration, wait_max: Duration) {
+        if is_long_ago(self.in_vain_at, now, wait_max) {
+            self.times_in_vain = 0;
+        }
+    }
+
     /// Until when nothing is made for it, if a wait begins with `wait_min` and lasts at most `wait_max`. Once is for nothing,
     /// so a peer that begins anew is served at once; and so is what lies longer back than two of the longest.
     pub(super) fn rests_until(
@@ -258,9 +281,7 @@ impl<D> Peer<D> {
         wait_min: Duration,
         wait_max: Duration,
     ) -> Option<Duration> {
-        if now >= self.in_vain_at.saturating_add(wait_max.saturating_mul(2)) {
-            self.times_in_vain = 0;
-        }
+        self.pardon(now, wait_max);
         let doublings = self.times_in_vain.checked_sub(IN_VAIN_FREE)?;
         let factor = 1_u32.checked_shl(doublings).unwrap_or(u32::MAX);
         let wait = wait_min.saturating_mul(factor).min(wait_max);
@@ -376,22 +397,21 @@ impl<D> Peer<D> {
         self.parts.len() > 1 || matches!(self.parts.front(), Some(Part::Pieces(_)))
     }
 
-    /// Drops the parts whose events the peer knows by now; others are split to `part_bytes`.
+    /// Drops the parts whose events the peer knows by now; others are split to `part_bytes`. What was not sent another has
+    /// brought it, or so it says.
     pub(super) fn drop_known(&mut self, gives: impl Fn(&D) -> &VersionVector, part_bytes: usize) {
-        let mut is_in_vain = false;
         while let Some(first) = self.parts.front()
             && first.gives(&gives).partial_le(&self.known)
         {
-            is_in_vain |= !first.was_sent(self.is_sent, part_bytes);
+            if !first.was_sent(self.is_sent, part_bytes) {
+                self.claimed_of = Some(self.made_at);
+            }
             self.parts.pop_front();
             self.is_sent = false;
             self.part_attempts = 0;
             self.release();
             self.widen(part_bytes);
             self.is_proving = self.narrowed.is_some();
-        }
-        if is_in_vain {
-            self.count_in_vain();
         }
     }
 
@@ -438,6 +458,12 @@ impl<D: Message> Peer<D> {
     }
 }
 
+/// Whether it lies longer back than two of the longest waits.
+const fn is_long_ago(then: Duration, now: Duration, wait_max: Duration) -> bool {
+    let until = then.saturating_add(wait_max.saturating_mul(2));
+    now.as_nanos() >= until.as_nanos()
+}
+
 #[cfg(test)]
 mod tests {
     use alloc::vec::Vec;
@@ -475,5 +501,57 @@ mod tests {
         assert_eq!(peer.refuses(WAIT, gives, 64 << 10), None);
         send(&mut peer);
         assert_eq!(peer.refuses(WAIT, gives, 64 << 10), Some(WAIT));
+    }
+
+    /// Each of `counters` in one part.
+    fn parts(counters: core::ops::RangeInclusive<u64>) -> Vec<VersionVector> {
+        let part = |counter| VersionVector::from_iter([(ReplicaId::new(1).unwrap(), counter)]);
+        counters.map(part).collect()
+    }
+
+    /// What another has brought it before we came to send it was made for nothing, and is not its fault.
+    #[test]
+    fn who_is_served_faster_by_others_is_not_named() {
+        let mut peer: Peer<VersionVector> = Peer::new(1, Duration::ZERO);
+        for time in 0..20 {
+            let now = Duration::from_secs(time);
+            let parts = parts(3 * time + 1..=3 * time + 3);
+            let all = parts.last().unwrap().clone();
+            peer.take_parts(now, parts);
+            peer.is_sent = true;
+            peer.knows(&all);
+            peer.drop_known(gives, 64 << 10);
+            assert!(peer.parts.is_empty());
+            assert_eq!(peer.rests_until(now, WAIT / 10, WAIT), None);
+            assert!(!peer.is_to_be_named());
+        }
+    }
+
+    /// Whoever said the same and then says that it knows nothing was not served by others.
+    #[test]
+    fn who_claims_all_and_then_nothing_is_named() {
+        let mut peer: Peer<VersionVector> = Peer::new(1, Duration::ZERO);
+        let mut is_named = false;
+        for _ in 0..4 {
+            peer.take_parts(Duration::ZERO, parts(1..=3));
+            peer.knows(&parts(3..=3)[0]);
+            peer.drop_known(gives, 64 << 10);
+            assert!(peer.parts.is_empty());
+            peer.forget(Duration::ZERO, WAIT);
+            is_named |= peer.is_to_be_named();
+        }
+        assert!(is_named);
+    }
+
+    /// Four lives that begin amid a transfer, each long after the one before.
+    #[test]
+    fn what_was_in_vain_long_ago_names_nobody() {
+        let mut peer: Peer<VersionVector> = Peer::new(1, Duration::ZERO);
+        for life in 1..20 {
+            let now = life * 3 * WAIT;
+            peer.take_parts(now, parts(1..=3));
+            peer.forget(now, WAIT);
+            assert!(!peer.is_to_be_named());
+        }
     }
 }

@@ -104,15 +104,16 @@ impl<R: Replicated> AntiEntropy<R> {
             Kind::Vector | Kind::VectorAsking | Kind::VectorReset => {
                 let vector = VersionVector::from_session_bytes(body, &session.table, of_vectors)
                     .map_err(malformed)?;
-                check_ids(peer, from, &vector, kind == Kind::VectorReset, told_max)?;
-                if kind == Kind::VectorReset {
-                    peer.forget();
-                }
-                peer.tells(&vector);
-                self.shown.join(&vector.meet(state.vector()));
+                // Ours is true, whatever it told.
                 if kind == Kind::VectorAsking {
                     peer.owe(Owed::Vector);
                 }
+                check_ids(peer, from, &vector, kind == Kind::VectorReset, told_max)?;
+                if kind == Kind::VectorReset {
+                    peer.forget(now, self.config.retry_max);
+                }
+                peer.tells(&vector);
+                self.shown.join(&vector.meet(state.vector()));
             }
             Kind::Ack | Kind::VectorResetBegun => {
                 let vector = VersionVector::from_session_bytes(body, &session.table, of_vectors)
@@ -125,7 +126,7 @@ impl<R: Replicated> AntiEntropy<R> {
                     told_max,
                 )?;
                 if kind == Kind::VectorResetBegun {
-                    peer.forget();
+                    peer.forget(now, self.config.retry_max);
                 }
                 peer.knows(&vector);
                 self.shown.join(&vector.meet(state.vector()));
@@ -210,9 +211,10 @@ impl<R: Replicated> AntiEntropy<R> {
             (Refusal::FarFuture, Some(Part::Delta(_))) => retry_min,
             _ => retry_max,
         };
-        let hold = peer
-            .as_mut()
-            .and_then(|peer| peer.refuses(wait, R::gives, part_bytes));
+        let hold = peer.as_mut().and_then(|peer| {
+            peer.pardon(now, retry_max);
+            peer.refuses(wait, R::gives, part_bytes)
+        });
         let Some(hold) = hold else {
             return NOTHING_NEW;
         };
@@ -368,7 +370,7 @@ impl<R: Replicated> AntiEntropy<R> {
         let Some(peer) = self.peers.get_mut(&from) else {
             return Err(self.not_a_member(from));
         };
-        peer.meet(hello, number, is_behind);
+        peer.meet(hello, number, is_behind, now, self.config.retry_max);
         if hello.digest == state.vector().digest() {
             peer.tells(state.vector());
             self.shown.join(state.vector());

@@ -8,6 +8,7 @@ use peaberry_crdt::{Limits, Replicated, VersionVector};
 
 use crate::link::{Side, config, member};
 
+pub(crate) const VECTOR_ASKING: u8 = 3;
 pub(crate) const VECTOR: u8 = 4;
 pub(crate) const VECTOR_RESET: u8 = 5;
 pub(crate) const ACK: u8 = 7;

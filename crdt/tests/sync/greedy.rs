@@ -6,7 +6,9 @@ use peaberry_crdt::sync::SyncError;
 use peaberry_crdt::{AddWinsSet, Causal, Lattice, ReplicaId, Replicated, VersionVector, Writer};
 
 use crate::counted::Counted;
-use crate::forger::{ACK, Forger, REFUSAL, VECTOR, VECTOR_RESET, VECTOR_RESET_BEGUN};
+use crate::forger::{
+    ACK, Forger, REFUSAL, VECTOR, VECTOR_ASKING, VECTOR_RESET, VECTOR_RESET_BEGUN,
+};
 use crate::large::{Shelves, cut, fill, writer};
 use crate::link::{Link, Side, config};
 
@@ -61,6 +63,26 @@ fn a_peer_that_tells_of_ever_more_ids_is_refused_by_name() {
     // In place of what was believed it may tell of as many others.
     let told = forger.tell(&mut victim, now, VECTOR_RESET, &of_ids(10_000..14_196));
     assert!(told.is_ok());
+}
+
+/// It asked, and what we know is true: so it may come to agree with us.
+#[test]
+fn a_peer_that_tells_of_too_many_is_told_our_vector_all_the_same() {
+    let mut config = config(1, 2, 1);
+    config.budget.ids_max = 100;
+    let mut victim = Side::new(config, Duration::ZERO, Tags::bottom());
+    let now = Duration::from_secs(1);
+    let mut forger = Forger::of(&mut victim, Tags::bottom(), 2, now);
+    let known = VersionVector::new();
+    assert!(forger.tell(&mut victim, now, VECTOR, &known).is_ok());
+    let tells = |victim: &mut Side<Tags>| {
+        let sent = std::iter::from_fn(|| victim.sync.poll_transmit(now, &victim.state));
+        sent.filter(|sent| sent.frame[0] == VECTOR).count()
+    };
+    tells(&mut victim);
+    let refused = forger.tell(&mut victim, now, VECTOR_ASKING, &of_ids(0..4_197));
+    assert!(matches!(refused, Err(SyncError::TooManyIds { .. })));
+    assert_eq!(tells(&mut victim), 1);
 }
 
 type Victim = Side<Counted<Shelves>>;
