@@ -47,8 +47,8 @@
 //!   until that one takes it. The exchange among others goes on.
 //! - **Who serves and is served takes turns.** A delta in pieces keeps other senders waiting only while it comes at a pace,
 //!   and a peer keeps others waiting only while it takes what it is sent: other words do not count.
-//! - **Nobody has work done for nothing.** What was made for a peer and not taken, because it said that it knew nothing, or all,
-//!   or began a new life, is made again after a longer and longer while, and the peer is named
+//! - **Nobody has work done for nothing.** What was made for a peer and not taken, because it said that it knew nothing, also
+//!   after all, or began a new life, is made again after a longer and longer while, and the peer is named
 //!   ([`SyncEvent::ServedInVain`]). One that tells of more replicas than a state may know is refused.
 //!
 //! Members are trusted to tell the truth: one that forges another's events is not defended against.

@@ -47,9 +47,9 @@ pub enum SyncEvent {
         /// Why.
         reason: Refusal,
     },
-    /// A member has had made for it what it did not take, several times in succession: it said that it knew nothing, or
-    /// everything, or began a new life, while that was on its way. More is made for it after a longer and longer while, up to
-    /// [`retry_max`](super::SyncConfig::retry_max). It is broken or hostile, or others serve it sooner.
+    /// A member has had made for it what it did not take, several times in succession: it said that it knew nothing, also
+    /// after it had said that it knew everything, or began a new life, while that was on its way. More is made for it after a longer and longer while, up to
+    /// [`retry_max`](super::SyncConfig::retry_max). It is broken or hostile.
     ServedInVain {
         /// Who.
         member: Member,
