@@ -114,7 +114,7 @@ async fn begin(
         return Ok(Step::Nothing);
     };
     let Some(logs) = logs_of(client, &walk.filter, block).await? else {
-        return Ok(Step::Nothing);
+        return Err(unknown("the logs of", block));
     };
     Ok(Step::Path(Path {
         final_block,

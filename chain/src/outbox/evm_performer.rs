@@ -308,12 +308,16 @@ async fn confirm(
     if mutant::is_planted("evm_ignorance_taken_for_no_receipt") {
         return (failure.map_or(Ok(Sight::Missing), Err), Vec::new());
     }
+    // Where all have come beyond that the outbox gives up no nonce for it, but says that nobody may know any more. What is said
+    // then is no word on what is there, and counts in no look for which it is.
+    let is_in_time = newest <= wanted.newest_max;
     let open = wanted.attempts.iter().copied();
-    let open: Vec<B256> = open.filter(|one| !wanted.lacking.contains(one)).collect();
-    // Where all have come beyond that the outbox gives up no nonce for it, but says that nobody may know any more.
-    let newest_max = match newest <= wanted.newest_max {
-        true => wanted.newest_max,
-        false => u64::MAX,
+    let open = open.filter(|one| !is_in_time || !wanted.lacking.contains(one));
+    let open: Vec<B256> = open.collect();
+    let newest_max = if is_in_time {
+        wanted.newest_max
+    } else {
+        u64::MAX
     };
     let told = client.rpc().lacks_receipts(&open, final_block, newest_max);
     let told = told.await;
@@ -322,6 +326,7 @@ async fn confirm(
         return (failure.map_or(Ok(Sight::Ahead), Err), Vec::new());
     }
     let lacking = open.iter().zip(&told).filter(|(_, told)| told.is_ok());
+    let lacking = lacking.filter(|_| is_in_time);
     let lacking = lacking.map(|(hash, _)| *hash).collect();
     match told.into_iter().find_map(Result::err) {
         Some(error) => (Err(error), lacking),

@@ -9,8 +9,6 @@ use crate::evm::EvmRpc;
 use crate::{Block, BlockAt, ChainError, FinalityPolicy};
 
 const DOING: &str = "the newest block";
-/// The newest state is not read farther than so below the newest block: what a liar names is no reason to read old state.
-const BEHIND_MAX: u64 = 64;
 
 /// Which block each node names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,23 +67,18 @@ impl QuorumRpc {
     }
 
     /// What enough nodes find in the state of the newest block of which enough know it. Where those that have come to the newest
-    /// do not agree, one of them lies or knows nothing; it and a node that is a block behind hold nobody up.
+    /// do not agree, one of them lies or knows nothing; it and a node that is behind, however far, hold nobody up.
     pub(super) async fn in_newest_state<'a, T: PartialEq + Clone>(
         &'a self,
         doing: &'static str,
         ask: impl Fn(&'a dyn EvmRpc, BlockAt) -> BoxFuture<'a, Result<T, ChainError>>,
     ) -> Result<T, ChainError> {
         let named = self.ask_all(|node| Head::Newest.named_by(node)).await;
-        let mut newest = None;
         let mut unknown = None;
         for number in self.credible_numbers(&named)? {
-            if newest.is_some_and(|newest: u64| newest - number > BEHIND_MAX) {
-                break;
-            }
             let Ok(block) = self.head_at(Head::Newest, number, &named).await else {
                 continue;
             };
-            newest = newest.or(Some(number));
             let at = BlockAt::Hash(block.hash);
             let answers = self.ask_all(|node| ask(node, at)).await;
             match self.agree_at(doing, at, &answers) {

@@ -241,6 +241,35 @@ fn an_answer_that_is_lost_beside_a_liar_is_trouble() {
     assert_eq!(sights(&told(&[FIRST], &[FIRST])), [&Sight::Missing]);
 }
 
+/// Nor is it a word on a receipt that it is missing when the whole chain is beyond the receipts' time: who may have forgotten
+/// says so, too, and what is said then must not be believed in a look in which nobody may.
+#[test]
+fn what_is_lacking_out_of_time_is_asked_for_again() {
+    let told = |tip, lacking: &[B256]| {
+        let blocks = chain(tip, 0, 0);
+        let forgetful = Scripted {
+            blocks,
+            ..node(None)
+        };
+        let mut silent = forgetful.clone();
+        silent.silent_about.insert(SECOND);
+        let nodes = quorum([forgetful.clone(), silent.clone(), silent]);
+        look_again(nodes, &[&[FIRST, SECOND]], lacking).unwrap()
+    };
+    let view = told(NEWEST_MAX, &[]);
+    assert_eq!(view.lacking, [(EntryId(0), vec![FIRST])]);
+    let view = told(NEWEST_MAX + 1, &[]);
+    assert_eq!(view.failures.len(), 1);
+    assert!(
+        view.lacking.iter().all(|(_, lacking)| lacking.is_empty()),
+        "{:?}",
+        view.lacking
+    );
+    // Nor is what was said in time a reason to ask for less.
+    let view = told(NEWEST_MAX + 1, &[SECOND]);
+    assert!(view.sights.is_empty(), "{:?}", view.sights);
+}
+
 /// Nor is it a nonce that is free when nobody knows whether it is used at the final block: one node has no state of it, and one
 /// lies.
 #[test]
