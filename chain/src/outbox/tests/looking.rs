@@ -253,7 +253,7 @@ fn what_is_lacking_out_of_time_is_asked_for_again() {
         };
         let mut silent = forgetful.clone();
         silent.silent_about.insert(SECOND);
-        let nodes = quorum([forgetful.clone(), silent.clone(), silent]);
+        let nodes = quorum([forgetful, silent.clone(), silent]);
         look_again(nodes, &[&[FIRST, SECOND]], lacking).unwrap()
     };
     let view = told(NEWEST_MAX, &[]);
