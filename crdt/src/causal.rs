@@ -11,7 +11,7 @@ use crate::mutant;
 use crate::removal_log::{LogRun, REMOVAL_LOG_BYTES_MAX, RemovalLog};
 use crate::{
     ApplyError, Bounds, Changed, Delta, Dot, DotStore, Edit, Interval, IntervalVersionVector,
-    Lattice, Limits, Mint, Outgrown, VersionVector, WriteError, Writer,
+    Lattice, Limits, Mint, Outgrown, ReplicaId, VersionVector, WriteError, Writer,
 };
 
 /// A store with the vector of events it knows.
@@ -253,6 +253,32 @@ impl<S: DotStore> Causal<S> {
         }
         self.arrivals.forget(stable);
         self.log.cut(&stable.meet(&self.context))
+    }
+
+    /// Takes out what a replica has put and that it ever was: the document's vector stays short where one writer has many
+    /// ids one after the other. Answers [`Changed::No`], and does nothing, if the replica is not known or if what others
+    /// have put stands beside what it has, as in a list.
+    ///
+    /// Every copy must come to do the same, or the others bring it back; do it again then. What it removed of others'
+    /// stays removed, so do it where everybody who matters knows its events, or is going to hear from somebody who does. The
+    /// removal log is dropped: whoever is behind is told what is alive instead.
+    pub fn disown(&mut self, replica: ReplicaId) -> Changed {
+        let Some(all) = Interval::new(replica, 1, self.context.get(replica)) else {
+            return Changed::No;
+        };
+        let mut store = self.store.clone();
+        store.remove(all);
+        let mut is_named = false;
+        store.for_each_named(&mut |dot| is_named |= dot.replica() == replica);
+        if is_named {
+            return Changed::No;
+        }
+        self.store = store;
+        self.context.forget(replica);
+        self.log.disown(replica, &self.context);
+        // A hint: parts are larger without it.
+        self.arrivals = Arrivals::default();
+        Changed::Yes
     }
 
     /// Keeps the removal log within `bytes_max` from now on; [`REMOVAL_LOG_BYTES_MAX`](crate::REMOVAL_LOG_BYTES_MAX)

@@ -47,6 +47,7 @@ use self::turn::ToSpool;
 use self::twins::Owed;
 use crate::courier::Courier;
 use crate::device::{Device, Outlet};
+use crate::identity::BootSalt;
 use crate::name::{DeviceId, Name, SiteId};
 use crate::order::OrderEvent;
 use crate::spool::{Spool, SpoolSettings, SpoolStatus};
@@ -227,12 +228,12 @@ pub struct FleetSettings {
 }
 
 impl FleetSettings {
-    /// What is usual, with a [salt](SpoolSettings::boot_salt) for this start: draw it from the system's randomness wherever
-    /// the store may be lost and its collector lives on.
+    /// What is usual, with a [salt](SpoolSettings::boot_salt) that is given: where a seed is to replay what happens. Else it
+    /// is drawn.
     #[must_use]
     pub fn salted(boot_salt: u64) -> Self {
         let spool = SpoolSettings {
-            boot_salt,
+            boot_salt: BootSalt::Given(boot_salt),
             ..SpoolSettings::default()
         };
         Self { spool }

@@ -1,6 +1,7 @@
 //! Which record it is: device, boot epoch, sequence.
 
 use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::num::NonZeroU64;
 
 use peaberry_core::mutant::is_planted;
@@ -14,7 +15,7 @@ use crate::name::DeviceId;
 /// makes it durable before it is used.
 ///
 /// A device whose disk was replaced, or restored from a backup, counts on from a start that others have followed already. Where
-/// starts are [salted](BootEpoch::take) its epoch is still its own: either above all that its sink knows, and nothing is amiss,
+/// starts are [salted](BootSalt), as they are by default, its epoch is still its own: either above all that its sink knows, and nothing is amiss,
 /// or below, which both notice. Without salt it may be one that is known, which is noticed only if the sink knows more of it
 /// than this start has made. A device that notices is told by its sink, which acknowledges what this start has not made; its
 /// spool then [refuses](EdgeError::LaterStart) that by name, and the next start is later than all that the sink has seen. What
@@ -101,6 +102,30 @@ impl BootEpoch {
         let mut bytes = Vec::new();
         wire::put_varint(&mut bytes, self.get());
         space.put(batch, BOOT_KEY, &bytes);
+    }
+}
+
+/// Where the salt of a start comes from: what tells it from another that goes on from the same backup, or on an empty disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "it is drawn or it is not")]
+pub enum BootSalt {
+    /// From the system's randomness, anew for each start of each device.
+    #[default]
+    Drawn,
+    /// This one, for runs that a seed replays: draw it from the seed, anew for each start. With the same for all, epochs are
+    /// equally far apart, 1 with 0, and a start on an empty or restored disk may take one that its sink knows.
+    Given(u64),
+}
+
+impl BootSalt {
+    /// The salt of one start.
+    #[must_use]
+    pub fn draw(self) -> u64 {
+        match self {
+            // Its keys are the system's; nothing secret hangs on them here.
+            Self::Drawn => RandomState::new().build_hasher().finish(),
+            Self::Given(salt) => salt,
+        }
     }
 }
 

@@ -30,7 +30,8 @@ pub mod wheel;
 
 pub use error::EdgeError;
 pub use identity::{
-    BOOT_JUMP_MAX, BOOT_SALT_MAX, BOOT_SKIP_MAX, BootEpoch, Position, RecordId, SEQUENCE_JUMP_MAX,
+    BOOT_JUMP_MAX, BOOT_SALT_MAX, BOOT_SKIP_MAX, BootEpoch, BootSalt, Position, RecordId,
+    SEQUENCE_JUMP_MAX,
 };
 pub use name::{DeviceId, NAME_BYTES_MAX, Name, SiteId};
 pub use ring::Ring;

@@ -184,7 +184,7 @@ impl Spool {
                 spool.add_lane(lane);
             }
         }
-        let salt = spool.settings.boot_salt;
+        let salt = spool.settings.boot_salt.draw();
         spool.boot = BootEpoch::take(storage, &space, salt, batch)?;
         Ok(spool)
     }

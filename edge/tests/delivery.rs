@@ -229,7 +229,7 @@ fn what_was_durable_arrives_once_or_a_gap_says_that_it_will_not() {
             bytes_max: if rng.bool() { 8_000 } else { 1 << 20 },
             reserved_bytes: 2_000,
             window_max: 4,
-            ..SpoolSettings::default()
+            ..peaberry_edge::fleet::FleetSettings::salted(0).spool
         };
         let faults = Faults {
             lost: rng.u32(0..30),
@@ -433,7 +433,7 @@ fn reads_to_recover(count: usize) -> (u32, u32) {
     let storage = Layered::new(Counted::default());
     let settings = Arc::new(SpoolSettings {
         bytes_max: 1 << 30,
-        ..SpoolSettings::default()
+        ..peaberry_edge::fleet::FleetSettings::salted(0).spool
     });
     let owner = Channel::new(SPOOL, 0);
     let mut batch = Batch::new();

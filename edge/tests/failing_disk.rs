@@ -152,7 +152,7 @@ impl Machine {
             .takes_orders(coffee::recipes(), coffee::capabilities());
         let broker = MemoryBroker::new(1);
         let (uplink, site) = (broker.connect("m-1"), name("site"));
-        let (settings, now) = (FleetSettings::default(), clock.now());
+        let (settings, now) = (FleetSettings::salted(0), clock.now());
         let fleet = Fleet::open(uplink, site, disk.clone(), [device], settings, now).unwrap();
         let (told, events) = channel();
         let thread = FleetThread::start(with(fleet), clock, move |event, _| {
@@ -444,7 +444,7 @@ fn nothing_is_read_before_acts_are_told() {
         spool: SpoolSettings {
             bytes_max: 20_000,
             reserved_bytes: 4_000,
-            ..SpoolSettings::default()
+            ..peaberry_edge::fleet::FleetSettings::salted(0).spool
         },
     };
     let (uplink, site, mut now) = (broker.connect("m-1"), name("site"), Instant::default());

@@ -78,7 +78,7 @@ impl Site {
             name("site"),
             Arc::new(MemoryStorage::new()),
             (0..devices).map(device),
-            FleetSettings::default(),
+            FleetSettings::salted(0),
             now,
         );
         Self {
@@ -211,7 +211,7 @@ fn a_fleet_without_an_uplink_is_refused() {
         name("site"),
         Arc::new(MemoryStorage::new()),
         [device(1)],
-        FleetSettings::default(),
+        FleetSettings::salted(0),
         Instant::default(),
     );
     assert!(fleet.unwrap_err().to_string().contains("no uplink"));

@@ -84,7 +84,7 @@ fn open(
         .metric(Metric::of(machine.sensor(CoffeeMetric::Temperature)))
         .takes_orders(coffee::recipes(), coffee::capabilities())
         .has_twin();
-    let (uplink, settings) = (broker.connect("gateway"), FleetSettings::default());
+    let (uplink, settings) = (broker.connect("gateway"), FleetSettings::salted(0));
     Fleet::open(uplink, name("site"), disk.clone(), [device], settings, now)
 }
 

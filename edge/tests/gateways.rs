@@ -136,7 +136,7 @@ impl<U: Uplink> Gateways<U> {
             Device::builder(name(device)).heartbeat_every(Duration::from_secs(3_600))
         });
         let storage = Arc::new(MemoryStorage::new());
-        let (site, settings) = (name("site"), FleetSettings::default());
+        let (site, settings) = (name("site"), FleetSettings::salted(0));
         let now = Instant::default();
         let fleet = Fleet::open_over(uplinks, site, storage, devices, settings, now).unwrap();
         Self {

@@ -149,7 +149,7 @@ fn courier(url: &str, storage: &MemoryStorage, clock: &SystemClock) -> Courier<H
     let settings = Arc::new(SpoolSettings {
         window_max: 512,
         resend_after: Duration::from_millis(200),
-        ..SpoolSettings::default()
+        ..peaberry_edge::fleet::FleetSettings::salted(0).spool
     });
     let site = name("berlin");
     let spool = Spool::open(

@@ -56,7 +56,7 @@ async fn ours(broker: &mut Broker, version: MqttVersion, count: u64) -> (u64, u6
         bytes_max: 256 << 20,
         window_max: 100,
         resend_after: Duration::from_secs(2),
-        ..SpoolSettings::default()
+        ..peaberry_edge::fleet::FleetSettings::salted(0).spool
     });
     let mut batch = Batch::new();
     let owner = Channel::new(SPOOL, 0);

@@ -23,7 +23,8 @@ use peaberry_edge::uplink::{
     AckToken, MemoryBroker, MemoryUplink, Message, SubmitError, Uplink, UplinkEvent,
 };
 use peaberry_edge::{
-    BOOT_JUMP_MAX, BOOT_SKIP_MAX, BootEpoch, EdgeError, Name, Position, RecordId, SEQUENCE_JUMP_MAX,
+    BOOT_JUMP_MAX, BOOT_SKIP_MAX, BootEpoch, BootSalt, EdgeError, Name, Position, RecordId,
+    SEQUENCE_JUMP_MAX,
 };
 
 fn name(text: &str) -> Name {
@@ -158,7 +159,7 @@ fn courier(
 ) -> Courier<MemoryUplink> {
     let mut batch = Batch::new();
     let settings = SpoolSettings {
-        boot_salt,
+        boot_salt: BootSalt::Given(boot_salt),
         ..SpoolSettings::default()
     };
     let (owner, settings) = (Channel::new(SPOOL, 1), Arc::new(settings));

@@ -94,7 +94,7 @@ impl Machine {
         let (broker, disk) = (MemoryBroker::new(1), Arc::new(Layered::<Disk>::default()));
         let settings = Arc::new(SpoolSettings {
             keep_until: AckLevel::Broker,
-            ..SpoolSettings::default()
+            ..peaberry_edge::fleet::FleetSettings::salted(0).spool
         });
         let (site, now) = (Name::new("site").unwrap(), Instant::default());
         let mut batch = Batch::new();

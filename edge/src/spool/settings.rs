@@ -1,6 +1,7 @@
 use super::RECORD_BYTES_MAX;
 use std::time::Duration;
 
+use crate::identity::BootSalt;
 use crate::topic::Stream;
 
 /// Which acknowledgement lets the spool forget a record.
@@ -85,11 +86,9 @@ pub struct SpoolSettings {
     /// A stream is sent again when the sink has acknowledged nothing new of it for so long; each time in vain, for twice as
     /// long, up to 32 times. Where there is no sink: so long after the broker has refused one of its records.
     pub resend_after: Duration,
-    /// What tells this start from another that goes on from the same backup: draw it anew, from the system's randomness, for
-    /// each start. Modulo [`BOOT_SALT_MAX`](crate::BOOT_SALT_MAX) it is added to the start's [epoch](crate::BootEpoch). 0:
-    /// epochs count by one, and a start on an empty or restored disk may take one that its sink knows; then what it makes may
-    /// be taken for repeated without being named.
-    pub boot_salt: u64,
+    /// What tells this start from another that goes on from the same backup: modulo
+    /// [`BOOT_SALT_MAX`](crate::BOOT_SALT_MAX) it is added to the start's [epoch](crate::BootEpoch).
+    pub boot_salt: BootSalt,
     /// How each stream is treated, in the order of [`Stream::ALL`]. See [`with_stream`](Self::with_stream).
     pub streams: [StreamSettings; Stream::ALL.len()],
 }
@@ -118,7 +117,7 @@ impl Default for SpoolSettings {
             window_max: 64,
             keep_until: AckLevel::Sink,
             resend_after: Duration::from_secs(30),
-            boot_salt: 0,
+            boot_salt: BootSalt::Drawn,
             streams,
         }
     }

@@ -7,7 +7,7 @@ use peaberry_core::{Durability, Instant, MemoryStorage};
 use super::*;
 use crate::Name;
 use crate::coverage::{Arrival, Coverage};
-use crate::identity::Position;
+use crate::identity::{BootSalt, Position};
 use crate::payload::{Alert, Delivery, Gap, Level, SinkAck};
 use crate::uplink::Message;
 
@@ -60,7 +60,9 @@ impl Sink {
 }
 
 impl Bench {
-    fn new(settings: SpoolSettings) -> Self {
+    /// Its starts count by one.
+    fn new(mut settings: SpoolSettings) -> Self {
+        settings.boot_salt = BootSalt::Given(0);
         let storage = MemoryStorage::new();
         let settings = Arc::new(settings);
         let mut batch = Batch::new();

@@ -40,8 +40,6 @@ pub(super) struct Fog {
     arrived: BTreeMap<u64, Record>,
     /// The earlier starts that the collector has named.
     named: BTreeSet<(DeviceId, BootEpoch)>,
-    /// The machines' disk was lost, and their twins with it.
-    lost_twins: bool,
     seq: u64,
 }
 
@@ -67,7 +65,6 @@ impl Fog {
             life: None,
             arrived: BTreeMap::new(),
             named: BTreeSet::new(),
-            lost_twins: false,
             seq: 0,
         }
     }
@@ -86,7 +83,6 @@ impl Fog {
     /// The machines' disk is lost.
     pub(super) fn note_loss(&mut self) {
         self.named.clear();
-        self.lost_twins = true;
     }
 
     pub(super) fn twin(&self, device: &DeviceId) -> Option<&Twin> {
@@ -241,10 +237,6 @@ impl Fog {
                 Ok(received) => {
                     let answer = |bytes| (device.clone(), bytes);
                     answers.extend(received.answers.into_iter().map(answer));
-                }
-                // One that has lost what it wrote once may claim it anew.
-                Err(EdgeError::Twin { .. } | EdgeError::Malformed { .. }) if self.lost_twins => {
-                    findings.reach(reached::TWIN_REFUSED);
                 }
                 Err(error) => {
                     findings.complain(format!("a twin of {device} is refused: {error:?}"))

@@ -15,7 +15,7 @@ use peaberry_edge::rules::{Condition, Rule};
 use peaberry_edge::spool::{AckLevel, DropPolicy, SpoolSettings, StreamSettings};
 use peaberry_edge::topic::Stream;
 use peaberry_edge::twin::TwinValue;
-use peaberry_edge::{BootEpoch, DeviceId, EdgeError, Name};
+use peaberry_edge::{BootEpoch, BootSalt, DeviceId, EdgeError, Name};
 
 use super::controllers::{Controllers, PRESSURE, PRESSURE_MAX};
 use super::disk::Disk;
@@ -175,7 +175,7 @@ impl Gateway {
         spool.window_max = 8;
         spool.resend_after = Duration::from_secs(3);
         spool.keep_until = self.character.keep_until;
-        spool.boot_salt = self.rng.u64(..);
+        spool.boot_salt = BootSalt::Given(self.rng.u64(..));
         FleetSettings { spool }
     }
 
