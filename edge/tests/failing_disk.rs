@@ -444,7 +444,7 @@ fn nothing_is_read_before_acts_are_told() {
         spool: SpoolSettings {
             bytes_max: 20_000,
             reserved_bytes: 4_000,
-            ..peaberry_edge::fleet::FleetSettings::salted(0).spool
+            ..FleetSettings::salted(0).spool
         },
     };
     let (uplink, site, mut now) = (broker.connect("m-1"), name("site"), Instant::default());

@@ -65,7 +65,7 @@ impl Make {
             settings: FleetSettings {
                 spool: SpoolSettings {
                     keep_until: AckLevel::Broker,
-                    ..peaberry_edge::fleet::FleetSettings::salted(0).spool
+                    ..FleetSettings::salted(0).spool
                 },
             },
         }
