@@ -93,8 +93,8 @@ pub enum EdgeError {
     },
     /// A sink knows a later start of this device than this one, or more of this one than it has made: the device's disk was
     /// replaced or restored from a backup. Nothing was cut, and what is made in this start may be taken for repeated. That the
-    /// next start is later than `known` is staged: start the device again. Where `known` is this start, nothing of it is cut
-    /// until then.
+    /// next start is later than `known` is staged: start the device again. Or somebody has made it up, who may publish as the
+    /// sink.
     #[error(
         "a sink knows start {known} of {device} further than this start, {own}, has come: its disk was replaced or restored; start it again"
     )]

@@ -127,9 +127,6 @@ pub struct Spool {
     boot: BootEpoch,
     /// A later start that the sink knows, and the next one will not repeat.
     skipped: Option<BootEpoch>,
-    /// The sink has heard more of this start than it has made: another had its epoch, on a disk that was lost. Which of the
-    /// two the sink acknowledges cannot be told, so nothing of this start is cut.
-    has_double: bool,
     next_sequence: u64,
     /// The most important first.
     lanes: Vec<Lane>,
@@ -167,7 +164,6 @@ impl Spool {
             device,
             boot: BootEpoch::FIRST,
             skipped: None,
-            has_double: false,
             next_sequence: 1,
             lanes: Vec::new(),
             gaps,

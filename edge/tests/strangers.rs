@@ -295,7 +295,7 @@ fn a_device_whose_disk_was_replaced_goes_on_above_the_starts_that_its_sink_knows
 
 /// A disk was replaced within the first start: the sink knows more of that than this one has made.
 #[test]
-fn a_device_whose_disk_was_replaced_in_its_first_start_hears_of_it_and_keeps_what_it_makes() {
+fn a_device_whose_disk_was_replaced_in_its_first_start_hears_of_it_until_it_has_come_as_far() {
     let mut field = Field::new();
     let archive = MemoryStorage::new();
     let mut collector = collector(&archive, 10);
@@ -305,19 +305,22 @@ fn a_device_whose_disk_was_replaced_in_its_first_start_hears_of_it_and_keeps_wha
     field.turn();
     let received = take(&mut collector, &archive, &delivery("m", (1, 1), None));
     assert_eq!(received.unwrap(), Received::Repeated, "it cannot know");
-    for records in [1, 101] {
+    for records in [1, 69] {
         let refused = field.ack(1, 70);
         assert!(
             refused[0].contains("a sink knows start 1 of m further than this start, 1, has come"),
             "{refused:?}"
         );
         assert_eq!(field.records(), records, "nothing is cut");
-        (0..100).for_each(|_| field.append());
+        (0..68).for_each(|_| field.append());
         field.turn();
     }
+    // It may have been made up, and this one is not: both look alike.
+    assert!(field.ack(1, 70).is_empty());
+    assert_eq!(field.records(), 67);
     field.restart();
     assert_eq!(field.boot(), 2);
-    let next = delivery("m", (2, 1), Some((1, 201)));
+    let next = delivery("m", (2, 1), Some((1, 137)));
     let next = take(&mut collector, &archive, &next);
     assert_eq!(next.unwrap(), Received::New(1));
 }

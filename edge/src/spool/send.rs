@@ -448,8 +448,8 @@ impl Spool {
     ///
     /// [`EdgeError::WrongDevice`] if it is for another device, [`EdgeError::NeverMade`] for a record that this one has not made:
     /// nothing changed. [`EdgeError::LaterStart`] if the sink knows a later start of this device, or more of this one than it
-    /// has made: nothing was cut, a later epoch of the next start is staged, and if it was this start, nothing of it is cut any
-    /// more. [`EdgeError::Storage`] or [`EdgeError::Stored`] if the spool cannot be read.
+    /// has made: nothing was cut, and that the next start is later is staged. Whoever else may have made that up hinders
+    /// nothing: the next that can be so cuts. [`EdgeError::Storage`] or [`EdgeError::Stored`] if the spool cannot be read.
     pub fn acknowledged(
         &mut self,
         now: Instant,
@@ -479,8 +479,7 @@ impl Spool {
         batch: &mut Batch,
     ) -> Result<(), EdgeError> {
         let last = Position::new(self.boot, self.next_sequence - 1);
-        let is_doubled = self.has_double && through.boot == self.boot;
-        if (through <= last && !is_doubled) || is_planted("edge_any_ack_cuts") {
+        if through <= last || is_planted("edge_any_ack_cuts") {
             return Ok(());
         }
         let device = self.device.to_string();
@@ -497,10 +496,8 @@ impl Spool {
                 last,
             });
         }
-        if boots_ahead == 0 {
-            // The next start is a later one anyway.
-            self.has_double = true;
-        } else if self.skipped.is_none_or(|skipped| skipped < through.boot) {
+        // After this start the next is a later one anyway.
+        if boots_ahead > 0 && self.skipped.is_none_or(|skipped| skipped < through.boot) {
             through.boot.skip(&Subspace::of(self.owner), batch);
             self.skipped = Some(through.boot);
             (self.is_staged, self.must_sync) = (true, true);
