@@ -81,7 +81,7 @@ use bytes::Bytes;
 use peaberry_core::{Batch, Channel, ProtocolId, Storage, Subspace};
 
 pub use self::entry::RECORD_OVERHEAD;
-pub use self::send::{BACKLOG_SHARE, Outgoing, TOO_LONG_INTERVAL, TOO_LONG_MAX};
+pub use self::send::{BACKLOG_SHARE, Outgoing, REFUSED_MAX, TOO_LONG_INTERVAL, TOO_LONG_MAX};
 pub use self::settings::{AckLevel, DropPolicy, SpoolSettings, StreamSettings};
 
 use self::gaps::Gaps;

@@ -149,6 +149,8 @@ pub enum GapReason {
     Damaged,
     /// They were longer than what the broker takes.
     TooLong,
+    /// The broker refused them for so long that they were given up.
+    Refused,
 }
 
 impl GapReason {
@@ -159,6 +161,7 @@ impl GapReason {
             Self::Rejected => 2,
             Self::Damaged => 3,
             Self::TooLong => 4,
+            Self::Refused => 5,
         }
     }
 }
@@ -257,6 +260,7 @@ fn gap_reason(number: u64) -> Option<GapReason> {
         GapReason::Rejected,
         GapReason::Damaged,
         GapReason::TooLong,
+        GapReason::Refused,
     ]
     .into_iter()
     .find(|reason| reason.number() == number)

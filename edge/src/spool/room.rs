@@ -168,8 +168,8 @@ impl Spool {
     /// Gives up the oldest record of a stream, if it is the one at `at`. Whether it was.
     pub(super) fn give_up_oldest(
         &mut self,
-        stream: Stream,
-        at: Position,
+        (stream, at): (Stream, Position),
+        reason: GapReason,
         storage: &dyn Storage,
         batch: &mut Batch,
     ) -> Result<bool, EdgeError> {
@@ -186,7 +186,7 @@ impl Spool {
         if read_one(storage, id, first)?.head.at != at {
             return Ok(false);
         }
-        self.drop_front(place, 0, GapReason::TooLong, storage, batch)?;
+        self.drop_front(place, 0, reason, storage, batch)?;
         Ok(true)
     }
 

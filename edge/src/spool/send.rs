@@ -11,7 +11,7 @@ use super::{AckLevel, Spool, SpoolSettings};
 use crate::coverage::Arrival;
 use crate::error::EdgeError;
 use crate::identity::{BOOT_SKIP_MAX, Position, SEQUENCE_JUMP_MAX};
-use crate::payload::{Payload, SinkAck, put_delivery};
+use crate::payload::{GapReason, Payload, SinkAck, put_delivery};
 use crate::topic::{Lane as TopicLane, Stream, Topic};
 use crate::uplink::Message;
 
@@ -48,15 +48,16 @@ pub(super) struct Link {
     told_at: Option<Instant>,
     /// Counts the connections.
     connection: u32,
-    /// Records that the uplink found too long.
-    too_long: Vec<TooLong>,
+    /// Records that the uplink found too long or, where there is no sink, the broker refused.
+    unwanted: Vec<Unwanted>,
 }
 
-/// A record that the uplink found too long, and how often.
+/// A record that the uplink found too long or the broker refused, and how often.
 #[derive(Clone, Copy, Debug)]
-struct TooLong {
+struct Unwanted {
     stream: Stream,
     at: Position,
+    reason: GapReason,
     refusals: u32,
     /// When and on which connection the last was that counts.
     refused_at: Instant,
@@ -70,8 +71,12 @@ pub const TOO_LONG_MAX: u32 = 3;
 /// What one connection refuses within this time counts once.
 pub const TOO_LONG_INTERVAL: Duration = Duration::from_secs(3_600);
 
+/// So often a broker refuses a record before it is given up, where there is no sink: each an
+/// [hour](TOO_LONG_INTERVAL) after the last that counts, on whatever connections, so that somebody has time to set the broker right.
+pub const REFUSED_MAX: u32 = 3;
+
 /// Of so many records of a stream it is known how often they were tried, and of the oldest.
-const TOO_LONG_KNOWN_MAX: usize = 16;
+const UNWANTED_KNOWN_MAX: usize = 16;
 
 /// How long the sink has been silent about what was sent of one stream or, where there is no sink, how long ago the broker
 /// refused something of it. Each stream waits for itself: what the sink says of one says nothing of a record of another that
@@ -110,11 +115,12 @@ pub(super) struct InFlight {
     at: Position,
 }
 
-impl TooLong {
+impl Unwanted {
     /// It is refused once more.
-    fn count(&mut self, now: Instant, connection: u32) {
+    fn count(&mut self, now: Instant, connection: u32, reason: GapReason) {
+        self.reason = reason;
         let is_due = self.refused_at + TOO_LONG_INTERVAL <= now;
-        if is_due || self.connection != connection {
+        if is_due || (reason == GapReason::TooLong && self.connection != connection) {
             self.refusals = self.refusals.saturating_add(1);
             (self.refused_at, self.connection) = (now, connection);
         }
@@ -372,51 +378,90 @@ impl Spool {
         let Some(one) = self.take_in_flight(seq) else {
             return Ok(false);
         };
-        let connection = self.link.connection;
-        let known = |other: &&mut TooLong| (other.stream, other.at) == (one.stream, one.at);
-        let refusals = match self.link.too_long.iter_mut().find(known) {
-            Some(known) => {
-                known.count(now, connection);
-                known.refusals
-            }
-            None => {
-                let is_of = |known: &TooLong| known.stream == one.stream;
-                let is_oldest = one.after.is_none();
-                if is_oldest {
-                    // What was before it is gone.
-                    let too_long = &mut self.link.too_long;
-                    too_long.retain(|known| !is_of(known) || known.at > one.at);
-                }
-                let count = self.link.too_long.iter().filter(|it| is_of(it)).count();
-                // Only the oldest is ever given up: that one is always known.
-                if is_oldest || count < TOO_LONG_KNOWN_MAX {
-                    let (stream, at, refusals) = (one.stream, one.at, 1);
-                    self.link.too_long.push(TooLong {
-                        stream,
-                        at,
-                        refusals,
-                        refused_at: now,
-                        connection,
-                    });
-                }
-                1
-            }
-        };
+        let refusals = self.count_refusal(now, one, GapReason::TooLong);
         // Also where it is given up: what was accepted behind it then follows on what is before it.
         self.wait_to_send_again(now, one.stream);
-        if refusals < TOO_LONG_MAX || !self.give_up_oldest(one.stream, one.at, storage, batch)? {
-            return Ok(false);
+        Ok(refusals >= TOO_LONG_MAX
+            && self.give_up_unwanted((one.stream, one.at), GapReason::TooLong, storage, batch)?)
+    }
+
+    /// How often the record has been refused, this time included.
+    fn count_refusal(&mut self, now: Instant, one: InFlight, reason: GapReason) -> u32 {
+        let connection = self.link.connection;
+        let unwanted = &mut self.link.unwanted;
+        let known = |other: &&mut Unwanted| (other.stream, other.at) == (one.stream, one.at);
+        if let Some(known) = unwanted.iter_mut().find(known) {
+            known.count(now, connection, reason);
+            return known.refusals;
         }
-        let is_other = |other: &TooLong| (other.stream, other.at) != (one.stream, one.at);
-        self.link.too_long.retain(is_other);
-        Ok(true)
+        let is_of = |known: &Unwanted| known.stream == one.stream;
+        let is_oldest = one.after.is_none();
+        if is_oldest {
+            // What was before it is gone.
+            unwanted.retain(|known| !is_of(known) || known.at > one.at);
+        }
+        let count = unwanted.iter().filter(|it| is_of(it)).count();
+        // Only the oldest is ever given up: that one is always known.
+        if is_oldest || count < UNWANTED_KNOWN_MAX {
+            unwanted.push(Unwanted {
+                stream: one.stream,
+                at: one.at,
+                reason,
+                refusals: 1,
+                refused_at: now,
+                connection,
+            });
+        }
+        1
+    }
+
+    /// Gives a record up and tells that in a gap, if nothing is before it. Whether it was given up.
+    fn give_up_unwanted(
+        &mut self,
+        which: (Stream, Position),
+        reason: GapReason,
+        storage: &dyn Storage,
+        batch: &mut Batch,
+    ) -> Result<bool, EdgeError> {
+        let is_given_up = self.give_up_oldest(which, reason, storage, batch)?;
+        if is_given_up {
+            let unwanted = &mut self.link.unwanted;
+            unwanted.retain(|other| (other.stream, other.at) != which);
+        }
+        Ok(is_given_up)
+    }
+
+    /// Gives up what the broker has refused [so often](REFUSED_MAX), the oldest first.
+    fn give_up_refused(
+        &mut self,
+        storage: &dyn Storage,
+        batch: &mut Batch,
+    ) -> Result<(), EdgeError> {
+        let is_hopeless = |one: &&Unwanted| {
+            let is_under_way = |other: &InFlight| (other.stream, other.at) == (one.stream, one.at);
+            let is_refused = one.reason == GapReason::Refused && one.refusals >= REFUSED_MAX;
+            is_refused && !self.link.in_flight.iter().any(is_under_way)
+        };
+        let hopeless = self.link.unwanted.iter().filter(is_hopeless);
+        let mut hopeless: Vec<_> = hopeless.map(|one| (one.stream, one.at)).collect();
+        hopeless.sort_unstable();
+        for which in hopeless {
+            self.give_up_unwanted(which, GapReason::Refused, storage, batch)?;
+        }
+        Ok(())
     }
 
     /// The broker refused the record. It keeps its place and goes again when everything of its stream does: when the sink has
     /// been silent for [so long](SpoolSettings::resend_after) or, where there is none, so long from now, for twice as long
     /// each time that the broker takes nothing new in between; and with the next connection.
+    ///
+    /// Where there is no sink, and that has been in vain [so often](REFUSED_MAX), and everything before it is acknowledged,
+    /// [`tend`](Self::tend) gives it up and tells that in a gap. What a sink waits for is never given up for that.
     pub fn refused(&mut self, now: Instant, seq: u64) {
         if let Some(one) = self.take_in_flight(seq) {
+            if !self.has_sink() {
+                self.count_refusal(now, one, GapReason::Refused);
+            }
             self.wait_to_send_again(now, one.stream);
         }
     }
@@ -553,7 +598,7 @@ impl Spool {
     }
 
     /// Does what time calls for: writes gap records, and sends every stream again that the sink has been silent about for
-    /// too long, or of which the broker has refused something.
+    /// too long, or of which the broker has refused something; what it has refused too often is given up.
     ///
     /// # Errors
     ///
@@ -568,6 +613,7 @@ impl Spool {
         if !self.link.is_up {
             return Ok(());
         }
+        self.give_up_refused(storage, batch)?;
         let has_sink = self.has_sink();
         for lane in &mut self.lanes {
             let ends_at = lane.patience.ends_at(&self.settings);

@@ -714,6 +714,57 @@ fn what_the_broker_refuses_goes_again_ever_more_rarely_and_nothing_stays_for_it(
     assert_eq!(bench.spool.deadline(), None);
 }
 
+/// Where there is no sink, the broker refuses two records for good: they are given up after two hours, however often the link is
+/// lost, and told; what is behind them is let go of.
+#[test]
+fn what_the_broker_refuses_for_good_is_given_up_and_told() {
+    let mut bench = Bench::new(SpoolSettings {
+        keep_until: AckLevel::Broker,
+        ..SpoolSettings::default()
+    });
+    let made: Vec<_> = (0..6)
+        .map(|_| bench.append(payload(Stream::Custom, 10)).unwrap())
+        .collect();
+    bench.commit();
+    let unwanted = [made[1], made[3]];
+    let (mut refusals, mut rounds) = (0, 0);
+    let begun = bench.now;
+    bench.spool.up(bench.now, false);
+    while bench.spool.status().records > 0 {
+        rounds += 1;
+        assert!(rounds < 60, "{:?}", bench.spool.status());
+        if rounds < 12 {
+            bench.spool.down();
+            bench.spool.up(bench.now, true);
+        }
+        while let Some(outgoing) = bench.next() {
+            if unwanted.contains(&outgoing.at) {
+                refusals += 1;
+                bench.spool.refused(bench.now, outgoing.seq);
+            } else {
+                bench.sink.take(&outgoing.message);
+                bench.accept(outgoing.seq);
+            }
+        }
+        bench.commit();
+        let is_early = bench.now < begun + (REFUSED_MAX - 1) * TOO_LONG_INTERVAL;
+        assert!(!is_early || bench.spool.status().dropped_records == 0);
+        bench.now = bench.spool.deadline().unwrap_or(bench.now).max(bench.now);
+        bench.tend();
+        bench.commit();
+    }
+    assert!(refusals < 100, "{refusals}");
+    assert!(bench.now < begun + 4 * TOO_LONG_INTERVAL);
+    assert_eq!(bench.spool.deadline(), None, "nothing goes again");
+    assert_eq!(bench.spool.status().dropped_records, 2);
+    let told = bench.sink.gaps.iter().map(|gap| (gap.reason, gap.count));
+    let told: u64 = told
+        .inspect(|(reason, _)| assert_eq!(*reason, GapReason::Refused))
+        .map(|(_, count)| count)
+        .sum();
+    assert_eq!(told, 2);
+}
+
 /// The broker answers every second first: more holes than are remembered, and in the end all is let go of.
 #[test]
 fn however_many_holes_the_brokers_answers_leave_all_is_let_go_of() {
