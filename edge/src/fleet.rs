@@ -107,6 +107,8 @@ struct Hosted<A> {
     /// What its twin has answered last, and which desired settings it has refused, by their digests.
     answered: u64,
     refused: Vec<u64>,
+    /// Whether the application was handed last what it has yet to bring about, and not that there is nothing.
+    has_wishes: bool,
 }
 
 /// How a [`Fleet`] stands.

@@ -102,7 +102,7 @@ pub enum FleetEvent<A> {
     },
     /// The twin of a device learned something: this is desired and not reported. Bring it about, and
     /// [report](FleetCommand::Report) it. Settings have been applied already. It is all that there is to bring about: what an
-    /// earlier one says besides is desired no more, or reported.
+    /// earlier one says besides is desired no more, or reported. Empty: there is nothing any more.
     Delta {
         /// Which device.
         device: DeviceId,

@@ -102,6 +102,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
                 said: None,
                 answered: 0,
                 refused: Vec::new(),
+                has_wishes: false,
             });
             spools.push(spool);
         }

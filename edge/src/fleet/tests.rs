@@ -505,6 +505,43 @@ fn what_is_desired_and_not_reported_is_handed_over_again_after_a_restart() {
     assert_eq!(deltas(&bench), 1);
 }
 
+/// A desire that is withdrawn leaves nothing to bring about: that is told once.
+#[test]
+fn that_nothing_is_desired_any_more_is_told() {
+    use crate::twin::{Side, Twin};
+    use peaberry_core::{Channel, ProtocolId, Subspace};
+
+    let mut bench = Bench::new();
+    bench.run(1);
+    let space = Subspace::of(Channel::new(ProtocolId(2001), 0));
+    let side = Side::Service(peaberry_crdt::ReplicaId::new(77).unwrap());
+    let mut service = Twin::open(&MemoryStorage::new(), &space, side).unwrap();
+    let (key, batch) = (name("target"), &mut Batch::new());
+    let wished = service.desire(key.clone(), 94.into(), Some(5), batch);
+    let withdrawn = service.forget(&key, batch).unwrap().unwrap();
+    let again = service.desire(key.clone(), 95.into(), Some(6), batch);
+    let withdrawn_again = service.forget(&key, batch).unwrap().unwrap();
+    for message in [wished.unwrap(), withdrawn.clone(), withdrawn] {
+        bench.send(Lane::DesiredTwin, message.to_vec());
+        bench.run(0);
+    }
+    let told = |bench: &Bench| -> Vec<usize> {
+        let events = bench.events.iter();
+        let deltas = events.filter_map(|event| match event {
+            FleetEvent::Delta { delta, .. } => Some(delta.len()),
+            _ => None,
+        });
+        deltas.collect()
+    };
+    assert_eq!(told(&bench), [1, 0]);
+    // Both at once.
+    for message in [again.unwrap(), withdrawn_again] {
+        bench.send(Lane::DesiredTwin, message.to_vec());
+    }
+    bench.run(0);
+    assert_eq!(told(&bench).last(), Some(&0), "{:?}", told(&bench));
+}
+
 #[test]
 fn a_sample_from_the_future_is_refused_and_silences_no_rule() {
     let mut bench = Bench::new();

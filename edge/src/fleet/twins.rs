@@ -153,7 +153,8 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             return Ok(());
         };
         hosted.refused = refused;
-        if !rest.is_empty() {
+        let had_wishes = std::mem::replace(&mut hosted.has_wishes, !rest.is_empty());
+        if had_wishes || !rest.is_empty() {
             let device = hosted.device.id().clone();
             self.hold(FleetEvent::Delta {
                 device,
