@@ -20,6 +20,7 @@
 
 mod counters;
 mod deltas;
+mod disowning;
 mod document;
 mod history;
 mod list;
