@@ -259,9 +259,24 @@ impl<S: DotStore> Causal<S> {
     /// ids one after the other. Answers [`Changed::No`], and does nothing, if the replica is not known or if what others
     /// have put stands beside what it has, as in a list.
     ///
-    /// Every copy must come to do the same, or the others bring it back; do it again then. What it removed of others'
-    /// stays removed, so do it where everybody who matters knows its events, or is going to hear from somebody who does. The
-    /// removal log is dropped: whoever is behind is told what is alive instead.
+    /// **No lattice's operation: the laws do not hold for it.** The vector shrinks, and a copy that had not heard of all that
+    /// the replica removed of others' can, after both have disowned it, have an equal vector and another state. So every
+    /// copy that matters must have heard of all its events, or must yet hear of a later event of somebody who has: who
+    /// disowns writes something of its own afterwards. A copy that has not disowned brings the replica back: do it again
+    /// then. The removal log is dropped: whoever is behind is told what is alive instead.
+    ///
+    /// ```
+    /// # use peaberry_crdt::{AddWinsSet, Causal, Changed, Lattice, ReplicaId, Writer};
+    /// let [old, new] = [1, 2].map(|id| ReplicaId::new(id).unwrap());
+    /// let mut beans: Causal<AddWinsSet<&str>> = Causal::bottom();
+    /// beans.write(&mut Writer::new(old, 0, u64::MAX), |set, mint| Ok(set.add(mint, "mocha")))?;
+    /// beans.write(&mut Writer::new(new, 0, u64::MAX), |set, mint| Ok(set.add(mint, "kona")))?;
+    ///
+    /// assert_eq!(beans.disown(old), Changed::Yes);
+    /// assert!(!beans.value().contains(&"mocha") && beans.value().contains(&"kona"));
+    /// assert_eq!(beans.vector().get(old), 0);
+    /// # Ok::<(), peaberry_crdt::WriteError>(())
+    /// ```
     pub fn disown(&mut self, replica: ReplicaId) -> Changed {
         let Some(all) = Interval::new(replica, 1, self.context.get(replica)) else {
             return Changed::No;
