@@ -9,8 +9,8 @@
 use clap::Parser;
 use peaberry_core::{Batch, Channel, Durability, MemoryStorage, ProtocolId, Storage, Subspace};
 use peaberry_crdt::ReplicaId;
+use peaberry_edge::Name;
 use peaberry_edge::twin::{Side, Twin};
-use peaberry_edge::{BootSalt, Name};
 
 const NOON_MS: u64 = 1_780_000_000_000;
 
@@ -49,7 +49,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let Arguments {} = Arguments::parse();
     let space = Subspace::of(Channel::new(ProtocolId(2000), 1));
     let (here, there) = (MemoryStorage::new(), MemoryStorage::new());
-    let mut device = Twin::open(&here, &space, Side::Device(BootSalt::Drawn.draw()))?;
+    let mut device = Twin::open(&here, &space, Side::Device)?;
     let side = Side::Service(ReplicaId::new(0xC10D).ok_or("not zero")?);
     let mut service = Twin::open(&there, &space, side)?;
     let (target, grind) = (Name::new("boiler.target")?, Name::new("grind")?);

@@ -11,7 +11,7 @@ use crate::mutant;
 use crate::removal_log::{LogRun, REMOVAL_LOG_BYTES_MAX, RemovalLog};
 use crate::{
     ApplyError, Bounds, Changed, Delta, Dot, DotStore, Edit, Interval, IntervalVersionVector,
-    Lattice, Limits, Mint, Outgrown, ReplicaId, VersionVector, WriteError, Writer,
+    Lattice, Limits, Mint, Outgrown, VersionVector, WriteError, Writer,
 };
 
 /// A store with the vector of events it knows.
@@ -253,47 +253,6 @@ impl<S: DotStore> Causal<S> {
         }
         self.arrivals.forget(stable);
         self.log.cut(&stable.meet(&self.context))
-    }
-
-    /// Takes out what a replica has put and that it ever was: the document's vector stays short where one writer has many
-    /// ids one after the other. Answers [`Changed::No`], and does nothing, if the replica is not known or if what others
-    /// have put stands beside what it has, as in a list.
-    ///
-    /// **No lattice's operation: the laws do not hold for it.** The vector shrinks, and a copy that had not heard of all that
-    /// the replica removed of others' can, after both have disowned it, have an equal vector and another state. So every
-    /// copy that matters must have heard of all its events, or must yet hear of a later event of somebody who has: who
-    /// disowns writes something of its own afterwards. A copy that has not disowned brings the replica back: do it again
-    /// then. The removal log is dropped: whoever is behind is told what is alive instead.
-    ///
-    /// ```
-    /// # use peaberry_crdt::{AddWinsSet, Causal, Changed, Lattice, ReplicaId, Writer};
-    /// let [old, new] = [1, 2].map(|id| ReplicaId::new(id).unwrap());
-    /// let mut beans: Causal<AddWinsSet<&str>> = Causal::bottom();
-    /// beans.write(&mut Writer::new(old, 0, u64::MAX), |set, mint| Ok(set.add(mint, "mocha")))?;
-    /// beans.write(&mut Writer::new(new, 0, u64::MAX), |set, mint| Ok(set.add(mint, "kona")))?;
-    ///
-    /// assert_eq!(beans.disown(old), Changed::Yes);
-    /// assert!(!beans.value().contains(&"mocha") && beans.value().contains(&"kona"));
-    /// assert_eq!(beans.vector().get(old), 0);
-    /// # Ok::<(), peaberry_crdt::WriteError>(())
-    /// ```
-    pub fn disown(&mut self, replica: ReplicaId) -> Changed {
-        let Some(all) = Interval::new(replica, 1, self.context.get(replica)) else {
-            return Changed::No;
-        };
-        let mut store = self.store.clone();
-        store.remove(all);
-        let mut is_named = false;
-        store.for_each_named(&mut |dot| is_named |= dot.replica() == replica);
-        if is_named {
-            return Changed::No;
-        }
-        self.store = store;
-        self.context.forget(replica);
-        self.log.disown(replica, &self.context);
-        // A hint: parts are larger without it.
-        self.arrivals = Arrivals::default();
-        Changed::Yes
     }
 
     /// Keeps the removal log within `bytes_max` from now on; [`REMOVAL_LOG_BYTES_MAX`](crate::REMOVAL_LOG_BYTES_MAX)

@@ -233,17 +233,6 @@ impl RemovalLog {
         changed
     }
 
-    /// Drops everything, up to the vector `known`, which no longer speaks of `replica`.
-    pub(crate) fn disown(&mut self, replica: ReplicaId, known: &VersionVector) {
-        self.cut(known);
-        let events = self.events.remove(&replica).into_iter().flatten();
-        for run in events {
-            self.bytes -= run.bytes();
-            self.count = self.count.saturating_sub(run.count());
-        }
-        self.floor.forget(replica);
-    }
-
     /// If over the budget, drops the older half of each replica's runs until within it.
     pub(crate) fn limit(&mut self, bytes_max: usize) {
         while self.bytes > bytes_max || self.count > EVENTS_MAX {

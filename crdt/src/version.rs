@@ -76,13 +76,6 @@ impl VersionVector {
         }
     }
 
-    /// Knows nothing of `replica` any more.
-    pub(crate) fn forget(&mut self, replica: ReplicaId) {
-        if let Ok(at) = self.position(replica) {
-            self.entries.remove(at);
-        }
-    }
-
     /// What both know: the minimum of each replica.
     #[must_use]
     pub fn meet(&self, other: &Self) -> Self {

@@ -122,7 +122,7 @@ impl BootSalt {
     #[must_use]
     pub fn draw(self) -> u64 {
         match self {
-            // Its keys are the system's; nothing secret hangs on them here.
+            // Its keys are the system's, as far as that has randomness so early; nothing secret hangs on them here.
             Self::Drawn => RandomState::new().build_hasher().finish(),
             Self::Given(salt) => salt,
         }
@@ -137,9 +137,9 @@ pub const BOOT_JUMP_MAX: u64 = 1 << 40;
 /// in the sink's reach, whoever made it up.
 pub const BOOT_SKIP_MAX: u64 = 1 << 32;
 
-/// The salt of an epoch is below this: some thousand starts behind a backup are in an acknowledgement's
-/// [reach](BOOT_SKIP_MAX).
-pub const BOOT_SALT_MAX: u64 = 1 << 20;
+/// The salt of an epoch is below this: half a million starts behind a backup are in an acknowledgement's
+/// [reach](BOOT_SKIP_MAX), and one in 16,384 has the epoch of another all the same.
+pub const BOOT_SALT_MAX: u64 = 1 << 14;
 
 /// How far a record's sequence may lead the last one known of its start.
 pub const SEQUENCE_JUMP_MAX: u64 = 1 << 40;

@@ -29,15 +29,9 @@
 //!
 //! Every change is in the turn's batch before its delta leaves. After a crash the twin is as the last commit left it, and
 //! no event is ever named twice: what was lost with the power had not left.
-//!
-//! A device's disk may be replaced, or go back to a backup: no start writes under the ids of an earlier one, so nothing that is
-//! written from then on is taken for what was forgotten. Once the device hears of that, it takes what is desired, and stands
-//! by what it has reported on this disk: what an earlier one had reported besides it unsays, until it is so again. Of its own
-//! ids the last few are kept, whatever starts there were.
 
 mod admission;
 mod date;
-mod incarnation;
 mod rest;
 mod value;
 
@@ -45,7 +39,7 @@ use bytes::Bytes;
 use peaberry_core::{Batch, Storage, Subspace};
 use peaberry_crdt::wire::{Budget, Message};
 use peaberry_crdt::{
-    ApplyError, Causal, Changed, Delta, Hlc, LwwRegister, ObservedRemoveMap, ReplicaId,
+    ApplyError, Causal, Changed, Delta, Hlc, Lattice, LwwRegister, ObservedRemoveMap, ReplicaId,
     VersionVector, WriteError, Writer,
 };
 
@@ -80,14 +74,15 @@ type Entries = ObservedRemoveMap<TwinKey, LwwRegister<TwinValue>>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "there are two sides")]
 pub enum Side {
-    /// The device's: it alone reports. With a salt of this start, of which 56 bits count, so that a start on a disk that was
-    /// replaced or restored is not taken for another: draw it anew, from the system's randomness, for each start, as
-    /// [`BootSalt::draw`](crate::BootSalt::draw) does.
-    Device(u64),
+    /// The device's: it alone reports.
+    Device,
     /// A service's, which desires. No two services of one device share an id; draw it at random, and keep it: a device knows
-    /// [so many](TWIN_WRITERS_MAX) and refuses another by name. A service whose store went back to a backup draws another.
+    /// [so many](TWIN_WRITERS_MAX) and refuses another by name.
     Service(ReplicaId),
 }
+
+/// The device's own id in the document of its twin.
+const DEVICE: u128 = 1;
 
 /// One side's copy of a device's twin.
 ///
@@ -99,7 +94,7 @@ pub enum Side {
 ///
 /// let space = Subspace::of(Channel::new(ProtocolId(2000), 1));
 /// let (here, there) = (MemoryStorage::new(), MemoryStorage::new());
-/// let mut device = Twin::open(&here, &space, Side::Device(0x5eed)).unwrap();
+/// let mut device = Twin::open(&here, &space, Side::Device).unwrap();
 /// let service = Side::Service(ReplicaId::new(0xF0).unwrap());
 /// let mut service = Twin::open(&there, &space, service).unwrap();
 /// let target = Name::new("boiler.target").unwrap();
@@ -135,8 +130,7 @@ impl Twin {
     ///
     /// # Errors
     ///
-    /// [`EdgeError::Storage`] if it cannot be read, [`EdgeError::Malformed`] if it is none, or if the id of a service is of the
-    /// kind that devices take: one in four thousand million is. Draw another.
+    /// [`EdgeError::Storage`] if it cannot be read, [`EdgeError::Malformed`] if it is none.
     pub fn open(storage: &dyn Storage, space: &Subspace, side: Side) -> Result<Self, EdgeError> {
         let stored = space.get(storage, STATE).map_err(|source| {
             let doing = "read the twin";
@@ -144,11 +138,7 @@ impl Twin {
         })?;
         let document = stored.map_or_else(|| Ok(Resting::new()), Resting::stored)?;
         let replica = match side {
-            Side::Device(salt) => incarnation::next(document.get(), salt),
-            Side::Service(replica) if incarnation::is_device(replica) => {
-                let reason = format!("{replica} is of the kind that devices take");
-                return Err(EdgeError::malformed("id of a service", reason));
-            }
+            Side::Device => device_replica(),
             Side::Service(replica) => replica,
         };
         let minted = document.get().vector().get(replica);
@@ -197,7 +187,7 @@ impl Twin {
         wall_ms: Option<u64>,
         batch: &mut Batch,
     ) -> Result<Bytes, EdgeError> {
-        if matches!(self.side, Side::Service(_)) {
+        if self.side != Side::Device {
             return Err(EdgeError::malformed("report", "only the device reports"));
         }
         self.write(Section::Reported, key, value, wall_ms, batch)
@@ -213,9 +203,11 @@ impl Twin {
         if self.document.get().value().get(&key).is_none() {
             return Ok(None);
         }
-        let delta = self.edit(|document, writer| {
-            document.write(writer, |entries, _| Ok(entries.remove(&key)))
-        })?;
+        let delta = self
+            .document
+            .get_mut()
+            .write(&mut self.writer, |entries, _| Ok(entries.remove(&key)))
+            .map_err(not_written)?;
         self.save(batch);
         Ok(Some(delta.to_bytes().into()))
     }
@@ -290,7 +282,22 @@ impl Twin {
         let mut document = self.document.get().clone();
         match document.apply_within(&delta, &date::limits(wall_ms)) {
             Ok(Changed::No) => Ok(Received::default()),
-            Ok(Changed::Yes) => self.become_document(document, &delta, wall_ms, batch),
+            Ok(Changed::Yes) => {
+                self.check_reports(&document)?;
+                let budget = match self.side {
+                    Side::Device => &BY_OTHERS,
+                    Side::Service(_) => &BUDGET,
+                };
+                self.document.become_if_within(budget, document)?;
+                for (_, register) in delta.store().iter() {
+                    observe(&mut self.clock, register);
+                }
+                self.save(batch);
+                Ok(Received {
+                    has_changed: true,
+                    answers: Vec::new(),
+                })
+            }
             Err(ApplyError::Gap { .. }) => Ok(Received {
                 has_changed: false,
                 answers: vec![self.hello()],
@@ -299,57 +306,11 @@ impl Twin {
         }
     }
 
-    /// Becomes `document`, which the delta has made of this one.
-    fn become_document(
-        &mut self,
-        document: Document,
-        delta: &Delta<Entries>,
-        wall_ms: Option<u64>,
-        batch: &mut Batch,
-    ) -> Result<Received, EdgeError> {
-        let mut kept = document.clone();
-        incarnation::keep_highest(&mut kept);
-        if kept == *self.document.get() {
-            // Of ids that are given up, from one who has not heard of that.
-            return Ok(Received::default());
-        }
-        let has_news_of_device = self.has_news_of_device(delta);
-        if !has_news_of_device {
-            self.check_reports(&document)?;
-        }
-        let before = match self.side {
-            Side::Device(_) if has_news_of_device => Some(self.document.get().clone()),
-            _ => None,
-        };
-        match self.side {
-            // What still holds of the ids that it gives up it writes anew first.
-            Side::Device(_) => self.document.become_if_within(&BY_OTHERS, document)?,
-            Side::Service(_) => self.document.become_if_within(&BUDGET, kept)?,
-        }
-        for (_, register) in delta.store().iter() {
-            observe(&mut self.clock, register);
-        }
-        let mut answers = Vec::new();
-        if let Some(before) = before {
-            let stood_by = self.stand_by(&before, wall_ms)?;
-            answers.extend(stood_by.map(|delta| delta.to_bytes().into()));
-        }
-        self.save(batch);
-        Ok(Received {
-            has_changed: true,
-            answers,
-        })
-    }
-
     /// To a side that knows `theirs`: what it lacks, and what we know if it knows more.
     fn answer(&self, theirs: &VersionVector) -> Received {
         let mut answers = Vec::new();
         let document = self.document.get();
-        let mut theirs_known = theirs.iter();
-        let is_news = |(id, count)| {
-            count > document.vector().get(id) && !incarnation::is_given_up(document, id)
-        };
-        if theirs_known.any(is_news) {
+        if !theirs.partial_le(document.vector()) {
             answers.push(self.hello());
         }
         let lacking = document.delta_since(theirs);
@@ -374,11 +335,13 @@ impl Twin {
         let held = self.document.get().value();
         check_count(held.iter().len() + usize::from(held.get(&key).is_none()))?;
         let stamp = self.clock.now(date::own(wall_ms));
-        let delta = self.edit(|document, writer| {
-            document.write(writer, |entries, mint| {
+        let delta = self
+            .document
+            .get_mut()
+            .write(&mut self.writer, |entries, mint| {
                 entries.update(key, |register| register.write(mint, stamp, value))
             })
-        })?;
+            .map_err(not_written)?;
         self.save(batch);
         Ok(delta.to_bytes().into())
     }
@@ -420,6 +383,10 @@ const BUDGET: Budget = Budget {
     depth_max: 4,
 };
 
+const fn device_replica() -> ReplicaId {
+    ReplicaId::new(DEVICE).expect("one is not zero")
+}
+
 fn observe(clock: &mut Hlc, register: &LwwRegister<TwinValue>) {
     // They were admitted: whatever the wall clock says now, later stamps must exceed them.
     register.stamps().for_each(|(_, stamp)| clock.follow(stamp));
@@ -438,7 +405,7 @@ pub fn receive_any_twin_bytes(bytes: &[u8]) {
         1,
     ));
     let other = ReplicaId::new(2).expect("two is not zero");
-    for side in [Side::Device(1), Side::Service(other)] {
+    for side in [Side::Device, Side::Service(other)] {
         let mut twin = Twin::open(&storage, &space, side).expect("nothing is stored");
         let mut batch = Batch::new();
         if let Ok(received) = twin.receive(bytes, Some(1_000), &mut batch) {

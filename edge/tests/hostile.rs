@@ -222,7 +222,7 @@ fn ack() -> SinkAck {
 fn twin_frames() -> Vec<Vec<u8>> {
     let storage = MemoryStorage::new();
     let space = Subspace::of(Channel::new(ProtocolId(2000), 1));
-    let mut twin = Twin::open(&storage, &space, Side::Device(7)).unwrap();
+    let mut twin = Twin::open(&storage, &space, Side::Device).unwrap();
     let mut batch = Batch::new();
     let mut frames = Vec::new();
     for key in ["config.heartbeat_ms", "config.status", "boiler"] {

@@ -20,7 +20,6 @@
 
 mod counters;
 mod deltas;
-mod disowning;
 mod document;
 mod history;
 mod list;

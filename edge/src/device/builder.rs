@@ -5,7 +5,7 @@ use std::time::Duration;
 use peaberry_core::{Instant, Storage, Subspace};
 
 use crate::error::EdgeError;
-use crate::identity::{BootEpoch, BootSalt};
+use crate::identity::BootEpoch;
 use crate::name::{DeviceId, Name};
 use crate::order::{Orders, OrdersSettings, Recipes};
 use crate::payload::{Status, Text};
@@ -52,7 +52,6 @@ pub struct DeviceBuilder<A = Name> {
     rules: Vec<Rule<A>>,
     orders: Option<BuiltOrders>,
     has_twin: bool,
-    salt: BootSalt,
     heartbeat: Duration,
     batch: Duration,
     batch_readings_max: usize,
@@ -77,7 +76,6 @@ impl<A: Clone> DeviceBuilder<A> {
             rules: Vec::new(),
             orders: None,
             has_twin: false,
-            salt: BootSalt::Drawn,
             heartbeat: Duration::from_secs(30),
             batch: Duration::from_secs(10),
             batch_readings_max: 100,
@@ -152,14 +150,6 @@ impl<A: Clone> DeviceBuilder<A> {
         self
     }
 
-    /// What tells this start of its twin from another on a disk that was replaced or restored. A fleet sets it as its
-    /// [spools](crate::spool::SpoolSettings::boot_salt) have it.
-    #[must_use]
-    pub const fn salt(mut self, salt: BootSalt) -> Self {
-        self.salt = salt;
-        self
-    }
-
     /// Tells its health once in `period`: 30 s by default.
     #[must_use]
     pub const fn heartbeat_every(mut self, period: Duration) -> Self {
@@ -218,7 +208,7 @@ impl<A: Clone> DeviceBuilder<A> {
             true => Some(Box::new(Twin::open(
                 storage,
                 &space.within(b"t"),
-                Side::Device(self.salt.draw()),
+                Side::Device,
             )?)),
             false => None,
         };

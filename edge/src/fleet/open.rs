@@ -74,7 +74,6 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
         }
         let mut batch = Batch::new();
         let mut numbers = Numbers::open(storage.as_ref())?;
-        let boot_salt = settings.spool.boot_salt;
         let spool_settings = Arc::new(settings.spool);
         let devices = devices.into_iter();
         let count = devices.size_hint().0;
@@ -91,7 +90,6 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             let (store, settings) = (storage.as_ref(), spool_settings.clone());
             let spool = Spool::open(store, owner, site.clone(), id, settings, &mut batch)?;
             let space = Subspace::of(Channel::new(FLEET, number));
-            let builder = builder.salt(boot_salt);
             let mut device = builder.start(store, &space, spool.boot(), now)?;
             if let Some(twin) = device.twin_mut() {
                 twin.rest();

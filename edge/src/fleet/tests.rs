@@ -347,8 +347,7 @@ fn a_message_in_the_devices_own_name_stops_nothing() {
     let mut bench = Bench::new();
     bench.run(1);
     let space = Subspace::of(Channel::new(ProtocolId(2001), 0));
-    // It knows the salt, and so the id, of this start.
-    let mut forger = Twin::open(&MemoryStorage::new(), &space, Side::Device(0)).unwrap();
+    let mut forger = Twin::open(&MemoryStorage::new(), &space, Side::Device).unwrap();
     let mut batch = Batch::new();
     let value = TwinValue::from(5_000.0);
     let forged = forger.desire(name("config.heartbeat_ms"), value, Some(1), &mut batch);

@@ -2,9 +2,8 @@
 
 use peaberry_crdt::{Delta, Interval};
 
-use super::incarnation::is_device;
 use super::value::Section;
-use super::{Document, Entries, Side, TWIN_ENTRIES_MAX, Twin, WHAT};
+use super::{Document, Entries, Side, TWIN_ENTRIES_MAX, Twin, WHAT, device_replica};
 use crate::error::EdgeError;
 
 impl Twin {
@@ -13,10 +12,9 @@ impl Twin {
         let own = self.writer.replica();
         let claimed = delta.events().filter(|run| run.replica() == own);
         self.check_own(claimed.map(Interval::last).max().unwrap_or(0))?;
-        self.check_ids(delta)?;
+        let device = device_replica();
         for (key, register) in delta.store().iter() {
-            let mut stamps = register.stamps();
-            let foreign = stamps.find(|(dot, _)| !is_device(dot.replica()));
+            let foreign = register.stamps().find(|(dot, _)| dot.replica() != device);
             if let (Section::Reported, Some((dot, _))) = (key.section, foreign) {
                 let writer = dot.replica();
                 let reason = format!("{writer} reports {}, which only the device may", key.name);
@@ -32,7 +30,7 @@ impl Twin {
     }
 
     /// Only this side makes its events, and it commits them before they leave: another that knows more has invented some, or
-    /// this side is a service that was restored from a backup. Taken, they would end this side's own writing.
+    /// this side was restored from a backup. Taken, they would end this side's own writing.
     pub(super) fn check_own(&self, claimed: u64) -> Result<(), EdgeError> {
         let own = self.writer.replica();
         let made = self.document.get().vector().get(own);
@@ -40,7 +38,7 @@ impl Twin {
             return Ok(());
         }
         let whose = match self.side {
-            Side::Device(_) => "this device",
+            Side::Device => "this device",
             Side::Service(_) => "this service",
         };
         let reason = format!(
@@ -49,7 +47,7 @@ impl Twin {
         Err(EdgeError::malformed(WHAT, reason))
     }
 
-    /// What the device has reported it reports for good: nobody else takes that back.
+    /// What the device has reported it reports for good: nobody takes that back.
     pub(super) fn check_reports(&self, after: &Document) -> Result<(), EdgeError> {
         let mut held = self.document.get().value().iter();
         let gone = held

@@ -6,7 +6,7 @@ use peaberry_crdt::wire::Message;
 use peaberry_crdt::{Hlc, Limits};
 
 use super::value::TwinKey;
-use super::{DRIFT_MS_MAX, Twin, observe};
+use super::{DRIFT_MS_MAX, Twin, not_written, observe};
 use crate::error::EdgeError;
 
 /// No stamp is later, whoever wrote it: the year 2200, in milliseconds since 1970. Whoever does not know the time takes
@@ -76,16 +76,17 @@ impl Twin {
             return Ok(());
         };
         let value = value.value().cloned();
-        self.edit(|document, writer| {
-            document.write(writer, |entries, _| Ok(entries.remove(&key)))
-        })?;
+        let document = self.document.get_mut();
+        document
+            .write(&mut self.writer, |entries, _| Ok(entries.remove(&key)))
+            .map_err(not_written)?;
         let Some(value) = value else { return Ok(()) };
         let stamp = self.clock.now(own(Some(wall_ms)));
-        self.edit(|document, writer| {
-            document.write(writer, |entries, mint| {
+        document
+            .write(&mut self.writer, |entries, mint| {
                 entries.update(key, |register| register.write(mint, stamp, value))
             })
-        })?;
+            .map_err(not_written)?;
         Ok(())
     }
 }

@@ -66,38 +66,9 @@ impl Copy {
         received
     }
 
-    /// Another start, with a salt of its own.
     fn restart(&mut self) {
-        if let Side::Device(salt) = &mut self.side {
-            *salt += 1;
-        }
         self.twin = Twin::open(&self.storage, &space(), self.side).unwrap();
     }
-}
-
-impl Copy {
-    /// Its disk is replaced by one that holds `image`.
-    fn replace_disk(&mut self, image: Option<Bytes>) {
-        self.storage = MemoryStorage::new();
-        let mut batch = Batch::new();
-        if let Some(image) = image {
-            space().put(&mut batch, STATE, &image);
-        }
-        self.commit(&batch);
-        self.restart();
-    }
-
-    fn image(&self) -> Option<Bytes> {
-        space().get(&self.storage, STATE).unwrap()
-    }
-
-    fn ids(&self) -> usize {
-        self.twin.document.get().vector().iter().len()
-    }
-}
-
-fn assert_same(one: &Copy, other: &Copy) {
-    assert_eq!(one.twin.document.get(), other.twin.document.get());
 }
 
 /// Lets both say hello, and passes messages to and fro until they are silent. How many there were.
@@ -121,7 +92,7 @@ fn connect(one: &mut Copy, other: &mut Copy) -> usize {
 
 #[test]
 fn edits_made_apart_come_together_on_both_sides() {
-    let mut device = Copy::new(Side::Device(7));
+    let mut device = Copy::new(Side::Device);
     let mut service = Copy::new(service_id(1));
     service.desire("boiler.target", 94.0, WALL_MS);
     service.desire("grind", 3.0, WALL_MS);
@@ -146,7 +117,7 @@ fn edits_made_apart_come_together_on_both_sides() {
 
 #[test]
 fn a_delta_that_came_too_early_is_asked_for() {
-    let mut device = Copy::new(Side::Device(7));
+    let mut device = Copy::new(Side::Device);
     let mut service = Copy::new(service_id(1));
     device.report("a", 1.0);
     device.report("a", 2.0);
@@ -160,7 +131,7 @@ fn a_delta_that_came_too_early_is_asked_for() {
 
 #[test]
 fn what_was_written_survives_a_restart_and_goes_on() {
-    let mut device = Copy::new(Side::Device(7));
+    let mut device = Copy::new(Side::Device);
     let mut service = Copy::new(service_id(1));
     for round in 0..5 {
         device.report("a", f64::from(round));
@@ -181,7 +152,7 @@ fn what_was_written_survives_a_restart_and_goes_on() {
 
 #[test]
 fn stamps_from_the_far_future_are_refused_and_do_not_win() {
-    let mut device = Copy::new(Side::Device(7));
+    let mut device = Copy::new(Side::Device);
     let mut service = Copy::new(service_id(1));
     service.desire("a", 1.0, WALL_MS + DRIFT_MS_MAX + 1);
     let message = service.outbox.pop().unwrap();
@@ -216,7 +187,7 @@ fn only_the_device_reports() {
     let written = service
         .twin
         .write(Section::Reported, name("a"), true.into(), None, &mut batch);
-    let error = Copy::new(Side::Device(7))
+    let error = Copy::new(Side::Device)
         .receive(&written.unwrap())
         .unwrap_err();
     assert!(
@@ -229,7 +200,7 @@ fn only_the_device_reports() {
 
 #[test]
 fn a_twin_has_bounded_entries() {
-    let mut device = Copy::new(Side::Device(7));
+    let mut device = Copy::new(Side::Device);
     for number in 0..TWIN_ENTRIES_MAX {
         device.report(&format!("k{number}"), 0.0);
     }
@@ -249,7 +220,7 @@ fn a_twin_has_bounded_entries() {
 
 #[test]
 fn what_is_no_longer_desired_is_gone_on_both_sides() {
-    let mut device = Copy::new(Side::Device(7));
+    let mut device = Copy::new(Side::Device);
     let mut service = Copy::new(service_id(1));
     service.desire("a", 1.0, WALL_MS);
     connect(&mut device, &mut service);
@@ -265,7 +236,7 @@ fn what_is_no_longer_desired_is_gone_on_both_sides() {
 /// Each service that ever wrote leaves its id behind: what cannot be read again must not be taken.
 #[test]
 fn one_writer_too_many_is_refused_and_the_twin_reads_its_own_bytes() {
-    let mut device = Copy::new(Side::Device(7));
+    let mut device = Copy::new(Side::Device);
     let (mut refused, mut services) = (None, Vec::new());
     for number in 0..=TWIN_WRITERS_MAX as u64 {
         let mut service = Copy::new(service_id(u128::from(number)));
@@ -295,7 +266,7 @@ fn one_writer_too_many_is_refused_and_the_twin_reads_its_own_bytes() {
 /// One who speaks in another's name, in a delta or a vector, is refused, and stops nobody's writing.
 #[test]
 fn events_of_ones_own_that_one_never_made_are_refused_on_both_sides() {
-    for side in [Side::Device(7), service_id(1)] {
+    for side in [Side::Device, service_id(1)] {
         let mut forger = Copy::new(side);
         let mut copy = Copy::new(side);
         for round in 0..3 {
@@ -314,7 +285,7 @@ fn events_of_ones_own_that_one_never_made_are_refused_on_both_sides() {
 
 #[test]
 fn what_the_device_reported_is_unsaid_by_nobody() {
-    let mut device = Copy::new(Side::Device(7));
+    let mut device = Copy::new(Side::Device);
     let mut service = Copy::new(service_id(1));
     device.report("a", 1.0);
     connect(&mut device, &mut service);
@@ -331,7 +302,7 @@ fn what_the_device_reported_is_unsaid_by_nobody() {
 /// service's next wish wins, and nothing panics on the way.
 #[test]
 fn a_stamp_from_the_far_future_is_dated_anew_once_the_time_is_learned() {
-    let mut device = Copy::new(Side::Device(7));
+    let mut device = Copy::new(Side::Device);
     let mut service = Copy::new(service_id(1));
     let mut stranger = Copy::new(service_id(66));
     service.desire("grind", 3.0, WALL_MS);
@@ -370,7 +341,7 @@ fn a_stamp_from_the_far_future_is_dated_anew_once_the_time_is_learned() {
 /// Nothing that is taken leaves no room for a later stamp.
 #[test]
 fn a_stamp_at_the_end_of_time_is_refused_by_whoever_does_not_know_the_time_too() {
-    let mut device = Copy::new(Side::Device(7));
+    let mut device = Copy::new(Side::Device);
     let mut stranger = Copy::new(service_id(66));
     let end = peaberry_crdt::Stamp {
         wall_ms: u64::MAX,
@@ -400,171 +371,11 @@ fn a_stamp_at_the_end_of_time_is_refused_by_whoever_does_not_know_the_time_too()
     }
 }
 
-/// A device on an empty disk writes at once, before it hears anything: nothing that it writes is taken for what an earlier disk
-/// had written, what the service and the earlier one desire it takes, and what the earlier one reported and it does not is
-/// unsaid, so that it is brought about anew.
-#[test]
-fn a_device_on_a_replaced_disk_comes_together_with_its_service() {
-    let mut device = Copy::new(Side::Device(7));
-    let mut service = Copy::new(service_id(1));
-    for round in 0..4 {
-        device.report("state", f64::from(round));
-    }
-    device.report("boiler.target", 94.0);
-    device.desire("grind", 5.0, WALL_MS);
-    service.desire("boiler.target", 94.0, WALL_MS);
-    connect(&mut device, &mut service);
-    assert_eq!(service.twin.delta(), [(name("grind"), 5.0.into())]);
-
-    device.replace_disk(None);
-    device.report("state", 9.0);
-    device.desire("cups", 2.0, WALL_MS + 1);
-    connect(&mut device, &mut service);
-    assert_same(&device, &service);
-    assert_eq!(service.twin.reported(&name("state")), Some(&9.0.into()));
-    let wanted = [
-        (name("boiler.target"), 94.0.into()),
-        (name("cups"), 2.0.into()),
-        (name("grind"), 5.0.into()),
-    ];
-    assert_eq!(device.twin.delta(), wanted);
-}
-
-/// So does one whose disk went back, also if it writes as much as it forgot.
-#[test]
-fn a_device_on_a_disk_that_was_set_back_comes_together_with_its_service() {
-    let mut device = Copy::new(Side::Device(7));
-    let mut service = Copy::new(service_id(1));
-    device.report("state", 1.0);
-    device.desire("grind", 1.0, WALL_MS);
-    connect(&mut device, &mut service);
-    let image = device.image();
-    device.report("state", 2.0);
-    device.report("later", 2.0);
-    device.desire("grind", 2.0, WALL_MS + 2);
-    service.desire("cups", 2.0, WALL_MS);
-    connect(&mut device, &mut service);
-
-    device.replace_disk(image);
-    device.report("temperature", 3.0);
-    device.report("temperature", 4.0);
-    device.desire("spoons", 3.0, WALL_MS + 3);
-    connect(&mut device, &mut service);
-    assert_same(&device, &service);
-    let reported: Vec<_> = service.twin.all_reported().collect();
-    let wanted = [
-        (&name("state"), &TwinValue::from(1.0)),
-        (&name("temperature"), &TwinValue::from(4.0)),
-    ];
-    assert_eq!(reported, wanted);
-    assert_eq!(device.twin.desired(&name("grind")), Some(&2.0.into()));
-    assert_eq!(device.twin.desired(&name("cups")), Some(&2.0.into()));
-    assert_eq!(service.twin.desired(&name("spoons")), Some(&3.0.into()));
-}
-
-/// Whatever starts and disks there were, a twin knows few ids of its device, and loses nothing that only the oldest wrote.
-#[test]
-fn ids_of_earlier_starts_and_disks_are_given_up() {
-    let mut device = Copy::new(Side::Device(7));
-    let mut service = Copy::new(service_id(1));
-    device.report("first", 1.0);
-    device.desire("once", 1.0, WALL_MS);
-    service.desire("grind", 3.0, WALL_MS);
-    for round in 0..40 {
-        device.restart();
-        device.report("round", f64::from(round));
-        if round % 3 == 0 {
-            connect(&mut device, &mut service);
-            assert_same(&device, &service);
-        }
-        assert!(device.ids() <= incarnation::DEVICE_IDS_MAX + 1);
-    }
-    connect(&mut device, &mut service);
-    assert_same(&device, &service);
-    assert_eq!(service.twin.reported(&name("first")), Some(&1.0.into()));
-    assert_eq!(service.twin.desired(&name("once")), Some(&1.0.into()));
-    for round in 0..40 {
-        device.replace_disk(None);
-        device.report("round", f64::from(round));
-        connect(&mut device, &mut service);
-        assert_same(&device, &service);
-        assert!(device.ids() <= incarnation::DEVICE_IDS_MAX + 1);
-    }
-    assert_eq!(service.twin.desired(&name("once")), Some(&1.0.into()));
-    assert_eq!(service.twin.desired(&name("grind")), Some(&3.0.into()));
-    assert_eq!(service.twin.all_reported().count(), 1);
-}
-
-/// Whoever makes up ids of the device desires at most; nothing is reported by them, and nothing unsaid.
-#[test]
-fn ids_that_a_stranger_made_up_report_nothing() {
-    let mut device = Copy::new(Side::Device(7));
-    let mut service = Copy::new(service_id(1));
-    device.report("state", 1.0);
-    connect(&mut device, &mut service);
-    for salt in 0..10 {
-        let mut stranger = Copy::new(Side::Device(1_000 + salt));
-        stranger.report("state", 66.0);
-        stranger.report("other", 66.0);
-        for message in stranger.outbox {
-            device.receive(&message).unwrap();
-        }
-        let reported: Vec<_> = device.twin.all_reported().collect();
-        assert_eq!(reported, [(&name("state"), &TwinValue::from(1.0))]);
-    }
-    connect(&mut device, &mut service);
-    assert_same(&device, &service);
-    assert_eq!(service.twin.reported(&name("state")), Some(&1.0.into()));
-    // Nor do they take the device's last number.
-    let last = ReplicaId::new(0xde71_ce1d << 96 | ((1 << 40) - 1) << 56).unwrap();
-    let mut liar = Copy::new(Side::Device(0));
-    liar.twin.writer = Writer::new(last, 0, u64::MAX);
-    liar.desire("grind", 1.0, WALL_MS);
-    let error = device.receive(&liar.outbox.remove(0)).unwrap_err();
-    assert!(error.to_string().contains("too far ahead"), "{error}");
-}
-
 proptest! {
-    /// The same where the device's disk is replaced, or goes back to what it once held, at any time.
-    #[test]
-    fn any_history_of_disks_converges(steps in proptest::collection::vec((0..2_usize, 0..9_u8, 0..3_u8, any::<prop::sample::Index>()), 1..80)) {
-        let mut copies = [Copy::new(Side::Device(7)), Copy::new(service_id(1))];
-        let (mut messages, mut images) = (Vec::<Bytes>::new(), vec![None]);
-        for (at, (who, what, key, index)) in steps.into_iter().enumerate() {
-            let key = ["a", "b", "c"][usize::from(key)];
-            let copy = &mut copies[who];
-            match what {
-                0 | 1 => copy.desire(key, at as f64, WALL_MS + at as u64),
-                2 if who == 0 => copy.report(key, at as f64),
-                3 => copy.restart(),
-                4 if who == 0 => images.push(copy.image()),
-                5 if who == 0 => copy.replace_disk(index.get(&images).clone()),
-                6 => {
-                    let mut batch = Batch::new();
-                    let forgotten = copy.twin.forget(&name(key), &mut batch).unwrap();
-                    copy.commit(&batch);
-                    copy.outbox.extend(forgotten);
-                }
-                _ if !messages.is_empty() => {
-                    let message = index.get(&messages).clone();
-                    let answers = copy.receive(&message).unwrap().answers;
-                    messages.extend(answers);
-                }
-                _ => {}
-            }
-            messages.append(&mut copies[who].outbox);
-        }
-        let [device, service] = &mut copies;
-        connect(device, service);
-        connect(device, service);
-        assert_same(device, service);
-        prop_assert!(device.ids() <= incarnation::DEVICE_IDS_MAX + 1);
-    }
-
     /// Three writers, messages lost, repeated and reordered, restarts: once they can talk, they are equal.
     #[test]
     fn any_history_converges(steps in proptest::collection::vec((0..3_usize, 0..6_u8, 0..3_u8, any::<prop::sample::Index>()), 1..60)) {
-        let mut copies = [Copy::new(Side::Device(7)), Copy::new(service_id(1)), Copy::new(service_id(2))];
+        let mut copies = [Copy::new(Side::Device), Copy::new(service_id(1)), Copy::new(service_id(2))];
         let mut messages: Vec<Bytes> = Vec::new();
         for (at, (who, what, key, index)) in steps.into_iter().enumerate() {
             let key = ["a", "b", "c"][usize::from(key)];
@@ -595,7 +406,7 @@ proptest! {
     #[test]
     fn any_bytes_are_taken_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200), at: prop::sample::Index, byte: u8) {
         receive_any_twin_bytes(&bytes);
-        let mut device = Copy::new(Side::Device(7));
+        let mut device = Copy::new(Side::Device);
         device.report("a", 1.0);
         let mut message = device.outbox.pop().unwrap().to_vec();
         let at = at.index(message.len());

@@ -9,9 +9,9 @@
 //! both sides of each twin say the same.
 //!
 //! Where the broker's acknowledgement is enough, it is the broker that has everything. Where the machines' disk is replaced by
-//! an empty one or goes back to a backup, what only it held is gone, and orders that it had may be brewed again; but twins come
-//! together as everywhere, and what is made from then on is lost only in starts that the sink's knowledge had overtaken, and
-//! these the device or the collector has named.
+//! an empty one or goes back to a backup, what only it held is gone, orders that it had may be brewed again, and twins part;
+//! but what is made from then on is lost only in starts that the sink's knowledge had overtaken, and these the device or the
+//! collector has named.
 
 mod audit;
 mod controllers;
@@ -77,7 +77,6 @@ pub const TARGET: Target = Target {
         Mutant::compiled("edge_any_ack_cuts"),
         Mutant::compiled("edge_boot_salt_ignored"),
         Mutant::compiled("edge_refused_stays"),
-        Mutant::compiled("edge_twin_id_kept"),
     ],
 };
 

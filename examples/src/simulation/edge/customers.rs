@@ -206,7 +206,7 @@ impl Customers {
 fn forged_twin(is_delta: bool) -> Vec<u8> {
     let space = Subspace::of(Channel::new(ProtocolId(2002), 0));
     let storage = MemoryStorage::new();
-    let mut twin = Twin::open(&storage, &space, Side::Device(7)).expect("nothing is stored");
+    let mut twin = Twin::open(&storage, &space, Side::Device).expect("nothing is stored");
     let mut batch = Batch::new();
     for number in 0..300 {
         let value = TwinValue::Integer(number);
@@ -218,7 +218,7 @@ fn forged_twin(is_delta: bool) -> Vec<u8> {
         return vector.to_vec();
     }
     // Whoever knows nothing is told all of it.
-    let nothing = Twin::open(&storage, &space, Side::Device(7)).expect("nothing is stored");
+    let nothing = Twin::open(&storage, &space, Side::Device).expect("nothing is stored");
     let answered = twin.receive(&nothing.hello(), None, &mut batch);
     let mut answers = answered.expect("a vector").answers;
     answers

@@ -40,6 +40,8 @@ pub(super) struct Fog {
     arrived: BTreeMap<u64, Record>,
     /// The earlier starts that the collector has named.
     named: BTreeSet<(DeviceId, BootEpoch)>,
+    /// The machines' disk was lost, and their twins with it.
+    lost_twins: bool,
     seq: u64,
 }
 
@@ -65,6 +67,7 @@ impl Fog {
             life: None,
             arrived: BTreeMap::new(),
             named: BTreeSet::new(),
+            lost_twins: false,
             seq: 0,
         }
     }
@@ -83,6 +86,7 @@ impl Fog {
     /// The machines' disk is lost.
     pub(super) fn note_loss(&mut self) {
         self.named.clear();
+        self.lost_twins = true;
     }
 
     pub(super) fn twin(&self, device: &DeviceId) -> Option<&Twin> {
@@ -237,6 +241,10 @@ impl Fog {
                 Ok(received) => {
                     let answer = |bytes| (device.clone(), bytes);
                     answers.extend(received.answers.into_iter().map(answer));
+                }
+                // One that has lost what it wrote once may claim it anew.
+                Err(EdgeError::Twin { .. } | EdgeError::Malformed { .. }) if self.lost_twins => {
+                    findings.reach(reached::TWIN_REFUSED);
                 }
                 Err(error) => {
                     findings.complain(format!("a twin of {device} is refused: {error:?}"))

@@ -32,6 +32,7 @@ branches! {
     GONE_ABOVE = "start_on_another_disk_above_all_known",
     DISK_REPLACED = "disk_replaced_by_an_empty_one",
     DISK_RESTORED = "disk_restored_from_a_backup",
+    TWIN_REFUSED = "twin_without_memory_refused_by_the_service",
     BROKER_IS_ENOUGH = "broker_acknowledgement_is_enough",
     DEFERRED = "collector_deferred_a_record",
     COLLECTOR_FULL = "collector_found_its_disk_full",

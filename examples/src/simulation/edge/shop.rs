@@ -205,6 +205,7 @@ impl Shop {
             let both = here.zip(self.fog.twin(&device));
             both.is_some_and(|(here, there)| here.hello() == there.hello())
         });
+        let is_same = is_same || self.gateway.disk.ledger().has_lost();
         if is_told && is_same {
             return self.gateway.works.is_idle();
         }
