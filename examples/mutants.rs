@@ -22,7 +22,7 @@ struct Arguments {
     #[arg(long, value_parser = parse_target)]
     target: Option<&'static Target>,
     /// A bug that survives so many seeds has survived.
-    #[arg(long, default_value_t = 600)]
+    #[arg(long, default_value_t = 2000)]
     seeds: u64,
 }
 
