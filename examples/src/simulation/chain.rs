@@ -91,6 +91,8 @@ pub const TARGET: Target = Target {
         Mutant::compiled("evm_safe_taken_for_final"),
         Mutant::compiled("evm_ignorance_taken_for_no_receipt"),
         Mutant::compiled("evm_final_block_of_who_is_behind"),
+        Mutant::compiled("evm_final_block_by_two_questions"),
+        Mutant::compiled("evm_logs_by_two_questions"),
         Mutant::compiled("follow_alarm_by_number"),
     ],
 };
