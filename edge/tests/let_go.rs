@@ -13,6 +13,7 @@ use peaberry_core::{
     Batch, Channel, Durability, Instant, Layer, Layered, MemoryStorage, Storage, StorageError,
 };
 use peaberry_edge::courier::Courier;
+use peaberry_edge::fleet::FleetSettings;
 use peaberry_edge::payload::Payload;
 use peaberry_edge::spool::{AckLevel, SPOOL, Spool, SpoolSettings, SpoolStatus};
 use peaberry_edge::uplink::{MemoryBroker, MemoryUplink};
@@ -103,7 +104,7 @@ impl Machine {
 
 #[test]
 fn what_the_broker_has_goes_with_the_next_commit_or_a_second_later() {
-    let mut machine = Machine::new(peaberry_edge::fleet::FleetSettings::salted(0).spool);
+    let mut machine = Machine::new(FleetSettings::salted(0).spool);
     let begun = machine.commits();
     for count in 1..=10 {
         machine.append().unwrap();
@@ -131,7 +132,7 @@ fn what_the_broker_has_gives_way_before_anything_is_refused() {
     let mut machine = Machine::new(SpoolSettings {
         bytes_max: 20_000,
         reserved_bytes: 1_000,
-        ..peaberry_edge::fleet::FleetSettings::salted(0).spool
+        ..FleetSettings::salted(0).spool
     });
     for _ in 0..20 {
         for _ in 0..90 {
@@ -145,7 +146,7 @@ fn what_the_broker_has_gives_way_before_anything_is_refused() {
 
 #[test]
 fn a_lost_link_brings_nothing_again_that_was_accepted() {
-    let mut machine = Machine::new(peaberry_edge::fleet::FleetSettings::salted(0).spool);
+    let mut machine = Machine::new(FleetSettings::salted(0).spool);
     for _ in 0..50 {
         machine.append().unwrap();
     }
@@ -159,7 +160,7 @@ fn a_lost_link_brings_nothing_again_that_was_accepted() {
 
 #[test]
 fn on_a_full_disk_what_the_broker_has_makes_room() {
-    let mut machine = Machine::new(peaberry_edge::fleet::FleetSettings::salted(0).spool);
+    let mut machine = Machine::new(FleetSettings::salted(0).spool);
     for _ in 0..50 {
         machine.append().unwrap();
     }

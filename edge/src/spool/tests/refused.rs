@@ -1,0 +1,220 @@
+//! What an uplink finds too long, and what a broker refuses.
+
+use super::*;
+
+impl Bench {
+    fn holds_something(&self) -> bool {
+        let status = self.spool.status();
+        status.records > 0 || status.has_gaps
+    }
+
+    /// Sends what there is by an uplink that takes no record of a kilobyte, and waits until everything goes again. Answers of
+    /// each that it did not take whether it was given up.
+    fn round_with_a_narrow_uplink(&mut self) -> Vec<bool> {
+        let mut given_up = Vec::new();
+        while let Some(outgoing) = self.next() {
+            if outgoing.message.payload.len() < 1_000 {
+                self.sink.take(&outgoing.message);
+                self.accept(outgoing.seq);
+                continue;
+            }
+            let (storage, batch) = (&self.storage, &mut self.batch);
+            let outcome = self.spool.too_long(self.now, outgoing.seq, storage, batch);
+            given_up.push(outcome.unwrap());
+        }
+        for stream in Stream::ALL {
+            self.ack(stream);
+        }
+        self.commit();
+        self.now += TOO_LONG_INTERVAL;
+        self.tend();
+        self.commit();
+        given_up
+    }
+}
+
+/// A record that the uplink will never take: what is behind it goes on, and when it is the last thing that is missed it is
+/// given up and told.
+#[test]
+fn a_record_that_is_too_long_for_the_uplink_is_given_up_and_told() {
+    for keep_until in [AckLevel::Sink, AckLevel::Broker] {
+        let mut bench = Bench::new(SpoolSettings {
+            record_bytes_max: 2_000,
+            keep_until,
+            ..SpoolSettings::default()
+        });
+        let refused = bench.append(payload(Stream::Twin, 2_100));
+        assert!(matches!(refused, Err(EdgeError::TooLong { .. })));
+        for bytes in [10, 1_000, 10, 10] {
+            bench.append(payload(Stream::Twin, bytes)).unwrap();
+        }
+        bench.commit();
+        bench.spool.up(bench.now, false);
+        let (mut refusals, mut rounds) = (0, 0);
+        while bench.holds_something() {
+            rounds += 1;
+            assert!(rounds < 50, "{:?}", bench.spool.status());
+            for is_given_up in bench.round_with_a_narrow_uplink() {
+                refusals += 1;
+                assert_eq!(is_given_up, refusals == TOO_LONG_MAX);
+            }
+        }
+        assert_eq!(refusals, TOO_LONG_MAX);
+        let sequences = bench.sink.order.iter().map(|at| at.sequence);
+        let sent: Vec<_> = sequences.collect();
+        assert_eq!(sent, [1, 3, 4, 5]);
+        let [gap] = bench.sink.gaps.as_slice() else {
+            panic!("{:?}", bench.sink.gaps);
+        };
+        assert_eq!(
+            (gap.reason, gap.first.sequence, gap.count),
+            (GapReason::TooLong, 2, 1)
+        );
+    }
+}
+
+/// One connection has one voice, however often it is asked within the hour: somebody may set its broker right.
+#[test]
+fn tries_of_one_connection_within_the_hour_are_one() {
+    let mut bench = Bench::new(SpoolSettings::default());
+    bench.append(payload(Stream::Twin, 1_000)).unwrap();
+    bench.commit();
+    bench.spool.up(bench.now, false);
+    let refuse = |bench: &mut Bench| {
+        let outgoing = bench.next().unwrap();
+        let (storage, batch) = (&bench.storage, &mut bench.batch);
+        let outcome = bench
+            .spool
+            .too_long(bench.now, outgoing.seq, storage, batch);
+        outcome.unwrap()
+    };
+    for _ in 0..2 * TOO_LONG_MAX {
+        assert!(!refuse(&mut bench), "it was asked before");
+        bench.now = bench.spool.deadline().unwrap();
+        bench.tend();
+    }
+    assert!(bench.now < Instant::default() + TOO_LONG_INTERVAL);
+    for tries in 2..=TOO_LONG_MAX {
+        bench.spool.down();
+        bench.spool.up(bench.now, false);
+        assert_eq!(refuse(&mut bench), tries == TOO_LONG_MAX);
+    }
+}
+
+/// More of them than it is known how often they were tried: the oldest always is, so all are given up in their turn.
+#[test]
+fn any_number_of_records_that_are_too_long_are_given_up() {
+    let mut bench = Bench::new(SpoolSettings::default());
+    for _ in 0..20 {
+        bench.append(payload(Stream::Twin, 1_000)).unwrap();
+    }
+    bench.append(payload(Stream::Twin, 10)).unwrap();
+    bench.commit();
+    bench.spool.up(bench.now, false);
+    let mut rounds = 0;
+    while bench.holds_something() {
+        rounds += 1;
+        assert!(rounds < 200, "{:?}", bench.spool.status());
+        bench.round_with_a_narrow_uplink();
+    }
+    let told = bench.sink.gaps.iter().map(|gap| gap.count).sum::<u64>();
+    assert_eq!(told, 20);
+    assert!(bench.sink.order.iter().any(|at| at.sequence == 21));
+}
+
+/// Where the broker's acknowledgement is all there is to wait for, what it has refused goes again, on the same connection and
+/// on the next, and nothing behind it stays for ever.
+#[test]
+fn what_the_broker_refuses_goes_again_ever_more_rarely_and_nothing_stays_for_it() {
+    let mut bench = Bench::new(SpoolSettings {
+        keep_until: AckLevel::Broker,
+        ..SpoolSettings::default()
+    });
+    for _ in 0..5 {
+        bench.append(payload(Stream::Custom, 10)).unwrap();
+    }
+    bench.commit();
+    bench.spool.up(bench.now, false);
+    assert_eq!(bench.spool.deadline(), None, "nothing is refused");
+    let mut refused = None;
+    for wait in [30, 60, 120, 240] {
+        while let Some(outgoing) = bench.next() {
+            match *refused.get_or_insert(outgoing.at) == outgoing.at {
+                true => bench.spool.refused(bench.now, outgoing.seq),
+                false => bench.accept(outgoing.seq),
+            }
+        }
+        bench.commit();
+        assert_eq!(bench.spool.status().records, 5);
+        let due = bench.spool.deadline().expect("it goes again");
+        assert_eq!(due.since(bench.now), Duration::from_secs(wait));
+        bench.now = due;
+        bench.tend();
+    }
+    // Refused once more, the link is lost, and the session is resumed.
+    let outgoing = bench.next().unwrap();
+    assert_eq!(Some(outgoing.at), refused);
+    bench.spool.refused(bench.now, outgoing.seq);
+    while let Some(outgoing) = bench.next() {
+        bench.accept(outgoing.seq);
+    }
+    bench.spool.down();
+    bench.spool.up(bench.now, true);
+    let outgoing = bench.next().expect("it goes again");
+    assert_eq!(Some(outgoing.at), refused);
+    bench.accept(outgoing.seq);
+    bench.commit();
+    assert_eq!(bench.spool.status().records, 0);
+    assert_eq!(bench.spool.deadline(), None);
+}
+
+/// Where there is no sink, the broker refuses two records for good: they are given up after two hours, however often the link is
+/// lost, and told; what is behind them is let go of.
+#[test]
+fn what_the_broker_refuses_for_good_is_given_up_and_told() {
+    let mut bench = Bench::new(SpoolSettings {
+        keep_until: AckLevel::Broker,
+        ..SpoolSettings::default()
+    });
+    let made: Vec<_> = (0..6)
+        .map(|_| bench.append(payload(Stream::Custom, 10)).unwrap())
+        .collect();
+    bench.commit();
+    let unwanted = [made[1], made[3]];
+    let (mut refusals, mut rounds) = (0, 0);
+    let begun = bench.now;
+    bench.spool.up(bench.now, false);
+    while bench.spool.status().records > 0 {
+        rounds += 1;
+        assert!(rounds < 60, "{:?}", bench.spool.status());
+        if rounds < 12 {
+            bench.spool.down();
+            bench.spool.up(bench.now, true);
+        }
+        while let Some(outgoing) = bench.next() {
+            if unwanted.contains(&outgoing.at) {
+                refusals += 1;
+                bench.spool.refused(bench.now, outgoing.seq);
+            } else {
+                bench.sink.take(&outgoing.message);
+                bench.accept(outgoing.seq);
+            }
+        }
+        bench.commit();
+        let is_early = bench.now < begun + (REFUSED_MAX - 1) * TOO_LONG_INTERVAL;
+        assert!(!is_early || bench.spool.status().dropped_records == 0);
+        bench.now = bench.spool.deadline().unwrap_or(bench.now).max(bench.now);
+        bench.tend();
+        bench.commit();
+    }
+    assert!(refusals < 100, "{refusals}");
+    assert!(bench.now < begun + 4 * TOO_LONG_INTERVAL);
+    assert_eq!(bench.spool.deadline(), None, "nothing goes again");
+    assert_eq!(bench.spool.status().dropped_records, 2);
+    let told = bench.sink.gaps.iter().map(|gap| (gap.reason, gap.count));
+    let told: u64 = told
+        .inspect(|(reason, _)| assert_eq!(*reason, GapReason::Refused))
+        .map(|(_, count)| count)
+        .sum();
+    assert_eq!(told, 2);
+}
