@@ -67,6 +67,7 @@
 mod anti_entropy;
 mod config;
 mod frame;
+mod in_vain;
 mod membership;
 mod outcome;
 mod peer;

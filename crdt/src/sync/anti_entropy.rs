@@ -527,7 +527,7 @@ impl<R: Replicated> AntiEntropy<R> {
         peer.drop_known(R::gives, self.config.part_bytes);
         peer.is_stale = !knows_all && peer.parts.is_empty();
         if peer.is_stale
-            && let Some(until) = peer.rests_until(now, retry_min, retry_max)
+            && let Some(until) = peer.in_vain.rests_until(now, retry_min, retry_max)
         {
             peer.hold_until = until;
             return false;

@@ -2,6 +2,7 @@ use alloc::collections::VecDeque;
 use core::time::Duration;
 
 use super::frame::{Hello, Session};
+use super::in_vain::InVain;
 use super::outcome::Refusal;
 use super::transfer::{Departing, Progress, TransferId};
 use crate::wire::Message;
@@ -9,13 +10,6 @@ use crate::{Lattice, VersionVector};
 
 /// How long at most nothing is sent to a peer that refuses what it is sent.
 const HOLD_MAX: Duration = Duration::from_secs(3600);
-
-/// So many times in succession what is made for a peer may be in vain before the next is waited for.
-const IN_VAIN_FREE: u32 = 2;
-
-/// After so many times in succession that what was made for a peer was in vain it is named, and each time that it was twice as
-/// often.
-const IN_VAIN_NAMED: u32 = 4;
 
 /// What a peer is owed beside events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,17 +80,8 @@ pub(super) struct Peer<D> {
     /// Whether it has yet to take something, after it has refused something, or has said that it knows nothing: until then
     /// no more is made for it than it is sent.
     pub(super) is_proving: bool,
-    /// When something was made for it last.
-    made_at: Duration,
-    /// How often in succession something was made for it in vain.
-    times_in_vain: u32,
-    /// When the last of that was made.
-    in_vain_at: Duration,
-    /// When that was made of which it said, before it was sent, that it knows it: from another, unless it says anew that it
-    /// knows nothing.
-    claimed_of: Option<Duration>,
-    /// Whether that is to be told.
-    must_be_named: bool,
+    /// What was made for it and not taken.
+    pub(super) in_vain: InVain,
     /// Until when it waits for a place among the transfers, if none becomes free before.
     pub(super) place_at: Duration,
     /// When to say again what was not answered.
@@ -148,11 +133,7 @@ impl<D> Peer<D> {
             refused: None,
             narrowed: None,
             is_proving: true,
-            made_at: Duration::ZERO,
-            times_in_vain: 0,
-            in_vain_at: Duration::ZERO,
-            claimed_of: None,
-            must_be_named: false,
+            in_vain: InVain::new(),
             place_at: Duration::ZERO,
             retry_at: now,
             attempts: 0,
@@ -221,17 +202,9 @@ impl<D> Peer<D> {
     /// Believes nothing of the peer any more. The longest wait is `wait_max`.
     pub(super) fn forget(&mut self, now: Duration, wait_max: Duration) {
         self.known = VersionVector::new();
-        self.pardon(now, wait_max);
-        let has_claimed = self
-            .claimed_of
-            .take()
-            .is_some_and(|made_at| !is_long_ago(made_at, now, wait_max));
-        // Who has had that done before, and asks anew while it waits, waits longer.
-        let is_waiting = self.times_in_vain >= IN_VAIN_FREE;
         let is_refusing = self.narrowed.is_some() || self.refused.is_some();
-        if !self.parts.is_empty() || has_claimed || is_refusing || is_waiting {
-            self.count_in_vain();
-        }
+        let has_open = !self.parts.is_empty() || is_refusing;
+        self.in_vain.begins_anew(now, wait_max, has_open);
         self.drop_parts();
         self.release();
         self.narrowed = None;
@@ -254,44 +227,6 @@ impl<D> Peer<D> {
         self.parts = VecDeque::new();
         self.is_sent = false;
         self.is_stale = true;
-    }
-
-    /// Something was made and not taken. Whoever has that done over and over, as by saying that it knows nothing when it has
-    /// been sent the first of many parts, waits for the next as it would for an answer.
-    fn count_in_vain(&mut self) {
-        self.times_in_vain = self.times_in_vain.saturating_add(1);
-        self.in_vain_at = self.made_at;
-        // Once for each time that it becomes twice as much.
-        let times = self.times_in_vain;
-        self.must_be_named |= times >= IN_VAIN_NAMED && times.is_power_of_two();
-    }
-
-    /// What was in vain so long ago counts no more.
-    pub(super) const fn pardon(&mut self, now: Duration, wait_max: Duration) {
-        if is_long_ago(self.in_vain_at, now, wait_max) {
-            self.times_in_vain = 0;
-        }
-    }
-
-    /// Until when nothing is made for it, if a wait begins with `wait_min` and lasts at most `wait_max`. Once is for nothing,
-    /// so a peer that begins anew is served at once; and so is what lies longer back than two of the longest.
-    pub(super) fn rests_until(
-        &mut self,
-        now: Duration,
-        wait_min: Duration,
-        wait_max: Duration,
-    ) -> Option<Duration> {
-        self.pardon(now, wait_max);
-        let doublings = self.times_in_vain.checked_sub(IN_VAIN_FREE)?;
-        let factor = 1_u32.checked_shl(doublings).unwrap_or(u32::MAX);
-        let wait = wait_min.saturating_mul(factor).min(wait_max);
-        let until = self.made_at.saturating_add(wait);
-        (until > now).then_some(until)
-    }
-
-    /// Whether it has had much made in vain, and nobody was told since.
-    pub(super) const fn is_to_be_named(&mut self) -> bool {
-        core::mem::replace(&mut self.must_be_named, false)
     }
 
     /// Nothing is held back any more.
@@ -404,7 +339,7 @@ impl<D> Peer<D> {
             && first.gives(&gives).partial_le(&self.known)
         {
             if !first.was_sent(self.is_sent, part_bytes) {
-                self.claimed_of = Some(self.made_at);
+                self.in_vain.is_claimed();
             }
             self.parts.pop_front();
             self.is_sent = false;
@@ -416,7 +351,7 @@ impl<D> Peer<D> {
     }
 
     pub(super) fn take_parts(&mut self, now: Duration, parts: impl IntoIterator<Item = D>) {
-        self.made_at = now;
+        self.in_vain.begins(now);
         self.parts = parts.into_iter().map(Part::Delta).collect();
         self.is_sent = false;
         self.part_attempts = 0;
@@ -436,7 +371,7 @@ impl<D: Message> Peer<D> {
     ) -> Option<Duration> {
         let first = self.parts.pop_front()?;
         if !self.parts.is_empty() || !first.was_sent(true, part_bytes) {
-            self.count_in_vain();
+            self.in_vain.count();
         }
         self.drop_parts();
         self.is_proving = true;
@@ -456,12 +391,6 @@ impl<D: Message> Peer<D> {
         self.refusals = self.refusals.saturating_add(1);
         Some(wait.saturating_mul(factor).min(HOLD_MAX))
     }
-}
-
-/// Whether it lies longer back than two of the longest waits.
-const fn is_long_ago(then: Duration, now: Duration, wait_max: Duration) -> bool {
-    let until = then.saturating_add(wait_max.saturating_mul(2));
-    now.as_nanos() >= until.as_nanos()
 }
 
 #[cfg(test)]
@@ -522,8 +451,8 @@ mod tests {
             peer.knows(&all);
             peer.drop_known(gives, 64 << 10);
             assert!(peer.parts.is_empty());
-            assert_eq!(peer.rests_until(now, WAIT / 10, WAIT), None);
-            assert!(!peer.is_to_be_named());
+            assert_eq!(peer.in_vain.rests_until(now, WAIT / 10, WAIT), None);
+            assert!(!peer.in_vain.is_to_be_named());
         }
     }
 
@@ -538,7 +467,7 @@ mod tests {
             peer.drop_known(gives, 64 << 10);
             assert!(peer.parts.is_empty());
             peer.forget(Duration::ZERO, WAIT);
-            is_named |= peer.is_to_be_named();
+            is_named |= peer.in_vain.is_to_be_named();
         }
         assert!(is_named);
     }
@@ -551,7 +480,7 @@ mod tests {
             let now = life * 3 * WAIT;
             peer.take_parts(now, parts(1..=3));
             peer.forget(now, WAIT);
-            assert!(!peer.is_to_be_named());
+            assert!(!peer.in_vain.is_to_be_named());
         }
     }
 }

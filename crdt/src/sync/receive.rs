@@ -33,7 +33,7 @@ impl<R: Replicated> AntiEntropy<R> {
         let mut handled = self.take_in(now, from, frame, state, limits)?;
         if handled.event.is_none()
             && let Some(peer) = self.peers.get_mut(&from)
-            && peer.is_to_be_named()
+            && peer.in_vain.is_to_be_named()
         {
             handled.event = Some(SyncEvent::ServedInVain { member: from });
         }
@@ -212,7 +212,7 @@ impl<R: Replicated> AntiEntropy<R> {
             _ => retry_max,
         };
         let hold = peer.as_mut().and_then(|peer| {
-            peer.pardon(now, retry_max);
+            peer.in_vain.pardon(now, retry_max);
             peer.refuses(wait, R::gives, part_bytes)
         });
         let Some(hold) = hold else {
