@@ -13,7 +13,6 @@ mod kept_logs;
 mod network;
 #[cfg(feature = "ws")]
 mod new_heads;
-pub mod one_node;
 mod quorum;
 #[cfg(feature = "http")]
 mod reason;
@@ -24,6 +23,7 @@ mod rpc;
 #[cfg(test)]
 pub(crate) mod scripted;
 mod transaction;
+mod view;
 
 pub(crate) use client::call_of;
 pub use client::{EvmClient, SIGNED_WITHIN};
@@ -40,3 +40,4 @@ pub use refusal::{Asked, NodeError};
 pub use revert::decode_revert;
 pub use rpc::EvmRpc;
 pub use transaction::{Fees, SignedTransaction, Transaction};
+pub use view::{EvmNode, EvmView};

@@ -17,13 +17,13 @@ use parking_lot::Mutex;
 use peaberry_chain::bindings::{CoffeeToken, SolCall, SolError, creation};
 use peaberry_chain::dev::{DevChain, DevOptions};
 use peaberry_chain::evm::{
-    Dissent, EvmClient, EvmRpc, FeeHistory, QuorumRpc, Receipt, SeenTransaction, one_node,
+    Dissent, EvmClient, EvmNode, EvmRpc, EvmView, FeeHistory, QuorumRpc, Receipt, SeenTransaction,
 };
 use peaberry_chain::primitives::{B256, Bytes, U256};
 use peaberry_chain::wallet::EvmKey;
 use peaberry_chain::{
     Amount, Asset, Block, BlockAt, CallRequest, ChainClient, ChainError, ChainId, EvmAddress,
-    Finality, FinalityPolicy, Intent, Log, LogFilter, LogRange, Revert, Sent,
+    Finality, Intent, Log, LogFilter, LogRange, Revert, Sent,
 };
 
 use node::{Node, NodeKind, on_both};
@@ -61,7 +61,7 @@ enum Kind {
 
 /// A node of the chain.
 struct Member {
-    chain: Arc<dyn EvmRpc>,
+    chain: Arc<dyn EvmView>,
     kind: Kind,
 }
 
@@ -201,37 +201,9 @@ impl EvmRpc for Member {
         };
         self.answer(self.chain.logs(filter, range), lie).await
     }
-
-    async fn lacks_receipts(
-        &self,
-        hashes: &[B256],
-        at: Block,
-        newest_max: u64,
-    ) -> Vec<Result<bool, ChainError>> {
-        one_node::lacks_receipts(self, hashes, at, newest_max).await
-    }
-
-    async fn block_below(&self, depth: u64) -> Result<Option<Block>, ChainError> {
-        one_node::block_below(self, depth).await
-    }
-
-    async fn final_block(
-        &self,
-        number: u64,
-        policy: FinalityPolicy,
-    ) -> Result<Option<Block>, ChainError> {
-        one_node::final_block(self, number, policy).await
-    }
-
-    async fn logs_upto(
-        &self,
-        filter: &LogFilter,
-        first: u64,
-        last: Block,
-    ) -> Result<Vec<Log>, ChainError> {
-        one_node::logs_upto(self, filter, first, last).await
-    }
 }
+
+impl EvmNode for Member {}
 
 fn reverted() -> ChainError {
     ChainError::Reverted(Revert::Message("a lie".into()))
@@ -258,7 +230,7 @@ impl Ground {
             ..DevOptions::default()
         };
         let node = Node::of(kind, options.fund(key.evm_address())).await;
-        let chain: Arc<dyn EvmRpc> = Arc::new(node.rpc.clone());
+        let chain: Arc<dyn EvmView> = Arc::new(node.rpc.clone());
         let direct = EvmClient::connect(chain.clone(), node.network()).await;
         let direct = direct.unwrap().with_signer(Arc::new(key.clone())).unwrap();
         let paid = direct.submit(&payment(&key)).await.unwrap();
@@ -273,7 +245,7 @@ impl Ground {
             };
             (
                 format!("{kind:?} {index}"),
-                Arc::new(member) as Arc<dyn EvmRpc>,
+                Arc::new(member) as Arc<dyn EvmView>,
             )
         });
         let named = Arc::<Mutex<Vec<Dissent>>>::default();
@@ -607,7 +579,7 @@ fn half_is_no_quorum() {
                     chain: Arc::new(DevChain::new(DevOptions::default())),
                     kind: Kind::Honest,
                 };
-                (index.to_string(), Arc::new(member) as Arc<dyn EvmRpc>)
+                (index.to_string(), Arc::new(member) as Arc<dyn EvmView>)
             })
             .collect(),
         2,

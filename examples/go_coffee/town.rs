@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use peaberry_chain::bindings::{CoffeeToken, SolCall, SolEvent};
 use peaberry_chain::dev::{DevChain, DevOptions, Mining, Undone};
-use peaberry_chain::evm::{EvmClient, EvmNetwork, EvmRpc, JsonRpc};
+use peaberry_chain::evm::{EvmClient, EvmNetwork, EvmRpc, EvmView, JsonRpc};
 use peaberry_chain::outbox::ChainRules;
 use peaberry_chain::primitives::Bytes;
 use peaberry_chain::wallet::{EvmKey, Wallet};
@@ -44,7 +44,7 @@ pub(crate) struct Town {
     pub(crate) rules: ChainRules,
     /// In the order of the phrase's accounts.
     pub(crate) accounts: Vec<EvmAddress>,
-    rpc: Arc<dyn EvmRpc>,
+    rpc: Arc<dyn EvmView>,
     /// The chain, if it is in this process.
     dev: Option<DevChain>,
     undone: Arc<AtomicU64>,
@@ -70,12 +70,12 @@ impl Town {
                 };
                 let node = JsonRpc::http(url)?;
                 prompter = Some(tokio::spawn(prompt(node.clone())));
-                let rpc: Arc<dyn EvmRpc> = Arc::new(node);
+                let rpc: Arc<dyn EvmView> = Arc::new(node);
                 (rpc, network, ChainRules::of(&network), None)
             }
             None => {
                 let chain = dev_chain(chain_id, &accounts);
-                let rpc: Arc<dyn EvmRpc> = Arc::new(chain.clone());
+                let rpc: Arc<dyn EvmView> = Arc::new(chain.clone());
                 (rpc, chain.network(), rules(), Some(chain))
             }
         };

@@ -17,7 +17,7 @@ use crate::{Block, BlockAt, CallRequest, ChainError, ChainId, EvmAddress, Finali
 
 /// A development chain. Cheap to clone: clones are the same chain. Callable concurrently.
 ///
-/// It is an [`EvmRpc`](crate::evm::EvmRpc), so that an [`EvmClient`] talks to it directly, and a
+/// It is an [`EvmNode`](crate::evm::EvmNode), so that an [`EvmClient`] talks to it directly, and a
 /// [`RpcTransport`](crate::RpcTransport), so that anything that speaks JSON-RPC does.
 ///
 /// ```

@@ -7,10 +7,9 @@ use super::DevChain;
 use super::execution::{Call, refused};
 use super::ledger::At;
 use super::sealed::Sealed;
-use crate::evm::{Asked, EvmRpc, FeeHistory, NodeError, Receipt, SeenTransaction, one_node};
+use crate::evm::{Asked, EvmNode, EvmRpc, FeeHistory, NodeError, Receipt, SeenTransaction};
 use crate::{
-    Block, BlockAt, CallRequest, ChainError, ChainId, FinalityPolicy, Log, LogFilter, LogRange,
-    Revert, TxId,
+    Block, BlockAt, CallRequest, ChainError, ChainId, Log, LogFilter, LogRange, Revert, TxId,
 };
 
 /// An error of ours, read as that of any node.
@@ -138,34 +137,6 @@ impl EvmRpc for DevChain {
         let logs = self.ledger().logs(filter, range);
         logs.map_err(|error| error.into_chain_error("eth_getLogs", Asked::Logs))
     }
-
-    async fn lacks_receipts(
-        &self,
-        hashes: &[B256],
-        at: Block,
-        newest_max: u64,
-    ) -> Vec<Result<bool, ChainError>> {
-        one_node::lacks_receipts(self, hashes, at, newest_max).await
-    }
-
-    async fn block_below(&self, depth: u64) -> Result<Option<Block>, ChainError> {
-        one_node::block_below(self, depth).await
-    }
-
-    async fn final_block(
-        &self,
-        number: u64,
-        policy: FinalityPolicy,
-    ) -> Result<Option<Block>, ChainError> {
-        one_node::final_block(self, number, policy).await
-    }
-
-    async fn logs_upto(
-        &self,
-        filter: &LogFilter,
-        first: u64,
-        last: Block,
-    ) -> Result<Vec<Log>, ChainError> {
-        one_node::logs_upto(self, filter, first, last).await
-    }
 }
+
+impl EvmNode for DevChain {}

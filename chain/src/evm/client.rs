@@ -19,7 +19,7 @@ use peaberry_core::{Clock, SystemClock};
 
 use self::branch::Branch;
 use self::submitted::{Claim, Sender, Submitted};
-use super::{EvmNetwork, EvmRpc, FeeModel, Fees, SignedTransaction, Transaction, erc20};
+use super::{EvmNetwork, EvmView, FeeModel, Fees, SignedTransaction, Transaction, erc20};
 use crate::deadline::within;
 use crate::wait::wait_for;
 use crate::{
@@ -39,7 +39,7 @@ const WAIT_MAX: Duration = Duration::from_secs(1);
 /// How long a signer may take, unless told otherwise: it may have to ask a person.
 pub const SIGNED_WITHIN: Duration = Duration::from_secs(120);
 
-/// A client of one EVM chain, over any [`EvmRpc`]: a node far away, or one in the process.
+/// A client of one EVM chain, over any [`EvmView`]: a node far away, one in the process, or several.
 ///
 /// `submit` takes the account's pending nonce from the node and stores nothing: for many transactions at once, or for
 /// any that must survive a crash, use the outbox.
@@ -54,7 +54,7 @@ pub const SIGNED_WITHIN: Duration = Duration::from_secs(120);
 /// questions. Of what lies more than 64 blocks below, one node to which it is final is believed.
 #[derive(Clone)]
 pub struct EvmClient {
-    rpc: Arc<dyn EvmRpc>,
+    rpc: Arc<dyn EvmView>,
     network: EvmNetwork,
     clock: Arc<dyn Clock>,
     signers: BTreeMap<EvmAddress, Arc<dyn Signer>>,
@@ -73,7 +73,7 @@ impl EvmClient {
     /// # Errors
     ///
     /// [`ChainError::WrongChain`]: it serves another; or it could not be asked. Nothing was sent.
-    pub async fn connect(rpc: Arc<dyn EvmRpc>, network: EvmNetwork) -> Result<Self, ChainError> {
+    pub async fn connect(rpc: Arc<dyn EvmView>, network: EvmNetwork) -> Result<Self, ChainError> {
         let found = rpc.chain_id().await?;
         if found != network.chain {
             return Err(ChainError::WrongChain {
@@ -131,7 +131,7 @@ impl EvmClient {
 
     /// The node.
     #[must_use]
-    pub const fn rpc(&self) -> &Arc<dyn EvmRpc> {
+    pub const fn rpc(&self) -> &Arc<dyn EvmView> {
         &self.rpc
     }
 

@@ -17,12 +17,13 @@ use super::json::{
     JsonReceipt, JsonTransaction,
 };
 use super::refusal::{Asked, NodeError};
-use super::{EvmRpc, FeeHistory, Receipt, SeenTransaction, one_node};
+use super::view::expect_block;
+use super::{EvmNode, EvmRpc, FeeHistory, Receipt, SeenTransaction};
 use crate::deadline::within;
 use crate::http::RuntimeClock;
 use crate::{
-    Block, BlockAt, CallRequest, ChainError, ChainId, FinalityPolicy, HttpEndpoint, HttpOptions,
-    Log, LogFilter, LogRange, Revert, RpcTransport, Sent, TransportFailure, TxId,
+    Block, BlockAt, CallRequest, ChainError, ChainId, HttpEndpoint, HttpOptions, Log, LogFilter,
+    LogRange, Revert, RpcTransport, Sent, TransportFailure, TxId,
 };
 
 /// How long a node may take to answer, unless told otherwise.
@@ -377,35 +378,20 @@ impl EvmRpc for JsonRpc {
         }
         Ok(logs)
     }
+}
 
-    async fn lacks_receipts(
-        &self,
-        hashes: &[B256],
-        at: Block,
-        newest_max: u64,
-    ) -> Vec<Result<bool, ChainError>> {
-        one_node::lacks_receipts(self, hashes, at, newest_max).await
-    }
-
-    async fn block_below(&self, depth: u64) -> Result<Option<Block>, ChainError> {
-        one_node::block_below(self, depth).await
-    }
-
-    async fn final_block(
-        &self,
-        number: u64,
-        policy: FinalityPolicy,
-    ) -> Result<Option<Block>, ChainError> {
-        one_node::final_block(self, number, policy).await
-    }
-
+#[async_trait]
+impl EvmNode for JsonRpc {
+    /// What it finds, if it still has logs of that time.
     async fn logs_upto(
         &self,
         filter: &LogFilter,
         first: u64,
         last: Block,
     ) -> Result<Vec<Log>, ChainError> {
-        let logs = one_node::logs_upto(self, filter, first, last).await?;
+        expect_block(self, last).await?;
+        let range = LogRange::Numbers(first..=last.number);
+        let logs = self.logs(filter, &range).await?;
         self.expect_logs_from(first, last.number, &logs).await?;
         Ok(logs)
     }

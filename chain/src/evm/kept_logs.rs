@@ -48,26 +48,20 @@ impl JsonRpc {
         last: u64,
         found: &[Log],
     ) -> Result<(), ChainError> {
-        let known_from = found.first().map_or(u64::MAX, |log| log.block_number);
-        let end = last.min(first.saturating_add(HEADERS_MAX - 1));
+        let behind = last.saturating_add(1);
+        let known_from = found.first().map_or(behind, |log| log.block_number);
+        let end = known_from.min(first.saturating_add(HEADERS_MAX));
         let mut next = first;
-        while next <= end {
-            if next >= known_from {
-                return Ok(());
+        while next < end {
+            let upto = end.min(next.saturating_add(HEADERS_AT_ONCE));
+            let headers = try_join_all((next..upto).map(|number| self.bloom_of(number))).await?;
+            let holds_some = |header: &&JsonBloom| header.may_hold(&LogFilter::default());
+            if let Some(header) = headers.iter().find(holds_some) {
+                return self.expect_logs_of(header.hash).await;
             }
-            let upto = end.min(next.saturating_add(HEADERS_AT_ONCE - 1));
-            let headers = (next..=upto).map(|number| self.bloom_of(number));
-            for (number, header) in (next..=upto).zip(try_join_all(headers).await?) {
-                if number >= known_from {
-                    return Ok(());
-                }
-                if header.may_hold(&LogFilter::default()) {
-                    return self.expect_logs_of(header.hash).await;
-                }
-            }
-            next = upto + 1;
+            next = upto;
         }
-        match end < last && known_from > end {
+        match end < known_from {
             true => Err(ChainError::RangeTooWide {
                 message: format!("{HEADERS_MAX} blocks without a log from {first} on"),
             }),

@@ -2,6 +2,7 @@
 
 mod dissent;
 mod heads;
+mod view;
 
 use std::fmt;
 use std::mem;
@@ -10,15 +11,13 @@ use std::sync::Arc;
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use async_trait::async_trait;
 use futures_util::future::{BoxFuture, join_all};
-use peaberry_core::mutant;
 
 pub use self::dissent::Dissent;
 use self::dissent::{is_other, is_other_block, is_other_receipt};
 use self::heads::Head;
-use super::{EvmRpc, FeeHistory, Receipt, SeenTransaction};
+use super::{EvmRpc, EvmView, FeeHistory, Receipt, SeenTransaction};
 use crate::{
-    Block, BlockAt, CallRequest, ChainError, ChainId, FinalityPolicy, Log, LogFilter, LogRange,
-    Revert, TxId,
+    Block, BlockAt, CallRequest, ChainError, ChainId, Log, LogFilter, LogRange, Revert, TxId,
 };
 
 /// Several nodes of one chain as one: an answer counts when `m` of them give it.
@@ -32,7 +31,7 @@ use crate::{
 ///   [`with_report`](Self::with_report): it lies, or is on a fork that the chain has left for good. A node that knows
 ///   nothing, or fails, is not accused: it may just be behind. Neither is one that has another block at the tip, or the
 ///   transaction in another block: honest nodes are a block or a short fork apart.
-/// - That there is no receipt is no answer of a node that may be behind: ask [`lacks_receipts`](EvmRpc::lacks_receipts), to
+/// - That there is no receipt is no answer of a node that may be behind: ask [`lacks_receipts`](EvmView::lacks_receipts), to
 ///   which only nodes have a vote that have come to the block from which that is to follow.
 /// - It is as slow as the slowest of its nodes: give each a short
 ///   [`with_answer_within`](super::JsonRpc::with_answer_within). A node that does not answer in time is one that failed.
@@ -42,7 +41,7 @@ use crate::{
 ///
 /// Of `k` nodes `m > k / 2` must agree, so that there are no two quorums.
 pub struct QuorumRpc {
-    nodes: Vec<(String, Arc<dyn EvmRpc>)>,
+    nodes: Vec<(String, Arc<dyn EvmView>)>,
     wanted: usize,
     report: Arc<dyn Fn(&Dissent) + Send + Sync>,
 }
@@ -57,7 +56,7 @@ impl QuorumRpc {
     ///
     /// `wanted` is not more than half of the nodes, or more than all.
     #[must_use]
-    pub fn new(nodes: Vec<(String, Arc<dyn EvmRpc>)>, wanted: usize) -> Self {
+    pub fn new(nodes: Vec<(String, Arc<dyn EvmView>)>, wanted: usize) -> Self {
         assert!(
             wanted * 2 > nodes.len() && wanted <= nodes.len(),
             "{wanted} of {} is no majority",
@@ -79,7 +78,7 @@ impl QuorumRpc {
 
     async fn ask_all<'a, T>(
         &'a self,
-        ask: impl Fn(&'a dyn EvmRpc) -> BoxFuture<'a, Result<T, ChainError>>,
+        ask: impl Fn(&'a dyn EvmView) -> BoxFuture<'a, Result<T, ChainError>>,
     ) -> Vec<Result<T, ChainError>> {
         join_all(self.nodes.iter().map(|(_, node)| ask(&**node))).await
     }
@@ -175,7 +174,7 @@ impl QuorumRpc {
         &'a self,
         doing: &'static str,
         at: BlockAt,
-        ask: impl Fn(&'a dyn EvmRpc, BlockAt) -> BoxFuture<'a, Result<T, ChainError>>,
+        ask: impl Fn(&'a dyn EvmView, BlockAt) -> BoxFuture<'a, Result<T, ChainError>>,
     ) -> Result<T, ChainError> {
         if at == BlockAt::Latest {
             return self.in_newest_state(doing, ask).await;
@@ -419,37 +418,6 @@ impl EvmRpc for QuorumRpc {
         })
     }
 
-    /// Whether so many nodes say so, each for itself, that a quorum does: the block of one and the ignorance of another prove
-    /// nothing.
-    ///
-    /// # Errors
-    ///
-    /// [`ChainError::NoQuorum`], of each receipt for itself: those that could not be asked might have made it a quorum.
-    async fn lacks_receipts(
-        &self,
-        hashes: &[B256],
-        at: Block,
-        newest_max: u64,
-    ) -> Vec<Result<bool, ChainError>> {
-        let asked = self.nodes.iter();
-        let told = asked.map(|(_, node)| node.lacks_receipts(hashes, at, newest_max));
-        let told = join_all(told).await;
-        let lacks = |index: usize| {
-            let answers = told.iter().map(|told| told.get(index));
-            let lacking = answers.clone().filter(|one| matches!(one, Some(Ok(true))));
-            let lacking = lacking.count();
-            let failed = answers.filter(|one| !matches!(one, Some(Ok(_)))).count();
-            match lacking {
-                lacking if lacking >= self.wanted => Ok(true),
-                lacking if lacking + failed >= self.wanted => {
-                    Err(self.no_quorum("that there is no receipt", lacking))
-                }
-                _ => Ok(false),
-            }
-        };
-        (0..hashes.len()).map(lacks).collect()
-    }
-
     async fn revert_reason(&self, hash: B256) -> Result<Option<Revert>, ChainError> {
         let answers = self.ask_all(|node| node.revert_reason(hash)).await;
         // Nodes find it out in different ways and words: who says otherwise is not accused, and too few are not believed.
@@ -478,18 +446,6 @@ impl EvmRpc for QuorumRpc {
         }
     }
 
-    async fn block_below(&self, depth: u64) -> Result<Option<Block>, ChainError> {
-        self.head(Head::Below(depth)).await
-    }
-
-    async fn final_block(
-        &self,
-        number: u64,
-        policy: FinalityPolicy,
-    ) -> Result<Option<Block>, ChainError> {
-        self.agreed_final_block(number, policy).await
-    }
-
     async fn logs(&self, filter: &LogFilter, range: &LogRange) -> Result<Vec<Log>, ChainError> {
         let answers = self.ask_all(|node| node.logs(filter, range)).await;
         let agreed = match range {
@@ -497,28 +453,6 @@ impl EvmRpc for QuorumRpc {
             // Of a range a node has what it has come to, and at the tip perhaps another fork's.
             LogRange::Numbers(_) => self.agreed("eth_getLogs", &answers),
         };
-        or_too_wide(agreed, &answers)
-    }
-
-    async fn logs_upto(
-        &self,
-        filter: &LogFilter,
-        first: u64,
-        last: Block,
-    ) -> Result<Vec<Log>, ChainError> {
-        if mutant::is_planted("evm_logs_by_two_questions") {
-            let there = self.block(BlockAt::Number(last.number)).await?;
-            if there.is_none_or(|there| there.hash != last.hash) {
-                return Err(no_block(last.number));
-            }
-            let range = LogRange::Numbers(first..=last.number);
-            return self.logs(filter, &range).await;
-        }
-        let answers = self
-            .ask_all(|node| node.logs_upto(filter, first, last))
-            .await;
-        // Whose chain goes through one block has one history under it.
-        let agreed = self.agree("eth_getLogs", &answers, |agreed, other| agreed != other);
         or_too_wide(agreed, &answers)
     }
 }

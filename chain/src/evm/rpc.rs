@@ -1,27 +1,21 @@
-//! What this crate asks of an EVM node.
+//! What this crate asks of EVM nodes.
 
 use alloy_primitives::{Address, B256, Bytes, U256};
 use async_trait::async_trait;
 
 use super::{FeeHistory, Receipt, SeenTransaction};
-use crate::{
-    Block, BlockAt, CallRequest, ChainError, ChainId, FinalityPolicy, Log, LogFilter, LogRange,
-    Revert,
-};
+use crate::{Block, BlockAt, CallRequest, ChainError, ChainId, Log, LogFilter, LogRange, Revert};
 
-/// An EVM node, in the process or far away. Callable concurrently; used as `Arc<dyn EvmRpc>`.
+/// The questions to an EVM node that are one request each. Callable concurrently.
 ///
-/// Everything above it (client, outbox, follower) works alike on all of its implementations. One question is one
-/// request, without retries: who asks knows whether to ask again. The promises of
+/// Who implements it says whether it is one node ([`EvmNode`], in the process or far away) or several ([`EvmView`], which
+/// client, outbox and follower work on): `impl EvmNode for MyNode {}` makes a node a view. There are no retries: who asks
+/// knows whether to ask again. The promises of
 /// [`ChainClient`](crate::ChainClient) about time, size and errors hold here too, and further:
 /// - answers may be stale, lost, or differ from one call to the next, as load-balanced nodes do; a lost answer to
 ///   [`broadcast`](Self::broadcast) is an error that [may have been sent](ChainError::may_have_been_sent);
 /// - [`BlockAt::Final`] is what the node's tag `finalized` says, never `safe`; a node without it answers
 ///   [`ChainError::NotFound`].
-///
-/// Some questions are two of one node: that it has come to a block, and what it knows there. They have no bodies here,
-/// since no body is right for all: a single node calls those of [`one_node`](super::one_node), and what wraps another
-/// `EvmRpc`, which may be a [`QuorumRpc`](super::QuorumRpc), hands each on as it is.
 #[async_trait]
 pub trait EvmRpc: Send + Sync {
     /// The chain that the node serves, as it says now.
@@ -121,25 +115,6 @@ pub trait EvmRpc: Send + Sync {
     /// The node could not be asked.
     async fn receipt(&self, hash: B256) -> Result<Option<Receipt>, ChainError>;
 
-    /// Of each of `hashes`, in their order, whether the node, whose chain goes through the block `at`, has no receipt of it: the
-    /// transaction is then in no block up to there, unless the node has forgotten it. False also of a node that has not
-    /// come to `at`, or is on another fork: that it knows of no receipt says nothing. False, too, of one whose own newest
-    /// block is above `newest_max`, since it may have forgotten what the caller asks about; [`u64::MAX`] where nothing can
-    /// have been forgotten.
-    ///
-    /// One node says all of this, or nothing follows: what stands between a caller and several nodes must hand this on as
-    /// one question. A single node calls [`one_node::lacks_receipts`](super::one_node::lacks_receipts).
-    ///
-    /// # Errors
-    ///
-    /// Of each for itself: the node could not be asked.
-    async fn lacks_receipts(
-        &self,
-        hashes: &[B256],
-        at: Block,
-        newest_max: u64,
-    ) -> Vec<Result<bool, ChainError>>;
-
     /// Why the included transaction `hash` was undone; `None` if it is not included or cannot be explained. Ask it only of
     /// one whose receipt says that it was undone: a node that does not trace tries the call again on the state before its
     /// block, where what earlier transactions of that block did is not seen. Of one that was undone this is a good guess; of
@@ -161,28 +136,6 @@ pub trait EvmRpc: Send + Sync {
     /// [`ChainError::NotFound`]: the node has no tag `finalized`; or it could not be asked.
     async fn block(&self, at: BlockAt) -> Result<Option<Block>, ChainError>;
 
-    /// The block that lies `depth` below the node's newest; `None` of a chain that is shorter. One node says both, as with
-    /// [`lacks_receipts`](Self::lacks_receipts); a single one calls
-    /// [`one_node::block_below`](super::one_node::block_below).
-    ///
-    /// # Errors
-    ///
-    /// The node could not be asked.
-    async fn block_below(&self, depth: u64) -> Result<Option<Block>, ChainError>;
-
-    /// The block of this number, if the node has one there that is final to it, by `policy`: there it will never have another.
-    /// `None` of a node that has not come so far. One node says both, as with [`lacks_receipts`](Self::lacks_receipts); a
-    /// single one calls [`one_node::final_block`](super::one_node::final_block).
-    ///
-    /// # Errors
-    ///
-    /// The node could not be asked.
-    async fn final_block(
-        &self,
-        number: u64,
-        policy: FinalityPolicy,
-    ) -> Result<Option<Block>, ChainError>;
-
     /// The logs in `range` that match `filter`, in the chain's order.
     ///
     /// # Errors
@@ -190,18 +143,4 @@ pub trait EvmRpc: Send + Sync {
     /// [`ChainError::RangeTooWide`]: ask for less. [`ChainError::NotFound`]: the node does not have the block asked for
     /// by its hash. Otherwise it could not be asked.
     async fn logs(&self, filter: &LogFilter, range: &LogRange) -> Result<Vec<Log>, ChainError>;
-
-    /// The logs of the blocks from `first` to `last` that match `filter`, in the chain's order, of a node whose chain goes through
-    /// `last`. One node says both, as with [`lacks_receipts`](Self::lacks_receipts): what is read by number is so bound to one
-    /// history. A single node calls [`one_node::logs_upto`](super::one_node::logs_upto).
-    ///
-    /// # Errors
-    ///
-    /// [`ChainError::NotFound`]: the node has another block there, or none; otherwise as [`logs`](Self::logs).
-    async fn logs_upto(
-        &self,
-        filter: &LogFilter,
-        first: u64,
-        last: Block,
-    ) -> Result<Vec<Log>, ChainError>;
 }

@@ -7,11 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use async_trait::async_trait;
 
-use super::{EvmRpc, FeeHistory, Receipt, SeenTransaction, one_node};
-use crate::{
-    Block, BlockAt, CallRequest, ChainError, ChainId, FinalityPolicy, Log, LogFilter, LogRange,
-    Sent,
-};
+use super::{EvmNode, EvmRpc, FeeHistory, Receipt, SeenTransaction};
+use crate::{Block, BlockAt, CallRequest, ChainError, ChainId, Log, LogFilter, LogRange, Sent};
 
 pub(crate) const CHAIN: u64 = 4242;
 
@@ -185,34 +182,6 @@ impl EvmRpc for Scripted {
             LogRange::Numbers(_) => Ok(self.logs.clone()),
         }
     }
-
-    async fn lacks_receipts(
-        &self,
-        hashes: &[B256],
-        at: Block,
-        newest_max: u64,
-    ) -> Vec<Result<bool, ChainError>> {
-        one_node::lacks_receipts(self, hashes, at, newest_max).await
-    }
-
-    async fn block_below(&self, depth: u64) -> Result<Option<Block>, ChainError> {
-        one_node::block_below(self, depth).await
-    }
-
-    async fn final_block(
-        &self,
-        number: u64,
-        policy: FinalityPolicy,
-    ) -> Result<Option<Block>, ChainError> {
-        one_node::final_block(self, number, policy).await
-    }
-
-    async fn logs_upto(
-        &self,
-        filter: &LogFilter,
-        first: u64,
-        last: Block,
-    ) -> Result<Vec<Log>, ChainError> {
-        one_node::logs_upto(self, filter, first, last).await
-    }
 }
+
+impl EvmNode for Scripted {}

@@ -175,7 +175,7 @@ pub enum Sight {
         reason: Option<Revert>,
     },
     /// Its nonce is used at the final block, and by none of its attempts as far as nodes know that have that block on their
-    /// chain ([`lacks_receipts`](crate::evm::EvmRpc::lacks_receipts)).
+    /// chain ([`lacks_receipts`](crate::evm::EvmView::lacks_receipts)).
     Missing,
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use peaberry_chain::bindings::{SolCall, SolError, SolEvent};
 use peaberry_chain::dev::DevOptions;
-use peaberry_chain::evm::{EvmRpc, Fees, Receipt, Transaction};
+use peaberry_chain::evm::{EvmView, Fees, Receipt, Transaction};
 use peaberry_chain::primitives::{Address, B256, Bytes, LogData, U256};
 use peaberry_chain::wallet::EvmKey;
 use peaberry_chain::{
@@ -46,7 +46,7 @@ pub(crate) fn agree<C: SolCall>(found: &Outcome, wanted: &Outcome) -> Result<(),
 
 /// A chain that makes a block of each transaction.
 pub(crate) struct Ground {
-    rpc: Arc<dyn EvmRpc>,
+    rpc: Arc<dyn EvmView>,
     runtime: Runtime,
     keys: Vec<EvmKey>,
     nonces: Vec<u64>,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use peaberry_chain::dev::{BATCH_MAX, DevServer, REQUEST_BYTES_MAX};
-use peaberry_chain::evm::{EvmRpc, JsonRpc, Transaction};
+use peaberry_chain::evm::{EvmRpc, EvmView, JsonRpc, Transaction};
 use peaberry_chain::primitives::{B256, U256, hex};
 use peaberry_chain::{BlockAt, CallRequest, ChainError, EvmAddress, LogFilter, LogRange};
 use proptest::prelude::{ProptestConfig, any, prop, proptest};
@@ -44,8 +44,8 @@ fn played() -> (World, B256, B256) {
 #[test]
 fn both_doors_show_the_same_chain() {
     let (world, paid, waits) = played();
-    let direct: Arc<dyn EvmRpc> = Arc::new(world.chain().clone());
-    let json: Arc<dyn EvmRpc> = Arc::new(JsonRpc::over(Arc::new(world.chain().clone())));
+    let direct: Arc<dyn EvmView> = Arc::new(world.chain().clone());
+    let json: Arc<dyn EvmView> = Arc::new(JsonRpc::over(Arc::new(world.chain().clone())));
     let account = world.address(0);
     let transfer = CallRequest::new(EvmAddress::repeat_byte(9), []).from(account);
     now(async {

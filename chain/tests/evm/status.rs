@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use peaberry_chain::evm::{
-    EvmClient, EvmNetwork, EvmRpc, FeeHistory, Receipt, SeenTransaction, one_node,
+    EvmClient, EvmNetwork, EvmNode, EvmRpc, FeeHistory, Receipt, SeenTransaction,
 };
 use peaberry_chain::primitives::{B256, Bytes, U256};
 use peaberry_chain::{
@@ -201,37 +201,9 @@ impl EvmRpc for Forked {
     async fn logs(&self, filter: &LogFilter, range: &LogRange) -> Result<Vec<Log>, ChainError> {
         self.alive.chain().logs(filter, range).await
     }
-
-    async fn lacks_receipts(
-        &self,
-        hashes: &[B256],
-        at: Block,
-        newest_max: u64,
-    ) -> Vec<Result<bool, ChainError>> {
-        one_node::lacks_receipts(self, hashes, at, newest_max).await
-    }
-
-    async fn block_below(&self, depth: u64) -> Result<Option<Block>, ChainError> {
-        one_node::block_below(self, depth).await
-    }
-
-    async fn final_block(
-        &self,
-        number: u64,
-        policy: FinalityPolicy,
-    ) -> Result<Option<Block>, ChainError> {
-        one_node::final_block(self, number, policy).await
-    }
-
-    async fn logs_upto(
-        &self,
-        filter: &LogFilter,
-        first: u64,
-        last: Block,
-    ) -> Result<Vec<Log>, ChainError> {
-        one_node::logs_upto(self, filter, first, last).await
-    }
 }
+
+impl EvmNode for Forked {}
 
 /// Receipt and block of a node on a dead fork, and the final block of another: the branch of that one decides.
 #[test]

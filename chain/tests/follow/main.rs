@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use peaberry_chain::dev::DevOptions;
-use peaberry_chain::evm::{EvmClient, EvmRpc, Fees, Transaction};
+use peaberry_chain::evm::{EvmClient, EvmRpc, EvmView, Fees, Transaction};
 use peaberry_chain::follow::{
     Alarm, Change, ChangeKind, Changes, FollowConfig, FollowDriver, FollowError, Notice, Start,
 };
@@ -88,7 +88,7 @@ impl Ground {
         self.client_over(Arc::new(self.node.rpc.clone())).await
     }
 
-    async fn client_over(&self, rpc: Arc<dyn EvmRpc>) -> EvmClient {
+    async fn client_over(&self, rpc: Arc<dyn EvmView>) -> EvmClient {
         EvmClient::connect(rpc, self.node.network()).await.unwrap()
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use peaberry_chain::evm::{EvmRpc, FeeHistory, Receipt, SeenTransaction};
+use peaberry_chain::evm::{EvmRpc, EvmView, FeeHistory, Receipt, SeenTransaction};
 use peaberry_chain::primitives::{B256, Bytes, U256};
 use peaberry_chain::{
     Block, BlockAt, CallRequest, ChainError, ChainId, EvmAddress, FinalityPolicy, Log, LogFilter,
@@ -15,7 +15,7 @@ use peaberry_chain::{
 const FINAL_DEPTH: u64 = 8;
 
 pub(crate) struct Lagging {
-    node: Arc<dyn EvmRpc>,
+    node: Arc<dyn EvmView>,
     /// How many blocks the one that is behind lacks.
     blocks: AtomicU64,
     asked: AtomicU64,
@@ -26,7 +26,7 @@ pub(crate) struct Lagging {
 }
 
 impl Lagging {
-    pub(crate) fn new(node: Arc<dyn EvmRpc>) -> Arc<Self> {
+    pub(crate) fn new(node: Arc<dyn EvmView>) -> Arc<Self> {
         Arc::new(Self {
             node,
             blocks: AtomicU64::new(0),
@@ -143,7 +143,30 @@ impl EvmRpc for Lagging {
         Ok(receipt.filter(|receipt| receipt.block_number <= head.number))
     }
 
-    /// The one of them that answers says both.
+    async fn block(&self, at: BlockAt) -> Result<Option<Block>, ChainError> {
+        self.resolve(at).await
+    }
+
+    async fn logs(&self, filter: &LogFilter, range: &LogRange) -> Result<Vec<Log>, ChainError> {
+        match range {
+            // Whoever lacks the block says so.
+            LogRange::Block(hash) => {
+                self.at(BlockAt::Hash(*hash)).await?;
+                self.node.logs(filter, range).await
+            }
+            // By number what is not there is left out.
+            LogRange::Numbers(_) => {
+                let head = self.head().await?;
+                let logs = self.node.logs(filter, range).await?.into_iter();
+                Ok(logs.filter(|log| log.block_number <= head.number).collect())
+            }
+        }
+    }
+}
+
+/// The one of them that answers says both.
+#[async_trait]
+impl EvmView for Lagging {
     async fn lacks_receipts(
         &self,
         hashes: &[B256],
@@ -179,26 +202,6 @@ impl EvmRpc for Lagging {
     ) -> Result<Vec<Log>, ChainError> {
         self.at(BlockAt::Hash(last.hash)).await?;
         self.node.logs_upto(filter, first, last).await
-    }
-
-    async fn block(&self, at: BlockAt) -> Result<Option<Block>, ChainError> {
-        self.resolve(at).await
-    }
-
-    async fn logs(&self, filter: &LogFilter, range: &LogRange) -> Result<Vec<Log>, ChainError> {
-        match range {
-            // Whoever lacks the block says so.
-            LogRange::Block(hash) => {
-                self.at(BlockAt::Hash(*hash)).await?;
-                self.node.logs(filter, range).await
-            }
-            // By number what is not there is left out.
-            LogRange::Numbers(_) => {
-                let head = self.head().await?;
-                let logs = self.node.logs(filter, range).await?.into_iter();
-                Ok(logs.filter(|log| log.block_number <= head.number).collect())
-            }
-        }
     }
 
     async fn block_below(&self, depth: u64) -> Result<Option<Block>, ChainError> {

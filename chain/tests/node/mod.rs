@@ -23,7 +23,7 @@ pub(crate) use called::Called;
 pub(crate) use coffee::{CAP, coffee_token};
 pub(crate) use lagging::Lagging;
 use peaberry_chain::dev::{DevChain, DevOptions, DevServer, Mining};
-use peaberry_chain::evm::{EvmNetwork, EvmRpc, JsonRpc};
+use peaberry_chain::evm::{EvmNetwork, EvmRpc, EvmView, JsonRpc};
 use peaberry_chain::primitives::{B256, Bytes};
 use peaberry_chain::{Block, BlockAt, EvmAddress, HttpEndpoint, HttpOptions, RpcTransport};
 use serde::Serialize;
@@ -164,7 +164,7 @@ impl Node {
     }
 
     /// The node without JSON between where it is in the process: for games of many questions.
-    pub(crate) fn direct(&self) -> Arc<dyn EvmRpc> {
+    pub(crate) fn direct(&self) -> Arc<dyn EvmView> {
         match &self.host {
             Host::Dev { chain, .. } => Arc::new(chain.clone()),
             Host::Anvil(_) => Arc::new(self.rpc.clone()),

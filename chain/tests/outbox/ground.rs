@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use parking_lot::Mutex;
 use peaberry_chain::dev::DevOptions;
-use peaberry_chain::evm::{EvmClient, EvmRpc};
+use peaberry_chain::evm::{EvmClient, EvmRpc, EvmView};
 use peaberry_chain::outbox::{
     Ask, ChainRules, Found, IdempotencyKey, OutboxConfig, OutboxHandle, Outcome, Performer, Stage,
     Stages, Submission,
@@ -79,7 +79,7 @@ impl Ground {
         self.client_over(Arc::new(self.node.rpc.clone())).await
     }
 
-    pub(crate) async fn client_over(&self, rpc: Arc<dyn EvmRpc>) -> EvmClient {
+    pub(crate) async fn client_over(&self, rpc: Arc<dyn EvmView>) -> EvmClient {
         let client = EvmClient::connect(rpc, self.node.network()).await;
         let client = client.unwrap();
         client.with_signer(Arc::new(self.key.clone())).unwrap()

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use alloy_sol_types::{SolCall, sol};
 use peaberry_chain::contract::Abi;
 use peaberry_chain::dev::DevOptions;
-use peaberry_chain::evm::{EvmRpc, Fees, Receipt, Transaction};
+use peaberry_chain::evm::{EvmView, Fees, Receipt, Transaction};
 use peaberry_chain::primitives::{B256, Bytes, U256, aliases::U136, keccak256};
 use peaberry_chain::wallet::EvmKey;
 use peaberry_chain::{BlockAt, CallRequest, ChainError, EvmAddress, Revert};
@@ -104,7 +104,7 @@ mod oracle {
 /// An oracle contract, whoever may configure it, and its members.
 struct World {
     node: Node,
-    rpc: Arc<dyn EvmRpc>,
+    rpc: Arc<dyn EvmView>,
     /// The connection to the node lives in it.
     runtime: Runtime,
     owner: EvmKey,

@@ -5,7 +5,7 @@ use peaberry_core::mutant;
 
 use super::dissent::{Dissent, is_other, is_other_block};
 use super::{QuorumRpc, is_ignorant, largest_group};
-use crate::evm::EvmRpc;
+use crate::evm::{EvmRpc, EvmView};
 use crate::{Block, BlockAt, ChainError, FinalityPolicy};
 
 const DOING: &str = "the newest block";
@@ -23,7 +23,7 @@ pub(super) enum Head {
 type Named = Result<Option<Block>, ChainError>;
 
 impl Head {
-    fn named_by(self, node: &dyn EvmRpc) -> BoxFuture<'_, Named> {
+    fn named_by(self, node: &dyn EvmView) -> BoxFuture<'_, Named> {
         match self {
             Self::Newest => node.block(BlockAt::Latest),
             Self::Final => node.block(BlockAt::Final),
@@ -71,7 +71,7 @@ impl QuorumRpc {
     pub(super) async fn in_newest_state<'a, T: PartialEq + Clone>(
         &'a self,
         doing: &'static str,
-        ask: impl Fn(&'a dyn EvmRpc, BlockAt) -> BoxFuture<'a, Result<T, ChainError>>,
+        ask: impl Fn(&'a dyn EvmView, BlockAt) -> BoxFuture<'a, Result<T, ChainError>>,
     ) -> Result<T, ChainError> {
         let named = self.ask_all(|node| Head::Newest.named_by(node)).await;
         let mut unknown = None;

@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 
 use crate::ChainError;
 use crate::evm::scripted::{CHAIN, Scripted, chain};
-use crate::evm::{EvmClient, EvmNetwork, EvmRpc, QuorumRpc, Receipt};
+use crate::evm::{EvmClient, EvmNetwork, EvmView, QuorumRpc, Receipt};
 use crate::outbox::record::EntryId;
 use crate::outbox::{AccountView, Ask, Found, Performer, Sight, Wanted};
 
@@ -54,22 +54,22 @@ fn behind() -> Scripted {
     }
 }
 
-fn quorum(nodes: [Scripted; 3]) -> Arc<dyn EvmRpc> {
+fn quorum(nodes: [Scripted; 3]) -> Arc<dyn EvmView> {
     let nodes = nodes.into_iter().enumerate().map(|(index, node)| {
-        let node: Arc<dyn EvmRpc> = Arc::new(node);
+        let node: Arc<dyn EvmView> = Arc::new(node);
         (index.to_string(), node)
     });
     Arc::new(QuorumRpc::new(nodes.collect(), 2))
 }
 
 /// A look at these entries, each by its attempts: all have nonce 0.
-fn look(rpc: Arc<dyn EvmRpc>, wanted: &[&[B256]]) -> Result<AccountView, ChainError> {
+fn look(rpc: Arc<dyn EvmView>, wanted: &[&[B256]]) -> Result<AccountView, ChainError> {
     look_again(rpc, wanted, &[])
 }
 
 /// The same where these attempts are known to lack a receipt.
 fn look_again(
-    rpc: Arc<dyn EvmRpc>,
+    rpc: Arc<dyn EvmView>,
     wanted: &[&[B256]],
     lacking: &[B256],
 ) -> Result<AccountView, ChainError> {
@@ -142,7 +142,7 @@ fn a_refusal_in_unknown_words_holds_up_no_other_entry() {
         refuses_about: [SECOND].into(),
         ..node
     };
-    let alone: Arc<dyn EvmRpc> = Arc::new(pruned(node(Some(FIRST))));
+    let alone: Arc<dyn EvmView> = Arc::new(pruned(node(Some(FIRST))));
     let nodes = [
         node(Some(FIRST)),
         pruned(node(Some(FIRST))),

@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use peaberry_chain::evm::{EvmRpc, FeeHistory, Receipt, SeenTransaction, one_node};
+use peaberry_chain::evm::{EvmNode, EvmRpc, FeeHistory, Receipt, SeenTransaction};
 use peaberry_chain::primitives::{Address, B256, Bytes, U256, keccak256};
 use peaberry_chain::{
-    Block, BlockAt, CallRequest, ChainError, ChainId, FinalityPolicy, Log, LogFilter, LogRange,
-    Revert, Sent, TxId,
+    Block, BlockAt, CallRequest, ChainError, ChainId, Log, LogFilter, LogRange, Revert, Sent, TxId,
 };
 
 use super::dead_fork::DeadFork;
@@ -517,14 +516,6 @@ impl EvmRpc for Node {
         self.end(found, Sent::No)
     }
 
-    async fn block_below(&self, depth: u64) -> Result<Option<Block>, ChainError> {
-        let told = one_node::block_below(self, depth).await?;
-        Ok(match self.lie(reached::LIE_FINAL) {
-            Some(lie) => lies::head(lie, told, &self.model.lock()),
-            None => self.hold_to_final(told),
-        })
-    }
-
     async fn logs(&self, filter: &LogFilter, range: &LogRange) -> Result<Vec<Log>, ChainError> {
         let lag = self.begin(Sent::No)?;
         if let LogRange::Numbers(numbers) = range
@@ -567,31 +558,20 @@ impl EvmRpc for Node {
         }
         self.end(logs, Sent::No)
     }
+}
 
-    async fn lacks_receipts(
-        &self,
-        hashes: &[B256],
-        at: Block,
-        newest_max: u64,
-    ) -> Vec<Result<bool, ChainError>> {
-        one_node::lacks_receipts(self, hashes, at, newest_max).await
-    }
-
-    async fn final_block(
-        &self,
-        number: u64,
-        policy: FinalityPolicy,
-    ) -> Result<Option<Block>, ChainError> {
-        one_node::final_block(self, number, policy).await
-    }
-
-    async fn logs_upto(
-        &self,
-        filter: &LogFilter,
-        first: u64,
-        last: Block,
-    ) -> Result<Vec<Log>, ChainError> {
-        one_node::logs_upto(self, filter, first, last).await
+#[async_trait]
+impl EvmNode for Node {
+    async fn block_below(&self, depth: u64) -> Result<Option<Block>, ChainError> {
+        let newest = self.block(BlockAt::Latest).await?;
+        let told = match newest.and_then(|newest| newest.number.checked_sub(depth)) {
+            Some(number) => self.block(BlockAt::Number(number)).await?,
+            None => None,
+        };
+        Ok(match self.lie(reached::LIE_FINAL) {
+            Some(lie) => lies::head(lie, told, &self.model.lock()),
+            None => self.hold_to_final(told),
+        })
     }
 }
 

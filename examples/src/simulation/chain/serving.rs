@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use peaberry_chain::evm::{EvmClient, EvmNetwork, EvmRpc, QuorumRpc};
+use peaberry_chain::evm::{EvmClient, EvmNetwork, EvmView, QuorumRpc};
 use peaberry_chain::{ChainError, FinalityPolicy};
 
 use super::at_once;
@@ -79,7 +79,7 @@ impl Served {
         others.rotate_left(usize::try_from(turned).unwrap_or(0));
         let wanted = others.len() / 2 + 1;
         let nodes = others.into_iter().map(|(name, node)| {
-            let node: Arc<dyn EvmRpc> = Arc::new(Tagged::new(node, self.nature.speaks_json));
+            let node: Arc<dyn EvmView> = Arc::new(Tagged::new(node, self.nature.speaks_json));
             (name.to_owned(), node)
         });
         let named = self.named.clone();
@@ -138,8 +138,8 @@ impl Served {
         }
     }
 
-    fn client(&self, rpc: Arc<dyn EvmRpc>, is_quorum: bool) -> EvmClient {
-        let witness: Arc<dyn EvmRpc> = Arc::new(Witness {
+    fn client(&self, rpc: Arc<dyn EvmView>, is_quorum: bool) -> EvmClient {
+        let witness: Arc<dyn EvmView> = Arc::new(Witness {
             rpc,
             model: self.model.clone(),
             complaints: self.complaints.clone(),

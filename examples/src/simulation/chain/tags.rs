@@ -4,11 +4,13 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use peaberry_chain::evm::{EvmRpc, FeeHistory, JsonRpc, Receipt, SeenTransaction, one_node};
+use peaberry_chain::evm::{
+    EvmNode, EvmRpc, EvmView, FeeHistory, JsonRpc, Receipt, SeenTransaction,
+};
 use peaberry_chain::primitives::{Address, B256, Bytes, U256};
 use peaberry_chain::{
-    Block, BlockAt, CallRequest, ChainError, ChainId, FinalityPolicy, Log, LogFilter, LogRange,
-    Revert, RpcTransport, TransportFailure,
+    Block, BlockAt, CallRequest, ChainError, ChainId, Log, LogFilter, LogRange, Revert,
+    RpcTransport, TransportFailure,
 };
 use serde_json::{Value, json};
 
@@ -18,13 +20,13 @@ use super::view::Tag;
 /// A node that is asked for heads by JSON-RPC, if at all, and for all else directly: many questions are cheaper so.
 pub(super) struct Tagged {
     node: Arc<Node>,
-    heads: Arc<dyn EvmRpc>,
+    heads: Arc<dyn EvmView>,
 }
 
 impl Tagged {
     pub(super) fn new(node: Node, speaks_json: bool) -> Self {
         let node = Arc::new(node);
-        let heads: Arc<dyn EvmRpc> = match speaks_json {
+        let heads: Arc<dyn EvmView> = match speaks_json {
             true => Arc::new(JsonRpc::over(Arc::new(Heads(node.clone())))),
             false => node.clone(),
         };
@@ -69,10 +71,6 @@ impl EvmRpc for Tagged {
         }
     }
 
-    async fn block_below(&self, depth: u64) -> Result<Option<Block>, ChainError> {
-        self.node.block_below(depth).await
-    }
-
     async fn chain_id(&self) -> Result<ChainId, ChainError> {
         self.node.chain_id().await
     }
@@ -113,37 +111,18 @@ impl EvmRpc for Tagged {
         self.node.receipt(hash).await
     }
 
-    async fn lacks_receipts(
-        &self,
-        hashes: &[B256],
-        at: Block,
-        newest_max: u64,
-    ) -> Vec<Result<bool, ChainError>> {
-        one_node::lacks_receipts(self, hashes, at, newest_max).await
-    }
-
-    async fn final_block(
-        &self,
-        number: u64,
-        policy: FinalityPolicy,
-    ) -> Result<Option<Block>, ChainError> {
-        one_node::final_block(self, number, policy).await
-    }
-
-    async fn logs_upto(
-        &self,
-        filter: &LogFilter,
-        first: u64,
-        last: Block,
-    ) -> Result<Vec<Log>, ChainError> {
-        one_node::logs_upto(self, filter, first, last).await
-    }
-
     async fn revert_reason(&self, hash: B256) -> Result<Option<Revert>, ChainError> {
         self.node.revert_reason(hash).await
     }
 
     async fn logs(&self, filter: &LogFilter, range: &LogRange) -> Result<Vec<Log>, ChainError> {
         self.node.logs(filter, range).await
+    }
+}
+
+#[async_trait]
+impl EvmNode for Tagged {
+    async fn block_below(&self, depth: u64) -> Result<Option<Block>, ChainError> {
+        EvmNode::block_below(&*self.node, depth).await
     }
 }

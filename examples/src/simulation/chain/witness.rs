@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use peaberry_chain::evm::{EvmRpc, FeeHistory, Receipt, SeenTransaction};
+use peaberry_chain::evm::{EvmRpc, EvmView, FeeHistory, Receipt, SeenTransaction};
 use peaberry_chain::primitives::{Address, B256, Bytes, U256, keccak256};
 use peaberry_chain::{
     Block, BlockAt, CallRequest, ChainError, ChainId, FinalityPolicy, Log, LogFilter, LogRange,
@@ -18,7 +18,7 @@ use super::node::receipts_kept;
 
 /// Between a client and the node or nodes that it asks.
 pub(super) struct Witness {
-    pub(super) rpc: Arc<dyn EvmRpc>,
+    pub(super) rpc: Arc<dyn EvmView>,
     pub(super) model: Arc<Mutex<Model>>,
     pub(super) complaints: Arc<Mutex<Vec<String>>>,
     /// Of one that is asked alone what it has by number may be of a fork that was left.
@@ -205,21 +205,6 @@ impl EvmRpc for Witness {
         told
     }
 
-    async fn lacks_receipts(
-        &self,
-        hashes: &[B256],
-        at: Block,
-        newest_max: u64,
-    ) -> Vec<Result<bool, ChainError>> {
-        let told = self.rpc.lacks_receipts(hashes, at, newest_max).await;
-        for (hash, told) in hashes.iter().zip(&told) {
-            if self.is_quorum && matches!(told, Ok(true)) {
-                self.demand_no_receipt(*hash, at);
-            }
-        }
-        told
-    }
-
     async fn revert_reason(&self, hash: B256) -> Result<Option<Revert>, ChainError> {
         let told = self.rpc.revert_reason(hash).await;
         if let Ok(Some(told)) = &told {
@@ -257,6 +242,24 @@ impl EvmRpc for Witness {
                 if let (true, Ok(told)) = (self.is_quorum, &told) {
                     self.demand_logs(numbers.clone(), filter, told);
                 }
+            }
+        }
+        told
+    }
+}
+
+#[async_trait]
+impl EvmView for Witness {
+    async fn lacks_receipts(
+        &self,
+        hashes: &[B256],
+        at: Block,
+        newest_max: u64,
+    ) -> Vec<Result<bool, ChainError>> {
+        let told = self.rpc.lacks_receipts(hashes, at, newest_max).await;
+        for (hash, told) in hashes.iter().zip(&told) {
+            if self.is_quorum && matches!(told, Ok(true)) {
+                self.demand_no_receipt(*hash, at);
             }
         }
         told

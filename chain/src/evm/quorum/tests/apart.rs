@@ -82,7 +82,7 @@ fn quorum(nodes: [Scripted; 3]) -> (QuorumRpc, Arc<Mutex<Vec<Dissent>>>) {
     let named = Arc::new(Mutex::new(Vec::new()));
     let own = named.clone();
     let nodes = nodes.into_iter().enumerate().map(|(index, node)| {
-        let node: Arc<dyn EvmRpc> = Arc::new(node);
+        let node: Arc<dyn EvmView> = Arc::new(node);
         (index.to_string(), node)
     });
     let rpc = QuorumRpc::new(nodes.collect(), 2)

@@ -9,7 +9,7 @@ use super::super::*;
 use crate::evm::scripted::{CHAIN, Scripted, block, chain};
 use crate::evm::{EvmClient, EvmNetwork};
 use crate::follow::{Known, Step, Walk, step_along};
-use crate::{ChainClient, Finality};
+use crate::{ChainClient, Finality, FinalityPolicy};
 
 const TIP: u64 = 200;
 const FINAL: u64 = 150;
@@ -78,7 +78,7 @@ fn each_order<T>(
     for turned in 0..3 {
         let own = named.clone();
         let nodes = nodes.iter().cloned().enumerate().map(|(index, node)| {
-            let node: Arc<dyn EvmRpc> = Arc::new(node);
+            let node: Arc<dyn EvmView> = Arc::new(node);
             (index.to_string(), node)
         });
         let mut nodes: Vec<_> = nodes.collect();

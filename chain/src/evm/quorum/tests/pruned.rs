@@ -67,7 +67,12 @@ fn node(has_logs: bool) -> JsonRpc {
     JsonRpc::over(Arc::new(Pruned(has_logs)))
 }
 
-fn count(rpc: &dyn EvmRpc, filter: &LogFilter, first: u64, last: u64) -> Result<usize, ChainError> {
+fn count(
+    rpc: &dyn EvmView,
+    filter: &LogFilter,
+    first: u64,
+    last: u64,
+) -> Result<usize, ChainError> {
     let last = now(rpc.block(BlockAt::Number(last))).unwrap().unwrap();
     now(rpc.logs_upto(filter, first, last)).map(|logs| logs.len())
 }
@@ -112,7 +117,7 @@ fn who_has_thrown_logs_away_does_not_say_that_there_are_none() {
 fn a_liar_and_a_node_without_logs_make_no_range_empty() {
     let nodes = [node(true), node(false), node(false)];
     let nodes = nodes.into_iter().enumerate().map(|(index, node)| {
-        let node: Arc<dyn EvmRpc> = Arc::new(node);
+        let node: Arc<dyn EvmView> = Arc::new(node);
         (index.to_string(), node)
     });
     let rpc = QuorumRpc::new(nodes.collect(), 2).with_report(|dissent| panic!("{dissent:?}"));

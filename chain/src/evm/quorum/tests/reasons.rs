@@ -26,7 +26,7 @@ impl RpcTransport for Tracing {
     }
 }
 
-fn node(words: Option<&'static str>) -> Arc<dyn EvmRpc> {
+fn node(words: Option<&'static str>) -> Arc<dyn EvmView> {
     let patience = Duration::from_secs(1 << 20);
     Arc::new(JsonRpc::over(Arc::new(Tracing(words))).with_answer_within(patience))
 }
