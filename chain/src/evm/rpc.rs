@@ -8,9 +8,9 @@ use crate::{Block, BlockAt, CallRequest, ChainError, ChainId, Log, LogFilter, Lo
 
 /// The questions to an EVM node that are one request each. Callable concurrently.
 ///
-/// Who implements it says whether it is one node ([`EvmNode`], in the process or far away) or several ([`EvmView`], which
-/// client, outbox and follower work on): `impl EvmNode for MyNode {}` makes a node a view. There are no retries: who asks
-/// knows whether to ask again. The promises of
+/// Who implements it says whether it is one node ([`EvmNode`](super::EvmNode), in the process or far away) or several
+/// ([`EvmView`](super::EvmView), which client, outbox and follower work on): `impl EvmNode for MyNode {}` makes a node a
+/// view. There are no retries: who asks knows whether to ask again. The promises of
 /// [`ChainClient`](crate::ChainClient) about time, size and errors hold here too, and further:
 /// - answers may be stale, lost, or differ from one call to the next, as load-balanced nodes do; a lost answer to
 ///   [`broadcast`](Self::broadcast) is an error that [may have been sent](ChainError::may_have_been_sent);
