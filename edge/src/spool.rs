@@ -322,6 +322,7 @@ impl Spool {
             }
         }
         self.gaps.committed();
+        self.link.committed();
         self.dropped_records += std::mem::take(&mut self.dropping_records);
     }
 
@@ -349,6 +350,7 @@ impl Spool {
             }
         }
         let count = self.gaps.aborted();
+        self.link.aborted();
         // What was to give way is there still.
         self.dropping_records = 0;
         self.dropped_records += count;

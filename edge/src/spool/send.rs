@@ -62,6 +62,8 @@ struct Unwanted {
     /// When and on which connection the last was that counts.
     refused_at: Instant,
     connection: u32,
+    /// It is given up if the present commit succeeds.
+    is_given_up: bool,
 }
 
 /// So often a record is tried that is too long for the uplink: another broker may take it, or this one when somebody has set
@@ -113,6 +115,20 @@ pub(super) struct InFlight {
     stream: Stream,
     after: Option<Position>,
     at: Position,
+}
+
+impl Link {
+    /// What was given up is gone.
+    pub(super) fn committed(&mut self) {
+        self.unwanted.retain(|one| !one.is_given_up);
+    }
+
+    /// What was to be given up is there still, as often refused as before.
+    pub(super) fn aborted(&mut self) {
+        for one in &mut self.unwanted {
+            one.is_given_up = false;
+        }
+    }
 }
 
 impl Unwanted {
@@ -410,6 +426,7 @@ impl Spool {
                 refusals: 1,
                 refused_at: now,
                 connection,
+                is_given_up: false,
             });
         }
         1
@@ -424,9 +441,9 @@ impl Spool {
         batch: &mut Batch,
     ) -> Result<bool, EdgeError> {
         let is_given_up = self.give_up_oldest(which, reason, storage, batch)?;
-        if is_given_up {
-            let unwanted = &mut self.link.unwanted;
-            unwanted.retain(|other| (other.stream, other.at) != which);
+        let mut unwanted = self.link.unwanted.iter_mut();
+        if let Some(one) = unwanted.find(|other| (other.stream, other.at) == which) {
+            one.is_given_up |= is_given_up;
         }
         Ok(is_given_up)
     }
@@ -440,7 +457,7 @@ impl Spool {
         let is_hopeless = |one: &&Unwanted| {
             let is_under_way = |other: &InFlight| (other.stream, other.at) == (one.stream, one.at);
             let is_refused = one.reason == GapReason::Refused && one.refusals >= REFUSED_MAX;
-            is_refused && !self.link.in_flight.iter().any(is_under_way)
+            is_refused && !one.is_given_up && !self.link.in_flight.iter().any(is_under_way)
         };
         let hopeless = self.link.unwanted.iter().filter(is_hopeless);
         let mut hopeless: Vec<_> = hopeless.map(|one| (one.stream, one.at)).collect();

@@ -73,6 +73,57 @@ fn a_record_that_is_too_long_for_the_uplink_is_given_up_and_told() {
     }
 }
 
+/// A record is given up, and the disk has no room to write that down: it is there again, as often refused as before, and the
+/// next refusal is the last.
+#[test]
+fn a_record_whose_giving_up_finds_no_room_on_the_disk_is_given_up_at_the_next_refusal() {
+    for reason in [GapReason::TooLong, GapReason::Refused] {
+        let mut bench = Bench::new(SpoolSettings {
+            keep_until: AckLevel::Broker,
+            ..SpoolSettings::default()
+        });
+        bench.append(payload(Stream::Custom, 10)).unwrap();
+        bench.commit();
+        bench.spool.up(bench.now, false);
+        let refuse = |bench: &mut Bench| {
+            let outgoing = bench.next().expect("it goes again");
+            if reason == GapReason::Refused {
+                bench.spool.refused(bench.now, outgoing.seq);
+            } else {
+                let (storage, batch) = (&bench.storage, &mut bench.batch);
+                let seq = outgoing.seq;
+                let told = bench.spool.too_long(bench.now, seq, storage, batch);
+                told.unwrap();
+            }
+        };
+        for _ in 1..TOO_LONG_MAX.max(REFUSED_MAX) {
+            refuse(&mut bench);
+            bench.now += TOO_LONG_INTERVAL;
+            bench.tend();
+            bench.commit();
+        }
+        for is_full in [true, true, false] {
+            assert!(bench.spool.holds(Stream::Custom));
+            refuse(&mut bench);
+            // All goes again by now, and nothing that is refused counts so soon.
+            bench.now += Duration::from_secs(1_000);
+            bench.tend();
+            assert!(!bench.spool.holds(Stream::Custom), "{reason:?}");
+            if is_full {
+                bench.batch.clear();
+                bench.spool.aborted();
+            } else {
+                bench.commit();
+            }
+        }
+        assert!(bench.now < Instant::default() + 3 * TOO_LONG_INTERVAL);
+        bench.drain();
+        let mut told = bench.sink.gaps.iter();
+        let told = told.find(|gap| gap.stream == Stream::Custom);
+        assert_eq!(told.map(|gap| (gap.reason, gap.count)), Some((reason, 1)));
+    }
+}
+
 /// One connection has one voice, however often it is asked within the hour: somebody may set its broker right.
 #[test]
 fn tries_of_one_connection_within_the_hour_are_one() {
