@@ -67,7 +67,7 @@ struct Unwanted {
 }
 
 /// So often a record is tried that is too long for the uplink: another broker may take it, or this one when somebody has set
-/// it right. A try counts on another connection than the last, or [so much](TOO_LONG_INTERVAL) later.
+/// it right. A try counts on another connection than the last, or [so much](TOO_LONG_INTERVAL) later; each start counts anew.
 pub const TOO_LONG_MAX: u32 = 3;
 
 /// What one connection refuses within this time counts once.
@@ -75,6 +75,7 @@ pub const TOO_LONG_INTERVAL: Duration = Duration::from_secs(3_600);
 
 /// So often a broker refuses a record before it is given up, where there is no sink: each an
 /// [hour](TOO_LONG_INTERVAL) after the last that counts, on whatever connections, so that somebody has time to set the broker right.
+/// Each start counts anew: how long the device was off is not known.
 pub const REFUSED_MAX: u32 = 3;
 
 /// Of so many records of a stream it is known how often they were tried, and of the oldest.
