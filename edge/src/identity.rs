@@ -15,11 +15,12 @@ use crate::name::DeviceId;
 /// makes it durable before it is used.
 ///
 /// A device whose disk was replaced, or restored from a backup, counts on from a start that others have followed already. Where
-/// starts are [salted](BootSalt), as they are by default, its epoch is still its own: either above all that its sink knows, and nothing is amiss,
-/// or below, which both notice. Without salt it may be one that is known, which is noticed only if the sink knows more of it
-/// than this start has made. A device that notices is told by its sink, which acknowledges what this start has not made; its
-/// spool then [refuses](EdgeError::LaterStart) that by name, and the next start is later than all that the sink has seen. What
-/// is made before that start may be taken for repeated: start the device again, or give it a new [`DeviceId`].
+/// starts are [salted](BootSalt), as they are by default, its epoch is still its own: either above all that its sink knows, and
+/// nothing is amiss, or below, which both notice. Without salt, and with it [once in a while](BOOT_SALT_MAX), it may be one that is
+/// known, which is noticed only if the sink knows more of it than this start has made. A device that notices is told by its sink,
+/// which acknowledges what this start has not made; its spool then [refuses](EdgeError::LaterStart) that by name, and the next
+/// start is later than all that the sink has seen. What is made before that start may be taken for repeated: start the device
+/// again, or give it a new [`DeviceId`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "json", derive(serde::Serialize, serde::Deserialize))]
 pub struct BootEpoch(NonZeroU64);
@@ -109,7 +110,9 @@ impl BootEpoch {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "it is drawn or it is not")]
 pub enum BootSalt {
-    /// From the system's randomness, anew for each start of each device.
+    /// From the system's randomness, anew for each start of each device: by the standard library's [`RandomState`], which
+    /// promises none and may not wait for it. Where devices start so early that their system has gathered none yet, two starts
+    /// may draw the same: [give](Self::Given) them salts from a source of your own.
     #[default]
     Drawn,
     /// This one, for runs that a seed replays: draw it from the seed, anew for each start. With the same for all, epochs are
@@ -138,7 +141,7 @@ pub const BOOT_JUMP_MAX: u64 = 1 << 40;
 pub const BOOT_SKIP_MAX: u64 = 1 << 32;
 
 /// The salt of an epoch is below this: half a million starts behind a backup are in an acknowledgement's
-/// [reach](BOOT_SKIP_MAX), and one in 16,384 has the epoch of another all the same.
+/// [reach](BOOT_SKIP_MAX), and about one in 10,000 has the epoch of another all the same.
 pub const BOOT_SALT_MAX: u64 = 1 << 14;
 
 /// How far a record's sequence may lead the last one known of its start.
