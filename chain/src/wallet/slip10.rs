@@ -56,7 +56,7 @@ mod tests {
     #[test]
     fn the_first_published_vector_is_met() {
         let seed = hex!("000102030405060708090a0b0c0d0e0f");
-        let expected: [(&[u32], &str, &str); 4] = [
+        let expected: [(&[u32], &str, &str); 6] = [
             (
                 &[],
                 "90046a93de5380a72b5e45010748567d5ea02bbf6522f979e05c0d8d8ca9fffb",
@@ -71,6 +71,16 @@ mod tests {
                 &[0, 1],
                 "a320425f77d1b5c2505a6b1b27382b37368ee640e3557c315416801243552f14",
                 "b1d0bad404bf35da785a64ca1ac54b2617211d2777696fbffaf208f746ae84f2",
+            ),
+            (
+                &[0, 1, 2],
+                "2e69929e00b5ab250f49c3fb1c12f252de4fed2c1db88387094a0f8c4c9ccd6c",
+                "92a5b23c0b8a99e37d07df3fb9966917f5d06e02ddbd909c7e184371463e9fc9",
+            ),
+            (
+                &[0, 1, 2, 2],
+                "8f6d87f93d750e0efccda017d662a1b31a266e4a6f5993b15f5c1f07f74dd5cc",
+                "30d1dc7e5fc04c31219ab25a27ae00b50f6fd66622f6e9c913253d6511d1e662",
             ),
             (
                 &[0, 1, 2, 2, 1_000_000_000],
@@ -92,7 +102,7 @@ mod tests {
             "fffcf9f6f3f0edeae7e4e1dedbd8d5d2cfccc9c6c3c0bdbab7b4b1aeaba8a5a2"
             "9f9c999693908d8a8784817e7b7875726f6c696663605d5a5754514e4b484542"
         );
-        let expected: [(&[u32], &str); 3] = [
+        let expected: [(&[u32], &str); 6] = [
             (
                 &[],
                 "171cb88b1b3c1db25add599712e36245d75bc65a1a5c9e18d76f9f2b1eab4012",
@@ -104,6 +114,18 @@ mod tests {
             (
                 &[0, 2_147_483_647],
                 "ea4f5bfe8694d8bb74b7b59404632fd5968b774ed545e810de9c32a4fb4192f4",
+            ),
+            (
+                &[0, 2_147_483_647, 1],
+                "3757c7577170179c7868353ada796c839135b3d30554bbb74a4b1e4a5a58505c",
+            ),
+            (
+                &[0, 2_147_483_647, 1, 2_147_483_646],
+                "5837736c89570de861ebc173b1086da4f505d4adb387c6a1b1342d5e4ac9ec72",
+            ),
+            (
+                &[0, 2_147_483_647, 1, 2_147_483_646, 2],
+                "551d333177df541ad876a60ea71f00447931c0a9da16f227c11ea080d7391b8d",
             ),
         ];
         for (path, key) in expected {
