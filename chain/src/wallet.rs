@@ -9,6 +9,7 @@ mod slip10;
 mod solana_key;
 #[cfg(test)]
 mod vectors;
+mod wiped;
 
 use std::fmt::{self, Write as _};
 

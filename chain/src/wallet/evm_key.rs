@@ -5,7 +5,7 @@ use std::fmt;
 use alloy_primitives::Address as EvmAddress;
 use async_trait::async_trait;
 use k256::ecdsa::SigningKey;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::{Address, ChainError, Payload, Signature, Signer};
 
@@ -36,7 +36,11 @@ impl EvmKey {
     /// The bytes. Whoever reads them owns the account.
     #[must_use]
     pub fn reveal(&self) -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(self.key.to_bytes().into())
+        let mut bytes = self.key.to_bytes();
+        let mut revealed = Zeroizing::new([0; 32]);
+        revealed.copy_from_slice(&bytes);
+        bytes.zeroize();
+        revealed
     }
 
     /// The account.

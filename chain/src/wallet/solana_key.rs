@@ -26,7 +26,9 @@ impl SolanaKey {
     /// The bytes. Whoever reads them owns the account.
     #[must_use]
     pub fn reveal(&self) -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(self.key.to_bytes())
+        let mut revealed = Zeroizing::new([0; 32]);
+        revealed.copy_from_slice(self.key.as_bytes());
+        revealed
     }
 
     /// The account.
