@@ -106,3 +106,29 @@ impl EvmNetwork {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each field of each, in figures of the test's own.
+    #[test]
+    fn presets_are_as_documented() {
+        let presets = [
+            (EvmNetwork::ethereum(), "eip155:1", 12_000, 1),
+            (EvmNetwork::polygon(), "eip155:137", 2_000, 25_000_000_000),
+            (EvmNetwork::bsc(), "eip155:56", 750, 50_000_000),
+            (EvmNetwork::generic(4242), "eip155:4242", 2_000, 1),
+        ];
+        for (preset, chain, block_time_ms, tip_min) in presets {
+            let expected = EvmNetwork {
+                chain: chain.parse().unwrap(),
+                finality: FinalityPolicy::Finalized,
+                fees: FeeModel::Eip1559 { tip_min },
+                block_time: Duration::from_millis(block_time_ms),
+                transaction_gas_max: Some(16_777_216),
+            };
+            assert_eq!(preset, expected);
+        }
+    }
+}

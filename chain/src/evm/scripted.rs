@@ -40,6 +40,8 @@ pub(crate) struct Scripted {
     pub(crate) gas_limit: Option<u64>,
     /// How often it was asked how much a block holds.
     pub(crate) limit_asked: Arc<AtomicUsize>,
+    /// What gas has cost; where there is nothing, it does not answer.
+    pub(crate) fee_history: Option<FeeHistory>,
 }
 
 /// A block of a fork, which stands on another.
@@ -146,7 +148,7 @@ impl EvmRpc for Scripted {
     }
 
     async fn fee_history(&self, _blocks: u16, _at: &[u8]) -> Result<FeeHistory, ChainError> {
-        Err(silence())
+        self.fee_history.clone().ok_or_else(silence)
     }
 
     async fn broadcast(&self, raw: &[u8]) -> Result<B256, ChainError> {

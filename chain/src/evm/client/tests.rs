@@ -1,12 +1,12 @@
-//! How much gas a transaction is given.
+//! How much gas a transaction is given, and what is offered for it.
 
 use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt;
 
 use super::*;
-use crate::evm::TRANSACTION_GAS_MAX;
 use crate::evm::scripted::{CHAIN, Scripted};
+use crate::evm::{FeeHistory, TRANSACTION_GAS_MAX};
 
 /// A chain without a limit of its own.
 fn unlimited() -> EvmNetwork {
@@ -131,4 +131,51 @@ fn what_a_block_holds_is_asked_again_for_what_comes_near_it() {
     };
     assert_eq!(given(&over(&client, shrunk)).unwrap(), 1_000_000);
     assert_eq!(asked.load(Ordering::SeqCst), 2);
+}
+
+/// What a client of `network` offers where the block to come costs `base_fee`, and those before it were tipped so.
+fn offered(network: EvmNetwork, base_fee: u128, tips: &[u128]) -> Fees {
+    let history = FeeHistory {
+        oldest_block: 1,
+        base_fees: vec![U256::ZERO, U256::from(base_fee)],
+        tips: tips.iter().map(|tip| vec![U256::from(*tip)]).collect(),
+    };
+    let node = Scripted {
+        fee_history: Some(history),
+        ..Scripted::default()
+    };
+    let client = EvmClient {
+        network,
+        ..client(node, unlimited())
+    };
+    client.fees().now_or_never().unwrap().unwrap()
+}
+
+/// Twice the base fee of the block to come and the median of the tips, which is at least as much as the chain's nodes take.
+#[test]
+fn tips_are_at_least_what_a_chains_nodes_take() {
+    const GWEI: u128 = 1_000_000_000;
+    for (network, least) in [
+        (EvmNetwork::ethereum(), 1),
+        (EvmNetwork::polygon(), 25 * GWEI),
+        (EvmNetwork::bsc(), 50_000_000),
+        (EvmNetwork::generic(CHAIN), 1),
+    ] {
+        for (tips, tip_max) in [
+            (&[][..], least),
+            (&[0, 0, 0], least),
+            (&[0, least, 90 * GWEI], least),
+            (&[90 * GWEI, 70 * GWEI, 80 * GWEI], 80 * GWEI),
+        ] {
+            for base_fee in [0, 7 * GWEI] {
+                let fee_max = 2 * base_fee + tip_max;
+                assert_eq!(
+                    offered(network, base_fee, tips),
+                    Fees::Eip1559 { fee_max, tip_max },
+                    "{}: {tips:?}",
+                    network.chain
+                );
+            }
+        }
+    }
 }
