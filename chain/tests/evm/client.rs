@@ -12,7 +12,8 @@ use peaberry_chain::dev::DevOptions;
 use peaberry_chain::evm::{
     EvmClient, EvmNetwork, EvmRpc, FeeModel, Fees, JsonRpc, TRANSACTION_GAS_MAX, Transaction,
 };
-use peaberry_chain::primitives::{B256, Bytes, Signature, U256};
+use peaberry_chain::primitives::{B256, Bytes, Signature, U256, hex};
+use peaberry_chain::wallet::EvmKey;
 use peaberry_chain::{
     Address, Amount, Asset, BlockAt, CallRequest, ChainClient, ChainError, ChainId, EvmAddress,
     Finality, FinalityPolicy, Intent, MultiChain, Payload, Revert, RpcTransport,
@@ -39,6 +40,8 @@ on_both! {
     blobs_are_refused_before_anything_is_sent
     a_margin_stops_at_what_one_transaction_may_use
     a_signer_that_hangs_is_not_waited_for
+    what_another_key_signed_is_not_sent
+    a_signature_of_the_upper_half_is_sent_as_the_lower
 }
 
 mod gas_of_a_block {
@@ -416,6 +419,89 @@ async fn a_signer_that_hangs_is_not_waited_for(world: World) {
     // Another account's signer answers.
     let signing = client.sign(world.address(1), &transaction);
     assert!(signing.await.is_ok());
+}
+
+/// A signer far away, such as a service, that says it has the key of `address`.
+struct Remote<F> {
+    address: Address,
+    key: EvmKey,
+    /// What becomes of the key's signature on the way.
+    change: F,
+}
+
+#[async_trait]
+impl<F: Fn(Signature) -> Signed + Send + Sync> Signer for Remote<F> {
+    fn address(&self) -> Address {
+        self.address
+    }
+
+    async fn sign(&self, payload: Payload<'_>) -> Result<Signed, ChainError> {
+        let Signed::Evm(signature) = self.key.sign(payload).await? else {
+            panic!("an EVM key signs as one");
+        };
+        Ok((self.change)(signature))
+    }
+}
+
+/// A client whose signer for the first account is far away, has the key number `key`, and changes what that signs.
+async fn signed_afar(
+    world: &World,
+    key: usize,
+    change: impl Fn(Signature) -> Signed + Send + Sync + 'static,
+) -> EvmClient {
+    let remote = Remote {
+        address: world.address(0).into(),
+        key: world.keys[key].clone(),
+        change,
+    };
+    let client = world.client(network()).await;
+    client.with_signer(Arc::new(remote)).unwrap()
+}
+
+/// Nor what no key signed, or one of another family: the node is given nothing.
+async fn what_another_key_signed_is_not_sent(world: World) {
+    let spoiled = |signature: Signature| {
+        let (r, s) = (signature.r(), signature.s() ^ U256::ONE);
+        Signed::Evm(Signature::new(r, s, signature.v()))
+    };
+    for client in [
+        signed_afar(&world, 1, Signed::Evm).await,
+        signed_afar(&world, 0, spoiled).await,
+        signed_afar(&world, 0, |_| Signed::Solana([7; 64])).await,
+    ] {
+        let error = client.submit(&transfer(&world, 5)).await.unwrap_err();
+        let own = Address::from(world.address(0));
+        assert!(
+            matches!(&error, ChainError::Signer { address, .. } if *address == own),
+            "{error:?}"
+        );
+        assert!(!error.may_have_been_sent());
+        assert!(world.node.waiting().await.is_empty());
+    }
+    assert_eq!(world.nonce(0, BlockAt::Pending).await, 0);
+}
+
+/// The other of the two signatures that say the same, which nodes refuse (EIP-2): it becomes the one that a key in memory
+/// gives, so that the transaction has one hash.
+async fn a_signature_of_the_upper_half_is_sent_as_the_lower(world: World) {
+    /// The order of secp256k1 (SEC 2).
+    const ORDER: U256 = U256::from_be_bytes(hex!(
+        "fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141"
+    ));
+    let upper = |signature: Signature| {
+        let s = ORDER - signature.s();
+        assert!(s > ORDER / U256::from(2));
+        Signed::Evm(Signature::new(signature.r(), s, !signature.v()))
+    };
+    let local = world.client(network()).await;
+    let client = signed_afar(&world, 0, upper).await;
+    let transaction = local.prepare(&transfer(&world, 5)).await.unwrap();
+    let expected = local.sign(world.address(0), &transaction).await.unwrap();
+    let signed = client.sign(world.address(0), &transaction).await.unwrap();
+    assert_eq!(signed, expected);
+    let id = client.submit(&transfer(&world, 5)).await.unwrap();
+    assert_eq!(id, TxId::Evm(expected.hash()));
+    assert_eq!(world.node.waiting().await, [expected.hash()]);
 }
 
 /// A node without traces, as most public ones are.
