@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use peaberry_chain::contract::{Abi, Contract, Value};
+use peaberry_chain::contract::{Abi, Contract, Contracts, Value};
 use peaberry_chain::evm::{EvmClient, EvmRpc, JsonRpc};
 use peaberry_chain::primitives::{B256, Bytes, U256};
 use peaberry_chain::{
-    Amount, BlockAt, CallRequest, ChainClient, ChainError, EvmAddress, Finality, Intent, LogFilter,
-    LogRange, Revert, RpcTransport, TransactionStatus, TransportFailure,
+    AccountId, Amount, BlockAt, CallRequest, ChainClient, ChainError, ChainId, EvmAddress,
+    Finality, Intent, LogFilter, LogRange, MultiChain, Revert, RpcTransport, TransactionStatus,
+    TransportFailure,
 };
 
 use super::network;
@@ -24,6 +25,9 @@ on_both! {
     a_log_that_is_repeated_is_told_once
     the_estimate_is_the_lowest_gas_that_does
     balances_of_tokens_are_in_their_decimals
+    contracts_are_called_by_names_of_ones_own
+    a_call_is_made_as_somebody_at_a_block
+    what_a_call_would_take_is_estimated
 }
 
 pub(crate) struct Shop {
@@ -221,4 +225,138 @@ async fn balances_of_tokens_are_in_their_decimals(world: World) {
     let to = EvmAddress::repeat_byte(5).into();
     let moved = shop.client.balance(to, asset).await.unwrap();
     assert_eq!(moved, Amount::new(U256::from(7), 18));
+}
+
+/// A name leads to the contract that was last given it, and to its chain.
+async fn contracts_are_called_by_names_of_ones_own(world: World) {
+    let shop = Shop::open(&world).await.unwrap();
+    let chain = shop.client.chain_id();
+    let (token, abi) = (shop.token.address(), shop.token.abi());
+    let at = |address: EvmAddress| AccountId::new(chain, address.into()).unwrap();
+    let mut contracts = Contracts::new(MultiChain::new().with(shop.client.clone()));
+    contracts.add("tea", at(token), abi.clone()).unwrap();
+    let added = contracts.add("coffee", at(token), abi.clone()).unwrap();
+    assert_eq!((added.address(), added.client().chain_id()), (token, chain));
+    assert_eq!(contracts.names().collect::<Vec<_>>(), ["coffee", "tea"]);
+
+    // Called and sent to by what people write.
+    let owner = shop.owner.to_string();
+    let balance = async |contracts: &Contracts| {
+        let coffee = contracts.get("coffee").unwrap();
+        coffee.call_text("balanceOf", &[&owner]).await
+    };
+    assert_eq!(balance(&contracts).await.unwrap(), ["1000"]);
+    let to = EvmAddress::repeat_byte(5).to_string();
+    let coffee = contracts.get("coffee").unwrap();
+    let arguments = abi.read_arguments("transfer", &[&to, "30"]).unwrap();
+    let id = coffee.send(shop.owner, "transfer", &arguments).await;
+    let paid = shop.client.wait(id.unwrap(), Finality::Latest, PATIENCE);
+    assert!(matches!(
+        paid.await.unwrap(),
+        TransactionStatus::Included { .. }
+    ));
+    assert_eq!(balance(&contracts).await.unwrap(), ["970"]);
+    let misspelt = coffee.call_text("balanceOf", &["coffee"]).await;
+    assert!(
+        matches!(misspelt, Err(ChainError::InvalidAddress { .. })),
+        "{misspelt:?}"
+    );
+
+    // What cannot be added changes nothing.
+    let elsewhere = AccountId::new(ChainId::POLYGON, token.into()).unwrap();
+    let unknown = contracts.add("coffee", elsewhere, abi.clone());
+    assert!(
+        matches!(unknown, Err(ChainError::UnknownChain { .. })),
+        "{unknown:?}"
+    );
+    assert_eq!(balance(&contracts).await.unwrap(), ["970"]);
+
+    // Where the name leads now, there is nothing; the other name leads where it did.
+    let empty = EvmAddress::repeat_byte(7);
+    contracts.add("coffee", at(empty), abi.clone()).unwrap();
+    assert_eq!(contracts.get("coffee").unwrap().address(), empty);
+    let nobody = balance(&contracts).await;
+    assert!(
+        matches!(nobody, Err(ChainError::NotFound { .. })),
+        "{nobody:?}"
+    );
+    assert_eq!(contracts.get("tea").unwrap().address(), token);
+    assert_eq!(contracts.names().count(), 2);
+    let unheard = contracts.get("milk");
+    assert!(
+        matches!(unheard, Err(ChainError::NotFound { .. })),
+        "{unheard:?}"
+    );
+}
+
+/// Who asks, when, and with how much money: each of them makes a difference.
+async fn a_call_is_made_as_somebody_at_a_block(world: World) {
+    let shop = Shop::open(&world).await.unwrap();
+    let minted = world.node.head().await;
+    let to = EvmAddress::repeat_byte(5);
+    let all = [to.into(), uint(1000)];
+    let transfer = async |from: EvmAddress, wei: u128, at: BlockAt| {
+        let value = Amount::wei(wei);
+        let called = shop.token.call_as(from.into(), "transfer", &all, value, at);
+        called.await
+    };
+    let latest = BlockAt::Latest;
+    let done = [Value::Bool(true)];
+    assert_eq!(transfer(shop.owner, 0, latest).await.unwrap(), done);
+    let poor = transfer(world.address(1), 0, latest).await;
+    let why = "InsufficientBalance";
+    assert!(
+        matches!(&poor, Err(ChainError::Reverted(Revert::Decoded { name, .. })) if name == why),
+        "{poor:?}"
+    );
+    let paid = transfer(shop.owner, 1, latest).await;
+    assert!(matches!(paid, Err(ChainError::Reverted(_))), "{paid:?}");
+
+    // Once they are spent they can be spent at the block before.
+    shop.send("transfer", &all).await.unwrap();
+    let spent = transfer(shop.owner, 0, latest).await;
+    assert!(
+        matches!(&spent, Err(ChainError::Reverted(Revert::Decoded { name, .. })) if name == why),
+        "{spent:?}"
+    );
+    for then in [BlockAt::Number(minted.number), BlockAt::Hash(minted.hash)] {
+        assert_eq!(transfer(shop.owner, 0, then).await.unwrap(), done);
+    }
+}
+
+/// What is estimated is what a submission takes, and what would be refused is refused in the contract's own words.
+async fn what_a_call_would_take_is_estimated(world: World) {
+    let shop = Shop::open(&world).await.unwrap();
+    let estimate = async |amount| {
+        let arguments = [EvmAddress::repeat_byte(5).into(), uint(amount)];
+        let estimated = shop.token.estimate(shop.owner, "transfer", &arguments);
+        estimated.await
+    };
+    let estimated = estimate(1).await.unwrap();
+    let to = EvmAddress::repeat_byte(5).into();
+    let intent = shop
+        .token
+        .intent(shop.owner, "transfer", &[to, uint(1)], Amount::wei(0));
+    let transaction = shop.client.prepare(&intent.unwrap()).await.unwrap();
+    assert_eq!(estimated.gas, transaction.gas_limit);
+    let fee_max = U256::from(estimated.gas) * U256::from(transaction.fees.fee_max());
+    assert_eq!(estimated.fee_max, Amount::new(fee_max, 18));
+    let hash = world.send(0, &transaction).await;
+    let id = peaberry_chain::TxId::Evm(hash);
+    let settled = shop.client.wait(id, Finality::Latest, PATIENCE).await;
+    assert!(matches!(
+        settled.unwrap(),
+        TransactionStatus::Included { .. }
+    ));
+
+    let refused = estimate(1001).await;
+    assert!(
+        matches!(&refused, Err(ChainError::Reverted(Revert::Decoded { name, .. })) if name == "InsufficientBalance"),
+        "{refused:?}"
+    );
+    let reading = shop.token.estimate(shop.owner, "totalSupply", &[]).await;
+    assert!(
+        matches!(reading, Err(ChainError::Abi { .. })),
+        "{reading:?}"
+    );
 }
