@@ -10,7 +10,6 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
-    clippy::print_stdout,
     non_snake_case,
     reason = "a test's helpers fail as loudly as the test; fields are named as the contracts name them"
 )]

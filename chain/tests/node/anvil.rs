@@ -1,7 +1,9 @@
 //! Anvil as a process of ours.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Once;
 use std::time::Duration;
 
 use peaberry_chain::dev::DevOptions;
@@ -20,17 +22,23 @@ impl Drop for Anvil {
     }
 }
 
-/// The program: at `PEABERRY_ANVIL`, or on the path. Where there is none, that is said.
+/// The program: at `PEABERRY_ANVIL`, or on the path. Where there is none, that is said once, and not to the test's own
+/// output, of which nothing is shown where it passes.
 pub(crate) fn program() -> Option<PathBuf> {
-    let found = match std::env::var_os("PEABERRY_ANVIL") {
-        Some(named) => Some(PathBuf::from(named)).filter(|program| program.is_file()),
-        None => std::env::var_os("PATH").and_then(|path| {
-            let mut places = std::env::split_paths(&path).map(|folder| folder.join("anvil"));
-            places.find(|program| program.is_file())
-        }),
-    };
+    static SAID: Once = Once::new();
+    let named = std::env::var_os("PEABERRY_ANVIL").filter(|named| !named.is_empty());
+    if let Some(named) = named.map(PathBuf::from) {
+        let is_there = named.is_file();
+        assert!(is_there, "PEABERRY_ANVIL is no file: {}", named.display());
+        return Some(named);
+    }
+    let found = std::env::var_os("PATH").and_then(|path| {
+        let mut places = std::env::split_paths(&path).map(|folder| folder.join("anvil"));
+        places.find(|program| program.is_file())
+    });
     if found.is_none() {
-        println!("skipped: no anvil; set PEABERRY_ANVIL to the program, or put it on the path");
+        let words = b"tests on Anvil are skipped: set PEABERRY_ANVIL to the program, or put it on the path\n";
+        SAID.call_once(|| drop(std::io::stderr().write_all(words)));
     }
     found
 }

@@ -1,7 +1,7 @@
 //! The node that a test asks: this crate's development chain or Anvil, by the same JSON-RPC.
 //!
-//! Anvil is looked for at `PEABERRY_ANVIL`, then on the path. Where it is not, its half of a test says so and skips
-//! itself.
+//! Anvil is at `PEABERRY_ANVIL`, which must be it where it is set, or on the path. Where it is not, its half of each test
+//! skips itself, and that is said.
 #![allow(
     dead_code,
     unused_imports,
