@@ -6,11 +6,11 @@ use peaberry_chain::dev::DevOptions;
 use peaberry_chain::evm::{EvmClient, JsonRpc};
 use peaberry_chain::wallet::EvmKey;
 use peaberry_chain::{
-    Amount, Asset, BlockAt, ChainClient, ChainError, EvmAddress, Intent, LogFilter, LogRange,
+    Amount, Asset, BlockAt, ChainClient, ChainError, EvmAddress, Intent, LogFilter, LogRange, Sent,
     TransactionStatus, TxId,
 };
 
-use crate::node::{Node, NodeKind, on_both};
+use crate::node::{Node, NodeKind, eventually, on_both};
 
 use super::server::{ANSWER_WITHIN, Server, Spoiled};
 use super::{WAYS, expect_patience, expect_typed, expect_typed_questions};
@@ -128,16 +128,9 @@ async fn without_a_connection_nothing_was_sent(kind: NodeKind) {
         let rpc = JsonRpc::endpoint(endpoint.clone());
         peaberry_chain::evm::EvmRpc::broadcast(&rpc, signed.as_ref().unwrap().raw()).await
     };
-    let mut answered = broadcast().await;
-    while !matches!(
-        &answered,
-        Err(ChainError::Connection {
-            sent: peaberry_chain::Sent::No,
-            ..
-        })
-    ) {
-        tokio::task::yield_now().await;
-        answered = broadcast().await;
-    }
-    assert!(!answered.unwrap_err().may_have_been_sent());
+    let refused = eventually("nobody is there", async || match broadcast().await {
+        Err(refused @ ChainError::Connection { sent: Sent::No, .. }) => Some(refused),
+        _ => None,
+    });
+    assert!(!refused.await.may_have_been_sent());
 }

@@ -13,7 +13,7 @@ use peaberry_chain::{
 use tokio::runtime::Runtime;
 
 use crate::dice::Dice;
-use crate::node::{Node, NodeKind};
+use crate::node::{Node, NodeKind, eventually};
 
 pub(crate) const ACCOUNTS: usize = 4;
 pub(crate) const CHAIN: u64 = 31_337;
@@ -199,12 +199,8 @@ impl Ground {
         self.now(async {
             let signed = transaction.sign(&key).await.unwrap();
             self.rpc.broadcast(signed.raw()).await.unwrap();
-            loop {
-                if let Some(receipt) = self.rpc.receipt(signed.hash()).await.unwrap() {
-                    return receipt;
-                }
-                tokio::task::yield_now().await;
-            }
+            let receipt = async || self.rpc.receipt(signed.hash()).await.unwrap();
+            eventually("it is in a block", receipt).await
         })
     }
 

@@ -4,7 +4,7 @@ use peaberry_chain::evm::{EvmRpc, Transaction};
 use peaberry_chain::primitives::U256;
 use peaberry_chain::{BlockAt, ChainError, ChainId};
 
-use crate::node::{GWEI, World, fees, on_both};
+use crate::node::{GWEI, World, eventually, fees, on_both};
 
 on_both! {
     World::on =>
@@ -85,9 +85,8 @@ async fn each_transaction_makes_its_block_where_that_is_the_custom(world: World)
     world.node.mine_each(true).await;
     for nonce in 0..3 {
         let hash = world.send(0, &world.payment(nonce)).await;
-        while world.node.rpc.receipt(hash).await.unwrap().is_none() {
-            tokio::task::yield_now().await;
-        }
+        let receipt = async || world.node.rpc.receipt(hash).await.unwrap();
+        eventually("it is in a block", receipt).await;
     }
     assert_eq!(world.height().await, 3);
     let behind = world.send(0, &world.payment(9)).await;

@@ -12,6 +12,7 @@
 mod anvil;
 mod called;
 mod coffee;
+mod eventually;
 mod lagging;
 mod world;
 
@@ -21,6 +22,7 @@ use std::time::Duration;
 use anvil::Anvil;
 pub(crate) use called::Called;
 pub(crate) use coffee::{CAP, coffee_token};
+pub(crate) use eventually::{PATIENCE, eventually};
 pub(crate) use lagging::Lagging;
 use peaberry_chain::dev::{DevChain, DevOptions, DevServer, Mining};
 use peaberry_chain::evm::{EvmNetwork, EvmRpc, EvmView, JsonRpc};

@@ -20,9 +20,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::node::{Node as NodeOfChain, NodeKind};
-
-/// Whoever waits longer than this for a chain on this machine waits for ever.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) use crate::node::{PATIENCE, eventually};
 
 pub(crate) struct Ground {
     pub(crate) node: NodeOfChain,
@@ -205,20 +203,6 @@ pub(crate) async fn end(ground: &Ground, stages: &mut Stages) -> Outcome {
     outcome
         .expect("it ended")
         .expect("the outbox has not stopped")
-}
-
-/// Waits until there is something.
-pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let waiting = async {
-        loop {
-            if let Some(found) = look().await {
-                return found;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    let came = tokio::time::timeout(PATIENCE, waiting).await;
-    came.unwrap_or_else(|_late| panic!("it never came to that: {what}"))
 }
 
 /// What happens to a request on its way.
