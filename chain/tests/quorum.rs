@@ -450,7 +450,9 @@ async fn a_transaction_keeps_its_name(kind: NodeKind) {
     let key = Arc::new(ground.key.clone());
     let client = client.unwrap().with_signer(key).unwrap();
     let id = client.submit(&payment(&ground.key)).await.unwrap();
-    assert_ne!(id, peaberry_chain::TxId::Evm(B256::repeat_byte(0x66)));
+    let waiting = ground.node.waiting().await;
+    let waiting: Vec<_> = waiting.into_iter().map(peaberry_chain::TxId::Evm).collect();
+    assert_eq!(waiting, [id]);
 }
 
 /// That one node has taken a transaction is no more than its word: what the others say is told, and that it may be out.
