@@ -318,6 +318,11 @@ impl Spool {
             return;
         };
         let is_all = !self.has_sink() || is_planted("edge_spool_cut_on_puback");
+        if is_all {
+            // However often it was refused before.
+            let unwanted = &mut self.link.unwanted;
+            unwanted.retain(|other| (other.stream, other.at) != (one.stream, one.at));
+        }
         let lane = self.lane(one.stream);
         lane.note_accepted(one.after, one.at);
         if !is_all {

@@ -269,3 +269,40 @@ fn what_the_broker_refuses_for_good_is_given_up_and_told() {
         .sum();
     assert_eq!(told, 2);
 }
+
+/// The second record has been refused often enough, and then the broker takes it, while the first is still refused: only the
+/// first is given up.
+#[test]
+fn what_the_broker_takes_in_the_end_is_not_told_to_be_gone() {
+    let mut bench = Bench::new(SpoolSettings {
+        keep_until: AckLevel::Broker,
+        ..SpoolSettings::default()
+    });
+    let first = bench.append(payload(Stream::Custom, 10)).unwrap();
+    bench.append(payload(Stream::Custom, 10)).unwrap();
+    bench.commit();
+    bench.spool.up(bench.now, false);
+    for round in 0..=2 * REFUSED_MAX {
+        while let Some(outgoing) = bench.next() {
+            // First the answers about the one stay away, then the other is taken.
+            match (outgoing.at == first, round < REFUSED_MAX) {
+                (true, true) => {}
+                (true, false) | (false, true) => bench.spool.refused(bench.now, outgoing.seq),
+                (false, false) => {
+                    bench.sink.take(&outgoing.message);
+                    bench.accept(outgoing.seq);
+                }
+            }
+        }
+        if round == REFUSED_MAX - 1 {
+            bench.spool.up(bench.now, false);
+            continue;
+        }
+        bench.commit();
+        bench.now += TOO_LONG_INTERVAL;
+        bench.tend();
+        bench.commit();
+    }
+    assert!(!bench.spool.holds(Stream::Custom));
+    assert_eq!(bench.spool.status().dropped_records, 1);
+}
