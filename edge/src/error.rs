@@ -92,17 +92,17 @@ pub enum EdgeError {
         last: Position,
     },
     /// A sink knows a later start of this device than this one, or more of this one than it has made: the device's disk was
-    /// replaced or restored from a backup. Nothing was cut, and what is made in this start may be taken for repeated. That the
-    /// next start is later than `known` is staged: start the device again. Or somebody has made it up, who may publish as the
-    /// sink.
+    /// replaced or restored from a backup. Nothing was cut. What this start has made and makes up to `known`, of any stream, may
+    /// be taken for repeated: the sink acknowledges it then, and it is cut without another word. That the next start is later than
+    /// `known` is staged: start the device again. Or somebody has made it up, who may publish as the sink.
     #[error(
-        "a sink knows start {known} of {device} further than this start, {own}, has come: its disk was replaced or restored; start it again"
+        "a sink knows {device} up to {known}, and this start, {own}, has not come so far: its disk was replaced or restored; start it again"
     )]
     LaterStart {
         /// Which device.
         device: String,
-        /// The start that the sink knows: later than this one, or this one.
-        known: BootEpoch,
+        /// Up to where the sink knows the stream that it acknowledged: in a later start than this one, or in this one.
+        known: Position,
         /// This start.
         own: BootEpoch,
     },

@@ -572,7 +572,7 @@ impl Spool {
         }
         Err(EdgeError::LaterStart {
             device,
-            known: through.boot,
+            known: through,
             own: self.boot,
         })
     }
