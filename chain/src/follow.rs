@@ -39,6 +39,7 @@ pub fn name_of_write(name: &[u8]) -> Option<&'static str> {
     match name {
         protocol::ALARM => Some("alarm"),
         ring::ACKNOWLEDGED => Some("acknowledged"),
+        ring::CURSOR => Some("applied"),
         _ => None,
     }
 }

@@ -214,6 +214,7 @@ fn name_of_step(before: Option<&Record>, after: Option<&Record>) -> Option<&'sta
         _ if before.called_off != after.called_off => "called_off",
         _ if before.nonce.is_none() && after.nonce.is_some() => "leased",
         _ if before.nonce.is_some() && after.nonce.is_none() => "nonce_given_back",
+        _ if before.signed_above != after.signed_above => "proven_free",
         _ => return None,
     })
 }

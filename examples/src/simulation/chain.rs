@@ -518,6 +518,7 @@ fn conclude(world: &World, shared: &Shared) -> Run {
     let mut violations = std::mem::take(&mut callers.violations);
     violations.append(&mut reader.violations);
     violations.append(&mut shared.complaints.lock());
+    violations.extend(std::mem::take(&mut shared.deaths.lock().nameless));
     let own_faults = shared.faults.lock().counts.clone();
     let was_orphaned = own_faults
         .iter()

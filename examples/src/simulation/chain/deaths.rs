@@ -1,5 +1,6 @@
 //! Deaths at chosen writes of the journal: instead of one, in the middle of it, and right behind it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -14,7 +15,7 @@ use super::coverage::Covered;
 
 /// All that is written: steps of the outbox, changes of the follower, what the application makes of them; each with how many of
 /// these writes there are to one that kills. What is written rarely kills more often, so that every write does in some worlds.
-const WRITES: [(&str, u32); 24] = [
+const WRITES: [(&str, u32); 25] = [
     ("accepted", 50),
     ("leased", 15),
     ("nonce_given_back", 2),
@@ -32,6 +33,7 @@ const WRITES: [(&str, u32); 24] = [
     ("key_buried", 2),
     ("filler_leased", 1),
     ("filler_dropped", 1),
+    ("proven_free", 1),
     ("block_added", 150),
     ("range_added", 15),
     ("block_removed", 80),
@@ -65,6 +67,8 @@ pub(super) struct Deaths {
     /// To fail a sync in: half of the time what was to be synced is there all the same.
     pub(super) memory: Option<Arc<SimulatedStorage>>,
     pub(super) covered: Covered,
+    /// Writes at which it never dies, since they have no name here.
+    pub(super) nameless: BTreeSet<String>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -80,6 +84,7 @@ impl Deaths {
             left: DEATHS_MAX,
             memory: None,
             covered: Covered::default(),
+            nameless: BTreeSet::new(),
         }
     }
 
@@ -90,17 +95,38 @@ impl Deaths {
 
     /// Whether the machine dies at one of these writes.
     fn draw(&mut self, batch: &Batch, store: &dyn Storage) -> Option<Death> {
+        self.note_nameless(batch, store);
         if self.left == 0 {
             return None;
         }
-        let writes = batch.operations().filter_map(|one| name_of(&one, store));
-        let write = writes.into_iter().find(|write| {
+        let mut writes = batch.operations().filter_map(|one| name_of(&one, store));
+        let write = writes.find(|write| {
             let known = WRITES.iter().find(|(name, _)| name == write);
             known.is_some_and(|(_, one_in)| self.rng.u32(..*one_in) == 0)
         })?;
         self.left -= 1;
         let moment = self.rng.choice(MOMENTS).unwrap_or(BEFORE);
         Some(Death { write, moment })
+    }
+
+    /// Of whoever changes something, at least one write has a name: else the machine would never die at this step.
+    fn note_nameless(&mut self, batch: &Batch, store: &dyn Storage) {
+        for owner in [OF_OUTBOX, OF_FOLLOW, APPLICATION] {
+            let own = || {
+                batch
+                    .operations()
+                    .filter(|one| owner_of(one) == Some(owner))
+            };
+            let is_named = own().any(|one| {
+                let name = name_of(&one, store);
+                name.is_some_and(|name| WRITES.iter().any(|(known, _)| *known == name))
+            });
+            let changing = own().find(|one| !is_there(one, store));
+            if let Some(write) = changing.filter(|_| !is_named) {
+                let write = format!("nothing that is written beside this has a name: {write:?}");
+                self.nameless.insert(write);
+            }
+        }
     }
 }
 
@@ -174,8 +200,30 @@ fn name_of(operation: &Operation<'_>, store: &dyn Storage) -> Option<&'static st
     }
 }
 
+/// Whether what a write says is in the store before it.
+fn is_there(operation: &Operation<'_>, store: &dyn Storage) -> bool {
+    match operation {
+        Operation::Put { key, value } => store
+            .get(key)
+            .is_ok_and(|there| there.as_deref() == Some(*value)),
+        Operation::Delete { key } => store.get(key).is_ok_and(|there| there.is_none()),
+        _ => false,
+    }
+}
+
 const OF_OUTBOX: Channel = Channel::new(OUTBOX, 0);
 const OF_FOLLOW: Channel = Channel::new(FOLLOW, 0);
+
+/// Who writes it.
+fn owner_of(operation: &Operation<'_>) -> Option<Channel> {
+    match operation {
+        Operation::Put { key, .. } | Operation::Delete { key } => Some(channel_of(key)?.0),
+        Operation::DeleteRange { from, .. } => Some(channel_of(from)?.0),
+        Operation::Append { log, .. }
+        | Operation::Truncate { log, .. }
+        | Operation::Discard { log, .. } => Some(log.owner),
+    }
+}
 
 /// Whose key it is, and its name there.
 fn channel_of(key: &[u8]) -> Option<(Channel, &[u8])> {
@@ -184,4 +232,29 @@ fn channel_of(key: &[u8]) -> Option<(Channel, &[u8])> {
         let name = key.strip_prefix(channel.to_bytes().as_slice())?;
         Some((channel, name))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use peaberry_core::{MemoryStorage, Subspace};
+
+    use super::*;
+
+    fn nameless_of(name: &[u8]) -> usize {
+        let store = MemoryStorage::new();
+        let mut batch = Batch::new();
+        Subspace::of(OF_OUTBOX).put(&mut batch, name, b"value");
+        let mut deaths = Deaths::new(fastrand::Rng::with_seed(1));
+        deaths.note_nameless(&batch, &store);
+        // What is written again as it is changes nothing.
+        store.commit(&batch, Durability::Synced).unwrap();
+        deaths.note_nameless(&batch, &store);
+        deaths.nameless.len()
+    }
+
+    #[test]
+    fn a_write_that_has_no_name_is_complained_of() {
+        assert_eq!(nameless_of(b"f: a floor"), 0);
+        assert_eq!(nameless_of(b"x: nothing that is known"), 1);
+    }
 }
