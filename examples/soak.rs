@@ -8,7 +8,7 @@
 //! completed, and the violations, of which there must be none. Where worlds differ in several ways, such as where they crash
 //! and what nodes lie about, it counts how many seeds had which, and which two together. Exits with 1 if there is a violation,
 //! or if a kind of fault never came to pass, or a rare branch was never reached, although there were a hundred seeds for it,
-//! or if two ways never met in five thousand.
+//! or if two ways never met in five thousand, or if one of them never came in twenty thousand.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -27,6 +27,9 @@ const SEEDS_FOR_EVERYTHING: u64 = 100;
 
 /// Seeds after which all that worlds can differ in must have met all else.
 const SEEDS_FOR_EVERY_PAIR: u64 = 5_000;
+
+/// Seeds after which worlds must have had all that is counted, also what is not held against all else.
+const SEEDS_FOR_EVERY_VALUE: u64 = 20_000;
 
 /// Violations that are printed; the others are counted.
 const VIOLATIONS_SHOWN_MAX: usize = 10;
@@ -86,6 +89,8 @@ struct Report {
     never_reached: Vec<&'static str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     never_met: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    never_had: Vec<String>,
 }
 
 /// What all seeds came to.
@@ -144,10 +149,17 @@ impl Total {
         let is_enough = self.seeds >= SEEDS_FOR_EVERY_PAIR;
         let missing = pairs.iter().flat_map(|pairs| pairs.missing.iter());
         let never_met = missing.filter(|_| is_enough).cloned().collect();
+        let is_enough = self.seeds >= SEEDS_FOR_EVERY_VALUE;
+        let never_had = if is_enough {
+            self.coverage.missing()
+        } else {
+            Vec::new()
+        };
         Report {
             covered: self.covered(),
             pairs: pairs.iter().map(ToString::to_string).collect(),
             never_met,
+            never_had,
             target: target.name,
             seeds: self.seeds,
             virtual_seconds: u64::try_from(self.virtual_nanos / 1_000_000_000).unwrap_or(u64::MAX),
@@ -200,7 +212,8 @@ fn main() -> ExitCode {
     let is_good = report.violations == 0
         && report.faults_missing.is_empty()
         && report.never_reached.is_empty()
-        && report.never_met.is_empty();
+        && report.never_met.is_empty()
+        && report.never_had.is_empty();
     println!(
         "{}",
         serde_json::to_string_pretty(&report).expect("a report is plain data")

@@ -9,6 +9,8 @@ pub struct Dimension {
     pub values: Vec<String>,
     /// Dimensions in which it decides what may come: with these it is not paired.
     pub decides: &'static [&'static str],
+    /// It has so many values that only each for itself is counted: it is not paired at all.
+    pub is_alone: bool,
 }
 
 impl Dimension {
@@ -20,7 +22,15 @@ impl Dimension {
             name,
             values,
             decides: &[],
+            is_alone: false,
         }
+    }
+
+    /// Its values are counted each for itself: another dimension says in fewer words what they shall meet.
+    #[must_use]
+    pub const fn alone(mut self) -> Self {
+        self.is_alone = true;
+        self
     }
 
     /// It decides what may come in these others, as whether there is a liar decides about lies.
@@ -31,7 +41,8 @@ impl Dimension {
     }
 
     fn is_apart_from(&self, other: &Self) -> bool {
-        self.decides.contains(&other.name) || other.decides.contains(&self.name)
+        let decides = |one: &Self, other: &Self| one.decides.contains(&other.name);
+        self.is_alone || other.is_alone || decides(self, other) || decides(other, self)
     }
 }
 
@@ -135,6 +146,16 @@ impl Coverage {
                 values.map(|(nth, value)| (value.as_str(), self.get(first + nth, first + nth)));
             (dimension.name, counted.collect())
         })
+    }
+
+    /// The values that no seed has had, each with its dimension.
+    #[must_use]
+    pub fn missing(&self) -> Vec<String> {
+        let all = self.singles().flat_map(|(dimension, values)| {
+            let missing = values.into_iter().filter(|(_, seeds)| *seeds == 0);
+            missing.map(move |(value, _)| format!("{dimension}: {value}"))
+        });
+        all.collect()
     }
 
     /// Every two dimensions of which neither decides over the other.
@@ -248,5 +269,22 @@ mod tests {
         assert_eq!(pairs.missing, ["1 beside liar"]);
         assert_eq!(pairs.count, 4);
         assert!(coverage.table().contains("depth × node"));
+    }
+
+    #[test]
+    fn what_is_counted_alone_meets_nobody_and_may_be_missing() {
+        let dimensions = vec![
+            Dimension::new("node", ["honest", "liar"]),
+            Dimension::new("blocks", ["1", "2", "3"]).alone(),
+            Dimension::new("store", ["memory", "files"]),
+        ];
+        let mut coverage = Coverage::of(dimensions);
+        coverage.add([("node", "liar"), ("blocks", "2"), ("store", "files")]);
+        let [pairs] = coverage.pairs().try_into().unwrap();
+        assert_eq!(pairs.dimensions, ("node", "store"));
+        let missing = ["node: honest", "blocks: 1", "blocks: 3", "store: memory"];
+        assert_eq!(coverage.missing(), missing);
+        coverage.add([("blocks", "1"), ("blocks", "3")]);
+        assert_eq!(coverage.missing(), ["node: honest", "store: memory"]);
     }
 }

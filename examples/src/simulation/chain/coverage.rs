@@ -10,7 +10,7 @@ use super::plot::Story;
 use super::reached::{self, SOLANA_LIES};
 use crate::simulation::Dimension;
 
-/// The depths of reorganisations, from and to, by which they are counted.
+/// The depths of reorganisations, from and to, by which they meet all else.
 pub(super) const DEPTHS: [(u64, u64); 7] = [
     (1, 1),
     (2, 3),
@@ -18,8 +18,9 @@ pub(super) const DEPTHS: [(u64, u64); 7] = [
     (8, 15),
     (16, 31),
     (32, 63),
-    (64, 64),
+    (DEPTH_MAX, DEPTH_MAX),
 ];
+const DEPTH_MAX: u64 = 64;
 
 /// What may become of a question and its answer.
 const RPC: [&str; 12] = [
@@ -40,6 +41,8 @@ const RPC: [&str; 12] = [
 const CRASH: &str = "crash";
 const REORG: &str = "reorg";
 const REORG_WHILE_DOWN: &str = "reorg while down";
+const DEPTH: &str = "blocks of a reorg";
+const DEPTH_WHILE_DOWN: &str = "blocks of a reorg while down";
 const ANSWERS: &str = "rpc";
 const LIE: &str = "lie";
 const SOLANA_LIE: &str = "lie on Solana";
@@ -55,10 +58,13 @@ const RARE: [&str; 6] = [CRASH, ANSWERS, LIE, SOLANA_LIE, NODES, SOLANA_NODES];
 
 pub(super) fn dimensions() -> Vec<Dimension> {
     let depths = || DEPTHS.map(depth_name);
+    let blocks = || (1..=DEPTH_MAX).map(|depth| depth.to_string());
     vec![
         Dimension::new(CRASH, deaths::all()),
         Dimension::new(REORG, depths()),
         Dimension::new(REORG_WHILE_DOWN, depths()),
+        Dimension::new(DEPTH, blocks()).alone(),
+        Dimension::new(DEPTH_WHILE_DOWN, blocks()).alone(),
         Dimension::new(ANSWERS, RPC),
         Dimension::new(LIE, reached::LIES),
         Dimension::new(SOLANA_LIE, SOLANA_LIES.map(|(_, lie)| lie)),
@@ -91,8 +97,12 @@ impl Covered {
             .copied()
             .find(|(from, to)| (*from..=*to).contains(&depth));
         if let Some(depths) = found {
-            let dimension = if is_down { REORG_WHILE_DOWN } else { REORG };
+            let (dimension, blocks) = match is_down {
+                true => (REORG_WHILE_DOWN, DEPTH_WHILE_DOWN),
+                false => (REORG, DEPTH),
+            };
             self.had.insert((dimension, depth_name(depths)));
+            self.had.insert((blocks, depth.to_string()));
         }
     }
 
@@ -164,6 +174,7 @@ mod tests {
     #[test]
     fn every_nature_meets_every_other() {
         let depths = || DEPTHS.map(depth_name);
+        let blocks = || (1..=DEPTH_MAX).map(|depth| depth.to_string());
         let nodes = || Nodes::ALL.map(Nodes::name);
         let either = ["yes", "no"];
         let names = [
@@ -177,6 +188,8 @@ mod tests {
         let mut dimensions = vec![
             Dimension::new(REORG, depths()),
             Dimension::new(REORG_WHILE_DOWN, depths()),
+            Dimension::new(DEPTH, blocks()).alone(),
+            Dimension::new(DEPTH_WHILE_DOWN, blocks()).alone(),
             Dimension::new(NODES, nodes()),
             Dimension::new(SOLANA_NODES, nodes()),
         ];
@@ -213,5 +226,6 @@ mod tests {
         for pairs in coverage.pairs() {
             assert!(pairs.missing.is_empty(), "{pairs}: {:?}", pairs.missing);
         }
+        assert_eq!(coverage.missing(), [""; 0]);
     }
 }
