@@ -186,7 +186,11 @@ pub(super) fn name_of_write(
 fn name_of_step(before: Option<&Record>, after: Option<&Record>) -> Option<&'static str> {
     let Some(after) = after else {
         let is_filler = before.is_some_and(|before| before.key.is_none());
-        return is_filler.then_some("filler_dropped");
+        return Some(if is_filler {
+            "filler_dropped"
+        } else {
+            "key_buried"
+        });
     };
     match &after.outcome {
         Some(Outcome::Final(_)) => return Some("final"),
