@@ -280,7 +280,7 @@ fn a_device_whose_disk_was_replaced_goes_on_above_the_starts_that_its_sink_knows
     for _ in 0..2 {
         let refused = field.ack(9, 70);
         assert!(
-            refused[0].contains("a sink knows start 9 of m"),
+            refused[0].contains("a sink knows m up to 9/70"),
             "{refused:?}"
         );
         assert_eq!(field.records(), 1, "nothing is cut");
@@ -308,7 +308,8 @@ fn a_device_whose_disk_was_replaced_in_its_first_start_hears_of_it_until_it_has_
     for records in [1, 69] {
         let refused = field.ack(1, 70);
         assert!(
-            refused[0].contains("a sink knows start 1 of m further than this start, 1, has come"),
+            refused[0]
+                .contains("a sink knows m up to 1/70, and this start, 1, has not come so far"),
             "{refused:?}"
         );
         assert_eq!(field.records(), records, "nothing is cut");
