@@ -110,17 +110,16 @@ impl Bench {
 
     fn stock(&mut self) {
         for resource in ["water", "beans", "milk"] {
-            let command = OrderCommand::Stock {
-                resource: name(resource),
-                units: 1000,
-            };
-            let command = FleetCommand::Order {
-                device: name("m-1"),
-                command,
-            };
-            let events = &mut self.events;
-            self.fleet.command(self.now, command, events).unwrap();
+            let (resource, units) = (name(resource), 1000);
+            self.order(OrderCommand::Stock { resource, units });
         }
+    }
+
+    fn order(&mut self, command: OrderCommand) {
+        let device = name("m-1");
+        let command = FleetCommand::Order { device, command };
+        let events = &mut self.events;
+        self.fleet.command(self.now, command, events).unwrap();
     }
 
     fn begun(&self) -> Vec<(String, crate::order::StepRun)> {
@@ -405,6 +404,80 @@ fn an_order_by_the_uplink_begins_once_it_is_durable_and_once() {
     assert!(bench.begun().is_empty());
     let is_unknown = |payload: &Payload| matches!(payload, Payload::Order(update) if update.phase == crate::payload::OrderPhase::Unknown);
     assert!(bench.heard().iter().any(is_unknown));
+}
+
+/// Whoever listens hears how far each step is, how well it was done, and what to tell the customer; the application, too.
+#[test]
+fn how_an_order_goes_on_is_told_step_by_step_here_and_far_away() {
+    use crate::payload::{Notification, OrderUpdate};
+
+    let mut bench = Bench::new();
+    bench.run(1);
+    bench.stock();
+    bench.send(Lane::Commands, place("o-1", "espresso", "m-1"));
+    for (count, step) in ["grind", "heat", "extract", "finalise"].iter().enumerate() {
+        let (begun, run) = bench.begun().pop().unwrap();
+        assert_eq!(begun, *step);
+        let permille = 500;
+        bench.order(OrderCommand::Progress { run, permille });
+        let quality_permille = 980 - u16::try_from(count).unwrap() * 10;
+        let done = OrderCommand::Done {
+            run,
+            quality_permille,
+        };
+        bench.order(done);
+        bench.run(0);
+    }
+    bench.run(1);
+    let update = |update: &OrderUpdate| {
+        let step = update.step.as_ref().map(|(_, name)| format!(" {name}"));
+        let progress = update.permille.map(|permille| format!(" {permille}"));
+        let quality = update
+            .quality_permille
+            .map(|quality| format!(" q{quality}"));
+        let words = [step, progress, quality].map(Option::unwrap_or_default);
+        format!("{:?}{}", update.phase, words.concat()).to_lowercase()
+    };
+    let note = |note: &Notification| {
+        format!(
+            "{:?} of {}",
+            note.text.as_str(),
+            note.order.as_ref().unwrap()
+        )
+    };
+    let expected = [
+        "accepted",
+        "began grind",
+        "progress grind 500",
+        "done grind q980",
+        "began heat",
+        "progress heat 500",
+        "done heat q970",
+        "began extract",
+        "progress extract 500",
+        "done extract q960",
+        "began finalise",
+        "progress finalise 500",
+        "done finalise q950",
+        "completed q950",
+        "\"espresso is ready\" of o-1",
+    ];
+    let heard = bench.heard();
+    let heard = heard.iter().filter_map(|payload| match payload {
+        Payload::Order(it) => Some(update(it)),
+        Payload::Notification(it) => Some(note(it)),
+        _ => None,
+    });
+    assert_eq!(heard.collect::<Vec<_>>(), expected, "far away");
+    let told = bench.events.iter().filter_map(|event| match event {
+        FleetEvent::Order { event, .. } => match event {
+            OrderEvent::Update(it) => Some(update(it)),
+            OrderEvent::Notify(it) => Some(note(it)),
+            _ => None,
+        },
+        _ => None,
+    });
+    assert_eq!(told.collect::<Vec<_>>(), expected, "here");
 }
 
 #[test]

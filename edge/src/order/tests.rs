@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::state::{Ended, Open, State, Stored};
 use super::*;
-use crate::payload::{OrderPhase, OrderUpdate, Text};
+use crate::payload::{Notification, OrderPhase, OrderUpdate, Text};
 use crate::{EdgeError, Name};
 
 const CHANNEL: Channel = Channel::new(ProtocolId(2001), 0);
@@ -86,7 +86,7 @@ impl Machine {
             .unwrap();
         let at_once = buffer.events().iter();
         let all = at_once.chain(buffer.events_after_commit());
-        all.filter_map(word).collect::<Vec<_>>().join(", ")
+        all.map(word).collect::<Vec<_>>().join(", ")
     }
 
     fn say(&mut self, command: OrderCommand) -> String {
@@ -102,12 +102,12 @@ impl Machine {
         self.say(OrderCommand::Cancel { key: name(key) })
     }
 
+    fn progress(&mut self, run: StepRun, permille: u16) -> String {
+        self.say(OrderCommand::Progress { run, permille })
+    }
+
     fn done(&mut self, order: u64, step: u16, attempt: u32) -> String {
-        let run = StepRun {
-            order,
-            step,
-            attempt,
-        };
+        let run = run(order, step, attempt);
         let quality_permille = 900 + step;
         self.say(OrderCommand::Done {
             run,
@@ -130,6 +130,14 @@ impl Machine {
     }
 }
 
+const fn run(order: u64, step: u16, attempt: u32) -> StepRun {
+    StepRun {
+        order,
+        step,
+        attempt,
+    }
+}
+
 fn open(storage: &MemoryStorage, settings: OrdersSettings) -> Orders {
     let can = [name("heat"), name("pour")];
     let milk = step("froth", AfterCrash::GiveUp, Interruption::AtOnce, 0);
@@ -141,22 +149,28 @@ fn open(storage: &MemoryStorage, settings: OrdersSettings) -> Orders {
     Orders::open(storage, &space, [tea(), latte], can, settings).unwrap()
 }
 
-/// An event in a few words; notifications are left out.
-fn word(event: &OrderEvent) -> Option<String> {
-    Some(match event {
+/// An event in a few words. What is to be done stands in brackets, what a person is told behind its weight.
+fn word(event: &OrderEvent) -> String {
+    match event {
         OrderEvent::Begin { run, step, .. } => {
             format!("[{} {}.{}]", step.name, run.order, run.attempt)
         }
         OrderEvent::Abort { run } => format!("[abort {}.{}]", run.order, run.attempt),
         OrderEvent::Update(update) => in_words(update),
-        OrderEvent::Notify(_) => return None,
-    })
+        OrderEvent::Notify(Notification { level, text, order }) => {
+            let order = order.as_ref().map(|key| format!(" of {key}"));
+            format!("{level:?}{}: {text}", order.unwrap_or_default()).to_lowercase()
+        }
+    }
 }
 
 fn in_words(update: &OrderUpdate) -> String {
     let mut words = format!("{} {:?}", update.key, update.phase).to_lowercase();
     if let Some((_, step)) = &update.step {
         words += &format!(" {step}");
+    }
+    if let Some(permille) = update.permille {
+        words += &format!(" {permille}");
     }
     if let Some(quality) = update.quality_permille {
         words += &format!(" q{quality}");
@@ -184,7 +198,42 @@ fn orders_are_carried_out_one_after_the_other_and_the_worst_step_is_the_quality(
     assert_eq!(machine.done(1, 0, 1), "");
     assert_eq!(
         machine.done(1, 1, 1),
-        "a done pour q901, a completed q900, b began heat, [heat 2.1]"
+        "a done pour q901, a completed q900, info of a: tea is ready, b began heat, [heat 2.1]"
+    );
+}
+
+/// How far a step is comes from its machine, of what is under way alone, and is told as it comes.
+#[test]
+fn progress_is_told_of_the_step_under_way_alone() {
+    let mut machine = Machine::with_water(1000);
+    let (heat, pour) = (run(1, 0, 1), run(1, 1, 1));
+    assert_eq!(machine.progress(heat, 100), "");
+    machine.place("a", "tea");
+    assert_eq!(machine.progress(heat, 500), "a progress heat 500");
+    assert_eq!(machine.progress(heat, 7_000), "a progress heat 1000");
+    assert_eq!(machine.progress(pour, 500), "");
+    machine.done(1, 0, 1);
+    assert_eq!(machine.progress(heat, 600), "");
+    assert_eq!(machine.progress(pour, 0), "a progress pour 0");
+    machine.done(1, 1, 1);
+    assert_eq!(machine.progress(pour, 999), "");
+    machine.place("b", "tea");
+    machine.reopen();
+    assert_eq!(machine.progress(run(2, 0, 1), 500), "", "an earlier start");
+    assert_eq!(machine.progress(run(2, 0, 2), 500), "b progress heat 500");
+}
+
+#[test]
+fn a_step_that_fails_ends_its_order_and_somebody_is_told() {
+    let mut machine = Machine::with_water(1000);
+    machine.place("a", "tea");
+    let failed = OrderCommand::Failed {
+        run: run(1, 0, 1),
+        reason: Text::new("no power at the heater"),
+    };
+    assert_eq!(
+        machine.say(failed),
+        "a failed (no power at the heater), warning of a: tea failed"
     );
 }
 
@@ -243,7 +292,7 @@ fn less_than_was_promised_fails_the_orders_that_find_it_gone() {
     });
     assert_eq!(
         machine.done(1, 0, 1),
-        "a done heat q900, a failed (water ran out before pour)"
+        "a done heat q900, a failed (water ran out before pour), warning of a: tea failed"
     );
 }
 
@@ -251,7 +300,10 @@ fn less_than_was_promised_fails_the_orders_that_find_it_gone() {
 fn a_cancellation_waits_for_a_step_that_cannot_be_broken_off() {
     let mut machine = Machine::with_water(1000);
     machine.place("a", "tea");
-    assert_eq!(machine.cancel("a"), "[abort 1.1], a cancelled");
+    assert_eq!(
+        machine.cancel("a"),
+        "[abort 1.1], a cancelled, info of a: tea was cancelled"
+    );
     assert_eq!(machine.water(), 1000);
     assert_eq!(machine.cancel("a"), "a cancelled");
     assert_eq!(machine.cancel("z"), "z rejected (there is no such order)");
@@ -259,7 +311,10 @@ fn a_cancellation_waits_for_a_step_that_cannot_be_broken_off() {
     machine.done(2, 0, 1);
     // It pours already, and that was the last step: the tea is ready, not cancelled.
     assert_eq!(machine.cancel("b"), "");
-    assert_eq!(machine.done(2, 1, 1), "b done pour q901, b completed q900");
+    assert_eq!(
+        machine.done(2, 1, 1),
+        "b done pour q901, b completed q900, info of b: tea is ready"
+    );
 }
 
 #[test]
@@ -270,7 +325,11 @@ fn power_lost_in_a_step_repeats_it_or_is_told_as_unknown() {
     // What the first attempt's controller still says no longer counts.
     assert_eq!(machine.done(1, 0, 1), "");
     machine.done(1, 0, 2);
-    assert_eq!(machine.reopen(), "a unknown (power was lost during pour)");
+    assert_eq!(
+        machine.reopen(),
+        "a unknown (power was lost during pour), \
+         warning of a: tea may or may not be done: have a look"
+    );
     assert_eq!(machine.water(), 800);
     assert_eq!(
         machine.place("a", "tea"),
@@ -286,7 +345,8 @@ fn a_first_input_does_not_meet_what_the_crash_left() {
     machine.orders = open(&machine.storage, machine.settings);
     assert_eq!(
         machine.done(1, 1, 1),
-        "a unknown (power was lost during pour)"
+        "a unknown (power was lost during pour), \
+         warning of a: tea may or may not be done: have a look"
     );
 }
 
@@ -297,7 +357,8 @@ fn a_safe_stop_ends_everything_and_lasts_until_resumed() {
     machine.place("b", "tea");
     assert_eq!(
         machine.stop(),
-        "[abort 1.1], a stopped (smoke), b stopped (smoke)"
+        "[abort 1.1], a stopped (smoke), warning of a: tea was stopped, \
+         b stopped (smoke), warning of b: tea was stopped, critical: stopped: smoke"
     );
     assert_eq!(machine.water(), 1000);
     machine.reopen();
@@ -321,7 +382,8 @@ fn a_step_that_takes_too_long_fails_its_order_alone() {
     assert_eq!(machine.wait(9), "");
     assert_eq!(
         machine.wait(1),
-        "[abort 1.1], a failed (the step took too long), b began heat, [heat 2.1]"
+        "[abort 1.1], a failed (the step took too long), warning of a: tea failed, \
+         b began heat, [heat 2.1]"
     );
 }
 
