@@ -220,6 +220,74 @@ fn wall_time_is_learned_and_told() {
     );
 }
 
+/// What a watch and a detector find is told with the sample itself, whatever the filter thinks of it, and once.
+#[test]
+fn a_watch_and_a_detector_raise_their_alert_once_and_before_the_filter() {
+    use crate::anomaly::AnomalySettings;
+    use crate::ops::Cusum;
+
+    const QUARTER_MS: u64 = 900_000;
+    const DAY: u64 = 96;
+    const SPIKE: u64 = 5 * DAY + 40;
+    let queue = name("queue");
+    let mut cusum = Cusum::new(20.0, 5.0, 30.0).unwrap();
+    let metric = Metric::fed(queue.clone())
+        .watch(name("queue.shift"), Level::Critical, move |sample| {
+            let shift = cusum.push(sample)?.shift;
+            shift.map(|_| sample.value)
+        })
+        .anomalies(name("queue.unusual"), AnomalySettings::default())
+        .unwrap()
+        .significant(1_000.0, Duration::from_secs(86_400 * 30));
+    let mut device = start(Device::builder(name("m")).metric(metric));
+    let mut out = Outlet::default();
+    for quarter in 1..8 * DAY {
+        let value = if quarter == SPIKE {
+            60.0
+        } else {
+            20.0 + f64::from(u32::try_from(quarter * 7 % 5).unwrap()) - 2.0
+        };
+        let (boot, since_boot_ms) = (device.boot(), quarter * QUARTER_MS);
+        let made = DeviceTime {
+            boot,
+            since_boot_ms,
+        };
+        // Twice: whoever hands in may repeat himself.
+        for _ in 0..2 {
+            assert!(device.feed(&queue, made, value, &mut out));
+        }
+        let alerts = out.payloads.drain(..).filter_map(|payload| match payload {
+            Payload::Alert(alert) => Some(alert),
+            _ => None,
+        });
+        let alerts: Vec<_> = alerts.collect();
+        if quarter != SPIKE {
+            assert!(alerts.is_empty(), "{quarter}: {alerts:?}");
+            continue;
+        }
+        let [watched, found] = &alerts[..] else {
+            panic!("{alerts:?}");
+        };
+        let alert = Alert {
+            rule: name("queue.shift"),
+            metric: queue.clone(),
+            level: Level::Critical,
+            is_raised: true,
+            value: 60.0,
+        };
+        assert_eq!(*watched, alert);
+        let score = found.value;
+        assert!(score >= AnomalySettings::default().threshold, "{score}");
+        let alert = Alert {
+            rule: name("queue.unusual"),
+            level: Level::Warning,
+            value: score,
+            ..alert
+        };
+        assert_eq!(*found, alert);
+    }
+}
+
 /// A smoothing that has nothing to say yet must not let the raw sample through to the rules.
 #[test]
 fn rules_judge_nothing_while_the_smoothing_keeps_the_sample() {
