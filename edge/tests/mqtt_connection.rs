@@ -45,18 +45,28 @@ impl Broker {
 
     /// For a client with other settings.
     fn start_for(change: impl FnOnce(&mut MqttSettings)) -> (Self, MqttUplink) {
+        let broker = Self::listen();
+        let mut settings = broker.settings();
+        change(&mut settings);
+        let uplink = MqttUplink::spawn(&tokio::runtime::Handle::current(), settings);
+        (broker, uplink)
+    }
+
+    fn listen() -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         // Inherited: what is not read soon cannot be written.
         socket.set_recv_buffer_size(4 << 10).unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let listener = socket.listen(8).unwrap();
-        let port = listener.local_addr().unwrap().port();
+        Self(socket.listen(8).unwrap())
+    }
+
+    /// How its client connects.
+    fn settings(&self) -> MqttSettings {
+        let port = self.0.local_addr().unwrap().port();
         let mut settings = MqttSettings::new("m", "127.0.0.1", port);
         settings.keep_alive = Duration::from_secs(1);
         settings.backoff_min = Duration::from_millis(1);
-        change(&mut settings);
-        let uplink = MqttUplink::spawn(&tokio::runtime::Handle::current(), settings);
-        (Self(listener), uplink)
+        settings
     }
 
     async fn accept(&self) -> Line {
@@ -77,11 +87,7 @@ impl Broker {
     /// Lets a client of version 5 in, with these properties.
     async fn welcome_v5(&self, properties: &[u8]) -> Line {
         let mut line = self.accept().await;
-        let mut head = [0; 2];
-        line.stream.read_exact(&mut head).await.unwrap();
-        assert!(head[0] == 0x10 && head[1] < 0x80, "{head:?}");
-        let mut rest = vec![0; usize::from(head[1])];
-        line.stream.read_exact(&mut rest).await.unwrap();
+        line.connect().await;
         let bytes = u8::try_from(properties.len()).unwrap();
         line.say(&[0x20, 3 + bytes, 0, 0, bytes]).await;
         line.say(properties).await;
@@ -90,6 +96,16 @@ impl Broker {
 }
 
 impl Line {
+    /// What the client says to be let in, behind the packet's kind and length.
+    async fn connect(&mut self) -> Vec<u8> {
+        let mut head = [0; 2];
+        self.stream.read_exact(&mut head).await.unwrap();
+        assert!(head[0] == 0x10 && head[1] < 0x80, "{head:?}");
+        let mut rest = vec![0; usize::from(head[1])];
+        self.stream.read_exact(&mut rest).await.unwrap();
+        rest
+    }
+
     async fn next(&mut self) -> Packet {
         loop {
             match Packet::read(&mut self.read, 1 << 20) {
@@ -555,4 +571,112 @@ async fn a_packet_cut_short_inside_ends_a_connection_of_version_5() {
         }
     })
     .await;
+}
+
+/// What a client says to be let in, as the standards have it: the flags, and what they say is behind the client's name.
+fn connect(version: MqttVersion, flags: u8, will: Option<[&str; 2]>, login: &[&str]) -> Vec<u8> {
+    let is_v5 = version == MqttVersion::V5;
+    let level = if is_v5 { 5 } else { 4 };
+    let mut bytes = vec![0, 4, b'M', b'Q', b'T', b'T', level, flags, 0, 1];
+    if is_v5 {
+        // A session of a week, 256 messages to us at a time, and their packets of 257 KiB.
+        bytes.extend([13, 0x11, 0, 9, 0x3a, 0x80, 0x21, 1, 0, 0x27, 0, 4, 4, 0]);
+    }
+    bytes.extend(spelled("m"));
+    if let Some(will) = will {
+        // It has no properties.
+        bytes.extend(is_v5.then_some(0));
+        bytes.extend(will.into_iter().flat_map(spelled));
+    }
+    bytes.extend(login.iter().copied().flat_map(spelled));
+    bytes
+}
+
+fn spelled(text: &str) -> Vec<u8> {
+    let length = u16::try_from(text.len()).unwrap();
+    [&length.to_be_bytes(), text.as_bytes()].concat()
+}
+
+/// That of a message that nothing of ours holds.
+const TOO_LONG: [u8; 5] = [0x30, 0xff, 0xff, 0xff, 0x7f];
+
+impl Broker {
+    /// What the client says to be let in; then it is.
+    async fn greeting(&self, version: MqttVersion) -> (Vec<u8>, Line) {
+        let mut line = self.accept().await;
+        let greeting = line.connect().await;
+        line.say(if version == MqttVersion::V5 {
+            &[0x20, 3, 0, 0, 0]
+        } else {
+            &WELCOME
+        })
+        .await;
+        (greeting, line)
+    }
+}
+
+/// Who a client is and what is to be said when it dies goes with each attempt; but nobody dies with a connection that is only
+/// to have the session forgotten.
+#[tokio::test]
+async fn a_client_says_who_it_is_and_what_to_say_when_it_dies() {
+    let will = Message {
+        is_retained: true,
+        ..Message::new("up/status", "gone")
+    };
+    let (told, login) = (Some(["up/status", "gone"]), ["barista", "secret"]);
+    for version in [MqttVersion::V4, MqttVersion::V5] {
+        within(async {
+            let (broker, _uplink) = Broker::start_for(|settings| {
+                settings.version = version;
+                settings.credentials = Some(login.map(Into::into).into());
+                settings.last_will = Some(will.clone());
+            });
+            let all = connect(version, 0b1110_1100, told, &login);
+            // Nobody answers the first.
+            assert_eq!(broker.accept().await.connect().await, all, "{version:?}");
+            let (greeting, mut line) = broker.greeting(version).await;
+            assert_eq!(greeting, all, "{version:?}");
+            line.say(&TOO_LONG).await;
+            let (greeting, _line) = broker.greeting(version).await;
+            let forget = connect(version, 0b1100_0010, None, &login);
+            assert_eq!(greeting, forget, "{version:?}");
+            let (greeting, _line) = broker.greeting(version).await;
+            assert_eq!(greeting, all, "{version:?}");
+        })
+        .await;
+    }
+}
+
+/// A will that names its connection is made anew for each, and not for one that has none.
+#[tokio::test]
+async fn each_connection_has_a_will_of_its_own() {
+    for version in [MqttVersion::V4, MqttVersion::V5] {
+        within(async {
+            let broker = Broker::listen();
+            let mut settings = broker.settings();
+            settings.version = version;
+            settings.last_will = Some(Message::new("never", "said"));
+            let mut count = 0;
+            let will = move || {
+                count += 1;
+                let mut will = Message::new("up/death", count.to_string());
+                will.qos = Qos::AtMostOnce;
+                (count < 3).then_some(will)
+            };
+            let runtime = tokio::runtime::Handle::current();
+            let _uplink = MqttUplink::spawn_with_will(&runtime, settings, will);
+            let of = |number| connect(version, 0b100, Some(["up/death", number]), &[]);
+            let (greeting, _) = broker.greeting(version).await;
+            assert_eq!(greeting, of("1"), "{version:?}");
+            let (greeting, mut line) = broker.greeting(version).await;
+            assert_eq!(greeting, of("2"), "{version:?}");
+            line.say(&TOO_LONG).await;
+            let (greeting, _line) = broker.greeting(version).await;
+            let forget = connect(version, 0b10, None, &[]);
+            assert_eq!(greeting, forget, "{version:?}");
+            let (greeting, _line) = broker.greeting(version).await;
+            assert_eq!(greeting, connect(version, 0, None, &[]), "{version:?}");
+        })
+        .await;
+    }
 }
