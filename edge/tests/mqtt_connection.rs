@@ -661,7 +661,7 @@ async fn each_connection_has_a_will_of_its_own() {
                 count += 1;
                 let mut will = Message::new("up/death", count.to_string());
                 will.qos = Qos::AtMostOnce;
-                (count < 3).then_some(will)
+                (count < 4).then_some(will)
             };
             let runtime = tokio::runtime::Handle::current();
             let _uplink = MqttUplink::spawn_with_will(&runtime, settings, will);
@@ -674,6 +674,8 @@ async fn each_connection_has_a_will_of_its_own() {
             let (greeting, _line) = broker.greeting(version).await;
             let forget = connect(version, 0b10, None, &[]);
             assert_eq!(greeting, forget, "{version:?}");
+            let (greeting, _) = broker.greeting(version).await;
+            assert_eq!(greeting, of("3"), "not asked in between");
             let (greeting, _line) = broker.greeting(version).await;
             assert_eq!(greeting, connect(version, 0, None, &[]), "{version:?}");
         })
