@@ -5,8 +5,8 @@
 //! and their files lose, tear and garble what was not synced; the broker dies and loses what it acknowledged; messages are
 //! late, come twice, are retained and refused; links break; disks fill up; the calendar is set back ten years; a stranger sends
 //! anything at all. In the end, when all is well, everything that a machine ever made durable is at the collector once, or a
-//! gap record tells that it was dropped; every order was brewed once and its end is known; no rule acted twice on one sample;
-//! both sides of each twin say the same.
+//! gap record tells that it was dropped; every order that was accepted was brewed once, or given up, and its end is known; no
+//! rule acted twice on one sample; both sides of each twin say the same.
 //!
 //! Where the broker's acknowledgement is enough, it is the broker that has everything. Where the machines' disk is replaced by
 //! an empty one or goes back to a backup, what only it held is gone, orders that it had may be brewed again, and twins part;
@@ -70,6 +70,7 @@ pub const TARGET: Target = Target {
         Mutant::compiled("edge_gap_forgotten"),
         Mutant::compiled("edge_boot_epoch_reused"),
         Mutant::compiled("edge_order_key_forgotten"),
+        Mutant::compiled("edge_open_order_forgotten"),
         Mutant::compiled("edge_step_before_journal"),
         Mutant::compiled("edge_step_repeated"),
         Mutant::compiled("edge_step_on_full_disk"),

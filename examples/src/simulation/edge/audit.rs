@@ -35,7 +35,7 @@ pub(super) fn check(gateway: &Gateway, fog: &Fog, findings: &mut Findings) {
         ledger: gateway.disk.ledger(),
     };
     let without_orders = check_nothing_is_missing(&lives, &records, findings);
-    check_orders(gateway, &records, &without_orders, findings);
+    check_orders(&lives, &records, &without_orders, findings);
     if !lives.ledger.has_lost() {
         check_twins(gateway, fog, findings);
     }
@@ -215,13 +215,15 @@ impl UnderWay {
     }
 }
 
-/// Every order that was begun has come to one end, which the collector knows; a completed one has had every step.
+/// Every order that was accepted or begun has come to one end, which the collector knows; a completed one has had every step.
 fn check_orders(
-    gateway: &Gateway,
+    lives: &Lives<'_>,
     records: &[&Record],
     without: &BTreeSet<(DeviceId, Name)>,
     findings: &mut Findings,
 ) {
+    let works = &lives.gateway.works;
+    let mut owed = works.owed();
     let mut ends: BTreeMap<(DeviceId, Name), BTreeSet<OrderPhase>> = BTreeMap::new();
     for record in records {
         if let Payload::Notification(notification) = &record.payload
@@ -232,7 +234,13 @@ fn check_orders(
         let Payload::Order(update) = &record.payload else {
             continue;
         };
-        if update.phase == OrderPhase::Rejected {
+        let order = (record.id.device.clone(), update.key.clone());
+        if update.phase == OrderPhase::Accepted {
+            // The machine may have died before it could say so on the spot; or its disk may be gone, with the order.
+            if !lives.ledger.is_overtaken(&order.0, record.id.boot) {
+                owed.insert(order);
+            }
+        } else if update.phase == OrderPhase::Rejected {
             let reason = update.reason.as_ref().map_or("", |reason| reason.as_str());
             for (words, branch) in [
                 ("not enough", reached::ORDER_REJECTED),
@@ -245,7 +253,6 @@ fn check_orders(
                 }
             }
         } else if update.phase.is_final() {
-            let order = (record.id.device.clone(), update.key.clone());
             ends.entry(order).or_default().insert(update.phase);
         }
     }
@@ -259,7 +266,7 @@ fn check_orders(
                 _ => reached::ORDER_UNKNOWN,
             });
         }
-        if gateway.works.is_forgotten(order) {
+        if works.is_forgotten(order) {
             continue;
         }
         if phases.len() > 1 {
@@ -268,7 +275,7 @@ fn check_orders(
                 order.1
             ));
         }
-        let steps = gateway.works.steps(order);
+        let steps = works.steps(order);
         let has_all = ["grind", "heat", "extract", "finalise"]
             .iter()
             .all(|step| steps.contains_key(&name(step)));
@@ -276,7 +283,7 @@ fn check_orders(
             findings.complain(format!("{} was completed without all its steps", order.1));
         }
     }
-    for order in gateway.works.begun() {
+    for order in &owed {
         let (device, key) = order;
         if !ends.contains_key(order) && !without.contains(order) {
             findings.complain(format!("nobody knows what became of {key} at {device}"));

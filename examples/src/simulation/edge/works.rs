@@ -18,7 +18,9 @@ pub(super) struct Works {
     running: Vec<Running>,
     /// By device, order and step: how often it was begun, and in which life of the gateway last.
     begun: BTreeMap<(DeviceId, Name), BTreeMap<Name, (u32, u32)>>,
-    /// Orders that were begun or had ended before the gateway's disk was lost, with it all memory of them.
+    /// Orders of which it was told that they are accepted.
+    accepted: BTreeSet<(DeviceId, Name)>,
+    /// Orders that were accepted or begun or had ended before the gateway's disk was lost, with it all memory of them.
     forgotten: BTreeSet<(DeviceId, Name)>,
     /// Orders that are known to have ended.
     ended: BTreeSet<(DeviceId, Name)>,
@@ -48,6 +50,7 @@ impl Works {
             rng,
             running: Vec::new(),
             begun: BTreeMap::new(),
+            accepted: BTreeSet::new(),
             forgotten: BTreeSet::new(),
             ended: BTreeSet::new(),
             old_report: None,
@@ -58,9 +61,10 @@ impl Works {
         self.running.is_empty()
     }
 
-    /// Every order of which a step was begun.
-    pub(super) fn begun(&self) -> impl Iterator<Item = &(DeviceId, Name)> {
-        self.begun.keys()
+    /// Every order that must come to an end: it was told that it is accepted, or a step of it was begun.
+    pub(super) fn owed(&self) -> BTreeSet<(DeviceId, Name)> {
+        let owed = self.accepted.iter().chain(self.begun.keys());
+        owed.cloned().collect()
     }
 
     /// How often the steps of an order were begun.
@@ -80,6 +84,7 @@ impl Works {
     pub(super) fn forget(&mut self) {
         self.forgotten
             .extend(std::mem::take(&mut self.begun).into_keys());
+        self.forgotten.extend(std::mem::take(&mut self.accepted));
         self.forgotten.extend(std::mem::take(&mut self.ended));
         self.old_report = None;
     }
@@ -122,6 +127,9 @@ impl Works {
                 }
                 let is_other = |it: &Running| it.run != run || it.device != device;
                 self.running.retain(is_other);
+            }
+            OrderEvent::Update(update) if update.phase == OrderPhase::Accepted => {
+                self.accepted.insert((device, update.key));
             }
             OrderEvent::Update(update)
                 if update.phase.is_final() && update.phase != OrderPhase::Rejected =>
