@@ -22,7 +22,7 @@ pub(super) struct Weather {
     pub(super) twice: AtomicU32,
     /// How many of a thousand messages to the broker it refuses.
     pub(super) refused: AtomicU32,
-    /// How many were late, and were overtaken.
+    /// How many came late.
     pub(super) delayed: AtomicU64,
     /// How many came twice.
     pub(super) repeated: AtomicU64,
@@ -92,7 +92,6 @@ impl Way {
             UplinkEvent::Inbound { .. } if self.rolls(&weather.late) => {
                 let step = weather.step.load(Ordering::Relaxed);
                 let until = step + self.rng.u64(1..=LATE_STEPS_MAX);
-                weather.delayed.fetch_add(1, Ordering::Relaxed);
                 self.late.push((until, event));
             }
             UplinkEvent::Inbound { .. } if self.rolls(&weather.twice) => {
@@ -152,7 +151,10 @@ impl UplinkLayer for Way {
         }));
         let step = self.weather.step.load(Ordering::Relaxed);
         let due = self.late.extract_if(.., |(until, _)| *until <= step);
+        let on_time = events.len();
         events.extend(due.map(|(_, event)| event));
+        let late = (events.len() - on_time) as u64;
+        self.weather.delayed.fetch_add(late, Ordering::Relaxed);
         self.waker = Some(cx.waker().clone());
         if !self.late.is_empty() {
             // The world's steps are no wakers.

@@ -15,6 +15,8 @@ macro_rules! branches {
 branches! {
     BROKER_KILLED = "broker_killed",
     BROKER_REFUSED = "broker_refused_a_message",
+    MESSAGE_LATE = "message_came_late",
+    MESSAGE_TWICE = "message_came_twice",
     BROKER_FORGOT = "broker_forgot_what_it_acknowledged",
     FOG_CRASHED = "collector_crashed",
     GATEWAY_CRASHED = "gateway_crashed",

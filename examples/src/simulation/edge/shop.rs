@@ -219,8 +219,15 @@ impl Shop {
         if self.network.broker.counts().forgotten > 0 {
             findings.reach(reached::BROKER_FORGOT);
         }
-        if self.network.weather.refusals.load(Ordering::Relaxed) > 0 {
-            findings.reach(reached::BROKER_REFUSED);
+        let weather = &self.network.weather;
+        for (count, branch) in [
+            (&weather.refusals, reached::BROKER_REFUSED),
+            (&weather.delayed, reached::MESSAGE_LATE),
+            (&weather.repeated, reached::MESSAGE_TWICE),
+        ] {
+            if count.load(Ordering::Relaxed) > 0 {
+                findings.reach(branch);
+            }
         }
         for disk in [&self.gateway.disk, &self.fog.disk] {
             findings.faults.merge(&disk.faults());
