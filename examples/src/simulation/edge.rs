@@ -25,6 +25,7 @@ mod link;
 mod network;
 mod reached;
 mod shop;
+mod trace;
 mod works;
 
 use std::time::Duration;

@@ -12,6 +12,7 @@ use peaberry_edge::{BootEpoch, DeviceId, Name, RecordId};
 
 use super::findings::Findings;
 use super::network::{Network, STRANGER, TILL};
+use super::trace::Trace;
 use super::{SITE, name, reached};
 
 /// How many orders a till places at most.
@@ -24,6 +25,7 @@ pub(super) struct Customers {
     seq: u64,
     machines: Vec<DeviceId>,
     orders: Vec<(DeviceId, Name, Name)>,
+    trace: Trace,
 }
 
 impl Customers {
@@ -35,6 +37,7 @@ impl Customers {
             seq: 0,
             machines,
             orders: Vec::new(),
+            trace: network.trace.clone(),
         }
     }
 
@@ -131,6 +134,7 @@ impl Customers {
         };
         let mut message = Message::new(topic(device, Lane::Commands), command.encode());
         message.is_retained = is_retained;
+        self.trace.sent(TILL, &message);
         self.seq += 1;
         // A till without a broker tries again.
         let _ = self.till.submit(self.seq, message);
@@ -197,8 +201,10 @@ impl Customers {
     }
 
     fn babble_to(&mut self, topic: String, payload: Vec<u8>) {
+        let message = Message::new(topic, payload);
+        self.trace.sent(STRANGER, &message);
         self.seq += 1;
-        let _ = self.stranger.submit(self.seq, Message::new(topic, payload));
+        let _ = self.stranger.submit(self.seq, message);
     }
 }
 

@@ -12,6 +12,7 @@ use peaberry_core::{
 };
 
 use super::ledger::Ledger;
+use super::trace::Trace;
 
 /// What is to happen at a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,7 @@ pub(super) enum Fate {
 pub(super) struct Disk {
     files: SimulatedFiles,
     owner: &'static str,
+    trace: Trace,
     plan: Arc<Mutex<Plan>>,
     /// What the files once held.
     backup: Option<BTreeMap<String, Vec<u8>>>,
@@ -45,7 +47,12 @@ struct Plan {
 }
 
 impl Disk {
-    pub(super) fn new(owner: &'static str, seed: u64, ledger: Option<Ledger>) -> Self {
+    pub(super) fn new(
+        owner: &'static str,
+        seed: u64,
+        ledger: Option<Ledger>,
+        trace: &Trace,
+    ) -> Self {
         let plan = Plan {
             ledger,
             ..Plan::default()
@@ -53,6 +60,7 @@ impl Disk {
         Self {
             files: SimulatedFiles::new(seed),
             owner,
+            trace: trace.clone(),
             plan: Arc::new(Mutex::new(plan)),
             backup: None,
             past: FaultCounts::default(),
@@ -61,11 +69,13 @@ impl Disk {
 
     /// Somebody puts by what the files hold.
     pub(super) fn back_up(&mut self) {
+        self.trace.add((self.owner, "is backed up"));
         self.backup = Some(self.files.image());
     }
 
     /// The disk is gone, and another in its place: with the backup on it, if there is one. Whether there was.
     pub(super) fn replace(&mut self, seed: u64) -> bool {
+        self.trace.add((self.owner, "is replaced"));
         self.past.merge(&file_faults(&self.files));
         let backup = self.backup.take();
         self.files = match &backup {
@@ -87,12 +97,17 @@ impl Disk {
             .segment_bytes(16 << 10)
             .checkpoint_bytes(8 << 10);
         let inner = DiskStorage::open_on(Arc::new(self.files.clone()), options)?;
-        let plan = self.plan.clone();
-        Ok(Arc::new(Layered::new(Watched { inner, plan })))
+        Ok(Arc::new(Layered::new(Watched {
+            owner: self.owner,
+            inner,
+            plan: self.plan.clone(),
+            trace: self.trace.clone(),
+        })))
     }
 
     /// Power is lost: what was not synced is up to chance.
     pub(super) fn lose_power(&self) {
+        self.trace.add((self.owner, "loses power"));
         if self.files.is_off() {
             let mut plan = self.plan.lock();
             plan.faults.add_many(FaultKind::CrashWithinWrite, 1);
@@ -105,6 +120,7 @@ impl Disk {
         if self.files.is_off() {
             self.lose_power();
         } else {
+            self.trace.add((self.owner, "ends"));
             self.files.kill();
         }
     }
@@ -170,8 +186,10 @@ fn file_faults(files: &SimulatedFiles) -> FaultCounts {
 
 /// The store in one life of its machine.
 struct Watched {
+    owner: &'static str,
     inner: DiskStorage,
     plan: Arc<Mutex<Plan>>,
+    trace: Trace,
 }
 
 impl Layer for Watched {
@@ -180,6 +198,15 @@ impl Layer for Watched {
     }
 
     fn commit(&self, batch: &Batch, durability: Durability) -> Result<(), StorageError> {
+        let outcome = self.try_commit(batch, durability);
+        let is_done = outcome.is_ok();
+        self.trace.committed(self.owner, batch, durability, is_done);
+        outcome
+    }
+}
+
+impl Watched {
+    fn try_commit(&self, batch: &Batch, durability: Durability) -> Result<(), StorageError> {
         let mut plan = self.plan.lock();
         let is_synced = durability == Durability::Synced;
         if plan.is_dead || plan.dies_before(is_synced) {

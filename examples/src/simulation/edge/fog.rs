@@ -22,6 +22,7 @@ use super::findings::Findings;
 use super::gateway::{a_wish, is_damage};
 use super::link::{Accepted, Link};
 use super::network::{FOG, Network, SERVICE};
+use super::trace::Trace;
 use super::{SITE, name, reached, wall_ms};
 
 /// Whose keys the service's twins are.
@@ -43,6 +44,7 @@ pub(super) struct Fog {
     /// The machines' disk was lost, and their twins with it.
     lost_twins: bool,
     seq: u64,
+    trace: Trace,
 }
 
 /// From one start to the next.
@@ -58,9 +60,10 @@ struct Life {
 }
 
 impl Fog {
-    pub(super) fn new(mut rng: fastrand::Rng, machines: Vec<DeviceId>) -> Self {
+    pub(super) fn new(mut rng: fastrand::Rng, machines: Vec<DeviceId>, trace: &Trace) -> Self {
         Self {
-            disk: Disk::new("fog", rng.u64(..), None),
+            disk: Disk::new("fog", rng.u64(..), None, trace),
+            trace: trace.clone(),
             inbox_max: if rng.bool() { 30 } else { 10_000 },
             rng,
             machines,
@@ -311,6 +314,7 @@ impl Fog {
         };
         let mut message = Message::new(topic.to_string(), bytes);
         message.is_retained = is_retained;
+        self.trace.sent(SERVICE, &message);
         self.seq += 1;
         // What does not leave now is made up for by the next hello.
         let _ = life.service.submit(self.seq, message);

@@ -23,6 +23,7 @@ use super::findings::Findings;
 use super::ledger::Ledger;
 use super::link::{Accepted, Link};
 use super::network::{GATEWAY, Network};
+use super::trace::Trace;
 use super::works::Works;
 use super::{SITE, YEAR_MS, name, reached, wall_ms};
 
@@ -103,7 +104,7 @@ pub(super) fn device(number: u64) -> DeviceId {
 }
 
 impl Gateway {
-    pub(super) fn new(mut rng: fastrand::Rng) -> Self {
+    pub(super) fn new(mut rng: fastrand::Rng, trace: &Trace) -> Self {
         let character = Character {
             device_count: rng.u64(1..=3),
             decimates: rng.bool(),
@@ -117,7 +118,7 @@ impl Gateway {
             },
         };
         Self {
-            disk: Disk::new("gateway", rng.u64(..), Some(Ledger::default())),
+            disk: Disk::new("gateway", rng.u64(..), Some(Ledger::default()), trace),
             works: Works::new(rng.fork()),
             controllers: Controllers::new(rng.fork()),
             character,

@@ -7,9 +7,11 @@ use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
 use peaberry_edge::uplink::{
-    LayeredUplink, MemoryBroker, MemoryUplink, Message, SubmitError, Uplink, UplinkEvent,
-    UplinkLayer,
+    LayeredUplink, MemoryUplink, Message, SubmitError, Uplink, UplinkEvent, UplinkLayer,
 };
+
+use super::network::Network;
+use super::trace::Trace;
 
 /// How the links are at present. Shared by all of them.
 #[derive(Default)]
@@ -38,8 +40,10 @@ pub(super) type Link = LayeredUplink<Way>;
 
 /// What the weather does to it.
 pub(super) struct Way {
+    name: &'static str,
     inner: MemoryUplink,
     weather: Arc<Weather>,
+    trace: Trace,
     rng: fastrand::Rng,
     late: Vec<(u64, UplinkEvent)>,
     heard: Vec<UplinkEvent>,
@@ -56,15 +60,16 @@ pub(super) type Accepted = Arc<Mutex<Vec<Message>>>;
 impl Way {
     /// What the broker accepts is added to `accepted`.
     pub(super) fn link(
-        broker: &MemoryBroker,
-        name: &str,
-        weather: &Arc<Weather>,
+        network: &Network,
+        name: &'static str,
         rng: fastrand::Rng,
         accepted: &Accepted,
     ) -> Link {
         LayeredUplink::new(Self {
-            inner: broker.connect(name),
-            weather: weather.clone(),
+            name,
+            inner: network.broker.connect(name),
+            weather: network.weather.clone(),
+            trace: network.trace.clone(),
             rng,
             late: Vec::new(),
             heard: Vec::new(),
@@ -125,6 +130,7 @@ impl UplinkLayer for Way {
 
     fn submit(&mut self, seq: u64, message: Message) -> Result<(), SubmitError> {
         let weather = self.weather.clone();
+        self.trace.sent(self.name, &message);
         if self.inner.room() > 0 && self.rolls(&weather.refused) {
             weather.refusals.fetch_add(1, Ordering::Relaxed);
             self.refused.push(seq);
@@ -155,6 +161,9 @@ impl UplinkLayer for Way {
         events.extend(due.map(|(_, event)| event));
         let late = (events.len() - on_time) as u64;
         self.weather.delayed.fetch_add(late, Ordering::Relaxed);
+        for event in events.get(before..).unwrap_or_default() {
+            self.trace.heard(self.name, event);
+        }
         self.waker = Some(cx.waker().clone());
         if !self.late.is_empty() {
             // The world's steps are no wakers.

@@ -11,6 +11,7 @@ use peaberry_edge::uplink::memory::Faults;
 use super::findings::Findings;
 use super::link::{Accepted, Link, Way, Weather};
 use super::reached;
+use super::trace::Trace;
 
 /// The gateway's uplinks, of which it may use but the first.
 pub(super) const GATEWAY: [&str; 2] = ["gateway", "gateway-2"];
@@ -30,15 +31,17 @@ const DRIZZLE: Faults = Faults {
 pub(super) struct Network {
     pub(super) broker: MemoryBroker,
     pub(super) weather: Arc<Weather>,
+    pub(super) trace: Trace,
     broker_is_up: bool,
     cut: BTreeSet<&'static str>,
 }
 
 impl Network {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64, trace: Trace) -> Self {
         let network = Self {
             broker: MemoryBroker::with_faults(seed, DRIZZLE),
             weather: Arc::default(),
+            trace,
             broker_is_up: true,
             cut: BTreeSet::new(),
         };
@@ -59,7 +62,7 @@ impl Network {
         rng: fastrand::Rng,
         accepted: &Accepted,
     ) -> Link {
-        let link = Way::link(&self.broker, name, &self.weather, rng, accepted);
+        let link = Way::link(self, name, rng, accepted);
         if self.cut.contains(name) {
             self.broker.cut(name);
         }

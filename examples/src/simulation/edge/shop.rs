@@ -12,8 +12,9 @@ use super::findings::Findings;
 use super::fog::Fog;
 use super::gateway::Gateway;
 use super::network::{FOG, GATEWAY, Network};
-use super::{audit, reached};
-use crate::simulation::Run;
+use super::trace::Trace;
+use super::{TARGET, audit, reached};
+use crate::simulation::{Run, count_faults};
 
 pub(super) struct Shop {
     rng: fastrand::Rng,
@@ -30,16 +31,18 @@ pub(super) struct Shop {
     /// In some worlds the machines' disk is.
     loses_disk: bool,
     findings: Findings,
+    trace: Trace,
 }
 
 impl Shop {
     pub(super) fn new(seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let network = Network::new(rng.u64(..));
-        let gateway = Gateway::new(rng.fork());
+        let trace = Trace::default();
+        let network = Network::new(rng.u64(..), trace.clone());
+        let gateway = Gateway::new(rng.fork(), &trace);
         let machines: Vec<_> = gateway.machines().collect();
         Self {
-            fog: Fog::new(rng.fork(), machines.clone()),
+            fog: Fog::new(rng.fork(), machines.clone(), &trace),
             customers: Customers::new(rng.fork(), &network, machines),
             now: Instant::default() + Duration::from_secs(1),
             step: 0,
@@ -49,7 +52,8 @@ impl Shop {
             fog_sleeps_until: 0,
             is_trouble: true,
             loses_disk: rng.u32(..4) == 0,
-            findings: Findings::new(),
+            findings: Findings::new(trace.clone()),
+            trace,
             rng,
         }
     }
@@ -173,6 +177,7 @@ impl Shop {
         self.now += time;
         self.step += 1;
         let (now, step) = (self.now, self.step);
+        self.trace.add(step);
         self.network.weather.step.store(step, Ordering::Relaxed);
         if self.is_trouble {
             self.customers.come(&mut self.findings);
@@ -232,20 +237,16 @@ impl Shop {
         for disk in [&self.gateway.disk, &self.fog.disk] {
             findings.faults.merge(&disk.faults());
         }
-        let mut trace = self.step;
-        let mut operations = 0;
-        for record in self.fog.records() {
-            operations += 1;
-            let digest = record.id.sequence ^ record.at_ms << 20 ^ record.id.boot.get() << 50;
-            trace = trace.rotate_left(5).wrapping_mul(31).wrapping_add(digest);
+        for (kind, count) in count_faults(&findings.faults, &(TARGET.fault_kinds)()) {
+            self.trace.add((kind, count));
         }
         Run {
             virtual_time: self.now.since(Instant::default()),
             faults: self.findings.faults,
             reached: self.findings.reached,
-            operations,
+            operations: self.fog.records().count() as u64,
             violations: self.findings.violations,
-            trace,
+            trace: self.trace.digest(),
             ..Run::default()
         }
     }
