@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use peaberry_edge::fleet::Fleet;
 use peaberry_edge::payload::{Gap, GapReason, OrderPhase, Payload, Record};
 use peaberry_edge::spool::AckLevel;
 use peaberry_edge::topic::Stream;
@@ -13,9 +12,6 @@ use super::fog::Fog;
 use super::gateway::Gateway;
 use super::ledger::Ledger;
 use super::{name, reached};
-
-/// So many records of the present may be under way at any time.
-const UNDER_WAY_MAX: u64 = 8;
 
 pub(super) fn check(gateway: &Gateway, fog: &Fog, findings: &mut Findings) {
     let mut records: Vec<_> = fog.records().collect();
@@ -38,10 +34,6 @@ pub(super) fn check(gateway: &Gateway, fog: &Fog, findings: &mut Findings) {
     check_orders(&lives, &records, &without_orders, findings);
     if !lives.ledger.has_lost() {
         check_twins(gateway, fog, findings);
-    }
-    let spooled = gateway.fleet().map(|fleet| fleet.status().spooled_records);
-    if spooled.is_none_or(|spooled| spooled > UNDER_WAY_MAX) {
-        findings.complain(format!("{spooled:?} records did not come home in the calm"));
     }
 }
 
@@ -187,31 +179,21 @@ fn is_told(gaps: &BTreeMap<DeviceId, Vec<Gap>>, id: &RecordId, stream: Option<St
     })
 }
 
-/// The last records that each device has made, which may be under way.
-struct UnderWay {
-    last: BTreeMap<DeviceId, Position>,
-}
+/// The records that spools hold, which may be under way. None where it became quiet.
+struct UnderWay(BTreeSet<RecordId>);
 
 impl UnderWay {
     fn of(gateway: &Gateway, ledger: &Ledger) -> Self {
-        let mut last: BTreeMap<DeviceId, Position> = BTreeMap::new();
-        let devices = gateway.fleet().into_iter().flat_map(Fleet::devices);
-        for device in devices {
-            last.insert(device.id().clone(), Position::new(device.boot(), 0));
-        }
-        for (id, _) in ledger.iter() {
-            if let Some(last) = last.get_mut(&id.device) {
-                *last = id.position().max(*last);
-            }
-        }
-        Self { last }
+        let is_spooled = |device: &DeviceId| {
+            let spool = gateway.fleet().and_then(|fleet| fleet.spool(device));
+            spool.is_some_and(|spool| spool.records > 0)
+        };
+        let held = ledger.held().filter(|id| is_spooled(&id.device));
+        Self(held.cloned().collect())
     }
 
     fn includes(&self, id: &RecordId) -> bool {
-        let last = self.last.get(&id.device);
-        last.is_some_and(|last| {
-            id.boot == last.boot && id.sequence + UNDER_WAY_MAX >= last.sequence
-        })
+        self.0.contains(id)
     }
 }
 

@@ -53,6 +53,8 @@ struct Life {
     intake: Intake<Link>,
     /// The next index to be looked at.
     next: u64,
+    /// Nothing of the inbox is left to be looked at.
+    has_read_all: bool,
     /// The service has made what it makes of everything before.
     served: u64,
     twins: BTreeMap<DeviceId, Twin>,
@@ -90,6 +92,11 @@ impl Fog {
     pub(super) fn note_loss(&mut self) {
         self.named.clear();
         self.lost_twins = true;
+    }
+
+    /// Whether the collector runs, and every record of its inbox was seen.
+    pub(super) fn has_read_all(&self) -> bool {
+        self.life.as_ref().is_some_and(|life| life.has_read_all)
     }
 
     pub(super) fn twin(&self, device: &DeviceId) -> Option<&Twin> {
@@ -138,6 +145,7 @@ impl Fog {
             ),
             storage,
             next: start,
+            has_read_all: false,
             served: start,
             twins,
             service: network.broker.connect(SERVICE),
@@ -218,6 +226,7 @@ impl Fog {
                 life.next += 1;
             }
         }
+        life.has_read_all = true;
         Ok(())
     }
 

@@ -84,7 +84,7 @@ impl Ledger {
         if gone.is_empty() {
             return;
         }
-        let held: BTreeSet<_> = self.places.values().flat_map(BTreeMap::values).collect();
+        let held: BTreeSet<_> = self.held().collect();
         let cut = gone.into_iter().map(|(_, id)| id);
         let cut: Vec<_> = cut.filter(|id| !held.contains(id)).collect();
         self.cut.extend(cut);
@@ -92,6 +92,11 @@ impl Ledger {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&RecordId, &Held)> {
         self.records.iter()
+    }
+
+    /// What the present disk holds and has not let go of.
+    pub(super) fn held(&self) -> impl Iterator<Item = &RecordId> {
+        self.places.values().flat_map(BTreeMap::values)
     }
 
     /// What disks that are gone had let go of as acknowledged.

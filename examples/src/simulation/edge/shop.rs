@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use peaberry_core::Instant;
 use peaberry_core::simulation::FaultKind;
+use peaberry_edge::device::Device;
+use peaberry_edge::fleet::Fleet;
 
 use super::customers::Customers;
 use super::disk::{Disk, Fate};
 use super::findings::Findings;
 use super::fog::Fog;
 use super::gateway::Gateway;
+use super::link::Link;
 use super::network::{FOG, GATEWAY, Network};
 use super::trace::Trace;
 use super::{TARGET, audit, reached};
@@ -193,33 +196,46 @@ impl Shop {
         }
     }
 
-    /// Whether everything has come home that was made during the trouble.
-    pub(super) fn is_quiet(&mut self) -> bool {
-        let Some(fleet) = self.gateway.fleet() else {
-            return false;
-        };
-        // Heartbeats and telemetry go on: there are moments at which none is under way.
-        let is_told = fleet.devices().all(|device| {
-            let spool = fleet.spool(device.id()).unwrap_or_default();
-            let is_stopped = device.orders().is_some_and(|it| it.stopped().is_some());
-            let open = device.orders().map_or(0, |it| it.open_count());
-            spool.records == 0 && !spool.has_gaps && open == 0 && !is_stopped
-        });
-        let is_same = self.gateway.machines().all(|device| {
-            let here = fleet.device(&device).and_then(|device| device.twin());
-            let both = here.zip(self.fog.twin(&device));
-            both.is_some_and(|(here, there)| here.hello() == there.hello())
-        });
-        let is_same = is_same || self.gateway.disk.ledger().has_lost();
-        if is_told && is_same {
-            return self.gateway.works.is_idle();
-        }
+    /// Machines that stand still go on.
+    pub(super) fn resume(&mut self) {
         self.gateway.resume(self.now, &mut self.findings);
-        false
+    }
+
+    /// What has not come home or to its end, of all that was made during the trouble; `None`: all is quiet.
+    pub(super) fn unrest(&self) -> Option<String> {
+        let Some(fleet) = self.gateway.fleet() else {
+            return Some("the gateway does not run".to_owned());
+        };
+        if !self.fog.has_read_all() {
+            return Some("the collector does not run, or its inbox is not read".to_owned());
+        }
+        let of_devices = || fleet.devices().find_map(|device| unrest_of(fleet, device));
+        let of_twins = || {
+            let mut machines = self.gateway.machines();
+            let apart = machines.find(|device| {
+                let here = fleet.device(device).and_then(|device| device.twin());
+                let both = here.zip(self.fog.twin(device));
+                both.is_none_or(|(here, there)| here.hello() != there.hello())
+            });
+            apart.map(|device| format!("the twin of {device} and the service's are apart"))
+        };
+        let of_works = || {
+            let is_idle = self.gateway.works.is_idle();
+            (!is_idle).then(|| "a step is under way".to_owned())
+        };
+        // What a disk had and lost, its twin may lack for ever.
+        let may_part = || self.gateway.disk.ledger().has_lost();
+        of_devices()
+            .or_else(|| of_twins().filter(|_| !may_part()))
+            .or_else(of_works)
     }
 
     pub(super) fn conclude(mut self) -> Run {
+        let unrest = self.unrest();
         let findings = &mut self.findings;
+        if let Some(unrest) = unrest {
+            findings.complain(format!("it never became quiet: {unrest}"));
+        }
         audit::check(&self.gateway, &self.fog, findings);
         if self.network.broker.counts().forgotten > 0 {
             findings.reach(reached::BROKER_FORGOT);
@@ -250,4 +266,22 @@ impl Shop {
             ..Run::default()
         }
     }
+}
+
+/// What of a device has not come home or to its end.
+fn unrest_of(fleet: &Fleet<Link>, device: &Device) -> Option<String> {
+    let id = device.id();
+    let spool = fleet.spool(id).unwrap_or_default();
+    if spool.records > 0 {
+        return Some(format!("{id} has {} records to tell", spool.records));
+    }
+    if spool.has_gaps {
+        return Some(format!("{id} has a gap to tell"));
+    }
+    let orders = device.orders()?;
+    if let Some(reason) = orders.stopped() {
+        return Some(format!("{id} is stopped: {reason}"));
+    }
+    let open = orders.open_count();
+    (open > 0).then(|| format!("{id} has {open} open orders"))
 }
