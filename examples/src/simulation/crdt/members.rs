@@ -266,9 +266,10 @@ impl Members {
                 Ok(_) => None,
                 Err(error) => {
                     match error {
-                        // Its clock was ahead, and was set back. That is rare: one of hundreds of worlds.
+                        // Its clock was ahead, and was set back, perhaps while this waited for its turn. That is rare: one of
+                        // hundreds of worlds.
                         WriteError::FarFuture(far)
-                            if far.stamp_ms > wall_ms.saturating_add(far.drift_ms_max) => {}
+                            if unjustified(&far, calendar.as_ref()).is_none() => {}
                         WriteError::Outgrown(_) if is_bounded => {
                             reached.lock().mark(reached::WRITE_WITHOUT_ROOM);
                         }
