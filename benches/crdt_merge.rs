@@ -125,15 +125,17 @@ impl Bench {
                 fastest(|| (orswot.clone(), ops.clone()), run) / CHANGES as f64
             },
         );
-        let large = ours_of(0, 1, 100 * 1000);
-        let large_deltas = changes_of(&large);
-        self.versus(
-            "join one-change delta into 10000 elements, against 100000",
-            "peaberry",
-            "the same delta, joined into a state ten times as large",
-            &mut ours,
-            || time_of_changes(&large, &large_deltas),
-        );
+        for count in [100_000, 1_000_000] {
+            let large = ours_of(0, 1, count);
+            let large_deltas = changes_of(&large);
+            self.versus(
+                &format!("join one-change delta into 10000 elements, against {count}"),
+                "peaberry",
+                "the same delta, joined into a larger state",
+                &mut ours,
+                || time_of_changes(&large, &large_deltas),
+            );
+        }
         let small = ours_of(0, 1, 1000);
         let small_deltas = changes_of(&small);
         let (json, delta) = json_of(1000);
