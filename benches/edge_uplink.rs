@@ -32,7 +32,7 @@ use peaberry_benches::versus::{Better, Effort, Measure, interleave, report, writ
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 use broker::Mosquitto;
-use child::Task;
+use child::{HEARTBEAT, Task};
 use rate::Run;
 
 type Failure = Box<dyn std::error::Error>;
@@ -170,11 +170,11 @@ fn compare_devices(
     mosquitto: &Mosquitto,
     measures: &mut Vec<Measure>,
 ) -> Result<(), Failure> {
+    // So long that each device has one heartbeat in it.
     let (devices, pairs, periods) = match effort {
         Effort::Check => (100, 1, 1),
-        Effort::Quick => (DEVICES, 3, 1),
-        Effort::Normal => (DEVICES, 10, 1),
-        Effort::Full => (DEVICES, 10, 3),
+        Effort::Quick => (DEVICES, 3, HEARTBEAT),
+        Effort::Normal | Effort::Full => (DEVICES, 10, HEARTBEAT),
     };
     let task = |is_ours, connections| Task {
         is_ours,

@@ -8,7 +8,7 @@ use peaberry_core::{Clock, MemoryStorage, SystemClock};
 use peaberry_edge::Name;
 use peaberry_edge::coffee::{self, CoffeeMachine, CoffeeMetric};
 use peaberry_edge::device::{Device, DeviceBuilder, Metric};
-use peaberry_edge::fleet::{Fleet, FleetEvent, FleetSettings, FleetThread};
+use peaberry_edge::fleet::{Fleet, FleetEvent, FleetSettings, FleetStatus, FleetThread};
 use peaberry_edge::ops::Ewma;
 use peaberry_edge::order::Recipes;
 use peaberry_edge::payload::Level;
@@ -114,10 +114,23 @@ pub(crate) async fn run(task: Task) -> Result<(), Failure> {
     let began = clock.now();
     tokio::time::sleep(PERIOD * task.periods).await;
     watch.tell(clock.now().since(began));
-    let status = thread.stop()?.status();
-    let made = task.devices as u64 * u64::from(task.periods + 1);
-    if status.readings < made * 9 / 10 || status.spooled_records > made / 10 {
-        return Err(format!("{made} readings were due: {status:?}").into());
+    check(task, thread.stop()?.status())
+}
+
+/// # Errors
+///
+/// Something of what is compared was not done: readings, or the heartbeats among them.
+fn check(task: Task, status: FleetStatus) -> Result<(), Failure> {
+    let (devices, periods) = (task.devices as u64, u64::from(task.periods));
+    let readings = devices * (periods + 1);
+    // A device's first heartbeat comes before what is measured.
+    let heartbeats = devices * (periods / u64::from(HEARTBEAT) + 1);
+    let is_done = status.readings >= readings * 9 / 10
+        && status.sent_records >= (readings + heartbeats) * 9 / 10
+        && status.spooled_records <= readings / 10;
+    if !is_done {
+        let due = format!("{readings} readings and {heartbeats} heartbeats were due");
+        return Err(format!("{due}: {status:?}").into());
     }
     Ok(())
 }
