@@ -282,7 +282,7 @@ impl<A: Clone> Device<A> {
         }
         if waiting > 0 {
             self.waiting_since_ms.get_or_insert(sample.at_ms);
-            if self.waiting() >= self.batch_readings_max {
+            if self.waiting_readings() >= self.batch_readings_max {
                 self.flush(out);
             }
         }
@@ -303,7 +303,9 @@ impl<A: Clone> Device<A> {
         }
     }
 
-    fn waiting(&self) -> usize {
+    /// How many readings wait to be told in a batch.
+    #[must_use]
+    pub fn waiting_readings(&self) -> usize {
         self.lanes.iter().map(Lane::waiting).sum()
     }
 

@@ -119,6 +119,8 @@ pub struct FleetStatus {
     pub readings: u64,
     /// Of these, how many a whole period or more after they were due.
     pub late_readings: u64,
+    /// And how many wait to be told in a batch: they are in no spool yet.
+    pub waiting_readings: u64,
     /// Records in all spools.
     pub spooled_records: u64,
     /// Records given up in this start.
@@ -187,6 +189,7 @@ impl<U: Uplink, A: Clone> Fleet<U, A> {
             let spool = spool.unwrap_or_default();
             status.readings += readings;
             status.late_readings += late;
+            status.waiting_readings += device.waiting_readings() as u64;
             status.spooled_records += spool.records;
             status.dropped_records += spool.dropped_records;
             status.sent_records += spool.sent_records;

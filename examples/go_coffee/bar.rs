@@ -71,11 +71,12 @@ pub(crate) struct BarReport {
     quality_permille: u64,
 }
 
-/// What had been collected when the line was cut and when it was mended.
+/// What had been collected when the line was cut and when it was mended, and how many orders had ended when it was cut.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Outage {
     pub(crate) cut_at: u64,
     pub(crate) mended_at: u64,
+    pub(crate) served_before: usize,
 }
 
 impl Bar {
@@ -140,12 +141,15 @@ impl Bar {
     pub(crate) async fn close(
         self,
         orders: &[u64],
+        baristas: u32,
         outage: Outage,
         violations: &mut Vec<String>,
     ) -> Result<BarReport, Failure> {
         let fleet = self.fleet.stop()?;
         let drained = tokio::task::spawn_blocking(move || drain(fleet, &self.clock)).await?;
         let FleetStatus {
+            readings,
+            waiting_readings,
             spooled_records,
             losses,
             ..
@@ -162,10 +166,26 @@ impl Bar {
             violations.push("the line was to be cut and never was".to_owned());
         }
         violations.append(&mut collection.violations);
+        let told = readings - waiting_readings;
+        if collection.readings != told {
+            let collected = collection.readings;
+            violations.push(format!("{collected} of {told} readings were collected"));
+        }
         for order in orders {
-            if !collection.completed.contains_key(order) {
+            let times = collection.completed.get(order).map_or(0, Vec::len);
+            if times != 1 {
                 violations.push(format!(
-                    "the office never heard of the end of order {order}"
+                    "the office heard {times} times of the end of order {order}"
+                ));
+            }
+        }
+        if self.line.is_heard() {
+            let early = collection.completed_within(outage.mended_at);
+            // Each barista may have had one that was told before the cut and counted behind it.
+            let told = early.saturating_sub(outage.served_before + usize::try_from(baristas)?);
+            if told > 0 {
+                violations.push(format!(
+                    "{told} orders were told through a line that was cut"
                 ));
             }
         }

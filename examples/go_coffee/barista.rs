@@ -118,7 +118,12 @@ pub(crate) async fn serve(shop: &Shop, orders: Vec<Order>) -> Result<Report, Fai
     let counter = Arc::into_inner(counter).ok_or("the baristas have gone home")?;
     report.bar = counter
         .bar
-        .close(&numbers, trouble.outage, &mut report.violations)
+        .close(
+            &numbers,
+            shop.baristas,
+            trouble.outage,
+            &mut report.violations,
+        )
         .await?;
     let rng = fastrand::Rng::with_seed(shop.seed);
     report.shops = shops::sell(folder.path(), numbers.len(), rng, &mut report.violations).await?;

@@ -118,9 +118,17 @@ async fn collect(
 pub(crate) struct Collection {
     pub(crate) records: u64,
     pub(crate) readings: u64,
-    /// How often each order was told to be completed.
-    pub(crate) completed: BTreeMap<u64, u32>,
+    /// Behind how many other records each order was told to be completed: once, where all is well.
+    pub(crate) completed: BTreeMap<u64, Vec<u64>>,
     pub(crate) violations: Vec<String>,
+}
+
+impl Collection {
+    /// How many orders were told to be completed within the first `records` that were collected.
+    pub(crate) fn completed_within(&self, records: u64) -> usize {
+        let places = self.completed.values().flatten();
+        places.filter(|&&place| place < records).count()
+    }
 }
 
 impl Books {
@@ -149,7 +157,11 @@ impl Books {
                     }
                     Payload::Order(update) if update.phase == OrderPhase::Completed => {
                         let number = number_of(&update.key).ok_or("an order has a number")?;
-                        *collection.completed.entry(number).or_default() += 1;
+                        collection
+                            .completed
+                            .entry(number)
+                            .or_default()
+                            .push(from - 1);
                     }
                     Payload::Gap(gap) => collection
                         .violations

@@ -32,6 +32,7 @@ pub(crate) async fn strike(
     let failover = kill_the_leader(cluster, counter, client).await?;
     finished(counter, orders / 2).await?;
     let cut_at = counter.bar.cut();
+    let served_before = *counter.done.borrow();
     finished(counter, orders * 2 / 3).await?;
     let (_, leader) = cluster.leader();
     let followers: Vec<u64> = REPLICAS.into_iter().filter(|&id| id != leader).collect();
@@ -46,7 +47,11 @@ pub(crate) async fn strike(
     Ok(Trouble {
         failover,
         served_cut_off,
-        outage: Outage { cut_at, mended_at },
+        outage: Outage {
+            cut_at,
+            mended_at,
+            served_before,
+        },
     })
 }
 

@@ -1,5 +1,8 @@
 //! The flagship from outside: what scripts read of it, on mornings of any length, and what it says of bad files.
 
+#[path = "../../edge/tests/broker/mod.rs"]
+mod broker;
+
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -32,6 +35,18 @@ fn the_shortest_morning_goes_through_the_same_trouble() {
         assert!(report["failover_ms"].as_u64() > Some(0), "{report}");
         assert!(report["elapsed_s"].as_f64() > Some(0.0), "{report}");
     }
+}
+
+/// Skipped where Mosquitto is not installed.
+#[test]
+fn over_a_real_broker_everything_arrives_too() {
+    let Some(broker) = broker::Broker::start(|_| "max_queued_messages 0".to_owned()) else {
+        return;
+    };
+    let url = format!("mqtt://127.0.0.1:{}", broker.port);
+    let report = report(&go_coffee(&["--count", "60", "--mqtt", &url, "--json"]));
+    assert_eq!(report["violations"], Value::Array(Vec::new()), "{report}");
+    assert_eq!(report["bar"]["order_results_collected"], 60, "{report}");
 }
 
 fn refusal_of(orders: &str) -> String {
