@@ -5,9 +5,10 @@
 //! ```
 //!
 //! You will see a JSON array that names, for each bug, the first seed whose run violates a rule. Exits with 1 if a bug
-//! survives all its seeds. Bugs that cannot be planted from outside are compiled in with `--cfg peaberry_mutant`, in a
-//! target folder of their own.
+//! survives all its seeds. Bugs that cannot be planted from outside are compiled in with `--cfg peaberry_mutant`, for the
+//! crates of the workspace alone.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -42,7 +43,13 @@ struct Caught {
     caught_by_seed: Option<u64>,
 }
 
+/// Set where this program stands before the compiler.
+const WRAPS: &str = "PEABERRY_MUTANTS_WRAPS";
+
 fn main() -> ExitCode {
+    if std::env::var_os(WRAPS).is_some() {
+        return compile_with_bugs();
+    }
     let arguments = Arguments::parse();
     let targets = TARGETS
         .iter()
@@ -88,41 +95,56 @@ fn catch(
     }
 }
 
-/// Builds `soak` with every compiled-in bug, asleep.
+/// Builds `soak` with every compiled-in bug, asleep, in the profile and beside what this program was built of: of all that,
+/// the workspace alone is compiled once more.
 fn build_with_bugs() -> PathBuf {
     eprintln!("building with the bugs compiled in");
-    let folder = target_folder().join("mutants");
-    let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
+    let program = own_program();
+    let folder = |above: usize| {
+        program
+            .ancestors()
+            .nth(above)
+            .expect("an example lies deep")
+    };
+    let (profile, target) = (folder(2), folder(3));
+    let name = profile.file_name().and_then(OsStr::to_str);
     let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args([
-            "build",
-            "--quiet",
-            "--profile",
-            "mutants",
-            "--package",
-            "peaberry-examples",
-            "--example",
-            "soak",
-        ])
+        .args(["build", "--quiet", "--package", "peaberry-examples"])
+        .args(["--example", "soak", "--profile"])
+        .arg(name.filter(|&name| name != "debug").unwrap_or("dev"))
         .arg("--manifest-path")
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
         .arg("--target-dir")
-        .arg(&folder)
-        .env("RUSTFLAGS", format!("{flags} --cfg peaberry_mutant"))
+        .arg(target)
+        .env("RUSTC_WORKSPACE_WRAPPER", &program)
+        .env(WRAPS, "1")
         .status()
         .expect("cargo can be run");
     assert!(status.success(), "the build with bugs failed");
-    folder.join("mutants/examples/soak")
+    // Where it lies now `soak` itself will lie again.
+    let soak = target.join("soak-with-bugs");
+    std::fs::copy(profile.join("examples/soak"), &soak).expect("it was built just now");
+    soak
 }
 
-/// Where this program was built: `target/release/examples/mutants` lies in `target`.
-fn target_folder() -> PathBuf {
-    let program = std::env::current_exe().expect("a program knows where it lies");
-    program
-        .ancestors()
-        .nth(3)
-        .expect("three folders above an example")
-        .to_owned()
+/// As cargo calls it with [`WRAPS`]: the compiler and its arguments, for a crate of the workspace.
+fn compile_with_bugs() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    let compiler = arguments.next().expect("cargo names the compiler");
+    let status = Command::new(compiler)
+        .args(arguments)
+        .args(["--cfg", "peaberry_mutant"])
+        .status();
+    let is_done = status.expect("the compiler can be run").success();
+    if is_done {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn own_program() -> PathBuf {
+    std::env::current_exe().expect("a program knows where it lies")
 }
 
 fn first_bad_seed_of(soak: &Path, target: &Target, mutant: &Mutant, seeds: u64) -> Option<u64> {
