@@ -16,7 +16,7 @@ use peaberry_chain::primitives::{B256, Bytes};
 use peaberry_chain::wallet::EvmKey;
 use peaberry_chain::{Amount, Asset, BlockAt, ChainError, ChainId, EvmAddress, Intent};
 use peaberry_core::{MemoryNetwork, MemoryStorage, Node, NodeThread, PeerId, SystemClock};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, RwLock};
 use tokio::task::JoinHandle;
 
 use crate::node::{Node as NodeOfChain, NodeKind};
@@ -133,6 +133,13 @@ impl Ground {
         .await
     }
 
+    /// Makes a block of nothing, while no request comes through the gate that has `seen` the others: on Anvil the pool is
+    /// empty for a moment, and what is offered then would be in the block.
+    pub(crate) async fn mine_empty(&self, seen: &Seen) {
+        let _closed = seen.door.write().await;
+        self.node.mine_empty().await;
+    }
+
     /// The account's nonce on the chain.
     pub(crate) async fn nonce(&self) -> u64 {
         let nonce = self.node.rpc.nonce(self.account(), BlockAt::Latest).await;
@@ -228,6 +235,8 @@ pub(crate) struct Gate {
 pub(crate) struct Seen {
     broadcasts: Mutex<Vec<Bytes>>,
     kept: Notify,
+    /// Read by each request that is carried out; written by who wants none to be meanwhile.
+    door: RwLock<()>,
 }
 
 impl Seen {
@@ -269,12 +278,16 @@ impl Performer for Gate {
             self.seen.broadcasts.lock().push(raw.clone());
         }
         match (self.fate)(&ask) {
-            Fate::Done => self.client.perform(ask).await,
+            Fate::Done => {
+                let _passing = self.seen.door.read().await;
+                self.client.perform(ask).await
+            }
             Fate::Kept => {
                 self.seen.kept.notify_one();
                 std::future::pending().await
             }
             Fate::AnswerLost => {
+                let _passing = self.seen.door.read().await;
                 self.client.perform(ask).await?;
                 Err(ChainError::TimedOut {
                     doing: "the test's request",

@@ -143,11 +143,12 @@ async fn concurrent_senders_share_an_account(ground: Ground) {
 
 /// What waits too long is offered for an eighth more, under the same nonce; one of the two is included.
 async fn what_waits_too_long_is_offered_for_more(ground: Ground) {
-    let life = ground.live_well().await;
+    let (gate, seen) = Gate::new(ground.client().await, |_| Fate::Done);
+    let life = ground.live(gate);
     let mut stages = sent(&life, ground.payment("order 1", shop())).await;
     let first = ground.node.waiting().await;
     for _ in 0..3 {
-        ground.node.mine_empty().await;
+        ground.mine_empty(&seen).await;
     }
     let second = ground.replaced(&first).await;
     let replacing = ground.node.rpc.transaction(second[0]).await.unwrap();
@@ -203,7 +204,7 @@ async fn a_rival_that_is_far_dearer_is_soon_outbid(ground: Ground) {
     })
     .await;
     for _ in 0..3 {
-        ground.node.mine_empty().await;
+        ground.mine_empty(&seen).await;
     }
     ground.replaced(&[rival.hash()]).await;
     let offers: BTreeSet<Bytes> = seen.broadcasts().into_iter().collect();
