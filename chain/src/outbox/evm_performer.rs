@@ -86,7 +86,7 @@ async fn look(
         known => known,
     };
     let used = match final_nonce {
-        Ok(nonce) => Ok(final_block.zip(nonce)),
+        Ok(nonce) => Ok(final_block.map(|block| (block, nonce))),
         // Of nodes that do not agree perhaps one has no state of it and one lies, and each refuses in words of its own what it
         // has thrown away: that proves nothing, and everything else still counts.
         Err(error) if is_ignorance(&error) => Err(error),
@@ -105,7 +105,7 @@ async fn look(
         latest_number: latest.number,
         latest_nonce,
         pending_nonce,
-        final_nonce: used.ok().flatten().map(|(_, nonce)| nonce),
+        final_nonce: used.ok().flatten().and_then(|(_, nonce)| nonce),
         places,
         sights: told.sights,
         failures: told.failures,
@@ -294,19 +294,19 @@ async fn confirm(
     client: &EvmClient,
     wanted: &Wanted,
     failure: Option<ChainError>,
-    used: &Result<Option<(Block, u64)>, ChainError>,
+    used: &Result<Option<(Block, Option<u64>)>, ChainError>,
     newest: u64,
 ) -> Confirmed {
-    let is_used = |(_, nonce): &(Block, u64)| *nonce > wanted.nonce;
+    let seen = |sight| (failure.clone().map_or(Ok(sight), Err), Vec::new());
     let final_block = match used {
-        Ok(used) => used.filter(is_used).map(|(block, _)| block),
         Err(error) => return (Err(error.clone()), Vec::new()),
-    };
-    let Some(final_block) = final_block else {
-        return (failure.map_or(Ok(Sight::Ahead), Err), Vec::new());
+        Ok(None) => return seen(Sight::Ahead),
+        Ok(Some((_, None))) => return seen(Sight::Undecided),
+        Ok(Some((_, Some(nonce)))) if *nonce <= wanted.nonce => return seen(Sight::Ahead),
+        Ok(Some((block, Some(_)))) => *block,
     };
     if mutant::is_planted("evm_ignorance_taken_for_no_receipt") {
-        return (failure.map_or(Ok(Sight::Missing), Err), Vec::new());
+        return seen(Sight::Missing);
     }
     // Where all have come beyond that the outbox gives up no nonce for it, but says that nobody may know any more. What is said
     // then is no word on what is there, and counts in no look for which it is.
@@ -323,7 +323,7 @@ async fn confirm(
     let told = told.await;
     let is_known = |one: &Result<bool, ChainError>| matches!(one, Ok(false));
     if told.iter().any(is_known) {
-        return (failure.map_or(Ok(Sight::Ahead), Err), Vec::new());
+        return seen(Sight::Undecided);
     }
     let lacking = open.iter().zip(&told).filter(|(_, told)| told.is_ok());
     let lacking = lacking.filter(|_| is_in_time);

@@ -45,6 +45,12 @@ pub(super) fn newest_max(record: &Record, receipts_kept: u64) -> u64 {
     signed_above.saturating_add(receipts_known(receipts_kept))
 }
 
+fn undecided() -> ChainError {
+    ChainError::NotFound {
+        what: "what has used the nonce, in enough nodes,".into(),
+    }
+}
+
 impl Outbox {
     /// What a look has shown.
     pub(super) fn seen(&mut self, key: LaneKey, seen: &AccountView, now: Instant, fx: Fx<'_, '_>) {
@@ -143,11 +149,14 @@ impl Outbox {
         }
     }
 
-    /// What could not be looked for is in trouble of its own; everything else is out of it.
+    /// What could not be looked for, or decided, is in trouble of its own; everything else is out of it.
     fn note_failures(&mut self, seen: &AccountView, now: Instant, fx: Fx<'_, '_>) {
-        for (id, _) in &seen.sights {
+        for (id, sight) in &seen.sights {
             if let Some(entry) = self.open.get_mut(id) {
-                entry.sight_trouble.is_over();
+                match sight {
+                    Sight::Undecided => entry.sight_trouble.failed(&undecided(), now),
+                    _ => entry.sight_trouble.is_over(),
+                }
                 self.tell_stalled(*id, fx);
             }
         }
@@ -374,7 +383,7 @@ impl Outbox {
         let newest = lane.map_or(seen.latest_number, |lane| lane.newest.number());
         entry.lacking.clear();
         match sight {
-            Sight::Ahead => entry.misses = 0,
+            Sight::Ahead | Sight::Undecided => entry.misses = 0,
             Sight::Included {
                 transaction,
                 block_number,

@@ -177,6 +177,9 @@ pub enum Sight {
     /// Its nonce is used at the final block, and by none of its attempts as far as nodes know that have that block on their
     /// chain ([`lacks_receipts`](crate::evm::EvmView::lacks_receipts)).
     Missing,
+    /// Its nonce is used, and too few nodes say by what: they have no state of the final block, have not come to it, or may have
+    /// thrown the receipt away. As a rule the next look knows more.
+    Undecided,
 }
 
 /// How a Solana account's transactions stand.

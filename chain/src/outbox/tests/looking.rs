@@ -110,7 +110,7 @@ fn a_liar_and_a_node_that_is_behind_make_nothing_missing() {
             assert_eq!(view.final_nonce, Some(1));
             view
         };
-        assert_eq!(sights(&told(Some(FIRST))), [&Sight::Ahead]);
+        assert_eq!(sights(&told(Some(FIRST))), [&Sight::Undecided]);
         assert_eq!(sights(&told(None)), [&Sight::Missing]);
     }
 }
@@ -119,7 +119,10 @@ fn a_liar_and_a_node_that_is_behind_make_nothing_missing() {
 /// quorum is its own, and young. Who may have forgotten has no vote all the same, and one who cannot have has.
 #[test]
 fn who_may_have_forgotten_is_no_witness_whatever_the_others_have_come_to() {
-    for (tip, sight) in [(NEWEST_MAX + 1, Sight::Ahead), (NEWEST_MAX, Sight::Missing)] {
+    for (tip, sight) in [
+        (NEWEST_MAX + 1, Sight::Undecided),
+        (NEWEST_MAX, Sight::Missing),
+    ] {
         let ahead = Scripted {
             blocks: chain(tip, 0, 0),
             ..node(None)
@@ -179,10 +182,24 @@ fn what_all_may_have_forgotten_is_missing() {
 #[test]
 fn nothing_is_missing_above_the_final_block() {
     let mut young = node(None);
-    young.has_no_state = true;
+    young.final_nonce = Some(0);
     let view = look(Arc::new(young), &[&[FIRST]]).unwrap();
-    assert_eq!(view.final_nonce, None);
+    assert_eq!(view.final_nonce, Some(0));
     assert_eq!(sights(&view), [&Sight::Ahead]);
+}
+
+/// Where no node has the state of the final block nobody knows whether it is; nor where one of three has thrown it away, and
+/// one lies that it has. It is not taken for a nonce that is free.
+#[test]
+fn what_no_node_has_the_state_for_is_undecided() {
+    let mut pruned = node(None);
+    pruned.has_no_state = true;
+    let nodes = quorum([node(None), pruned.clone(), pruned.clone()]);
+    for rpc in [Arc::new(pruned), nodes] {
+        let view = look(rpc, &[&[FIRST]]).unwrap();
+        assert_eq!(view.final_nonce, None);
+        assert_eq!(sights(&view), [&Sight::Undecided]);
+    }
 }
 
 /// Where one node keeps no state of the final block and one lies about it, its nonce is not known, and all else is.

@@ -190,6 +190,41 @@ fn what_cannot_be_looked_for_is_told_of_and_nobody_else() {
     assert_eq!(stalls(&rig), 1, "{:?}", rig.stages);
 }
 
+/// What has used its nonce too few nodes say, for long: it is not on its way any more, and that is told, once, and its end.
+#[test]
+fn what_stays_undecided_is_told_of() {
+    let mut rig = Rig::new();
+    rig.submit(payment("one"));
+    rig.look(|_| view(10, 0, 0));
+    rig.broadcast(Ok(())).expect("it is sent");
+    rig.stages.clear();
+    let seen = |request: &Request, sight: Sight| {
+        let Ask::Look { wanted, .. } = &request.ask else {
+            panic!("not a look");
+        };
+        let sights = wanted.iter().map(|one| (one.entry, sight.clone()));
+        AccountView {
+            sights: sights.collect(),
+            ..view(12, 1, 1)
+        }
+    };
+    // One that lasts for no time, among others, is nothing to tell.
+    for _ in 0..20 {
+        rig.look(|request| seen(request, Sight::Undecided));
+        rig.look(|request| seen(request, Sight::Ahead));
+    }
+    assert_eq!(stalls(&rig), 0, "{:?}", rig.stages);
+    for _ in 0..20 {
+        rig.look(|request| seen(request, Sight::Undecided));
+    }
+    let [Stage::Stalled { why, .. }] = &rig.stages[..] else {
+        panic!("{:?}", rig.stages);
+    };
+    assert!(why.contains("used the nonce"), "{why}");
+    rig.look(|request| included(request, 12));
+    assert!(is_included(&rig), "{:?}", rig.stages);
+}
+
 /// A node that wants to be left alone is, also where it has answered the rest.
 #[test]
 fn a_limit_in_the_midst_of_a_look_is_kept_to() {
