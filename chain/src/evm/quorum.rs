@@ -152,34 +152,22 @@ impl QuorumRpc {
         most.filter(|_| agreed >= self.wanted).cloned()
     }
 
-    /// One and the same block for all nodes, of which they have one state; of what waits each has its own.
-    async fn resolve(&self, at: BlockAt) -> Result<BlockAt, ChainError> {
-        match at {
-            BlockAt::Latest | BlockAt::Final => {
-                let block = self.block(at).await?.ok_or_else(|| ChainError::NotFound {
-                    what: "the newest block".into(),
-                })?;
-                Ok(BlockAt::Hash(block.hash))
-            }
-            BlockAt::Number(number) => {
-                let block = self.block(at).await?.ok_or_else(|| no_block(number))?;
-                Ok(BlockAt::Hash(block.hash))
-            }
-            other @ (BlockAt::Hash(_) | BlockAt::Pending) => Ok(other),
-        }
-    }
-
-    /// What enough nodes find in the state at `at`.
+    /// What enough nodes find in the state at `at`: of one and the same block they have one; of what waits each has its own.
     async fn in_state<'a, T: PartialEq + Clone>(
         &'a self,
         doing: &'static str,
         at: BlockAt,
         ask: impl Fn(&'a dyn EvmView, BlockAt) -> BoxFuture<'a, Result<T, ChainError>>,
     ) -> Result<T, ChainError> {
-        if at == BlockAt::Latest {
-            return self.in_newest_state(doing, ask).await;
-        }
-        let at = self.resolve(at).await?;
+        let at = match at {
+            BlockAt::Latest => return self.in_state_of_head(Head::Newest, doing, ask).await,
+            BlockAt::Final => return self.in_state_of_head(Head::Final, doing, ask).await,
+            BlockAt::Number(number) => {
+                let block = self.block(at).await?.ok_or_else(|| no_block(number))?;
+                BlockAt::Hash(block.hash)
+            }
+            BlockAt::Hash(_) | BlockAt::Pending => at,
+        };
         let answers = self.ask_all(|node| ask(node, at)).await;
         self.agree_at(doing, at, &answers)
     }

@@ -66,17 +66,22 @@ impl QuorumRpc {
         Err(self.no_quorum(DOING, agreed_most))
     }
 
-    /// What enough nodes find in the state of the newest block of which enough know it. Where those that have come to the newest
-    /// do not agree, one of them lies or knows nothing; it and a node that is behind, however far, hold nobody up.
-    pub(super) async fn in_newest_state<'a, T: PartialEq + Clone>(
+    /// What enough nodes find in the state of the newest such block of which enough know it. Where those that have come to the
+    /// newest do not agree, one of them lies or knows nothing; it and a node that is behind, however far, hold nobody up.
+    pub(super) async fn in_state_of_head<'a, T: PartialEq + Clone>(
         &'a self,
+        head: Head,
         doing: &'static str,
         ask: impl Fn(&'a dyn EvmView, BlockAt) -> BoxFuture<'a, Result<T, ChainError>>,
     ) -> Result<T, ChainError> {
-        let named = self.ask_all(|node| Head::Newest.named_by(node)).await;
+        let named = self.ask_all(|node| head.named_by(node)).await;
+        let credible = self.credible_numbers(&named)?;
+        if credible.is_empty() {
+            return Err(ChainError::NotFound { what: DOING.into() });
+        }
         let mut unknown = None;
-        for number in self.credible_numbers(&named)? {
-            let Ok(block) = self.head_at(Head::Newest, number, &named).await else {
+        for number in credible {
+            let Ok(block) = self.head_at(head, number, &named).await else {
                 continue;
             };
             let at = BlockAt::Hash(block.hash);

@@ -330,6 +330,32 @@ fn a_liar_beside_a_node_far_behind_holds_no_newest_state_up() {
     );
 }
 
+/// Of the final state neither: the final block of the third is final, too.
+#[test]
+fn a_liar_beside_a_node_far_behind_holds_no_final_state_up() {
+    let ancient = Scripted {
+        blocks: chain(9, 0, 0),
+        final_number: 3,
+        ..honest()
+    };
+    let silent = Scripted {
+        has_lost_states: true,
+        ..honest()
+    };
+    let named = each_order(
+        [honest(), silent.clone(), ancient],
+        async |rpc| rpc.balance(Address::ZERO, BlockAt::Final).await,
+        |balance| assert_eq!(balance.unwrap(), U256::from_be_bytes(at(3).hash.0)),
+    );
+    assert!(!named.contains(&0) && !named.contains(&2), "{named:?}");
+    // Of two that know it the newest counts.
+    each_order(
+        [honest(), silent, honest()],
+        async |rpc| rpc.balance(Address::ZERO, BlockAt::Final).await,
+        |balance| assert_eq!(balance.unwrap(), U256::from_be_bytes(at(FINAL).hash.0)),
+    );
+}
+
 /// A walk that cannot go on, since nobody has a parent on its way, has failed: it is no chain without news.
 #[test]
 fn a_gap_in_the_chain_is_no_silence() {
