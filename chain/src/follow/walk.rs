@@ -157,24 +157,18 @@ async fn go_on(
             block = farther;
         }
     }
-    let known = |number: u64, hash: B256| ring.binary_search(&(number, hash)).is_ok();
-    let mut path = Vec::new();
-    let ancestor = loop {
-        if known(block.number, block.hash) {
-            break (block.number, block.hash);
-        }
-        if block.number <= first.0 {
-            return broken(client, first, final_block).await;
-        }
-        path.push(block);
-        // Often the parent is in the ring, and need not be asked for.
-        if known(block.number - 1, block.parent) {
-            break (block.number - 1, block.parent);
-        }
-        let Some(parent) = parent_of(client, block).await? else {
-            return Err(unknown("the parent of", block));
-        };
-        block = parent;
+    let mut back = walk_back(client, ring, block).await?;
+    // Too few know what lies between: of what follows the tip more may.
+    if matches!(back, Back::Gap(_))
+        && block.number > tip.0 + 1
+        && let Some(next) = at_number(client, tip.0 + 1, final_block).await?
+    {
+        back = walk_back(client, ring, next).await?;
+    }
+    let (ancestor, path) = match back {
+        Back::To(ancestor, path) => (ancestor, path),
+        Back::Below => return broken(client, first, final_block).await,
+        Back::Gap(child) => return Err(unknown("the parent of", child)),
     };
     // A node that is behind, on our own fork: that its chain is shorter does not mean that ours is gone.
     if path.is_empty() {
@@ -201,6 +195,43 @@ async fn go_on(
         ancestor: Some(ancestor),
         blocks,
     }))
+}
+
+/// Where a walk back by hash has led.
+enum Back {
+    /// To this block of the ring, over these, the newest first.
+    To((u64, B256), Vec<Block>),
+    /// Past the ring's first block.
+    Below,
+    /// To this block, whose parent nobody knows.
+    Gap(Block),
+}
+
+async fn walk_back(
+    client: &dyn ChainClient,
+    ring: &[(u64, B256)],
+    mut block: Block,
+) -> Result<Back, ChainError> {
+    let known = |number: u64, hash: B256| ring.binary_search(&(number, hash)).is_ok();
+    let lowest = ring.first().map_or(0, |first| first.0);
+    let mut path = Vec::new();
+    loop {
+        if known(block.number, block.hash) {
+            return Ok(Back::To((block.number, block.hash), path));
+        }
+        if block.number <= lowest {
+            return Ok(Back::Below);
+        }
+        path.push(block);
+        // Often the parent is in the ring, and need not be asked for.
+        if known(block.number - 1, block.parent) {
+            return Ok(Back::To((block.number - 1, block.parent), path));
+        }
+        match parent_of(client, block).await? {
+            Some(parent) => block = parent,
+            None => return Ok(Back::Gap(block)),
+        }
+    }
 }
 
 async fn range(

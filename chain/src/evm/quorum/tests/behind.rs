@@ -356,12 +356,48 @@ fn a_liar_beside_a_node_far_behind_holds_no_final_state_up() {
     );
 }
 
-/// A walk that cannot go on, since nobody has a parent on its way, has failed: it is no chain without news.
+/// A liar that does not know a parent on the way back, and a node that has not come to it, hold no follower up: what follows
+/// its tip two of them know.
+#[test]
+fn a_liar_beside_a_node_that_is_behind_holds_no_walk_up() {
+    let mut gap = honest();
+    for block in &mut gap.blocks {
+        if block.number == TIP - 3 {
+            block.hash = B256::ZERO;
+        }
+    }
+    let behind = Scripted {
+        blocks: chain(TIP - 5, 0, 0),
+        ..honest()
+    };
+    let known = at(TIP - 9);
+    let walk = walk(Known::Ring(vec![(known.number, known.hash)]));
+    let named = each_order(
+        [honest(), gap, behind],
+        async |rpc| step_along(&client(rpc, FinalityPolicy::Finalized), &walk).await,
+        |step| {
+            let Ok(Step::Path(path)) = step else {
+                panic!("{step:?}");
+            };
+            let blocks: Vec<Block> = path.blocks.iter().map(|(block, _)| *block).collect();
+            assert_eq!(path.ancestor, Some((known.number, known.hash)));
+            assert_eq!(blocks, [at(TIP - 8)]);
+        },
+    );
+    assert!(!named.contains(&0) && !named.contains(&2), "{named:?}");
+}
+
+/// A walk that cannot go on, since nobody has a parent on its way, nor one of what follows its tip, has failed: it is no chain
+/// without news.
 #[test]
 fn a_gap_in_the_chain_is_no_silence() {
     let mut gap = honest();
-    if let Some(there) = gap.blocks.get_mut(usize::try_from(TIP - 3).unwrap()) {
-        there.hash = B256::ZERO;
+    for block in &mut gap.blocks {
+        match block.number {
+            number if number == TIP - 3 => block.hash = B256::ZERO,
+            number if number == TIP - 8 => block.parent = B256::repeat_byte(9),
+            _ => {}
+        }
     }
     let known = at(TIP - 9);
     let walk = walk(Known::Ring(vec![(known.number, known.hash)]));
