@@ -23,6 +23,8 @@
 //! | `dev_chain/interval` | `blocks_come_by_interval`, `an_interval_is_kept_as_long_as_it_is_asked_for` | its clock is the system's, and not the test's; `evm/json_rpc` asks both for the interval |
 //! | `dev_chain/filters` | `logs_of_undone_blocks_are_told_as_removed` | it tells nothing of undone blocks |
 //! | `dev_chain/filters` | `filters_are_bounded_and_the_idle_ones_go`, `a_filter_that_has_missed_something_is_not_found` | it forgets filters by the clock |
+//! | `dev_chain/filters` | `more_logs_than_one_answer_holds_come_in_several`, `a_block_with_too_many_logs_ends_its_filter` | it has no such bound |
+//! | `dev_chain/filters` | `a_filter_whose_blocks_end_before_they_begin_is_refused` | it refuses every filter from a block on that is still to come |
 //! | `dev_chain/json_rpc` | `both_doors_show_the_same_chain` | it has one door alone |
 //! | `dev_chain/json_rpc` | `what_it_does_not_have_it_says`, `what_is_not_here_is_not_left_out` | it has these methods and arguments, and says no in other words than geth's |
 //! | `dev_chain/json_rpc` | `base_fees_and_the_block_to_come_are_as_geth_tells_them` | its second block has the base fee of its first; `evm/json_rpc` asks both for all else |

@@ -3,6 +3,7 @@
 use alloy_primitives::U64;
 use serde_json::{Value, json};
 
+use super::super::execution::refused;
 use super::super::ledger::{Ledger, News, Watched};
 use super::methods::{Answer, unknown};
 use super::params::Params;
@@ -15,6 +16,9 @@ pub(super) fn filter(ledger: &mut Ledger, method: &str, params: Params<'_>) -> A
         "eth_newPendingTransactionFilter" => Ok(made(ledger, Watched::Waiting)),
         "eth_newFilter" => {
             let (filter, from, to) = params.logs(0)?.read_open(|at| ledger.number(at))?;
+            if from.zip(to).is_some_and(|(from, to)| from > to) {
+                return Err(refused("invalid block range params"));
+            }
             Ok(made(ledger, Watched::Logs { filter, from, to }))
         }
         "eth_getFilterChanges" => Ok(match ledger.news(number()?)? {

@@ -146,9 +146,11 @@ impl Ledger {
         self.filters.open.remove(&number).is_some()
     }
 
-    /// What has come since the last time, or since the filter was made.
+    /// What has come since the last time, or since the filter was made. Of more logs than one answer holds those of the first
+    /// blocks, and the others the next time. Where one block has too many the filter says so and is gone.
     pub(in super::super) fn news(&mut self, number: u64) -> Result<News, NodeError> {
         let (watched, next) = self.filters.find(number)?;
+        let mut end = self.filters.end();
         let news = match &watched {
             Watched::Blocks => News::Hashes(self.hashes_since(next, |event| match event {
                 Event::Added { hash, .. } => Some(*hash),
@@ -160,10 +162,14 @@ impl Ledger {
             })),
             Watched::Logs { filter, from, to } => {
                 let range = from.unwrap_or(0)..=to.unwrap_or(u64::MAX);
-                News::Logs(self.logs_since(next, filter, &range)?)
+                let told = self.logs_since(next, filter, &range);
+                let (logs, told_upto) = told.inspect_err(|_too_many| {
+                    self.filters.open.remove(&number);
+                })?;
+                end = told_upto;
+                News::Logs(logs)
             }
         };
-        let end = self.filters.end();
         if let Some(filter) = self.filters.open.get_mut(&number) {
             filter.next = end;
         }
@@ -184,39 +190,51 @@ impl Ledger {
         self.filters.since(next).filter_map(hash).collect()
     }
 
-    /// Logs of blocks that have come and stay, and of those that had come before and are gone.
+    /// Logs of blocks that have come and stay, and of those that had come before and are gone, with the first event of which
+    /// nothing is told: whole events, as many as one answer holds.
     fn logs_since(
         &self,
         next: u64,
         filter: &LogFilter,
         range: &std::ops::RangeInclusive<u64>,
-    ) -> Result<Vec<(Log, bool)>, NodeError> {
+    ) -> Result<(Vec<(Log, bool)>, u64), NodeError> {
+        // What lies between a block's coming and its going stands on it, and is gone, too: no answer ends there.
         let mut untold = BTreeSet::new();
         let mut told = Vec::new();
         let mut found = Found::default();
-        let mut tell = |log: Log, is_undone| {
-            found.add(&log).map_err(refused)?;
-            told.push((log, is_undone));
-            Ok::<(), NodeError>(())
-        };
+        let mut end = next;
         for event in self.filters.since(next) {
-            match event {
-                Event::Added { hash, number } => {
-                    untold.insert(*hash);
-                    if range.contains(number) && self.hashed(*hash).is_some() {
-                        let mut logs = self.logs(filter, &LogRange::Block(*hash))?.into_iter();
-                        logs.try_for_each(|log| tell(log, false))?;
+            let logs = match event {
+                Event::Added { hash, number } if self.hashed(*hash).is_some() => {
+                    match range.contains(number) {
+                        true => self.logs(filter, &LogRange::Block(*hash)),
+                        false => Ok(Vec::new()),
                     }
                 }
-                Event::Undone { hash, logs } if !untold.contains(hash) => {
-                    let mut logs = logs
-                        .iter()
-                        .filter(|log| range.contains(&log.block_number) && filter.matches(log));
-                    logs.try_for_each(|log| tell(log.clone(), true))?;
+                Event::Added { hash, .. } => {
+                    untold.insert(*hash);
+                    Ok(Vec::new())
                 }
-                Event::Undone { .. } | Event::Waiting(_) => {}
+                Event::Undone { hash, .. } if untold.remove(hash) => Ok(Vec::new()),
+                Event::Undone { logs, .. } => {
+                    let is_wanted =
+                        |log: &&Log| range.contains(&log.block_number) && filter.matches(log);
+                    Ok(logs.iter().filter(is_wanted).cloned().collect())
+                }
+                Event::Waiting(_) => Ok(Vec::new()),
+            };
+            let fitting = logs.and_then(|logs| {
+                logs.iter().try_for_each(|log| found.add(log))?;
+                Ok(logs)
+            });
+            let is_undone = matches!(event, Event::Undone { .. });
+            match fitting {
+                Ok(logs) => told.extend(logs.into_iter().map(|log| (log, is_undone))),
+                Err(too_many) if told.is_empty() => return Err(too_many),
+                Err(_) => break,
             }
+            end += 1;
         }
-        Ok(told)
+        Ok((told, end))
     }
 }

@@ -27,7 +27,7 @@ impl Found {
     /// # Errors
     ///
     /// In geth's words: it is more than one answer holds.
-    pub(super) fn add(&mut self, log: &Log) -> Result<(), String> {
+    pub(super) fn add(&mut self, log: &Log) -> Result<(), NodeError> {
         self.logs += 1;
         self.bytes += LOG_BYTES + 2 * log.data.len();
         let (most, what) = match (self.logs > LOGS_MAX, self.bytes > LOGS_BYTES_MAX) {
@@ -35,7 +35,11 @@ impl Found {
             (_, true) => (LOGS_BYTES_MAX, "bytes"),
             _ => return Ok(()),
         };
-        Err(format!("query returned more than {most} {what}"))
+        Err(NodeError {
+            code: TOO_MANY,
+            message: format!("query returned more than {most} {what}"),
+            data: None,
+        })
     }
 }
 
@@ -59,13 +63,7 @@ impl Ledger {
         let blocks = blocks.filter(|block| filter.may_match(&block.header.logs_bloom));
         let mut found = Found::default();
         let logs = blocks.flat_map(|block| matching(filter, block));
-        logs.map(|log| found.add(&log).map(|()| log))
-            .collect::<Result<_, _>>()
-            .map_err(|message| NodeError {
-                code: TOO_MANY,
-                message,
-                data: None,
-            })
+        logs.map(|log| found.add(&log).map(|()| log)).collect()
     }
 }
 
