@@ -169,16 +169,29 @@ impl Outbox {
         known.map(|(fees, _)| fees)
     }
 
+    /// Whether one more may be on its way. What became of an [`Unknown`](Deferral::Unknown) one is not known, and it is on its
+    /// way no more: its nonce is used.
+    fn has_room(&self, key: LaneKey) -> bool {
+        let Some(lane) = self.lanes.get(&key) else {
+            return false;
+        };
+        let is_on_its_way = |id: &&EntryId| {
+            let entry = self.open.get(id);
+            entry.is_some_and(|entry| !matches!(entry.deferral, Some(Deferral::Unknown(_))))
+        };
+        lane.flying.iter().filter(is_on_its_way).count() < self.rules(key.0).in_flight_max
+    }
+
     /// Gives nonces to what waits, in order.
     fn lease(&mut self, key: LaneKey, price: Fees, now: Instant, fx: Fx<'_, '_>) {
         let in_flight_max = self.rules(key.0).in_flight_max;
         loop {
+            if !self.has_room(key) {
+                return;
+            }
             let Some(lane) = self.lanes.get_mut(&key) else {
                 return;
             };
-            if lane.flying.len() >= in_flight_max {
-                return;
-            }
             let (Some(&id), Some(nonce)) = (lane.waiting.first(), lane.next_nonce(in_flight_max))
             else {
                 return;
@@ -211,7 +224,7 @@ impl Outbox {
         if lane.waiting.first().is_some_and(|id| {
             let entry = self.open.get(id);
             entry.is_some_and(|entry| entry.is_idle(now) || entry.asked.is_some())
-                && lane.flying.len() < self.rules(key.0).in_flight_max
+                && self.has_room(key)
         }) {
             return;
         }

@@ -178,6 +178,40 @@ fn no_nonce_is_given_up_where_receipts_may_be_forgotten() {
     assert!(rig.stages.iter().any(is_told), "{:?}", rig.stages);
 }
 
+/// As many as may be on their way, and of none it is known what became of it: the next one has its nonce all the same.
+#[test]
+fn what_nobody_knows_of_holds_up_nobody_else() {
+    let mut rig = Rig::new();
+    let names = ["one", "two", "three", "four"];
+    for name in names {
+        rig.submit(payment(name));
+    }
+    assert_eq!(names.len(), rules().in_flight_max);
+    rig.look(|_| view(10, 0, 0));
+    for _ in names {
+        rig.broadcast(Ok(())).expect("it is sent");
+    }
+    rig.restart();
+    let used = |request: &Request, number| AccountView {
+        latest_nonce: 4,
+        pending_nonce: 4,
+        final_nonce: Some(4),
+        ..missing(request, number)
+    };
+    let late = 20 + rules().receipts_kept;
+    for number in late..late + 6 {
+        rig.look(|request| used(request, number));
+        rig.broadcast(Ok(()));
+    }
+    assert!(is_unknown(&rig), "{:?}", rig.stages);
+    let nonces = |rig: &Rig| -> Vec<u64> { rig.signed.iter().map(|one| one.nonce).collect() };
+    assert!(!nonces(&rig).contains(&4), "{:?}", nonces(&rig));
+    rig.submit(payment("five"));
+    rig.look(|request| used(request, late + 6));
+    rig.serve();
+    assert!(nonces(&rig).contains(&4), "{:?}", nonces(&rig));
+}
+
 /// A look that finds the nonce free, and says so of the final block where that is asked.
 fn free(request: &Request, latest_number: u64) -> AccountView {
     let Ask::Look {
