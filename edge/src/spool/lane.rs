@@ -242,6 +242,12 @@ impl Lane {
         backlog.is_some_and(|backlog| backlog.cursor.sent < Some(backlog.boundary))
     }
 
+    /// What of the backlog is yet to be sent: behind the one, up to the other.
+    pub(super) fn unsent_backlog(&self) -> Option<(Option<Position>, Position)> {
+        let backlog = self.backlog.as_ref()?;
+        Some((backlog.cursor.sent, backlog.boundary))
+    }
+
     pub(super) fn has_live(&self) -> bool {
         self.newest() > self.live.sent
     }

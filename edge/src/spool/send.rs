@@ -144,6 +144,19 @@ impl Unwanted {
     }
 }
 
+impl Lane {
+    /// Where the broker's word is all there is to wait for: it has the record at `at`, and between `after` and that nothing is
+    /// held.
+    fn note_broker_has(&mut self, now: Instant, after: Option<Position>, at: Position) {
+        let accepted = self.accepted.get_or_insert_default();
+        match accepted.take(after, at) {
+            // One hole too many, left by records that were refused: it goes again with them.
+            Arrival::Deferred => self.patience.begin(now),
+            Arrival::New | Arrival::Repeated => self.may_let_go = true,
+        }
+    }
+}
+
 impl Spool {
     /// From now on the numbers of [`Outgoing`] have `tag` as their upper half: spools that share an uplink are told apart by
     /// it. See [`tag_of`](Self::tag_of).
@@ -216,10 +229,17 @@ impl Spool {
             let Some(lane) = self.lanes.get_mut(lane) else {
                 return Ok(None);
             };
+            let unsent = lane.unsent_backlog();
             let found = match kind {
                 Kind::Backlog => lane.next_backlog(storage, owner, room)?,
                 Kind::Live => lane.next_live(storage, owner, room)?,
             };
+            if let (Kind::Backlog, None, Some((sent, end)), false) =
+                (kind, &found, unsent, has_sink)
+            {
+                // All of it has given way, and what was sent before it named the last of it as what it follows on.
+                lane.note_broker_has(now, sent, end);
+            }
             if let Some((entry, after)) = found {
                 let stream = lane.stream;
                 if has_sink {
@@ -328,12 +348,7 @@ impl Spool {
         if !is_all {
             return;
         }
-        let accepted = lane.accepted.get_or_insert_default();
-        match accepted.take(one.after, one.at) {
-            // One hole too many, left by records that were refused: it goes again with them.
-            Arrival::Deferred => lane.patience.begin(now),
-            Arrival::New | Arrival::Repeated => lane.may_let_go = true,
-        }
+        lane.note_broker_has(now, one.after, one.at);
     }
 
     /// Whether a sink's acknowledgement is waited for.

@@ -146,6 +146,57 @@ fn however_many_holes_the_brokers_answers_leave_all_is_let_go_of() {
     assert!(rounds > 1, "there were too many holes");
 }
 
+/// What is new was sent before the backlog, and all of the backlog has given way since: nothing in front of it is waited for.
+#[test]
+fn what_gave_way_in_front_of_what_the_broker_has_is_not_waited_for() {
+    for is_answered_first in [true, false] {
+        what_is_new_goes_first_and_the_backlog_gives_way(is_answered_first);
+    }
+}
+
+fn what_is_new_goes_first_and_the_backlog_gives_way(is_answered_first: bool) {
+    let mut bench = Bench::new(SpoolSettings {
+        keep_until: AckLevel::Broker,
+        ..SpoolSettings::default()
+    });
+    for _ in 0..2 {
+        bench.append(payload(Stream::Health, 0)).unwrap();
+    }
+    bench.commit();
+    bench.spool.up(bench.now, false);
+    let new = bench.append(payload(Stream::Health, 0)).unwrap();
+    bench.commit();
+    let sent = bench.next().unwrap();
+    assert_eq!(sent.at, new, "before the backlog");
+    if is_answered_first {
+        bench.accept(sent.seq);
+    }
+    for _ in 0..2 {
+        let (storage, batch) = (&bench.storage, &mut bench.batch);
+        assert!(bench.spool.relieve(storage, batch).unwrap());
+        bench.commit();
+    }
+    assert_eq!(bench.spool.status().dropped_records, 2, "the backlog");
+    bench.append(payload(Stream::Health, 0)).unwrap();
+    bench.commit();
+    if !is_answered_first {
+        // It is found only now that nothing of the backlog is left.
+        let behind = bench.next().unwrap();
+        bench.accept(sent.seq);
+        bench.accept(behind.seq);
+    }
+    for _ in 0..100 {
+        while let Some(outgoing) = bench.next() {
+            bench.accept(outgoing.seq);
+        }
+        bench.commit();
+        bench.now += Duration::from_secs(40);
+        bench.tend();
+        bench.commit();
+    }
+    assert_eq!(bench.spool.status().records, 0);
+}
+
 /// What was found at the start may have been made in a start that the sink's knowledge had overtaken: the sink acknowledges
 /// what came later, and has never seen it. The broker has it before it is cut, and again if the broker has lost it.
 #[test]
