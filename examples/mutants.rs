@@ -109,11 +109,12 @@ fn build_with_bugs() -> PathBuf {
     let (profile, target) = (folder(2), folder(3));
     let name = profile.file_name().and_then(OsStr::to_str);
     let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["build", "--quiet", "--package", "peaberry-examples"])
-        .args(["--example", "soak", "--profile"])
+        // What is built with the whole workspace's features is there already.
+        .args(["build", "--quiet", "--workspace", "--example", "soak"])
+        .arg("--profile")
         .arg(name.filter(|&name| name != "debug").unwrap_or("dev"))
         .arg("--manifest-path")
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
         .arg("--target-dir")
         .arg(target)
         .env("RUSTC_WORKSPACE_WRAPPER", &program)
