@@ -108,7 +108,18 @@ fn build_with_bugs() -> PathBuf {
     };
     let (profile, target) = (folder(2), folder(3));
     let name = profile.file_name().and_then(OsStr::to_str);
-    let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        // What `cargo run` says of this package, which build scripts would take for news.
+        let of_package = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+        if of_package
+            .iter()
+            .any(|it| name.to_string_lossy().starts_with(it))
+        {
+            cargo.env_remove(&name);
+        }
+    }
+    let status = cargo
         // What is built with the whole workspace's features is there already.
         .args(["build", "--quiet", "--workspace", "--example", "soak"])
         .arg("--profile")
