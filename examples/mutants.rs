@@ -109,14 +109,11 @@ fn build_with_bugs() -> PathBuf {
     let (profile, target) = (folder(2), folder(3));
     let name = profile.file_name().and_then(OsStr::to_str);
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    for (name, _) in std::env::vars_os() {
+    for (variable, _) in std::env::vars_os() {
         // What `cargo run` says of this package, which build scripts would take for news.
-        let of_package = ["CARGO_PKG_", "CARGO_MANIFEST_"];
-        if of_package
-            .iter()
-            .any(|it| name.to_string_lossy().starts_with(it))
-        {
-            cargo.env_remove(&name);
+        let word = variable.to_string_lossy();
+        if word.starts_with("CARGO_PKG_") || word.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&variable);
         }
     }
     let status = cargo

@@ -122,8 +122,8 @@ pub(crate) fn measure(effort: Effort) -> Result<[Measure; 2], Failure> {
 }
 
 /// A minute in which time goes on by what each turn takes, and from there to when the next is due. A reading that falls due within
-/// a turn is taken in the next one, and acted on by its end: with both longer than [`IN_TIME`] it may have come too late. A turn
-/// that takes a second is a reading of each device that comes a whole period too late.
+/// a turn is taken in the next one, and acted on by its end: where the two together are longer than [`IN_TIME`] it may have come
+/// too late. A turn that takes a second is a reading of each device that comes a whole period too late.
 ///
 /// # Errors
 ///

@@ -229,17 +229,18 @@ impl Spool {
             let Some(lane) = self.lanes.get_mut(lane) else {
                 return Ok(None);
             };
-            let unsent = lane.unsent_backlog();
             let found = match kind {
-                Kind::Backlog => lane.next_backlog(storage, owner, room)?,
+                Kind::Backlog => {
+                    let unsent = lane.unsent_backlog();
+                    let found = lane.next_backlog(storage, owner, room)?;
+                    if let (None, Some((sent, end)), false) = (&found, unsent, has_sink) {
+                        // All of it has given way, and what was sent before it named the last of it as what it follows on.
+                        lane.note_broker_has(now, sent, end);
+                    }
+                    found
+                }
                 Kind::Live => lane.next_live(storage, owner, room)?,
             };
-            if let (Kind::Backlog, None, Some((sent, end)), false) =
-                (kind, &found, unsent, has_sink)
-            {
-                // All of it has given way, and what was sent before it named the last of it as what it follows on.
-                lane.note_broker_has(now, sent, end);
-            }
             if let Some((entry, after)) = found {
                 let stream = lane.stream;
                 if has_sink {
