@@ -1,4 +1,10 @@
-//! Reports of the round protocol on a development chain: by a quorum and by a group, brought by staggered transmitters.
+//! Reports of the round protocol on a chain: by a quorum and by a group, brought by staggered transmitters. On two nodes:
+//! `peaberry-chain`'s development chain and Anvil, asked by the same JSON-RPC; where Anvil is not installed, its half says so
+//! and skips itself. Of this crate's tests these alone ask an EVM node, and none needs a rule in which the two differ.
+//!
+//! | in | test | why not on both |
+//! |---|---|---|
+//! | `on_chain` | `each_test_runs_on_both_nodes_or_is_listed` | reads this list |
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -6,8 +12,11 @@
 )]
 
 mod ground;
+#[path = "../../chain/tests/node/mod.rs"]
+mod node;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -18,8 +27,8 @@ use alloy_rpc_types_eth::TransactionRequest;
 use alloy_sol_types::{SolCall as _, sol};
 use futures_util::{StreamExt as _, stream};
 use peaberry_chain::contract::Abi;
-use peaberry_chain::dev::{DevChain, DevOptions, DevServer};
-use peaberry_chain::evm::{EvmClient, EvmRpc};
+use peaberry_chain::dev::DevOptions;
+use peaberry_chain::evm::{EvmClient, EvmRpc as _};
 use peaberry_chain::outbox::{
     ChainRules, IdempotencyKey, OutboxConfig, OutboxHandle, Outcome, Submission,
 };
@@ -43,6 +52,20 @@ use tokio::task::block_in_place;
 use tokio::time::Instant;
 
 use self::ground::{MEMBERS, key, peer};
+use self::node::{NodeKind, expect_on_both_or_listed, on_both};
+
+on_both! {
+    threads: Town::open =>
+    a_report_signed_by_a_quorum_lands
+    a_web3_client_reads_what_ours_reads
+    a_report_signed_by_a_group_lands_and_so_does_one_of_its_heirs
+    a_report_is_paid_for_once
+    a_silent_transmitter_costs_one_slot
+    a_jump_lands_when_operators_have_believed_it_here_and_on_chain
+    of_what_has_waited_the_newest_is_paid_for
+    what_the_outbox_has_given_up_is_handed_over_anew
+    what_landed_is_of_our_generation
+}
 
 const ARTEFACT: &[u8] = include_bytes!("../../chain/contracts/artifacts/PriceOracle.json");
 const START_S: u64 = 1_735_689_600;
@@ -75,14 +98,14 @@ fn config(contract: EvmAddress) -> Arc<Config> {
 
 /// A chain with the contract on it, not configured yet.
 struct Town {
-    chain: DevChain,
+    node: node::Node,
     client: Arc<EvmClient>,
     owner: EvmAddress,
     contract: EvmAddress,
 }
 
 impl Town {
-    async fn open() -> Self {
+    async fn open(kind: NodeKind) -> Self {
         let payers: Vec<EvmKey> = (0..=MEMBERS).map(payer).collect();
         let options = DevOptions {
             genesis_timestamp_s: START_S,
@@ -91,8 +114,9 @@ impl Town {
         let options = payers
             .iter()
             .fold(options, |options, key| options.fund(key.evm_address()));
-        let chain = DevChain::new(options);
-        let mut client = EvmClient::connect(Arc::new(chain.clone()), chain.network())
+        let node = node::Node::of(kind, options).await;
+        node.mine_each(true).await;
+        let mut client = EvmClient::connect(Arc::new(node.rpc.clone()), node.network())
             .await
             .unwrap();
         for key in payers {
@@ -100,7 +124,7 @@ impl Town {
         }
         let owner = payer(0).evm_address();
         let town = Self {
-            chain,
+            node,
             client: Arc::new(client),
             owner,
             contract: owner.create(0),
@@ -191,7 +215,7 @@ impl Town {
         let mut paid = Vec::new();
         for member in 0..MEMBERS {
             let account = payer(member + 1).evm_address();
-            let nonce = EvmRpc::nonce(&self.chain, account, BlockAt::Latest).await;
+            let nonce = self.node.rpc.nonce(account, BlockAt::Latest).await;
             paid.push(nonce.unwrap());
         }
         paid
@@ -297,9 +321,7 @@ async fn assert_it_lands(town: &Town, config: &Config, report: &AttestedReport) 
     assert_eq!(town.answer(1).await.0, U256::from(180_000));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_report_signed_by_a_quorum_lands() {
-    let town = Town::open().await;
+async fn a_report_signed_by_a_quorum_lands(town: Town) {
     let config = config(town.contract);
     let terms = ContractTerms::quorum(86_400);
     town.call(configure_call(&config, &terms).unwrap().into())
@@ -321,11 +343,9 @@ sol! {
 }
 
 /// Over HTTP, by alloy's provider and Chainlink's interface alone: what any consumer off chain does.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_web3_client_reads_what_ours_reads() {
+async fn a_web3_client_reads_what_ours_reads(town: Town) {
     // Another crate's features may leave the choice of a provider to the program; a second choice changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let town = Town::open().await;
     let config = config(town.contract);
     let terms = ContractTerms::quorum(86_400);
     town.call(configure_call(&config, &terms).unwrap().into())
@@ -335,8 +355,8 @@ async fn a_web3_client_reads_what_ours_reads() {
     assert_it_lands(&town, &config, &report).await;
     let ours = town.stored().await.unwrap();
 
-    let server = DevServer::start(town.chain.clone(), 0).await.unwrap();
-    let provider = ProviderBuilder::new().connect_http(server.url().parse().unwrap());
+    let url = town.node.url().await;
+    let provider = ProviderBuilder::new().connect_http(url.parse().unwrap());
     let read = async |data: Vec<u8>| {
         let call = TransactionRequest::default()
             .to(town.contract)
@@ -367,9 +387,7 @@ async fn a_web3_client_reads_what_ours_reads() {
     assert!(none.unwrap_err().to_string().contains("revert"));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_report_signed_by_a_group_lands_and_so_does_one_of_its_heirs() {
-    let town = Town::open().await;
+async fn a_report_signed_by_a_group_lands_and_so_does_one_of_its_heirs(town: Town) {
     let config = config(town.contract);
     let shares = GroupShare::deal(MEMBERS, 2, &mut OsRng).unwrap();
     let terms = ContractTerms::group(shares[0].group_key(), 86_400);
@@ -480,8 +498,7 @@ impl Transmitters {
 
 /// Each oracle but the silent one puts reports on chain through an outbox of its own. Answers how many transactions each
 /// has paid for in the end, by its slot, and how long it took.
-async fn transmitted(is_silent: impl Fn(u32) -> bool) -> (Vec<u64>, Duration) {
-    let town = Town::open().await;
+async fn transmitted(town: Town, is_silent: impl Fn(u32) -> bool) -> (Vec<u64>, Duration) {
     let config = config(town.contract);
     let terms = ContractTerms::quorum(86_400);
     town.call(configure_call(&config, &terms).unwrap().into())
@@ -517,15 +534,13 @@ async fn transmitted(is_silent: impl Fn(u32) -> bool) -> (Vec<u64>, Duration) {
     (by_slot, landed.unwrap())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_report_is_paid_for_once() {
-    let (paid, _) = transmitted(|_| false).await;
+async fn a_report_is_paid_for_once(town: Town) {
+    let (paid, _) = transmitted(town, |_| false).await;
     assert_eq!(paid, [1, 0, 0, 0]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_silent_transmitter_costs_one_slot() {
-    let (paid, landed) = transmitted(|slot| slot == 0).await;
+async fn a_silent_transmitter_costs_one_slot(town: Town) {
+    let (paid, landed) = transmitted(town, |slot| slot == 0).await;
     assert_eq!(paid, [0, 1, 0, 0]);
     assert!(landed >= STAGE - STAGE / 10, "one stage later: {landed:?}");
 }
@@ -533,9 +548,7 @@ async fn a_silent_transmitter_costs_one_slot() {
 /// The market jumps. The oracles' own breakers trip, and their operators believe it; the contract's breaker halts the feed,
 /// which costs one transaction and not one of each oracle; a quorum resets it, and the answer lands. At the next jump the
 /// resetter does.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_jump_lands_when_operators_have_believed_it_here_and_on_chain() {
-    let town = Town::open().await;
+async fn a_jump_lands_when_operators_have_believed_it_here_and_on_chain(town: Town) {
     town.grant("RESETTER_ROLE").await;
     let config = config(town.contract);
     let form = ConfigForm {
@@ -665,9 +678,8 @@ fn report(config: &Config, round: u32, value: i128) -> AttestedReport {
 /// The chain was away, or the contract not configured yet, while oracles agreed on several reports: the newest one is paid
 /// for, and the others, which it would have undone, are not; not even where the contract is configured just after the newest
 /// one was turned away.
-#[tokio::test(flavor = "multi_thread")]
-async fn of_what_has_waited_the_newest_is_paid_for() {
-    let town = Arc::new(Town::open().await);
+async fn of_what_has_waited_the_newest_is_paid_for(town: Town) {
+    let town = Arc::new(town);
     let config = config(town.contract);
     let oracles = start(&config, |member| EcdsaQuorum::new(&config, key(member)));
     let (outbox, _node) = outbox(&town);
@@ -710,9 +722,7 @@ async fn of_what_has_waited_the_newest_is_paid_for() {
 }
 
 /// The outbox has given a report up, since the contract was not configured yet; by now the contract would store it.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_the_outbox_has_given_up_is_handed_over_anew() {
-    let town = Town::open().await;
+async fn what_the_outbox_has_given_up_is_handed_over_anew(town: Town) {
     let config = config(town.contract);
     let (outbox, _node) = outbox(&town);
     let report = report(&config, 1, 200_000);
@@ -754,9 +764,7 @@ async fn what_the_outbox_has_given_up_is_handed_over_anew() {
 }
 
 /// Rounds of the generation before say nothing of ours: an oracle that was started before the hand-over has landed nothing.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_landed_is_of_our_generation() {
-    let town = Town::open().await;
+async fn what_landed_is_of_our_generation(town: Town) {
     let first = config(town.contract);
     let terms = ContractTerms::quorum(86_400);
     town.call(configure_call(&first, &terms).unwrap().into())
@@ -800,4 +808,12 @@ async fn eventually(is_so: impl AsyncFn() -> bool) {
 
 fn payer_of(member: u8) -> EvmAddress {
     payer(member + 1).evm_address()
+}
+
+#[test]
+fn each_test_runs_on_both_nodes_or_is_listed() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let asks = |text: &str| text.contains("tests/node/") || text.contains("peaberry_chain::dev");
+    let on_both = expect_on_both_or_listed(&tests, include_str!("on_chain.rs"), asks);
+    assert!(on_both >= 9, "the tests are found: {on_both}");
 }

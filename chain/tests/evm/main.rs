@@ -3,7 +3,8 @@
 //!
 //! So do all other tests of this crate that ask an EVM node (`on_both!` says so in each file), but for those below: Anvil's
 //! rules differ from geth's here and there. `coverage` holds these lists against the tests: one that is neither run on both
-//! nor listed fails, and so does a line whose test is gone.
+//! nor listed fails, and so does a line whose test is gone. Those of `peaberry-oracle` are held against a list of their own,
+//! in its `tests/on_chain`.
 //!
 //! | in | test | Anvil's rule |
 //! |---|---|---|

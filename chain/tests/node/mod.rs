@@ -12,6 +12,7 @@
 mod anvil;
 mod called;
 mod coffee;
+mod coverage;
 mod eventually;
 mod lagging;
 mod world;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use anvil::Anvil;
 pub(crate) use called::Called;
 pub(crate) use coffee::{CAP, coffee_token};
+pub(crate) use coverage::expect_on_both_or_listed;
 pub(crate) use eventually::{PATIENCE, eventually};
 pub(crate) use lagging::Lagging;
 use peaberry_chain::dev::{DevChain, DevOptions, DevServer, Mining};
@@ -35,13 +37,17 @@ use tokio::sync::OnceCell;
 pub(crate) use world::{GWEI, World, fees};
 
 /// Runs each of these tests on both nodes: `on_both! { make => one another }`, where `make(kind).await` gives each of them
-/// what it takes; `std::future::ready` gives the kind itself. Tests that are no futures are called with the kind: `on_both! { one another }`.
+/// what it takes; `std::future::ready` gives the kind itself. `on_both! { threads: make => one another }` runs them on a
+/// runtime of several threads. Tests that are no futures are called with the kind: `on_both! { one another }`.
 macro_rules! on_both {
-    ($make:expr => $($name:ident)+) => {
+    (threads: $make:expr => $($name:ident)+) => {
+        crate::node::on_both! { @by tokio::test(flavor = "multi_thread"), $make => $($name)+ }
+    };
+    (@by $test:meta, $make:expr => $($name:ident)+) => {
         mod dev_chain {
             #[allow(unused_imports, reason = "what makes a test's ground may stand beside it")]
             use super::*;
-            $(#[tokio::test]
+            $(#[$test]
             async fn $name() {
                 super::$name($make(crate::node::NodeKind::DevChain).await).await;
             })+
@@ -49,13 +55,16 @@ macro_rules! on_both {
         mod anvil {
             #[allow(unused_imports, reason = "what makes a test's ground may stand beside it")]
             use super::*;
-            $(#[tokio::test]
+            $(#[$test]
             async fn $name() {
                 if crate::node::NodeKind::Anvil.is_here() {
                     super::$name($make(crate::node::NodeKind::Anvil).await).await;
                 }
             })+
         }
+    };
+    ($make:expr => $($name:ident)+) => {
+        crate::node::on_both! { @by tokio::test, $make => $($name)+ }
     };
     ($($name:ident)+) => {
         mod dev_chain {
