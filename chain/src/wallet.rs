@@ -190,6 +190,16 @@ mod tests {
     }
 
     #[test]
+    fn a_new_wallet_has_24_words_of_its_own() {
+        let (wallet, phrase) = Wallet::generate().unwrap();
+        let (_, other) = Wallet::generate().unwrap();
+        assert_eq!(phrase.reveal().split(' ').count(), 24);
+        assert_ne!(phrase.reveal(), other.reveal());
+        let again = Wallet::from_phrase(phrase.reveal(), "").unwrap();
+        assert_eq!(*wallet.seed, *again.seed);
+    }
+
+    #[test]
     fn secrets_are_never_printed() {
         let (wallet, phrase) = Wallet::generate().unwrap();
         let again = Wallet::from_phrase(phrase.reveal(), "").unwrap();
