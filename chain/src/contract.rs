@@ -4,6 +4,8 @@
 //! [`ChainClient::call`] carries; this module is for tools, scripts and configuration.
 
 mod abi;
+mod any;
+mod depth;
 mod registry;
 mod text;
 mod weigh;
@@ -16,6 +18,9 @@ use std::sync::Arc;
 use alloy_primitives::Address as EvmAddress;
 
 pub use abi::{ABI_BYTES_MAX, Abi, DECODED_BYTES_MAX, Event, Field};
+#[doc(hidden)]
+pub use any::read_any_abi;
+pub use depth::TYPE_DEPTH_MAX;
 pub use registry::Contracts;
 pub use text::to_text;
 

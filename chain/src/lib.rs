@@ -18,6 +18,8 @@ pub mod dev;
 mod error;
 pub mod evm;
 pub mod follow;
+#[cfg(test)]
+mod hostile;
 #[cfg(feature = "http")]
 mod http;
 mod intent;

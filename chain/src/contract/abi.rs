@@ -8,6 +8,7 @@ use alloy_json_abi::{Function, JsonAbi, StateMutability};
 use alloy_primitives::{B256, Bytes};
 use serde::Deserialize;
 
+use super::depth::{self, TYPE_DEPTH_MAX};
 use super::{Value, text, weigh};
 use crate::{Amount, ChainError, Log, Revert};
 
@@ -36,7 +37,7 @@ pub const DECODED_BYTES_MAX: usize = 64 << 20;
 /// ```
 #[derive(Clone)]
 pub struct Abi {
-    abi: Arc<JsonAbi>,
+    pub(super) abi: Arc<JsonAbi>,
     code: Bytes,
 }
 
@@ -92,7 +93,8 @@ impl Abi {
     ///
     /// # Errors
     ///
-    /// [`ChainError::Abi`]: it is neither, over [`ABI_BYTES_MAX`], or its bytecode is unlinked or no hex.
+    /// [`ChainError::Abi`]: it is neither, over [`ABI_BYTES_MAX`], has a type deeper than [`TYPE_DEPTH_MAX`], or its bytecode
+    /// is unlinked or no hex.
     pub fn from_json(json: &[u8]) -> Result<Self, ChainError> {
         if json.len() > ABI_BYTES_MAX {
             return Err(misfit("the file", "it is over 4 MiB"));
@@ -103,6 +105,10 @@ impl Abi {
             Json::Abi(abi) => (abi, None),
             Json::Artefact { abi, bytecode } => (abi, bytecode),
         };
+        if let Some(name) = depth::too_deep(&abi) {
+            let reason = format!("a type is nested more than {TYPE_DEPTH_MAX} deep");
+            return Err(misfit(name, reason));
+        }
         let code = code.map(|code| match code {
             Bytecode::Text(text) | Bytecode::Object { object: text } => text,
         });

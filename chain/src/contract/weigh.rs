@@ -25,9 +25,25 @@ pub(super) fn expect_affordable(
     data: &[u8],
     bytes_max: usize,
 ) -> Result<(), TooHeavy> {
+    let least = kinds.iter().map(least).fold(0, usize::saturating_add);
+    if least > bytes_max {
+        return Err(TooHeavy);
+    }
     let mut scale = Scale { left: bytes_max };
     scale.sequence(kinds.iter(), data)?;
     Ok(())
+}
+
+/// What the decoder takes for a value of this kind before it looks at the data: places for all that arrays of fixed length
+/// hold, also within arrays that are empty.
+fn least(kind: &DynSolType) -> usize {
+    let within = match kind {
+        DynSolType::Array(kind) => least(kind),
+        DynSolType::FixedArray(kind, count) => least(kind).saturating_mul(*count),
+        DynSolType::Tuple(kinds) => kinds.iter().map(least).fold(0, usize::saturating_add),
+        _ => 0,
+    };
+    within.saturating_add(VALUE_BYTES)
 }
 
 struct Scale {
@@ -153,6 +169,22 @@ mod tests {
         // Elements without size never reach the end: the budget does.
         let kinds = [DynSolType::Array(Box::new(DynSolType::Tuple(Vec::new())))];
         assert_eq!(expect_affordable(&kinds, &data, 1 << 20), Err(TooHeavy));
+    }
+
+    /// Of an array that is empty the decoder makes an element all the same.
+    #[test]
+    fn what_arrays_of_fixed_length_take_is_weighed_without_them() {
+        let empty = [word(32), word(0)].concat();
+        for kind in [
+            "uint8[4000000000][]",
+            "bytes[70000][70000][]",
+            "(uint8,bool[9000000])[]",
+        ] {
+            let kinds = [DynSolType::parse(kind).unwrap()];
+            assert_eq!(expect_affordable(&kinds, &empty, 64 << 20), Err(TooHeavy));
+        }
+        let kinds = [DynSolType::parse("uint8[1000][]").unwrap()];
+        assert_eq!(expect_affordable(&kinds, &empty, 64 << 20), Ok(()));
     }
 
     proptest! {
