@@ -10,6 +10,7 @@
 //! What it does not play: blob transactions (EIP-4844), withdrawals, and the contracts of the system that beacon roots
 //! and block hashes are written into (EIP-4788, EIP-2935).
 
+mod any;
 mod chain;
 mod execution;
 mod json_rpc;
@@ -25,6 +26,8 @@ mod server;
 mod state;
 mod trace;
 
+#[doc(hidden)]
+pub use any::offer_any_bytes;
 pub use chain::DevChain;
 pub use json_rpc::{ANSWER_BYTES_MAX, BATCH_MAX, REQUEST_BYTES_MAX};
 pub use options::{DevOptions, Hardfork, Mining, Undone};

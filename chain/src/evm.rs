@@ -33,6 +33,9 @@ pub use http::HttpTransport;
 pub use json_rpc::{ANSWER_WITHIN, JsonRpc};
 pub use network::{EvmNetwork, FeeModel, TRANSACTION_GAS_MAX};
 #[cfg(feature = "ws")]
+#[doc(hidden)]
+pub use new_heads::hear_any_bytes;
+#[cfg(feature = "ws")]
 pub use new_heads::{NewHeads, NewHeadsOptions};
 pub use quorum::{Dissent, QuorumRpc};
 pub use receipt::{FeeHistory, Receipt, SeenTransaction};

@@ -3,6 +3,7 @@
 //! The wire format is our own: legacy messages, as small as the official crates' and without their hundred
 //! dependencies. Other instructions than transfers are sent by [`SolanaClient::submit_instructions`].
 
+mod any;
 mod client;
 mod compute_budget;
 mod holdings;
@@ -19,6 +20,8 @@ pub mod system;
 pub mod token;
 mod transaction;
 
+#[doc(hidden)]
+pub use any::read_any_answer;
 pub use client::SolanaClient;
 pub use instruction::{AccountMeta, Instruction};
 pub use message::Message;

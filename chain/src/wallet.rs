@@ -18,7 +18,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 pub use evm_key::EvmKey;
 #[cfg(feature = "keystore")]
-pub use keystore::{KEYSTORE_BYTES_MAX, Stretching};
+pub use keystore::{KEYSTORE_BYTES_MAX, Stretching, read_any_key_file};
 #[cfg(feature = "solana")]
 pub use solana_key::SolanaKey;
 

@@ -1,5 +1,6 @@
 //! News of blocks over a WebSocket: a reason to look, and nothing more.
 
+mod any;
 mod connection;
 
 use std::fmt;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use futures_util::stream::{self, BoxStream, Stream, StreamExt};
 use peaberry_core::{Clock, SystemClock};
 
+pub use self::any::hear_any_bytes;
 use self::connection::{Connection, Target};
 use crate::ChainError;
 

@@ -145,4 +145,15 @@ mod tests {
         let signed = SignedTransaction::from_raw(vec![1; 66].into(), 5).unwrap();
         assert_eq!(signed.id(), TxId::Solana([1; 64]));
     }
+
+    #[test]
+    fn any_bytes_are_a_transaction_or_refused() {
+        let two = [&[2][..], &[3; 128], b"message"].concat();
+        crate::hostile::each_spoiled(&[&[1; 70], &two], |raw| {
+            if let Ok(signed) = SignedTransaction::from_raw(raw.to_vec().into(), 5) {
+                assert_eq!(signed.raw(), raw);
+                assert_eq!(signed.signature(), raw[1..65]);
+            }
+        });
+    }
 }

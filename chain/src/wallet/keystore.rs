@@ -3,6 +3,7 @@
 //! Keys of EVM accounts are as other wallets write and read them. Seeds and Solana keys have the same form and a field
 //! `holds` beside it, which the file's code is over, too: other wallets do not take them for what they are not.
 
+mod any;
 mod file;
 mod format;
 #[cfg(test)]
@@ -17,6 +18,7 @@ use zeroize::Zeroizing;
 use super::SolanaKey;
 use super::{EvmKey, Wallet, invalid};
 use crate::ChainError;
+pub use any::read_any_key_file;
 use format::{Holds, Sealed, damaged};
 
 /// The largest file that is read.

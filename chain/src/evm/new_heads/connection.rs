@@ -115,7 +115,7 @@ impl fmt::Display for Target {
     }
 }
 
-trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
 
 pub(super) struct Connection {
@@ -167,13 +167,17 @@ impl Connection {
         if let Some(value) = target.headers.get(AUTHORIZATION) {
             request.headers_mut().insert(AUTHORIZATION, value.clone());
         }
-        let bytes_max = Some(options.message_bytes_max);
-        let config = WebSocketConfig::default()
-            .read_buffer_size(4 << 10)
-            .max_message_size(bytes_max)
-            .max_frame_size(bytes_max);
-        let connecting = client_async_with_config(request, stream, Some(config)).await;
-        let (mut socket, _) = connecting.map_err(failed)?;
+        let connecting = client_async_with_config(request, stream, Some(bounds(options))).await;
+        let (socket, _) = connecting.map_err(failed)?;
+        Self::subscribe(socket, options).await
+    }
+
+    /// Subscribes on a socket that is open.
+    pub(super) async fn subscribe(
+        mut socket: WebSocketStream<Box<dyn Wire>>,
+        options: &NewHeadsOptions,
+    ) -> Result<Self, ChainError> {
+        let failed = |error| explain(error, options);
         let ask = Message::Text(Utf8Bytes::from_static(SUBSCRIBE));
         socket.send(ask).await.map_err(failed)?;
         loop {
@@ -270,6 +274,15 @@ impl Connection {
             .is_some_and(|params| params.subscription == self.subscription);
         Ok(is_ours && told.method.as_deref() == Some("eth_subscription"))
     }
+}
+
+/// What a node may take of us on one socket.
+pub(super) fn bounds(options: &NewHeadsOptions) -> WebSocketConfig {
+    let bytes_max = Some(options.message_bytes_max);
+    WebSocketConfig::default()
+        .read_buffer_size(4 << 10)
+        .max_message_size(bytes_max)
+        .max_frame_size(bytes_max)
 }
 
 fn read(text: &str) -> Result<Told, ChainError> {

@@ -17,6 +17,9 @@ const LANES_MAX: u32 = 16;
 const MEMORY_BYTES_MAX: u64 = 1 << 30;
 // Forty times what such files have, and some seconds.
 const ROUNDS_MAX: u32 = 10_000_000;
+// What is stretched in microseconds.
+const QUICK_BYTES: u64 = 8 << 10;
+const QUICK_ROUNDS: u32 = 16;
 
 /// What a file holds. Of a key of EVM accounts nothing is said: so other wallets write and read them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -101,16 +104,26 @@ struct Pbkdf2 {
 impl Sealed {
     /// The JSON of the file, encrypted with `password`.
     pub(super) fn seal(
-        mut self,
+        self,
         password: &str,
         stretching: Stretching,
+        random: &[u8; 64],
+    ) -> Result<String, ChainError> {
+        self.seal_by(Scrypt::of(stretching), password, random)
+    }
+
+    /// The same at other costs, of which the salt is not looked at.
+    fn seal_by(
+        mut self,
+        costs: Scrypt,
+        password: &str,
         random: &[u8; 64],
     ) -> Result<String, ChainError> {
         let (salt, rest) = random.split_at(32);
         let (iv, id) = rest.split_at(16);
         let params = Scrypt {
             salt: hex::encode(salt),
-            ..Scrypt::of(stretching)
+            ..costs
         };
         let stretched = params.stretch(password)?;
         encrypt(&stretched, iv, &mut self.secret)?;
@@ -139,14 +152,7 @@ impl Sealed {
         password: &str,
         wanted: Option<Holds>,
     ) -> Result<Self, ChainError> {
-        if json.len() > KEYSTORE_BYTES_MAX {
-            return Err(damaged("it is over 16 KiB"));
-        }
-        let file: KeyFile =
-            serde_json::from_slice(json).map_err(|error| invalid("key file", &error))?;
-        if file.version != 3 {
-            return Err(damaged("its version is not 3"));
-        }
+        let file = KeyFile::read(json)?;
         if file.holds != wanted {
             return Err(damaged(match file.holds {
                 None => "it holds a key of EVM accounts",
@@ -165,6 +171,34 @@ impl Sealed {
     pub(super) fn bytes<const LENGTH: usize>(&self) -> Result<&[u8; LENGTH], ChainError> {
         let bytes = self.secret.as_slice().try_into();
         bytes.map_err(|_other_length| damaged("its secret is of another length"))
+    }
+}
+
+/// Whether the file of this JSON is opened, or refused, at once: where it costs nearly nothing, or more than anybody pays.
+pub(super) fn is_quick(json: &[u8]) -> bool {
+    let Ok(file) = KeyFile::read(json) else {
+        return true;
+    };
+    match &file.crypto.kdfparams {
+        KdfParams::Scrypt(params) => {
+            let bytes = params.memory_bytes().saturating_mul(params.p.into());
+            !params.is_affordable() || bytes <= QUICK_BYTES
+        }
+        KdfParams::Pbkdf2(params) => !params.is_affordable() || params.c <= QUICK_ROUNDS,
+    }
+}
+
+impl KeyFile {
+    fn read(json: &[u8]) -> Result<Self, ChainError> {
+        if json.len() > KEYSTORE_BYTES_MAX {
+            return Err(damaged("it is over 16 KiB"));
+        }
+        let file: Self =
+            serde_json::from_slice(json).map_err(|error| invalid("key file", &error))?;
+        if file.version != 3 {
+            return Err(damaged("its version is not 3"));
+        }
+        Ok(file)
     }
 }
 
@@ -207,26 +241,33 @@ impl Scrypt {
         }
     }
 
-    fn stretch(&self, password: &str) -> Result<Zeroizing<[u8; 32]>, ChainError> {
-        let log_n = self
-            .n
-            .checked_ilog2()
-            .and_then(|log| u8::try_from(log).ok())
-            .unwrap_or_default();
-        let memory = self.n.saturating_mul(u64::from(self.r)).saturating_mul(128);
-        let is_affordable = self.n.is_power_of_two()
-            && (1..=LOG_N_MAX).contains(&log_n)
+    fn log_n(&self) -> u8 {
+        let log = self.n.checked_ilog2();
+        log.and_then(|log| u8::try_from(log).ok())
+            .unwrap_or_default()
+    }
+
+    fn is_affordable(&self) -> bool {
+        self.n.is_power_of_two()
+            && (1..=LOG_N_MAX).contains(&self.log_n())
             && (1..=BLOCKS_MAX).contains(&self.r)
             && (1..=LANES_MAX).contains(&self.p)
-            && memory <= MEMORY_BYTES_MAX
-            && self.dklen == 32;
-        if !is_affordable {
+            && self.memory_bytes() <= MEMORY_BYTES_MAX
+            && self.dklen == 32
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        self.n.saturating_mul(u64::from(self.r)).saturating_mul(128)
+    }
+
+    fn stretch(&self, password: &str) -> Result<Zeroizing<[u8; 32]>, ChainError> {
+        if !self.is_affordable() {
             return Err(damaged(
                 "its scrypt parameters are none, or cost more than 1 GiB",
             ));
         }
         let salt = unhex(&self.salt)?;
-        let scrypt = scrypt::Params::new(log_n, self.r, self.p)
+        let scrypt = scrypt::Params::new(self.log_n(), self.r, self.p)
             .map_err(|error| invalid("key file", &error))?;
         let mut stretched = Zeroizing::new([0; 32]);
         scrypt::scrypt(password.as_bytes(), &salt, &scrypt, &mut *stretched)
@@ -236,8 +277,12 @@ impl Scrypt {
 }
 
 impl Pbkdf2 {
+    fn is_affordable(&self) -> bool {
+        self.prf == "hmac-sha256" && self.dklen == 32 && (1..=ROUNDS_MAX).contains(&self.c)
+    }
+
     fn stretch(&self, password: &str) -> Result<Zeroizing<[u8; 32]>, ChainError> {
-        if self.prf != "hmac-sha256" || self.dklen != 32 || !(1..=ROUNDS_MAX).contains(&self.c) {
+        if !self.is_affordable() {
             return Err(damaged(
                 "its PBKDF2 parameters are none, or more than ten million rounds",
             ));
@@ -294,4 +339,17 @@ fn uuid(bytes: &[u8]) -> String {
 
 pub(super) fn damaged(reason: &str) -> ChainError {
     invalid("key file", &reason)
+}
+
+#[cfg(test)]
+impl Sealed {
+    /// As [`seal`](Self::seal), at no cost to speak of.
+    pub(super) fn seal_cheaply(self, password: &str) -> String {
+        let costs = Scrypt {
+            n: 2,
+            r: 1,
+            ..Scrypt::of(Stretching::Light)
+        };
+        self.seal_by(costs, password, &[7; 64]).unwrap()
+    }
 }
