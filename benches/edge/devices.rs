@@ -72,7 +72,8 @@ fn uplink(task: Task, number: usize) -> MqttUplink {
     if task.connections == task.devices {
         settings.window = 4;
     }
-    MqttUplink::spawn(&tokio::runtime::Handle::current(), settings)
+    let uplink = MqttUplink::spawn(&tokio::runtime::Handle::current(), settings);
+    uplink.expect("the settings can be told")
 }
 
 fn open(task: Task, clock: &SystemClock) -> Result<Fleet<MqttUplink>, Failure> {

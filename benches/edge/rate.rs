@@ -122,7 +122,7 @@ pub(crate) fn ours(mosquitto: &Mosquitto, count: u64, readings: u64) -> Run {
     let mut uplink = MqttSettings::new("ours", "127.0.0.1", mosquitto.port);
     uplink.window = WINDOW;
     uplink.is_clean = true;
-    let uplink = MqttUplink::spawn(runtime.handle(), uplink);
+    let uplink = MqttUplink::spawn(runtime.handle(), uplink).expect("the settings can be told");
     let courier = Courier::new(uplink, &site, spools, &batch, clock.now(), disk.as_ref());
     let courier = courier.expect("a courier starts");
     let mut courier = courier

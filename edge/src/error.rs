@@ -115,6 +115,9 @@ pub enum EdgeError {
         /// The order's key.
         order: String,
     },
+    /// A password without a user name, which MQTT 3.1.1 has no words for: name a user, or speak version 5.
+    #[error("MQTT 3.1.1 has no password without a user name: name a user, or speak version 5")]
+    PasswordWithoutUser,
     /// A setting is outside its range.
     #[error("{setting} of {value} is refused: {reason}")]
     Setting {

@@ -342,7 +342,7 @@ fn mosquitto_gives_each_gateway_what_is_for_its_devices() {
             settings.version = version;
             settings.window = 2;
             settings.backoff_max = Duration::from_millis(200);
-            MqttUplink::spawn(runtime.handle(), settings)
+            MqttUplink::spawn(runtime.handle(), settings).unwrap()
         };
         let uplinks = (0..GATEWAYS).map(|at| connect(&format!("{version:?}-{at}")));
         let mut gateways = Gateways::open(uplinks, &names("m", DEVICES));

@@ -49,7 +49,7 @@ async fn ours(broker: &mut Broker, version: MqttVersion, count: u64) -> (u64, u6
     let site = &format!("{version:?}");
     let uplink = |who: &str| {
         let settings = settings(broker, &format!("{site}-{who}"), version);
-        MqttUplink::spawn(&tokio::runtime::Handle::current(), settings)
+        MqttUplink::spawn(&tokio::runtime::Handle::current(), settings).unwrap()
     };
     let (spooled, collected) = (MemoryStorage::new(), MemoryStorage::new());
     let spool_settings = Arc::new(SpoolSettings {

@@ -11,6 +11,7 @@ use std::future::poll_fn;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
+use peaberry_edge::EdgeError;
 use peaberry_edge::uplink::{
     Message, MqttSettings, MqttUplink, MqttVersion, Qos, SubmitError, Uplink, UplinkEvent,
 };
@@ -48,7 +49,7 @@ impl Broker {
         let broker = Self::listen();
         let mut settings = broker.settings();
         change(&mut settings);
-        let uplink = MqttUplink::spawn(&tokio::runtime::Handle::current(), settings);
+        let uplink = MqttUplink::spawn(&tokio::runtime::Handle::current(), settings).unwrap();
         (broker, uplink)
     }
 
@@ -647,6 +648,70 @@ async fn a_client_says_who_it_is_and_what_to_say_when_it_dies() {
     }
 }
 
+/// A broker of 3.1.1 has to hang up on a password without a user name [MQTT-3.1.2-22]; one of 5 lets it in.
+#[tokio::test]
+async fn a_password_without_a_user_name_is_told_in_version_5_alone() {
+    let spawn = |broker: &Broker, version, user: &str, password: &str| {
+        let mut settings = broker.settings();
+        settings.version = version;
+        settings.credentials = Some((user.to_owned(), password.to_owned()));
+        MqttUplink::spawn(&tokio::runtime::Handle::current(), settings)
+    };
+    let (v4, v5) = (MqttVersion::V4, MqttVersion::V5);
+    let refused = spawn(&Broker::listen(), v4, "", "secret");
+    let is_refused = matches!(refused, Err(EdgeError::PasswordWithoutUser));
+    assert!(is_refused, "{refused:?}");
+
+    for (version, user, password, flags) in [
+        (v5, "", "secret", 0b0100_0000),
+        (v4, "barista", "", 0b1000_0000),
+        (v5, "barista", "", 0b1000_0000),
+        (v4, "", "", 0),
+    ] {
+        within(async {
+            let broker = Broker::listen();
+            let _uplink = spawn(&broker, version, user, password).unwrap();
+            let told = [user, password].into_iter().filter(|it| !it.is_empty());
+            let told: Vec<_> = told.collect();
+            let greeting = broker.accept().await.connect().await;
+            let case = format!("{version:?} {user:?} {password:?}");
+            assert_eq!(greeting, connect(version, flags, None, &told), "{case}");
+        })
+        .await;
+    }
+}
+
+/// What has no room in the packet by which a connection begins is refused before there is any.
+#[tokio::test]
+async fn settings_that_are_too_long_to_be_told_are_refused() {
+    let long = "a".repeat(65_536);
+    let changes: [&dyn Fn(&mut MqttSettings); 5] = [
+        &|settings| settings.client_id.clone_from(&long),
+        &|settings| settings.credentials = Some((long.clone(), String::new())),
+        &|settings| settings.credentials = Some(("barista".to_owned(), long.clone())),
+        &|settings| settings.last_will = Some(Message::new(long.as_str(), "gone")),
+        &|settings| settings.last_will = Some(Message::new("up/status", long.clone())),
+    ];
+    for (version, change) in [MqttVersion::V4, MqttVersion::V5]
+        .into_iter()
+        .flat_map(|version| changes.map(|change| (version, change)))
+    {
+        let mut settings = MqttSettings::new("m", "127.0.0.1", 1);
+        settings.version = version;
+        change(&mut settings);
+        let refused = MqttUplink::spawn(&tokio::runtime::Handle::current(), settings);
+        let is_refused = matches!(
+            refused,
+            Err(EdgeError::TooLong {
+                length: 65_536,
+                length_max: 65_535,
+                ..
+            })
+        );
+        assert!(is_refused, "{refused:?}");
+    }
+}
+
 /// A will that names its connection is made anew for each, and not for one that has none.
 #[tokio::test]
 async fn each_connection_has_a_will_of_its_own() {
@@ -664,7 +729,7 @@ async fn each_connection_has_a_will_of_its_own() {
                 (count < 4).then_some(will)
             };
             let runtime = tokio::runtime::Handle::current();
-            let _uplink = MqttUplink::spawn_with_will(&runtime, settings, will);
+            let _uplink = MqttUplink::spawn_with_will(&runtime, settings, will).unwrap();
             let of = |number| connect(version, 0b100, Some(["up/death", number]), &[]);
             let (greeting, _) = broker.greeting(version).await;
             assert_eq!(greeting, of("1"), "{version:?}");

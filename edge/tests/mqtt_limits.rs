@@ -28,7 +28,7 @@ fn connect(broker: &Broker, id: &str, version: MqttVersion) -> MqttUplink {
     settings.version = version;
     settings.backoff_min = Duration::from_millis(10);
     settings.backoff_max = Duration::from_millis(100);
-    MqttUplink::spawn(&tokio::runtime::Handle::current(), settings)
+    MqttUplink::spawn(&tokio::runtime::Handle::current(), settings).unwrap()
 }
 
 async fn next(uplink: &mut MqttUplink) -> Vec<UplinkEvent> {

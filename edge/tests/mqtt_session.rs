@@ -40,7 +40,7 @@ fn connect(broker: &Broker, id: &str, version: MqttVersion) -> MqttUplink {
     let mut settings = MqttSettings::new(id, "127.0.0.1", broker.port);
     settings.version = version;
     settings.backoff_max = Duration::from_millis(200);
-    MqttUplink::spawn(&tokio::runtime::Handle::current(), settings)
+    MqttUplink::spawn(&tokio::runtime::Handle::current(), settings).unwrap()
 }
 
 /// Events, one after the other.

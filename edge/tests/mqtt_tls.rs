@@ -121,7 +121,7 @@ async fn accepted(broker: &Broker, authority: &Authority, version: MqttVersion) 
     );
     let mut settings = settings(broker, &format!("m-17-{version:?}"), tls.unwrap());
     settings.version = version;
-    let mut uplink = MqttUplink::spawn(&runtime, settings);
+    let mut uplink = MqttUplink::spawn(&runtime, settings).unwrap();
     assert!(matches!(next(&mut uplink).await, UplinkEvent::Up { .. }));
     assert_eq!(uplink.trouble(), None);
     uplink.submit(7, Message::new("up/t", "93.5")).unwrap();
@@ -136,7 +136,7 @@ async fn refused(broker: &Broker, authority: &Authority) {
         MqttTls::with_identity(ca, own, key.as_bytes()).unwrap()
     };
     let stranger = settings(broker, "m-18", with(&Authority::new("another")));
-    let uplink = MqttUplink::spawn(&runtime, stranger);
+    let uplink = MqttUplink::spawn(&runtime, stranger).unwrap();
     let why = trouble(&uplink, "certificate").await;
     println!("another authority: {why}");
     assert!(why.contains("UnknownIssuer"), "{why}");
@@ -144,14 +144,14 @@ async fn refused(broker: &Broker, authority: &Authority) {
 
     let mut elsewhere = settings(broker, "m-18", with(authority));
     elsewhere.host = "127.0.0.1".to_owned();
-    let uplink = MqttUplink::spawn(&runtime, elsewhere);
+    let uplink = MqttUplink::spawn(&runtime, elsewhere).unwrap();
     let why = trouble(&uplink, "certificate").await;
     println!("another host: {why}");
     assert!(why.contains("not valid for name"), "{why}");
 
     let mut plain = settings(broker, "m-18", with(authority));
     plain.tls = None;
-    let uplink = MqttUplink::spawn(&runtime, plain);
+    let uplink = MqttUplink::spawn(&runtime, plain).unwrap();
     let why = trouble(&uplink, "").await;
     println!("without TLS: {why}");
     assert_eq!(uplink.room(), 0);

@@ -76,5 +76,6 @@ fn mqtt(end: &str, at: SocketAddr) -> Box<dyn Uplink> {
         is_clean: true,
         ..MqttSettings::new(&client, &at.ip().to_string(), at.port())
     };
-    Box::new(MqttUplink::spawn(&Handle::current(), settings))
+    let uplink = MqttUplink::spawn(&Handle::current(), settings);
+    Box::new(uplink.expect("it has no name or password that could not be told"))
 }

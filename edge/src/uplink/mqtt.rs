@@ -44,12 +44,13 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use self::packets::{Packets, check_text};
+use self::packets::{Packets, check_length};
 use self::state::Shared;
 #[cfg(feature = "tls")]
 pub use self::tls::MqttTls;
 use super::backoff::Backoff;
 use super::{AckToken, Message, SubmitError, Uplink, UplinkEvent};
+use crate::error::EdgeError;
 use crate::payload::MESSAGE_BYTES_MAX;
 use crate::topic::TOPIC_BYTES_MAX;
 
@@ -81,7 +82,7 @@ pub struct MqttSettings {
     pub keep_alive: Duration,
     /// Whether the broker forgets the session with the connection. Else it keeps what is sent to the client meanwhile.
     pub is_clean: bool,
-    /// User and password.
+    /// User and password; an empty one is none. Version 3.1.1 has no password without a user.
     pub credentials: Option<(String, String)>,
     /// How the connection is encrypted; `None`: it is not.
     #[cfg(feature = "tls")]
@@ -146,28 +147,26 @@ impl MqttSettings {
     }
 
     /// User and password, which can be told.
-    fn login(&self) -> Result<Option<(&str, &str)>, String> {
+    fn login(&self) -> Result<Option<(&str, &str)>, EdgeError> {
         let Some((user, password)) = &self.credentials else {
             return Ok(None);
         };
-        check_text("user", user)?;
-        check_text("password", password)?;
+        check_length("user name bytes", user.len())?;
+        check_length("password bytes", password.len())?;
+        // [MQTT-3.1.2-22]
+        if self.version == MqttVersion::V4 && user.is_empty() && !password.is_empty() {
+            return Err(EdgeError::PasswordWithoutUser);
+        }
         Ok(Some((user, password)))
     }
 
     /// The last will of a connection. One that is only to have the session forgotten has none: nobody dies with it.
-    fn will(&self, session: Session) -> Result<Option<&Message>, String> {
+    fn will(&self, session: Session) -> Result<Option<&Message>, EdgeError> {
         let will = self.last_will.as_ref();
         let will = will.filter(|_| session == Session::Wanted);
         if let Some(will) = will {
-            check_text("topic of the last will", &will.topic)?;
-            let bytes = will.payload.len();
-            if bytes > usize::from(u16::MAX) {
-                let bytes_max = u16::MAX;
-                return Err(format!(
-                    "last will of {bytes} bytes is over the limit of {bytes_max}"
-                ));
-            }
+            check_length("last will topic bytes", will.topic.len())?;
+            check_length("last will bytes", will.payload.len())?;
         }
         Ok(will)
     }
@@ -220,30 +219,44 @@ pub struct MqttUplink {
 
 impl MqttUplink {
     /// Connects, and connects again whenever the connection is lost.
-    #[must_use]
-    pub fn spawn(runtime: &Handle, settings: MqttSettings) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// [`EdgeError::PasswordWithoutUser`], or [`EdgeError::TooLong`] for a name, a password or a last will over 65,535 bytes:
+    /// no broker could be told. Nothing was begun.
+    pub fn spawn(runtime: &Handle, settings: MqttSettings) -> Result<Self, EdgeError> {
         Self::spawn_all(runtime, settings, None)
     }
 
     /// As [`spawn`](Self::spawn), and asks `will` for a last will before each attempt to connect, in place of
-    /// [`MqttSettings::last_will`]: for wills that name their connection. It must not block.
-    #[must_use]
+    /// [`MqttSettings::last_will`]: for wills that name their connection. It must not block. One that cannot be told is no
+    /// connection, and [`trouble`](Self::trouble) says so.
+    ///
+    /// # Errors
+    ///
+    /// As [`spawn`](Self::spawn).
     pub fn spawn_with_will(
         runtime: &Handle,
-        settings: MqttSettings,
+        mut settings: MqttSettings,
         will: impl FnMut() -> Option<Message> + Send + 'static,
-    ) -> Self {
+    ) -> Result<Self, EdgeError> {
+        settings.last_will = None;
         Self::spawn_all(runtime, settings, Some(Box::new(will)))
     }
 
-    fn spawn_all(runtime: &Handle, settings: MqttSettings, will: Option<Will>) -> Self {
+    fn spawn_all(
+        runtime: &Handle,
+        settings: MqttSettings,
+        will: Option<Will>,
+    ) -> Result<Self, EdgeError> {
         let packets: &dyn Packets = match settings.version {
             MqttVersion::V4 => &v4::V4,
             MqttVersion::V5 => &v5::V5,
         };
+        packets.connect(&settings, Session::Wanted, &mut BytesMut::new())?;
         let shared = Arc::new(Shared::new(packets, settings.takes()));
         let task = runtime.spawn(run(shared.clone(), settings, will));
-        Self { shared, task }
+        Ok(Self { shared, task })
     }
 
     /// Why there is no connection; `None` while there is one, and until the first attempt has failed.

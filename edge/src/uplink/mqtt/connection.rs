@@ -25,8 +25,8 @@ pub(super) async fn run(shared: &Shared, settings: &MqttSettings, session: Sessi
     let welcomed_by = Instant::now() + WELCOME_MAX;
     let mut greeting = BytesMut::new();
     let spelled = shared.packets.connect(settings, session, &mut greeting);
-    if let Err(reason) = spelled {
-        return End::Lost(reason);
+    if let Err(error) = spelled {
+        return End::Lost(chain(&error));
     }
     let socket = match tokio::time::timeout_at(welcomed_by, Socket::connect(settings)).await {
         Ok(Ok(socket)) => socket,

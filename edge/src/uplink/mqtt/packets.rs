@@ -5,17 +5,18 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use super::{End, MqttSettings, Session, Takes};
+use crate::error::EdgeError;
 use crate::uplink::Message;
 
 /// The packets of one version.
 pub(super) trait Packets: Send + Sync {
-    /// Appends the packet by which a connection begins. An error says which of the settings cannot be spelled.
+    /// Appends the packet by which a connection begins. An error says which of the settings cannot be told.
     fn connect(
         &self,
         settings: &MqttSettings,
         session: Session,
         out: &mut BytesMut,
-    ) -> Result<(), String>;
+    ) -> Result<(), EdgeError>;
 
     /// Appends a message, whose topic [is one](is_topic). Number 0: it is not acknowledged.
     fn publish(&self, message: Message, packet_id: u16, out: &mut BytesMut);
@@ -96,13 +97,14 @@ pub(super) fn is_filter(filter: &str) -> bool {
     filter.len() <= TEXT_BYTES_MAX && rumqttc::valid_filter(filter)
 }
 
-/// Whether text can be told: its length is two bytes.
-pub(super) fn check_text(what: &str, text: &str) -> Result<(), String> {
-    if text.len() > TEXT_BYTES_MAX {
-        let bytes = text.len();
-        return Err(format!(
-            "{what} of {bytes} bytes is over the limit of {TEXT_BYTES_MAX}"
-        ));
+/// Whether `what`, of so many bytes, can be told: its length is two bytes.
+pub(super) const fn check_length(what: &'static str, bytes: usize) -> Result<(), EdgeError> {
+    if bytes > TEXT_BYTES_MAX {
+        return Err(EdgeError::TooLong {
+            what,
+            length: bytes as u64,
+            length_max: TEXT_BYTES_MAX as u64,
+        });
     }
     Ok(())
 }

@@ -5,8 +5,9 @@ use rumqttc::{
     Subscribe, SubscribeFilter, SubscribeReasonCode, Unsubscribe,
 };
 
-use super::packets::{Heard, Packets, check_text, qos};
+use super::packets::{Heard, Packets, check_length, qos};
 use super::{End, INFALLIBLE, MqttSettings, PACKET_BYTES_MAX, Session, chain};
+use crate::error::EdgeError;
 use crate::uplink::Message;
 
 /// MQTT 3.1.1.
@@ -18,8 +19,8 @@ impl Packets for V4 {
         settings: &MqttSettings,
         session: Session,
         out: &mut BytesMut,
-    ) -> Result<(), String> {
-        check_text("client id", &settings.client_id)?;
+    ) -> Result<(), EdgeError> {
+        check_length("client id bytes", settings.client_id.len())?;
         let mut connect = Connect::new(&settings.client_id);
         connect.keep_alive = settings.keep_alive_seconds();
         connect.clean_session = settings.begins_clean(session);
@@ -31,7 +32,9 @@ impl Packets for V4 {
             connect.last_will = Some(will);
         }
         let written = connect.write(out);
-        written.map(drop).map_err(|error| chain(&error))
+        written
+            .map(drop)
+            .map_err(|error| EdgeError::malformed("MQTT settings", chain(&error)))
     }
 
     fn publish(&self, message: Message, packet_id: u16, out: &mut BytesMut) {

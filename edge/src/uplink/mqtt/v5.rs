@@ -7,8 +7,9 @@ use rumqttc::v5::mqttbytes::v5::{
 };
 use rumqttc::v5::mqttbytes::{Error, QoS};
 
-use super::packets::{Heard, Packets, check_text, qos};
+use super::packets::{Heard, Packets, check_length, qos};
 use super::{ACKS_MAX, End, INFALLIBLE, MqttSettings, PACKET_BYTES_MAX, Session, Takes, chain};
+use crate::error::EdgeError;
 use crate::uplink::Message;
 
 /// How long a broker keeps a session that is not clean: a week.
@@ -23,8 +24,8 @@ impl Packets for V5 {
         settings: &MqttSettings,
         session: Session,
         out: &mut BytesMut,
-    ) -> Result<(), String> {
-        check_text("client id", &settings.client_id)?;
+    ) -> Result<(), EdgeError> {
+        check_length("client id bytes", settings.client_id.len())?;
         let mut properties = ConnectProperties::new();
         properties.max_packet_size = u32::try_from(PACKET_BYTES_MAX).ok();
         properties.receive_maximum = u16::try_from(ACKS_MAX).ok();
@@ -42,7 +43,9 @@ impl Packets for V5 {
             LastWill::new(&*will.topic, payload, qos, will.is_retained, None)
         });
         let written = connect.write(&will, &login, out);
-        written.map(drop).map_err(|error| chain(&error))
+        written
+            .map(drop)
+            .map_err(|error| EdgeError::malformed("MQTT settings", chain(&error)))
     }
 
     fn publish(&self, message: Message, packet_id: u16, out: &mut BytesMut) {
