@@ -285,7 +285,7 @@ impl<U: Uplink> Courier<U> {
         self.lines.devices_of(uplink)
     }
 
-    /// How many messages were [refused](CourierReport::refused) so far.
+    /// How many messages were [refused](CourierReport::refused) since this start.
     #[must_use]
     pub const fn refused_messages(&self) -> u64 {
         self.refused_messages

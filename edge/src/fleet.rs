@@ -131,9 +131,9 @@ pub struct FleetStatus {
     pub is_up: bool,
     /// How many are.
     pub uplinks_up: usize,
-    /// How often any was lost.
+    /// How often any was lost in this start.
     pub losses: u64,
-    /// Messages that came and were no sense, or for no device here; see [`FleetEvent::Refused`] for each.
+    /// Messages that came in this start and were no sense, or for no device here; see [`FleetEvent::Refused`] for each.
     pub refused_messages: u64,
 }
 

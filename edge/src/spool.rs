@@ -74,6 +74,7 @@ mod log;
 mod room;
 mod send;
 mod settings;
+mod unwanted;
 
 use std::sync::Arc;
 
@@ -81,12 +82,14 @@ use bytes::Bytes;
 use peaberry_core::{Batch, Channel, ProtocolId, Storage, Subspace};
 
 pub use self::entry::RECORD_OVERHEAD;
-pub use self::send::{BACKLOG_SHARE, Outgoing, REFUSED_MAX, TOO_LONG_INTERVAL, TOO_LONG_MAX};
+pub use self::send::{BACKLOG_SHARE, Outgoing};
 pub use self::settings::{AckLevel, DropPolicy, SpoolSettings, StreamSettings};
+pub use self::unwanted::{REFUSED_MAX, TOO_LONG_INTERVAL, TOO_LONG_MAX};
 
 use self::gaps::Gaps;
 use self::lane::Lane;
 use self::send::Link;
+use self::unwanted::Unwanted;
 use crate::error::EdgeError;
 use crate::identity::{BootEpoch, Position, RecordId};
 use crate::name::{DeviceId, SiteId};
@@ -157,6 +160,7 @@ impl Spool {
     ) -> Result<Self, EdgeError> {
         let space = Subspace::of(owner);
         let gaps = Gaps::open(storage, space.within(b"gap"))?;
+        let unwanted = Unwanted::open(storage, &space)?;
         let mut spool = Self {
             settings,
             owner,
@@ -167,7 +171,7 @@ impl Spool {
             next_sequence: 1,
             lanes: Vec::new(),
             gaps,
-            link: Link::default(),
+            link: Link::new(unwanted),
             is_staged: true,
             must_sync: true,
             dropped_records: 0,
@@ -259,6 +263,7 @@ impl Spool {
             });
         }
         self.gaps.save(batch);
+        self.save_unwanted(batch);
         let at = record.id.position();
         let has_room = self.make_room(stream, entry::cost(bytes.len()), storage, batch)?;
         self.next_sequence += 1;
@@ -322,7 +327,7 @@ impl Spool {
             }
         }
         self.gaps.committed();
-        self.link.committed();
+        self.link.unwanted.committed();
         self.dropped_records += std::mem::take(&mut self.dropping_records);
     }
 
@@ -350,7 +355,7 @@ impl Spool {
             }
         }
         let count = self.gaps.aborted();
-        self.link.aborted();
+        self.link.unwanted.aborted();
         // What was to give way is there still.
         self.dropping_records = 0;
         self.dropped_records += count;
@@ -377,8 +382,9 @@ impl Spool {
     }
 }
 
-/// Feeds any bytes at all to the decoder of spooled records.
+/// Feeds any bytes at all to the decoders of what spools keep.
 pub(crate) fn decode_any(bytes: &[u8]) {
+    unwanted::decode_any(bytes);
     let bytes = Bytes::copy_from_slice(bytes);
     if let Ok(read) = entry::read(&bytes) {
         let mut again = Vec::new();

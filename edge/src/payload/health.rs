@@ -41,7 +41,8 @@ impl Status {
     }
 }
 
-/// A heartbeat: that a device lives, and how it does. Counts are since its start.
+/// A heartbeat: that a device lives, and how it does. What was dropped, lost or could not be read is counted from 0 in each start
+/// of it: over several [boot epochs](crate::BootEpoch), add up the last of each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "json", derive(serde::Serialize, serde::Deserialize))]
 pub struct Health {

@@ -164,6 +164,19 @@ impl GapReason {
             Self::Refused => 5,
         }
     }
+
+    pub(crate) fn from_number(number: u64) -> Option<Self> {
+        [
+            Self::Dropped,
+            Self::Decimated,
+            Self::Rejected,
+            Self::Damaged,
+            Self::TooLong,
+            Self::Refused,
+        ]
+        .into_iter()
+        .find(|reason| reason.number() == number)
+    }
 }
 
 /// Records that will never come, so that a reader can tell loss from silence.
@@ -207,7 +220,7 @@ impl Wire for Gap {
                 1 => first = Some(source.uint()?),
                 2 => last = Some(source.uint()?),
                 3 => count = Some(source.uint()?),
-                4 => reason = gap_reason(source.uint()?),
+                4 => reason = GapReason::from_number(source.uint()?),
                 5 => boot = BootEpoch::new(source.uint()?),
                 6 => boots_later = source.uint()?,
                 _ => return Ok(false),
@@ -251,17 +264,4 @@ impl Gap {
         self.last = self.last.max(other.last);
         self.count = self.count.saturating_add(other.count);
     }
-}
-
-fn gap_reason(number: u64) -> Option<GapReason> {
-    [
-        GapReason::Dropped,
-        GapReason::Decimated,
-        GapReason::Rejected,
-        GapReason::Damaged,
-        GapReason::TooLong,
-        GapReason::Refused,
-    ]
-    .into_iter()
-    .find(|reason| reason.number() == number)
 }

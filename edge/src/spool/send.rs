@@ -7,6 +7,7 @@ use peaberry_core::{Batch, Instant, Storage, Subspace};
 
 use super::entry::Entry;
 use super::lane::Lane;
+use super::unwanted::{TOO_LONG_MAX, Unwanted, Which};
 use super::{AckLevel, Spool, SpoolSettings};
 use crate::coverage::Arrival;
 use crate::error::EdgeError;
@@ -48,38 +49,8 @@ pub(super) struct Link {
     told_at: Option<Instant>,
     /// Counts the connections.
     connection: u32,
-    /// Records that the uplink found too long or, where there is no sink, the broker refused.
-    unwanted: Vec<Unwanted>,
+    pub(super) unwanted: Unwanted,
 }
-
-/// A record that the uplink found too long or the broker refused, and how often.
-#[derive(Clone, Copy, Debug)]
-struct Unwanted {
-    stream: Stream,
-    at: Position,
-    reason: GapReason,
-    refusals: u32,
-    /// When and on which connection the last was that counts.
-    refused_at: Instant,
-    connection: u32,
-    /// It is given up if the present commit succeeds.
-    is_given_up: bool,
-}
-
-/// So often a record is tried that is too long for the uplink: another broker may take it, or this one when somebody has set
-/// it right. A try counts on another connection than the last, or [so much](TOO_LONG_INTERVAL) later; each start counts anew.
-pub const TOO_LONG_MAX: u32 = 3;
-
-/// What one connection refuses within this time counts once.
-pub const TOO_LONG_INTERVAL: Duration = Duration::from_secs(3_600);
-
-/// So often a broker refuses a record before it is given up, where there is no sink: each an
-/// [hour](TOO_LONG_INTERVAL) after the last that counts, on whatever connections, so that somebody has time to set the broker right.
-/// Each start counts anew: how long the device was off is not known.
-pub const REFUSED_MAX: u32 = 3;
-
-/// Of so many records of a stream it is known how often they were tried, and of the oldest.
-const UNWANTED_KNOWN_MAX: usize = 16;
 
 /// How long the sink has been silent about what was sent of one stream or, where there is no sink, how long ago the broker
 /// refused something of it. Each stream waits for itself: what the sink says of one says nothing of a record of another that
@@ -119,27 +90,10 @@ pub(super) struct InFlight {
 }
 
 impl Link {
-    /// What was given up is gone.
-    pub(super) fn committed(&mut self) {
-        self.unwanted.retain(|one| !one.is_given_up);
-    }
-
-    /// What was to be given up is there still, as often refused as before.
-    pub(super) fn aborted(&mut self) {
-        for one in &mut self.unwanted {
-            one.is_given_up = false;
-        }
-    }
-}
-
-impl Unwanted {
-    /// It is refused once more.
-    fn count(&mut self, now: Instant, connection: u32, reason: GapReason) {
-        self.reason = reason;
-        let is_due = self.refused_at + TOO_LONG_INTERVAL <= now;
-        if is_due || (reason == GapReason::TooLong && self.connection != connection) {
-            self.refusals = self.refusals.saturating_add(1);
-            (self.refused_at, self.connection) = (now, connection);
+    pub(super) fn new(unwanted: Unwanted) -> Self {
+        Self {
+            unwanted,
+            ..Self::default()
         }
     }
 }
@@ -340,9 +294,7 @@ impl Spool {
         };
         let is_all = !self.has_sink() || is_planted("edge_spool_cut_on_puback");
         if is_all {
-            // However often it was refused before.
-            let unwanted = &mut self.link.unwanted;
-            unwanted.retain(|other| (other.stream, other.at) != (one.stream, one.at));
+            self.link.unwanted.taken((one.stream, one.at));
         }
         let lane = self.lane(one.stream);
         lane.note_accepted(one.after, one.at);
@@ -425,67 +377,45 @@ impl Spool {
 
     /// How often the record has been refused, this time included.
     fn count_refusal(&mut self, now: Instant, one: InFlight, reason: GapReason) -> u32 {
-        let connection = self.link.connection;
+        let which = (one.stream, one.at);
+        let (connection, is_oldest) = (self.link.connection, one.after.is_none());
         let unwanted = &mut self.link.unwanted;
-        let known = |other: &&mut Unwanted| (other.stream, other.at) == (one.stream, one.at);
-        if let Some(known) = unwanted.iter_mut().find(known) {
-            known.count(now, connection, reason);
-            return known.refusals;
-        }
-        let is_of = |known: &Unwanted| known.stream == one.stream;
-        let is_oldest = one.after.is_none();
-        if is_oldest {
-            // What was before it is gone.
-            unwanted.retain(|known| !is_of(known) || known.at > one.at);
-        }
-        let count = unwanted.iter().filter(|it| is_of(it)).count();
-        // Only the oldest is ever given up: that one is always known.
-        if is_oldest || count < UNWANTED_KNOWN_MAX {
-            unwanted.push(Unwanted {
-                stream: one.stream,
-                at: one.at,
-                reason,
-                refusals: 1,
-                refused_at: now,
-                connection,
-                is_given_up: false,
-            });
-        }
-        1
+        unwanted.count(now, connection, which, is_oldest, reason)
     }
 
     /// Gives a record up and tells that in a gap, if nothing is before it. Whether it was given up.
     fn give_up_unwanted(
         &mut self,
-        which: (Stream, Position),
+        which: Which,
         reason: GapReason,
         storage: &dyn Storage,
         batch: &mut Batch,
     ) -> Result<bool, EdgeError> {
         let is_given_up = self.give_up_oldest(which, reason, storage, batch)?;
-        let mut unwanted = self.link.unwanted.iter_mut();
-        if let Some(one) = unwanted.find(|other| (other.stream, other.at) == which) {
-            one.is_given_up |= is_given_up;
+        if is_given_up {
+            self.link.unwanted.give_up(which);
+            self.save_unwanted(batch);
         }
         Ok(is_given_up)
     }
 
-    /// Gives up what the broker has refused [so often](REFUSED_MAX), the oldest first.
+    /// How often records were refused is written with what is staged now.
+    pub(super) fn save_unwanted(&mut self, batch: &mut Batch) {
+        let space = Subspace::of(self.owner);
+        self.link.unwanted.save(&space, batch);
+    }
+
+    /// Gives up what the broker has refused [so often](super::REFUSED_MAX), the oldest first.
     fn give_up_refused(
         &mut self,
         storage: &dyn Storage,
         batch: &mut Batch,
     ) -> Result<(), EdgeError> {
-        let is_hopeless = |one: &&Unwanted| {
-            let is_under_way = |other: &InFlight| (other.stream, other.at) == (one.stream, one.at);
-            let is_refused = one.reason == GapReason::Refused && one.refusals >= REFUSED_MAX;
-            is_refused && !one.is_given_up && !self.link.in_flight.iter().any(is_under_way)
-        };
-        let hopeless = self.link.unwanted.iter().filter(is_hopeless);
-        let mut hopeless: Vec<_> = hopeless.map(|one| (one.stream, one.at)).collect();
-        hopeless.sort_unstable();
-        for which in hopeless {
-            self.give_up_unwanted(which, GapReason::Refused, storage, batch)?;
+        for which in self.link.unwanted.hopeless() {
+            let mut in_flight = self.link.in_flight.iter();
+            if !in_flight.any(|one| (one.stream, one.at) == which) {
+                self.give_up_unwanted(which, GapReason::Refused, storage, batch)?;
+            }
         }
         Ok(())
     }
@@ -494,7 +424,7 @@ impl Spool {
     /// been silent for [so long](SpoolSettings::resend_after) or, where there is none, so long from now, for twice as long
     /// each time that the broker takes nothing new in between; and with the next connection.
     ///
-    /// Where there is no sink, and that has been in vain [so often](REFUSED_MAX), and everything before it is acknowledged,
+    /// Where there is no sink, and that has been in vain [so often](super::REFUSED_MAX), and everything before it is acknowledged,
     /// [`tend`](Self::tend) gives it up and tells that in a gap. What a sink waits for is never given up for that.
     pub fn refused(&mut self, now: Instant, seq: u64) {
         if let Some(one) = self.take_in_flight(seq) {
@@ -607,6 +537,7 @@ impl Spool {
         };
         if lane.cut(through, storage, owner, batch)? > 0 {
             self.is_staged = true;
+            self.link.unwanted.save(&Subspace::of(owner), batch);
             // A lower one may come late.
             let before = lane.acknowledged.as_deref().copied();
             lane.acknowledged = Some(Box::new(

@@ -306,3 +306,143 @@ fn what_the_broker_takes_in_the_end_is_not_told_to_be_gone() {
     assert!(!bench.spool.holds(Stream::Custom));
     assert_eq!(bench.spool.status().dropped_records, 1);
 }
+
+impl Bench {
+    /// Offers all there is, and the broker refuses what is not its own health; which makes a record, as devices do.
+    fn round_with_a_broker_that_refuses(&mut self) {
+        while let Some(outgoing) = self.next() {
+            if outgoing.stream == Stream::Custom {
+                self.spool.refused(self.now, outgoing.seq);
+            } else {
+                self.sink.take(&outgoing.message);
+                self.accept(outgoing.seq);
+            }
+        }
+        self.append(payload(Stream::Health, 0)).unwrap();
+        self.commit();
+    }
+
+    /// A device with a record that its broker will refuse.
+    fn with_a_record_to_be_refused() -> Self {
+        let mut bench = Self::new(SpoolSettings {
+            keep_until: AckLevel::Broker,
+            ..SpoolSettings::default()
+        });
+        bench.append(payload(Stream::Custom, 10)).unwrap();
+        bench.commit();
+        bench
+    }
+
+    /// Runs for 20 minutes and is off for a day.
+    fn run_and_be_off(&mut self) {
+        self.restart();
+        let end = self.now + Duration::from_secs(1_200);
+        self.spool.up(self.now, false);
+        while self.now < end && self.spool.holds(Stream::Custom) {
+            self.round_with_a_broker_that_refuses();
+            self.now = self.spool.deadline().unwrap_or(end).max(self.now);
+            self.tend();
+            self.commit();
+        }
+        self.now += Duration::from_secs(86_400);
+    }
+}
+
+/// A device never runs for an hour at a stretch. Each start counts on from the last, and only the time in which it runs: the
+/// third refusal that counts comes after two hours of that.
+#[test]
+fn what_is_refused_for_good_is_given_up_also_by_a_device_that_never_runs_for_long() {
+    let mut bench = Bench::with_a_record_to_be_refused();
+    let mut starts = 0;
+    while bench.spool.holds(Stream::Custom) {
+        assert!(starts < 20, "it is kept for ever");
+        starts += 1;
+        bench.run_and_be_off();
+    }
+    // The last refusal of a start comes after 15.5 minutes: four starts to the hour.
+    assert_eq!(starts, 8);
+    bench.drain();
+    let mut told = bench.sink.gaps.iter();
+    let told = told.find(|gap| gap.stream == Stream::Custom);
+    let told = told.map(|gap| (gap.reason, gap.count));
+    assert_eq!(told, Some((GapReason::Refused, 1)));
+}
+
+/// However often a device starts within the hour, and however long it was off in between: its broker has had no time to be set
+/// right.
+#[test]
+fn a_start_alone_counts_no_refusal() {
+    let mut bench = Bench::with_a_record_to_be_refused();
+    for _ in 0..50 {
+        bench.restart();
+        bench.spool.up(bench.now, false);
+        bench.round_with_a_broker_that_refuses();
+        bench.now += Duration::from_secs(86_400);
+        bench.restart();
+        bench.spool.up(bench.now, false);
+        bench.round_with_a_broker_that_refuses();
+        bench.now += Duration::from_secs(10);
+        bench.tend();
+        bench.commit();
+        assert!(bench.spool.holds(Stream::Custom));
+    }
+}
+
+/// What is too long is tried on another connection; that is one also where it is of another start.
+#[test]
+fn a_record_too_long_for_every_uplink_is_given_up_by_a_device_that_connects_once_a_start() {
+    let mut bench = Bench::new(SpoolSettings::default());
+    bench.append(payload(Stream::Twin, 1_000)).unwrap();
+    bench.commit();
+    for start in 1..=TOO_LONG_MAX {
+        bench.restart();
+        bench.spool.up(bench.now, false);
+        let given_up = bench.round_with_a_narrow_uplink();
+        assert_eq!(given_up, [start == TOO_LONG_MAX]);
+        bench.append(payload(Stream::Health, 0)).unwrap();
+        bench.commit();
+    }
+    assert!(!bench.spool.holds(Stream::Twin));
+}
+
+/// The disk was full when a count was written: it is written with what is written next. What the broker has taken in the end is
+/// not counted on.
+#[test]
+fn a_count_that_found_no_room_is_written_with_the_next_record() {
+    for is_taken in [false, true] {
+        let mut bench = Bench::with_a_record_to_be_refused();
+        bench.append(payload(Stream::Custom, 10)).unwrap();
+        bench.commit();
+        bench.spool.up(bench.now, false);
+        for _ in 1..REFUSED_MAX {
+            let first = bench.next().unwrap();
+            bench.spool.refused(bench.now, first.seq);
+            while let Some(behind) = bench.next() {
+                bench.spool.refused(bench.now, behind.seq);
+            }
+            bench.now += TOO_LONG_INTERVAL;
+            bench.tend();
+            bench.commit();
+        }
+        let first = bench.next().unwrap();
+        if is_taken {
+            bench.accept(first.seq);
+        } else {
+            bench.spool.refused(bench.now, first.seq);
+        }
+        bench.append(payload(Stream::Health, 0)).unwrap();
+        bench.batch.clear();
+        bench.spool.aborted();
+        bench.append(payload(Stream::Health, 0)).unwrap();
+        bench.commit();
+        bench.restart();
+        bench.spool.up(bench.now, false);
+        bench.round_with_a_broker_that_refuses();
+        bench.now = bench.spool.deadline().unwrap();
+        bench.tend();
+        // Of the first, the third refusal was written; or it was let go of.
+        let held = bench.spool.status();
+        let dropped = u64::from(!is_taken);
+        assert_eq!(held.dropped_records, dropped, "{held:?}");
+    }
+}
