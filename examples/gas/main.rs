@@ -1,8 +1,10 @@
 //! What each contract call that matters costs, measured on a development chain.
 //!
-//! The token's mint and transfer stand beside those of OpenZeppelin 5 with the same roles, cap and permit, made by the
-//! same compiler and settings and measured in the same run. The program fails if ours cost more, or if a payment costs
-//! more than its limit.
+//! The token's mint and transfer stand beside those of OpenZeppelin 5.7 with the same roles, cap and permit
+//! (`chain/contracts/comparison`), measured in the same run on the same chain. Nothing is compiled here: both are artefacts
+//! that are checked in, and the program refuses to compare them unless both name the same compiler and settings. That they
+//! are what that compiler makes of the sources `npm run check` proves. The program fails if ours cost more than theirs, or if
+//! a payment or a price report costs more than its limit, which is a figure of our own.
 //!
 //! ```text
 //! cargo run --release --example gas             # a table

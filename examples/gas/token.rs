@@ -12,7 +12,8 @@ use crate::ground::Ground;
 
 const OPEN_ZEPPELIN: &[u8] =
     include_bytes!("../../chain/contracts/comparison/OpenZeppelinToken.json");
-const PEER: &str = "OpenZeppelin 5";
+const OURS: &[u8] = include_bytes!("../../chain/contracts/artifacts/CoffeeToken.json");
+const PEER: &str = "OpenZeppelin 5.7";
 const PAYMENT_GAS_MAX: u64 = 67_500;
 const PAYMENT_TYPE: &str =
     "Payment(address from,address to,uint256 amount,bytes32 orderId,uint256 deadline)";
@@ -26,6 +27,7 @@ struct Costs {
 }
 
 pub(crate) async fn entries() -> Result<Vec<Entry>, Box<dyn Error>> {
+    expect_one_compiler()?;
     let mut ground = Ground::new()?;
     let peer = open_zeppelin(&mut ground).await?;
     let peer = costs(&mut ground, peer).await?;
@@ -44,6 +46,20 @@ pub(crate) async fn entries() -> Result<Vec<Entry>, Box<dyn Error>> {
     ];
     entries.extend(payments(&mut ground, token).await?);
     Ok(entries)
+}
+
+/// Both artefacts are of one compiler with the same settings, and what is deployed of ours is its artefact.
+fn expect_one_compiler() -> Result<(), Box<dyn Error>> {
+    let [ours, theirs] = [OURS, OPEN_ZEPPELIN].map(serde_json::from_slice::<serde_json::Value>);
+    let (ours, theirs) = (ours?, theirs?);
+    let compilers = [&ours, &theirs].map(|artefact| artefact.get("compiler"));
+    if compilers[0].is_none() || compilers[0] != compilers[1] {
+        return Err(format!("made differently, and not to be compared: {compilers:?}").into());
+    }
+    if ours.get("bytecode") != Some(&CoffeeToken::BYTECODE.to_string().into()) {
+        return Err("what is deployed is not the artefact".into());
+    }
+    Ok(())
 }
 
 async fn coffee(ground: &mut Ground) -> Result<Address, Box<dyn Error>> {
