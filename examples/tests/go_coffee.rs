@@ -2,11 +2,30 @@
 
 #[path = "../../edge/tests/broker/mod.rs"]
 mod broker;
+#[path = "../../chain/tests/node/mod.rs"]
+mod node;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Duration;
 
+use peaberry_chain::bindings::{CoffeeToken, SolEvent as _};
+use peaberry_chain::dev::DevOptions;
+use peaberry_chain::evm::EvmRpc as _;
+use peaberry_chain::wallet::Wallet;
+use peaberry_chain::{LogFilter, LogRange};
 use serde_json::Value;
+
+use self::node::{Node, NodeKind, on_both};
+
+on_both! {
+    threads: std::future::ready =>
+    on_a_node_elsewhere_every_order_is_paid_once
+}
+
+/// The phrase that development nodes fund the accounts of.
+const PHRASE: &str = "test test test test test test test test test test test junk";
 
 /// Runs the program that cargo has built beside this test.
 fn go_coffee(arguments: &[&str]) -> Output {
@@ -47,6 +66,58 @@ fn over_a_real_broker_everything_arrives_too() {
     let report = report(&go_coffee(&["--count", "60", "--mqtt", &url, "--json"]));
     assert_eq!(report["violations"], Value::Array(Vec::new()), "{report}");
     assert_eq!(report["bar"]["order_results_collected"], 60, "{report}");
+}
+
+/// A node with money on the accounts that the program pays from.
+async fn node_of(kind: NodeKind) -> Node {
+    let wallet = Wallet::from_phrase(PHRASE, "").unwrap();
+    let keys = (0..10).map(|index| wallet.evm_key(index).unwrap());
+    let options = DevOptions {
+        block_time_s: 1,
+        ..DevOptions::default()
+    };
+    let options = keys.fold(options, |options, key| options.fund(key.evm_address()));
+    Node::of(kind, options).await
+}
+
+/// The orders that are paid on its chain, once for each payment.
+async fn paid_orders(node: &Node) -> Vec<[u8; 32]> {
+    let paid = LogFilter::default().topic(0, CoffeeToken::PaymentProcessed::SIGNATURE_HASH);
+    let range = LogRange::Numbers(0..=node.head().await.number);
+    let logs = node.rpc.logs(&paid, &range).await.unwrap();
+    let orders = logs.iter().map(|log| {
+        let topics = log.topics.iter().copied();
+        CoffeeToken::PaymentProcessed::decode_raw_log(topics, &log.data)
+    });
+    orders.map(|order| order.unwrap().orderId.0).collect()
+}
+
+/// The blocks come from outside, and nobody undoes any. What the program says is held against the chain itself.
+async fn on_a_node_elsewhere_every_order_is_paid_once(kind: NodeKind) {
+    let node = node_of(kind).await;
+    let url = node.url().await;
+    let arguments = ["--count", "8", "--seed", "5", "--json", "--rpc", &url].map(str::to_owned);
+    let mut morning = tokio::task::spawn_blocking(move || {
+        let arguments = arguments.each_ref().map(String::as_str);
+        go_coffee(&arguments)
+    });
+    let mut blocks = tokio::time::interval(Duration::from_millis(100));
+    let output = loop {
+        tokio::select! {
+            output = &mut morning => break output.unwrap(),
+            _ = blocks.tick() => drop(node.mine().await),
+        }
+    };
+    let report = report(&output);
+    assert_eq!(report["violations"], Value::Array(Vec::new()), "{report}");
+    for field in ["orders", "completed", "brewed_exactly_once"] {
+        assert_eq!(report[field], 8, "{field} of {report}");
+    }
+    assert_eq!(report["till"]["paid_exactly_once"], 8, "{report}");
+    assert_eq!(report["till"]["supply_conserved"], true, "{report}");
+    let paid = paid_orders(&node).await;
+    let orders: BTreeSet<_> = paid.iter().collect();
+    assert_eq!((paid.len(), orders.len()), (8, 8), "{report}");
 }
 
 fn refusal_of(orders: &str) -> String {
