@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use alloy_primitives::{Address as EvmAddress, B256};
 use async_trait::async_trait;
 use futures_util::future::{join_all, join3, try_join_all, try_join4};
+use futures_util::stream::{self, StreamExt as _};
 use peaberry_core::mutant;
 
 use super::record::EntryId;
@@ -14,6 +15,8 @@ use crate::{Block, BlockAt, ChainClient, ChainError, ChainFamily, ChainId, Final
 
 /// So far below the final block its branch is followed.
 const BRANCH_MAX: u64 = 64;
+/// Blocks of that branch that are asked for at once.
+const BRANCH_AT_ONCE: usize = 8;
 /// Older attempts that are asked about at once.
 const ATTEMPTS_AT_ONCE: usize = 8;
 
@@ -52,8 +55,8 @@ impl Performer for EvmClient {
 }
 
 /// In two rounds of questions: where the chain and the account stand, and what that means for what is on its way. The second
-/// is at least as new as the final block, whose branch is then asked for parent by parent, 64 at most. A third, seldom, is
-/// about nonces that are used at the final block and whose transactions nobody found.
+/// is at least as new as the final block, whose branch is then asked for, 64 blocks at most and some at once. A third, seldom,
+/// is about nonces that are used at the final block and whose transactions nobody found.
 async fn look(
     client: &EvmClient,
     account: EvmAddress,
@@ -213,31 +216,66 @@ async fn branch_of(
     final_block: Block,
     blocks: &[(u64, B256)],
 ) -> Result<BTreeMap<u64, B256>, ChainError> {
-    let mut branch = BTreeMap::new();
     let near = blocks.iter().map(|(number, _)| *number).filter(|number| {
         let distance = final_block.number.checked_sub(*number);
         distance.is_some_and(|distance| distance <= BRANCH_MAX)
     });
     let Some(lowest) = near.min() else {
-        return Ok(branch);
+        return Ok(BTreeMap::new());
     };
-    branch.insert(final_block.number, final_block.hash);
-    let mut block = final_block;
-    while block.number > lowest {
-        branch.insert(block.number - 1, block.parent);
-        if block.number - 1 == lowest {
-            break;
-        }
-        match rpc.block(BlockAt::Hash(block.parent)).await {
-            Ok(Some(parent)) if parent.number.checked_add(1) == Some(block.number) => {
-                block = parent;
-            }
-            Err(error) if !is_ignorance(&error) => return Err(error),
-            // A node that has less: what lies below is looked for by number.
-            _ => break,
+    let mut branch = Branch::from(final_block);
+    // By number some can be asked for at once. Each is of this branch that the one above names as its parent.
+    let numbers = (lowest + 1..final_block.number).rev();
+    let asked = numbers.map(|number| rpc.block(BlockAt::Number(number)));
+    let mut asked = stream::iter(asked).buffered(BRANCH_AT_ONCE);
+    while branch.lowest > lowest
+        && let Some(found) = asked.next().await
+        && branch.grow(found)?
+    {}
+    drop(asked);
+    // Where a node is on another fork the parents lead on.
+    while branch.lowest > lowest && branch.grow(rpc.block(BlockAt::Hash(branch.parent)).await)? {}
+    Ok(branch.hashes)
+}
+
+/// A block and what is known to lie below it.
+struct Branch {
+    hashes: BTreeMap<u64, B256>,
+    /// The lowest block whose hash is known; it was not asked for yet.
+    lowest: u64,
+    parent: B256,
+}
+
+impl Branch {
+    fn from(top: Block) -> Self {
+        let mut branch = Self {
+            hashes: BTreeMap::from([(top.number, top.hash)]),
+            lowest: top.number,
+            parent: top.hash,
+        };
+        branch.add_parent_of(top);
+        branch
+    }
+
+    fn add_parent_of(&mut self, block: Block) {
+        if let Some(below) = block.number.checked_sub(1) {
+            self.hashes.insert(below, block.parent);
+            (self.lowest, self.parent) = (below, block.parent);
         }
     }
-    Ok(branch)
+
+    /// Whether this is the next block below, which shows the one under it.
+    fn grow(&mut self, found: Result<Option<Block>, ChainError>) -> Result<bool, ChainError> {
+        match found {
+            Ok(Some(block)) if (block.number, block.hash) == (self.lowest, self.parent) => {
+                self.add_parent_of(block);
+                Ok(true)
+            }
+            Err(error) if !is_ignorance(&error) => Err(error),
+            // A node that has less: what lies below is looked for by number.
+            _ => Ok(false),
+        }
+    }
 }
 
 /// What the first questions about an entry have shown.
