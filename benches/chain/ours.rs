@@ -46,7 +46,7 @@ impl Ours {
         let mut node = Node::new(transport, storage.clone(), Arc::new(SystemClock::new()));
         let rules = ChainRules {
             in_flight_max: PIPELINE,
-            look_every: BLOCK_TIME,
+            look_every: BLOCK_TIME / 2,
             ..ChainRules::every(Duration::from_millis(80))
         };
         let config = OutboxConfig::new().chain(network.chain, rules);

@@ -84,20 +84,20 @@ impl Outbox {
         let Some(lane) = self.lanes.get_mut(&key) else {
             return;
         };
-        lane.looking = None;
-        lane.look_at = now + rules.look_every;
+        let look = lane.looking.take().unwrap_or_default();
         self.touched.insert(key);
         match &result {
             Ok(found) => {
                 lane.trouble.is_over();
-                lane.look_at += longest_limit(found).unwrap_or_default();
+                let limit = longest_limit(found).unwrap_or_default();
+                lane.look_at = lane.look_at.max(now + limit);
             }
             Err(error) => lane.trouble.failed(error, now),
         }
         // Where things stood is told before what has become of them.
         self.tell_trouble(key, fx);
         match result {
-            Ok(Found::Account(view)) => self.seen(key, &view, now, fx),
+            Ok(Found::Account(view)) => self.seen(key, look, &view, now, fx),
             Ok(Found::Solana(view)) => self.seen_solana(key, &view, fx),
             Ok(_) => {}
             Err(error) => {
@@ -138,6 +138,7 @@ impl Outbox {
             Ok(_) => {
                 let is_new = entry.sent_in.is_none();
                 entry.is_sent = true;
+                entry.taken_before = self.next_request;
                 entry.outbid = 0;
                 entry.sent_in = entry.sent_in.or(latest);
                 entry.refresh();

@@ -56,7 +56,7 @@ impl OutboxConfig {
 /// How transactions of one chain are pushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChainRules {
-    /// How often an account with open transactions is looked at.
+    /// How often an account with open transactions is looked at, from the beginning of one look to the next.
     pub look_every: Duration,
     /// How long a price of gas is used before it is asked for again.
     pub fees_fresh_for: Duration,

@@ -4,6 +4,7 @@ use alloy_primitives::U256;
 use peaberry_core::{Instant, mutant};
 
 use super::answer::{deferral_of, pause_after};
+use super::config::ChainRules;
 use super::event::Deferral;
 use super::evm_sight::newest_max;
 use super::fees::{Step, bump, within};
@@ -44,7 +45,11 @@ impl Outbox {
         let Ok(account) = key.1.evm_on(key.0) else {
             return;
         };
-        let receipts_kept = self.rules(key.0).receipts_kept;
+        let ChainRules {
+            receipts_kept,
+            look_every,
+            ..
+        } = self.rules(key.0);
         let asks_for_unknown = lane.looks.is_multiple_of(UNKNOWN_EVERY);
         let flying = lane.flying.iter().filter_map(|id| {
             let entry = self.open.get(id)?;
@@ -71,6 +76,7 @@ impl Outbox {
         let number = self.ask_about(About::Lane(key), key.0, ask, fx);
         if let Some(lane) = self.lanes.get_mut(&key) {
             lane.looking = Some(number);
+            lane.look_at = now + look_every;
             lane.looks = lane.looks.wrapping_add(1);
             lane.blocks_asked = blocks;
         }

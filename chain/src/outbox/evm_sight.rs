@@ -53,7 +53,14 @@ fn undecided() -> ChainError {
 
 impl Outbox {
     /// What a look has shown.
-    pub(super) fn seen(&mut self, key: LaneKey, seen: &AccountView, now: Instant, fx: Fx<'_, '_>) {
+    pub(super) fn seen(
+        &mut self,
+        key: LaneKey,
+        look: u64,
+        seen: &AccountView,
+        now: Instant,
+        fx: Fx<'_, '_>,
+    ) {
         let Some(lane) = self.lanes.get_mut(&key) else {
             return;
         };
@@ -107,7 +114,7 @@ impl Outbox {
             self.sighted(*id, sight.clone(), seen, fx);
         }
         self.note_failures(seen, now, fx);
-        self.resend_missing(key, view);
+        self.resend_missing(key, look, view);
         self.count_from_now(key, view);
     }
 
@@ -503,8 +510,8 @@ impl Outbox {
         self.tell_of(id, Stage::Displaced, fx);
     }
 
-    /// What the node says it lacks is sent again.
-    fn resend_missing(&mut self, key: LaneKey, view: View) {
+    /// What the node says it lacks is sent again, unless it was taken while the look was under way.
+    fn resend_missing(&mut self, key: LaneKey, look: u64, view: View) {
         let Some(lane) = self.lanes.get(&key) else {
             return;
         };
@@ -513,6 +520,7 @@ impl Outbox {
             if let Some(entry) = self.open.get_mut(id)
                 && entry.record.included.is_none()
                 && entry.asked.is_none()
+                && look >= entry.taken_before
             {
                 entry.is_sent = false;
             }

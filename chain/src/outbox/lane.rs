@@ -35,6 +35,8 @@ pub(super) struct Entry {
     pub(super) tries: u32,
     /// A node has taken the newest attempt, and nothing since speaks against its having it.
     pub(super) is_sent: bool,
+    /// The first request after a node took it: what was asked before says nothing of who lacks it.
+    pub(super) taken_before: u64,
     /// The newest block when the newest attempt was first sent.
     pub(super) sent_in: Option<u64>,
     /// A node finds the fee too low.
@@ -70,6 +72,7 @@ impl Entry {
             not_before: Instant::default(),
             tries: 0,
             is_sent: false,
+            taken_before: 0,
             sent_in: None,
             wants_bump: false,
             outbid: 0,

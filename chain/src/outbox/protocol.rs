@@ -53,7 +53,7 @@ pub struct Outbox {
     pub(super) signatures: BTreeMap<[u8; 64], EntryId>,
     pub(super) prices: BTreeMap<ChainId, Price>,
     pub(super) asked: BTreeMap<u64, About>,
-    next_request: u64,
+    pub(super) next_request: u64,
     pub(super) next_entry: u64,
     pub(super) touched: BTreeSet<LaneKey>,
     due: BTreeSet<(Instant, LaneKey)>,

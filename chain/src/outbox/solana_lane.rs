@@ -65,10 +65,10 @@ impl Outbox {
         let Ok(account) = key.1.solana_on(key.0) else {
             return;
         };
-        let pause = self.rules(key.0).look_every;
+        let look_every = self.rules(key.0).look_every;
         if wanted.is_empty() {
             if let Some(lane) = self.lanes.get_mut(&key) {
-                lane.look_at = now + pause;
+                lane.look_at = now + look_every;
             }
             return;
         }
@@ -76,6 +76,7 @@ impl Outbox {
         let number = self.ask_about(About::Lane(key), key.0, ask, fx);
         if let Some(lane) = self.lanes.get_mut(&key) {
             lane.looking = Some(number);
+            lane.look_at = now + look_every;
         }
     }
 

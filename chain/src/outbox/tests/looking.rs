@@ -5,11 +5,11 @@ use std::sync::Arc;
 use alloy_primitives::{Address, B256, U256};
 use futures_util::FutureExt;
 
-use crate::ChainError;
 use crate::evm::scripted::{CHAIN, Scripted, chain};
 use crate::evm::{EvmClient, EvmNetwork, EvmView, QuorumRpc, Receipt};
 use crate::outbox::record::EntryId;
-use crate::outbox::{AccountView, Ask, Found, Performer, Sight, Wanted};
+use crate::outbox::{AccountView, Ask, Found, Performer, Place, Sight, Wanted};
+use crate::{Block, ChainError};
 
 const FIRST: B256 = B256::repeat_byte(1);
 const SECOND: B256 = B256::repeat_byte(2);
@@ -301,4 +301,31 @@ fn a_final_nonce_that_nobody_knows_is_trouble_of_what_is_missing() {
         view.failures[..],
         [(EntryId(0), ChainError::NoQuorum { .. })]
     ));
+}
+
+/// The final block's branch is asked for by number; where a node is on another fork there, the parents lead on.
+#[test]
+fn another_forks_blocks_do_not_hide_the_final_blocks_branch() {
+    let fork = chain(FINAL, 1, 3);
+    let on = |number: usize, blocks: &[Block]| blocks.get(number).copied().unwrap();
+    for forked in 3..FINAL {
+        let node = Scripted {
+            by_number: [(forked, on(usize::try_from(forked).unwrap(), &fork))].into(),
+            ..node(None)
+        };
+        let own = node.blocks.clone();
+        let named = |blocks: &[Block], number| (number as u64, on(number, blocks).hash);
+        let client = EvmClient::connect(Arc::new(node), EvmNetwork::generic(CHAIN)).now_or_never();
+        let ask = Ask::Look {
+            account: Address::ZERO,
+            wanted: Vec::new(),
+            blocks: vec![named(&own, 2), named(&own, 5), named(&fork, 5)],
+            asks_final_nonce: false,
+        };
+        let found = client.unwrap().unwrap().perform(ask).now_or_never();
+        let Found::Account(view) = found.unwrap().unwrap() else {
+            panic!("it was a look");
+        };
+        assert_eq!(view.places, [Place::Final, Place::Final, Place::Gone]);
+    }
 }

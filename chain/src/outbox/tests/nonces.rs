@@ -1,7 +1,8 @@
 //! Which nonce an intent gets.
 
-use super::rig::{Rig, account, payment, refused, view};
-use crate::outbox::{Ask, Found};
+use super::rig::{CHAIN, Rig, account, payment, refused, view};
+use crate::outbox::{Ask, Found, OutboxCommand};
+use peaberry_core::Input;
 
 /// A node that names a nonce out of all proportion gets no transaction signed that could never be included.
 #[test]
@@ -79,4 +80,49 @@ fn an_intent_takes_the_nonce_of_a_filler_that_is_refused() {
         Some(account()),
         "another filler is in the way of what waits"
     );
+}
+
+fn is_look(ask: &Ask) -> bool {
+    matches!(ask, Ask::Look { .. })
+}
+
+fn is_broadcast(ask: &Ask) -> bool {
+    matches!(ask, Ask::Broadcast { .. })
+}
+
+/// What a node takes while a look is under way the look may not have seen, and nothing is sent again for that. What a later one
+/// does not see is lost.
+#[test]
+fn what_is_taken_while_a_look_is_under_way_is_not_sent_again() {
+    let mut rig = Rig::new();
+    rig.submit(payment("one"));
+    rig.look(|_| view(10, 0, 0));
+    rig.wait();
+    let look = rig.find(is_look).expect("it is looked at again");
+    rig.broadcast(Ok(())).expect("it is sent");
+    rig.answer(&look, Ok(Found::Account(view(10, 0, 0))));
+    assert!(rig.find(is_broadcast).is_none(), "the look was older");
+    rig.look(|_| view(10, 0, 0));
+    assert!(rig.find(is_broadcast).is_some(), "the node lacks it");
+}
+
+/// A block that comes while a look is under way is looked at, too.
+#[test]
+fn who_is_woken_while_looking_looks_again_at_once() {
+    let mut rig = Rig::new();
+    rig.submit(payment("one"));
+    rig.serve();
+    for is_woken in [false, true] {
+        let look = rig.find(is_look).expect("it is looked at");
+        if is_woken {
+            rig.turn(vec![Input::Command(OutboxCommand::Wake(CHAIN))]);
+        }
+        rig.answer(&look, Ok(Found::Account(view(10, 0, 0))));
+        rig.serve();
+        if !is_woken {
+            assert!(rig.find(is_look).is_none(), "it is not time yet");
+            rig.wait();
+        }
+    }
+    assert!(rig.find(is_look).is_some(), "the new block is not seen");
 }
