@@ -13,7 +13,7 @@ use std::time::Duration;
 use alloy_consensus::Transaction as _;
 use alloy_primitives::{Address as EvmAddress, Bytes, U256};
 use async_trait::async_trait;
-use futures_util::future::try_join3;
+use futures_util::future::{join, try_join3};
 use parking_lot::Mutex;
 use peaberry_core::{Clock, SystemClock};
 
@@ -46,9 +46,12 @@ pub const SIGNED_WITHIN: Duration = Duration::from_secs(120);
 ///
 /// `status` answers [`Replaced`](TransactionStatus::Replaced) only of what this very client or a clone of it has sent, the
 /// newest 4,096: a node does not know the nonce of what it has not got. It says so when the account has used the nonce in a
-/// final block and a node that has come to that block finds no receipt. A node that has thrown old receipts away makes it
-/// believe so wrongly, and so may several behind one address that answer each question in turn: before you send another in
-/// its place, ask a node that you know to have them. The outbox takes more care.
+/// final block and a node that has come to that block finds no receipt, and for as long as such a node is sure to have it:
+/// up to 7,500 blocks above the block that was final when `submit` signed, or at which `status` found the nonce free; what
+/// `submit_raw` sends may be as old as the chain until then. Later it answers [`Unknown`](TransactionStatus::Unknown). A node
+/// that keeps receipts for fewer than 10,000 blocks makes it believe so wrongly, and so may several behind one address that
+/// answer each question in turn: before you send another in its place, ask a node that you know to have them. The outbox
+/// takes more care.
 ///
 /// `status` answers `Final` of what lies on the final block's branch, which it follows down from there, once for all
 /// questions. Of what lies more than 64 blocks below, one node to which it is final is believed.
@@ -404,11 +407,14 @@ impl ChainClient for EvmClient {
                 address: from.into(),
             });
         }
-        let transaction = self.prepare(intent).await?;
+        // What is final before it is signed does not have it.
+        let (transaction, end) = join(self.prepare(intent), self.newest_final()).await;
+        let transaction = transaction?;
         let signed = self.sign(from, &transaction).await?;
         let claim = Claim {
             sender: Sender::Known(from),
             nonce: transaction.nonce,
+            above: end.ok().flatten().map_or(0, |end| end.number),
         };
         self.submitted.lock().remember(signed.hash(), claim);
         self.rpc.broadcast(signed.raw()).await.map(TxId::Evm)
@@ -428,6 +434,8 @@ impl ChainClient for EvmClient {
                 digest: envelope.signature_hash(),
             },
             nonce: envelope.nonce(),
+            // Whoever signed it may have sent it long ago.
+            above: 0,
         };
         self.submitted.lock().remember(signed.hash(), claim);
         self.rpc.broadcast(raw).await.map(TxId::Evm)

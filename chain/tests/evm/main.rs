@@ -38,6 +38,7 @@
 //! | `dev_chain/websocket` | `whoever_subscribes_is_told_of_each_block` | it has more subscriptions; `evm/websocket` asks both for the blocks |
 //! | `dev_chain/websocket` | `subscriptions_and_messages_are_bounded` | it has no such bounds |
 //! | `dev_chain/websocket` | `news_of_blocks_wake_and_come_back_with_the_node` | its chain ends with its process |
+//! | `evm/status` | `what_nodes_may_have_forgotten_is_not_replaced` | it takes minutes for thousands of blocks |
 //! | `full_queue` | `a_follow_driver_sleeps_until_there_is_room` | it is a process: no answer of its is there at the driver's first poll |
 //!
 //! And these ask no EVM node, or both at once:

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use peaberry_chain::evm::{
-    EvmClient, EvmNetwork, EvmNode, EvmRpc, FeeHistory, Receipt, SeenTransaction,
+    EvmClient, EvmNetwork, EvmNode, EvmRpc, FeeHistory, Receipt, SeenTransaction, Transaction,
 };
 use peaberry_chain::primitives::{B256, Bytes, U256};
 use peaberry_chain::{
@@ -81,6 +81,55 @@ async fn is_replaced(world: &World, client: EvmClient, depth: u64) {
         .await
         .unwrap();
     assert_eq!(never, TransactionStatus::Unknown);
+}
+
+/// Its nonce is used, and nodes may have forgotten by what: nobody can say then that another took its place, unless its nonce
+/// was seen to be free in a final block that is young enough. Bytes that are sent now somebody may have sent long ago.
+#[tokio::test]
+async fn what_nodes_may_have_forgotten_is_not_replaced() {
+    let world = World::dev();
+    let client = world.client(network()).await;
+    let [old, seen] = [0, 1].map(|key| Intent::Transfer {
+        from: world.address(key).into(),
+        to: EvmAddress::repeat_byte(9).into(),
+        asset: Asset::Native,
+        amount: Amount::wei(5),
+    });
+    let old = client.submit(&old).await.unwrap();
+    let seen = client.submit(&seen).await.unwrap();
+    forget_all(&world).await;
+    world.node.mine_many(7_435).await;
+    let raw = world.sign(0, &world.payment(1));
+    let raw = client.submit_raw(raw.raw()).await.unwrap();
+    forget_all(&world).await;
+    let status = client.status(seen).await.unwrap();
+    assert_eq!(status, TransactionStatus::Unknown, "its nonce is free");
+    for (key, nonce) in [(0, 0), (0, 1), (1, 0)] {
+        let other = Transaction {
+            fees: fees(90 * GWEI, 50 * GWEI),
+            ..world.payment(nonce)
+        };
+        world.send(key, &other).await;
+    }
+    world.node.mine_many(65).await;
+    let replaced = TransactionStatus::Replaced { by: None };
+    for (height, of_old) in [
+        (7_500, replaced.clone()),
+        (7_501, TransactionStatus::Unknown),
+    ] {
+        assert_eq!(world.height().await, height);
+        for id in [old, raw] {
+            assert_eq!(client.status(id).await.unwrap(), of_old);
+        }
+        assert_eq!(client.status(seen).await.unwrap(), replaced);
+        world.node.mine().await;
+    }
+}
+
+async fn forget_all(world: &World) {
+    for waiting in world.node.waiting().await {
+        world.node.forget(waiting).await;
+    }
 }
 
 /// Two chains behind one address: receipts, and blocks by number, come from one that all others have left.

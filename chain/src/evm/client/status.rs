@@ -18,6 +18,11 @@ const REASON_WITHIN: Duration = Duration::from_millis(500);
 /// So far down a branch is followed, parent by parent. What lies deeper is looked for by its number.
 const BRANCH_MAX: u64 = 64;
 
+/// That a node finds no receipt says something for so many blocks above a final one up to which the transaction was in none:
+/// three quarters of the 10,000 for which pruned nodes keep receipts, since a reorganisation may bring it back below the newest
+/// block of then.
+const RECEIPTS_KNOWN: u64 = 7_500;
+
 /// Where a chain ends.
 struct Ends {
     latest: Option<Block>,
@@ -108,7 +113,7 @@ impl EvmClient {
     }
 
     /// None yet, on a chain that has just begun.
-    async fn newest_final(&self) -> Result<Option<Block>, ChainError> {
+    pub(super) async fn newest_final(&self) -> Result<Option<Block>, ChainError> {
         match self.head(Finality::Final).await {
             Ok(block) => Ok(Some(block)),
             Err(ChainError::NotFound { .. }) => Ok(None),
@@ -155,18 +160,23 @@ impl EvmClient {
     }
 
     /// Whether another transaction has its nonce in a final block. It may have come into a block itself since it was looked
-    /// for, so it is looked for again, at a node that has come to that block.
+    /// for, so it is looked for again, at a node that has come to that block and cannot have thrown its receipt away.
     async fn is_taken(&self, hash: B256, claim: Claim) -> Result<bool, ChainError> {
         let Some((from, end)) = claim.sender.address().zip(self.newest_final().await?) else {
             return Ok(false);
         };
         match self.rpc.nonce(from, BlockAt::Hash(end.hash)).await {
             Ok(next) if next > claim.nonce => {
-                let told = self.rpc.lacks_receipts(&[hash], end, u64::MAX).await;
+                let newest_max = claim.above.saturating_add(RECEIPTS_KNOWN);
+                let told = self.rpc.lacks_receipts(&[hash], end, newest_max).await;
                 told.into_iter().next().unwrap_or(Ok(false))
             }
+            Ok(_) => {
+                self.submitted.lock().is_free_at(hash, end.number);
+                Ok(false)
+            }
             // A node that has no state of that block says nothing, nor does one that takes no question by hash.
-            Ok(_) | Err(ChainError::NotFound { .. } | ChainError::Refused { .. }) => Ok(false),
+            Err(ChainError::NotFound { .. } | ChainError::Refused { .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }

@@ -18,6 +18,8 @@ pub(super) struct Submitted {
 pub(super) struct Claim {
     pub(super) sender: Sender,
     pub(super) nonce: u64,
+    /// It is in no block up to this final one; the first has no transactions.
+    pub(super) above: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -43,15 +45,24 @@ impl Sender {
 }
 
 impl Submitted {
+    /// What is remembered already stays as it is: who sends it again now knows no more of when it was sent first.
     pub(super) fn remember(&mut self, transaction: B256, claim: Claim) {
-        if self.claims.insert(transaction, claim).is_some() {
+        if self.claims.contains_key(&transaction) {
             return;
         }
+        self.claims.insert(transaction, claim);
         self.order.push_back(transaction);
         if self.order.len() > SUBMITTED_MAX
             && let Some(oldest) = self.order.pop_front()
         {
             self.claims.remove(&oldest);
+        }
+    }
+
+    /// Its nonce is free at the end of this final block.
+    pub(super) fn is_free_at(&mut self, transaction: B256, final_number: u64) {
+        if let Some(claim) = self.claims.get_mut(&transaction) {
+            claim.above = claim.above.max(final_number);
         }
     }
 
@@ -70,14 +81,23 @@ mod tests {
         let hash = |number: usize| B256::from(alloy_primitives::U256::from(number));
         for number in 0..=SUBMITTED_MAX {
             let sender = Sender::Known(Address::ZERO);
-            let claim = Claim { sender, nonce: 1 };
-            // Sent as often as its owner likes, it is one.
-            submitted.remember(hash(number), claim);
-            submitted.remember(hash(number), claim);
+            let claim = |above| Claim {
+                sender,
+                nonce: 1,
+                above,
+            };
+            // Sent as often as its owner likes, it is one, and as old as it was.
+            submitted.remember(hash(number), claim(2));
+            submitted.remember(hash(number), claim(9));
         }
         assert_eq!(submitted.claims.len(), SUBMITTED_MAX);
         assert_eq!(submitted.order.len(), SUBMITTED_MAX);
         assert!(submitted.claim(hash(0)).is_none());
-        assert!(submitted.claim(hash(1)).is_some());
+        let above = |submitted: &Submitted| submitted.claim(hash(1)).unwrap().above;
+        assert_eq!(above(&submitted), 2);
+        for (seen, known) in [(7, 7), (5, 7)] {
+            submitted.is_free_at(hash(1), seen);
+            assert_eq!(above(&submitted), known);
+        }
     }
 }
