@@ -136,10 +136,10 @@ impl Outbox {
             Err(error) => error,
         };
         let key = (entry.record.chain, entry.record.account);
-        let is_alone = self
-            .lanes
-            .get(&key)
-            .is_none_or(|lane| lane.flying.is_empty());
+        let is_alone = self.on_their_way(key) == 0;
+        let Some(entry) = self.open.get_mut(&id) else {
+            return;
+        };
         match &error {
             // What is on its way may be what it needs: an allowance, tokens.
             ChainError::Reverted(_) if is_alone => {
@@ -175,17 +175,19 @@ impl Outbox {
         known.map(|(fees, _)| fees)
     }
 
-    /// Whether one more may be on its way. What became of an [`Unknown`](Deferral::Unknown) one is not known, and it is on its
-    /// way no more: its nonce is used.
-    fn has_room(&self, key: LaneKey) -> bool {
-        let Some(lane) = self.lanes.get(&key) else {
-            return false;
-        };
+    /// How many are on their way. What became of an [`Unknown`](Deferral::Unknown) one is not known, and it is on its way no
+    /// more: its nonce is used.
+    fn on_their_way(&self, key: LaneKey) -> usize {
         let is_on_its_way = |id: &&EntryId| {
             let entry = self.open.get(id);
             entry.is_some_and(|entry| !matches!(entry.deferral, Some(Deferral::Unknown(_))))
         };
-        lane.flying.iter().filter(is_on_its_way).count() < self.rules(key.0).in_flight_max
+        let lane = self.lanes.get(&key);
+        lane.map_or(0, |lane| lane.flying.iter().filter(is_on_its_way).count())
+    }
+
+    fn has_room(&self, key: LaneKey) -> bool {
+        self.on_their_way(key) < self.rules(key.0).in_flight_max
     }
 
     /// Gives nonces to what waits, in order.

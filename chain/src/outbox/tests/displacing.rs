@@ -1,7 +1,7 @@
 //! When a nonce is given up.
 
 use super::rig::{Rig, payment, rules, view};
-use crate::outbox::{AccountView, Ask, Deferral, Request, Sight, Stage};
+use crate::outbox::{AccountView, Ask, Deferral, Outcome, Request, Sight, Stage, Submission};
 
 /// Its nonce is used for good, and by none of its attempts as far as the node knows.
 fn missing(request: &Request, latest_number: u64) -> AccountView {
@@ -210,6 +210,28 @@ fn what_nobody_knows_of_holds_up_nobody_else() {
     rig.look(|request| used(request, late + 6));
     rig.serve();
     assert!(nonces(&rig).contains(&4), "{:?}", nonces(&rig));
+}
+
+/// Nor does it bring anything any more that another could need: what would be reverted beside it is rejected.
+#[test]
+fn what_nobody_knows_of_keeps_nothing_from_its_end() {
+    let mut rig = sent();
+    let late = 20 + rules().receipts_kept;
+    for number in late..late + 6 {
+        rig.look(|request| missing(request, number));
+        rig.broadcast(Ok(()));
+    }
+    assert!(is_unknown(&rig), "{:?}", rig.stages);
+    rig.would_revert = true;
+    rig.submit(Submission {
+        gas_limit: None,
+        ..payment("doomed")
+    });
+    for number in late + 6..late + 16 {
+        rig.look(|request| missing(request, number));
+    }
+    let is_rejected = |stage: &Stage| matches!(stage, Stage::Ended(Outcome::Rejected { reason }) if reason.contains("no beans"));
+    assert!(rig.stages.iter().any(is_rejected), "{:?}", rig.stages);
 }
 
 /// A look that finds the nonce free, and says so of the final block where that is asked.

@@ -12,7 +12,7 @@ use crate::outbox::{
     AccountView, Ask, ChainRules, Found, IdempotencyKey, OUTBOX, Outbox, OutboxCommand,
     OutboxConfig, OutboxEvent, Refusal, Request, Stage, Submission, Taken,
 };
-use crate::{Amount, Asset, ChainError, ChainId, Intent, SolanaAddress};
+use crate::{Amount, Asset, ChainError, ChainId, Intent, Revert, SolanaAddress};
 
 pub(super) const CHAIN: ChainId = ChainId::POLYGON;
 /// What gas costs, always.
@@ -75,6 +75,8 @@ pub(super) struct Rig {
     pub(super) signed: Vec<crate::evm::Transaction>,
     /// To this nobody answers, of what is served otherwise.
     pub(super) silence: fn(&Ask) -> bool,
+    /// What is estimated would be reverted.
+    pub(super) would_revert: bool,
 }
 
 impl Rig {
@@ -99,6 +101,7 @@ impl Rig {
             stages: Vec::new(),
             signed: Vec::new(),
             silence: |_| false,
+            would_revert: false,
         }
     }
 
@@ -169,6 +172,11 @@ impl Rig {
         {
             if (self.silence)(&request.ask) {
                 self.answer(&request, Err(unreachable()));
+                continue;
+            }
+            if self.would_revert && matches!(request.ask, Ask::Gas(_)) {
+                let reason = Revert::Message("no beans".into());
+                self.answer(&request, Err(ChainError::Reverted(reason)));
                 continue;
             }
             let found = match &request.ask {
