@@ -104,18 +104,27 @@ mod tests {
     /// What walks along a type would have no stack left.
     #[test]
     fn types_that_are_nested_too_deep_are_refused() {
-        let of = |kind: &str| {
-            let json = format!(
-                r#"[{{"type":"function","name":"f","inputs":[{{"name":"a","type":"{kind}"}}],"outputs":[],"stateMutability":"view"}},
-                {{"type":"event","name":"E","anonymous":false,"inputs":[{{"name":"a","type":"{kind}","indexed":false}}]}}]"#
-            );
-            Abi::from_json(json.as_bytes())
-        };
-        let deepest = ["uint8", &"[]".repeat(TYPE_DEPTH_MAX)].concat();
-        assert!(of(&deepest).is_ok());
-        for depth in [TYPE_DEPTH_MAX + 1, 500_000] {
-            let refused = of(&["uint8", &"[]".repeat(depth)].concat());
-            assert!(matches!(refused, Err(ChainError::Abi { .. })), "{depth}");
+        // Wherever a type may stand.
+        for item in [
+            r#""type":"function","name":"f","inputs":[PARAM],"outputs":[],"stateMutability":"view""#,
+            r#""type":"function","name":"f","inputs":[],"outputs":[PARAM],"stateMutability":"view""#,
+            r#""type":"event","name":"E","anonymous":false,"inputs":[PARAM]"#,
+            r#""type":"error","name":"R","inputs":[PARAM]"#,
+            r#""type":"constructor","inputs":[PARAM],"stateMutability":"payable""#,
+        ] {
+            let of = |depth: usize| {
+                let kind = "[]".repeat(depth);
+                let param = format!(r#"{{"name":"a","type":"uint8{kind}"}}"#);
+                Abi::from_json(format!("[{{{}}}]", item.replace("PARAM", &param)).as_bytes())
+            };
+            assert!(of(TYPE_DEPTH_MAX).is_ok(), "{item}");
+            for depth in [TYPE_DEPTH_MAX + 1, 500_000] {
+                let refused = of(depth);
+                assert!(
+                    matches!(refused, Err(ChainError::Abi { .. })),
+                    "{item}: {depth}"
+                );
+            }
         }
         // Structs count, too.
         let mut components = r#"{"name":"a","type":"bool"}"#.to_owned();

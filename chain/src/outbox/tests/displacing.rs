@@ -60,6 +60,29 @@ fn a_nonce_used_by_something_else_is_given_up() {
     assert_eq!(rig.signed.last().unwrap().nonce, 1);
 }
 
+/// In a row: where too few nodes say by what its nonce is used, in between, none of the looks before counts.
+#[test]
+fn what_is_undecided_in_between_begins_the_count_anew() {
+    let mut rig = sent();
+    let undecided = |request: &Request, number| {
+        let mut view = missing(request, number);
+        for (_, sight) in &mut view.sights {
+            *sight = Sight::Undecided;
+        }
+        view
+    };
+    for number in 20..24 {
+        rig.look(|request| missing(request, number));
+        rig.look(|request| missing(request, number));
+        rig.look(|request| undecided(request, number));
+    }
+    assert!(!rig.stages.contains(&Stage::Displaced), "{:?}", rig.stages);
+    for number in 24..27 {
+        rig.look(|request| missing(request, number));
+    }
+    assert!(rig.stages.contains(&Stage::Displaced), "{:?}", rig.stages);
+}
+
 /// Block 2 was final when it was signed. Up to three quarters of the receipts' time above that it is given up, and not a
 /// block later: nodes that are ahead of the newest block seen have forgotten more; also in a life that has seen no other.
 #[test]
