@@ -1,5 +1,10 @@
 //! What is right, and spoiled in many ways: the fuzz targets' readers on the stable toolchain, alike in every run.
 
+#[path = "../tests/dice/mod.rs"]
+mod dice;
+
+use dice::Dice;
+
 /// What is put in the place of a byte: ends and signs of both binary and text.
 const SIGNS: &[u8] = &[
     0x00, 0x01, 0x7f, 0x80, 0xff, b'"', b'[', b'{', b'}', b'-', b'9', b'\\',
@@ -28,28 +33,14 @@ pub(crate) fn each_spoiled(samples: &[&[u8]], mut read: impl FnMut(&[u8])) {
     let mut dice = Dice(1);
     for _ in 0..ROUNDS {
         let pieces = 2 + dice.roll(3);
-        let mixed: Vec<&[u8]> = (0..pieces).map(|_| dice.piece(samples)).collect();
+        let mixed: Vec<&[u8]> = (0..pieces).map(|_| piece(&mut dice, samples)).collect();
         read(&mixed.concat());
     }
 }
 
-/// A seeded stream of numbers (SplitMix64).
-struct Dice(u64);
-
-impl Dice {
-    /// A number below `sides`.
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let sides = sides.max(1) as u64;
-        usize::try_from((mixed ^ (mixed >> 31)) % sides).unwrap_or_default()
-    }
-
-    /// A piece of one of the samples.
-    fn piece<'a>(&mut self, samples: &[&'a [u8]]) -> &'a [u8] {
-        let sample = samples[self.roll(samples.len())];
-        let (one, other) = (self.roll(sample.len() + 1), self.roll(sample.len() + 1));
-        &sample[one.min(other)..one.max(other)]
-    }
+/// A piece of one of the samples.
+fn piece<'a>(dice: &mut Dice, samples: &[&'a [u8]]) -> &'a [u8] {
+    let sample = samples[dice.place(samples.len())];
+    let ends = [(); 2].map(|()| dice.place(sample.len() + 1));
+    &sample[ends[0].min(ends[1])..ends[0].max(ends[1])]
 }
