@@ -39,6 +39,7 @@ pub use new_heads::hear_any_bytes;
 pub use new_heads::{NewHeads, NewHeadsOptions};
 pub use quorum::{Dissent, QuorumRpc};
 pub use receipt::{FeeHistory, Receipt, SeenTransaction};
+pub(crate) use receipt::{RECEIPTS_KEPT, receipts_known};
 pub use refusal::{Asked, NodeError};
 pub use revert::decode_revert;
 pub use rpc::EvmRpc;

@@ -4,6 +4,16 @@ use alloy_primitives::{Address, B256, U256};
 
 use crate::Log;
 
+/// For how many blocks nodes keep receipts: the pruned ones of today.
+pub(crate) const RECEIPTS_KEPT: u64 = 10_000;
+
+/// The most blocks from a final one in which a transaction was not up to the newest one, for a missing receipt to say that it
+/// is in none since. A quarter of the time for which nodes keep receipts is left over: one that is ahead of what was seen has
+/// forgotten more, and a reorganisation may bring the transaction back below.
+pub(crate) const fn receipts_known(receipts_kept: u64) -> u64 {
+    receipts_kept - receipts_kept / 4
+}
+
 /// A transaction as a node knows it, waiting or included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SeenTransaction {

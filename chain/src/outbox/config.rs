@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::ChainId;
-use crate::evm::EvmNetwork;
+use crate::evm::{EvmNetwork, RECEIPTS_KEPT};
 
 const GWEI: u128 = 1_000_000_000;
 
@@ -97,7 +97,7 @@ impl ChainRules {
             bump_after_blocks: 3,
             fee_cap: 1_000 * GWEI,
             in_flight_max: 16,
-            receipts_kept: 10_000,
+            receipts_kept: RECEIPTS_KEPT,
             transfer_gas: 21_000,
             stalled_after: (block_time * 10)
                 .clamp(Duration::from_secs(30), Duration::from_secs(120)),

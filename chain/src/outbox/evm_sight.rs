@@ -9,6 +9,7 @@ use super::protocol::{Fx, Outbox};
 use super::reason::kept;
 use super::record::{EntryId, Inclusion, Outcome, Record};
 use super::request::{AccountView, Place, Sight};
+use crate::evm::receipts_known;
 use crate::{ChainError, TxId};
 
 /// How often in a row a nonce must be seen used for good by something else: one look may have met a node that lags.
@@ -29,13 +30,6 @@ fn is_proof_old(record: &Record, lane: &Lane, receipts_kept: u64) -> bool {
     };
     let final_number = lane.view.and_then(|view| view.final_number);
     record.nonce.is_some() && record.included.is_none() && final_number.is_some_and(is_old)
-}
-
-/// The most blocks from a final one in which a transaction was not up to the newest one, for a missing receipt to say that it
-/// is in none since. A quarter of the time for which nodes keep receipts is left over: one that is ahead of what was seen has
-/// forgotten more, and a reorganisation may bring the transaction back below.
-const fn receipts_known(receipts_kept: u64) -> u64 {
-    receipts_kept - receipts_kept / 4
 }
 
 /// The newest block of a node that has forgotten no receipt which this record's attempts may have: none may have one up to the

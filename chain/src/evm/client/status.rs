@@ -8,7 +8,7 @@ use futures_util::future::try_join;
 use super::EvmClient;
 use super::submitted::Claim;
 use crate::deadline::within;
-use crate::evm::Receipt;
+use crate::evm::{RECEIPTS_KEPT, Receipt, receipts_known};
 use crate::{
     Block, BlockAt, ChainClient, ChainError, Finality, FinalityPolicy, Revert, TransactionStatus,
 };
@@ -17,11 +17,6 @@ use crate::{
 const REASON_WITHIN: Duration = Duration::from_millis(500);
 /// So far down a branch is followed, parent by parent. What lies deeper is looked for by its number.
 const BRANCH_MAX: u64 = 64;
-
-/// That a node finds no receipt says something for so many blocks above a final one up to which the transaction was in none:
-/// three quarters of the 10,000 for which pruned nodes keep receipts, since a reorganisation may bring it back below the newest
-/// block of then.
-const RECEIPTS_KNOWN: u64 = 7_500;
 
 /// Where a chain ends.
 struct Ends {
@@ -167,7 +162,7 @@ impl EvmClient {
         };
         match self.rpc.nonce(from, BlockAt::Hash(end.hash)).await {
             Ok(next) if next > claim.nonce => {
-                let newest_max = claim.above.saturating_add(RECEIPTS_KNOWN);
+                let newest_max = claim.above.saturating_add(receipts_known(RECEIPTS_KEPT));
                 let told = self.rpc.lacks_receipts(&[hash], end, newest_max).await;
                 told.into_iter().next().unwrap_or(Ok(false))
             }
