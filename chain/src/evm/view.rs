@@ -3,6 +3,7 @@
 use alloy_primitives::B256;
 use async_trait::async_trait;
 use futures_util::future::join_all;
+use peaberry_core::mutant;
 
 use super::EvmRpc;
 use crate::{Block, BlockAt, ChainError, FinalityPolicy, Log, LogFilter, LogRange};
@@ -102,7 +103,12 @@ pub trait EvmNode: EvmRpc {
         }
         // Afterwards: what it had forgotten by then it had forgotten below a block that was no newer than this.
         match self.block(BlockAt::Latest).await {
-            Ok(Some(newest)) if newest.number <= newest_max => lacking,
+            Ok(Some(newest))
+                if newest.number <= newest_max
+                    || mutant::is_planted("evm_forgetful_node_has_a_vote") =>
+            {
+                lacking
+            }
             Ok(_) => vec![Ok(false); hashes.len()],
             Err(error) => vec![Err(error); hashes.len()],
         }

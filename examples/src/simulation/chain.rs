@@ -49,7 +49,9 @@ use peaberry_chain::{ChainId, LogFilter};
 use peaberry_core::simulation::{Boot, BootError, FaultKind, FaultProfile, World};
 use peaberry_core::{Channel, Handle, Layered, Node, PeerId, Storage};
 
-use self::acts::{act, hand_over_again, leave_behind, mine, reorganise, take_out_far_off};
+use self::acts::{
+    act, hand_over_again, leave_behind, mine, reorganise, take_out_far_off, wish_on_evm,
+};
 use self::application::{APPLICATION, Application, ApplicationEvent};
 use self::callers::Callers;
 use self::dead_fork::DeadFork;
@@ -90,6 +92,7 @@ pub const TARGET: Target = Target {
         Mutant::compiled("solana_unreachable_node_hides_silent_one"),
         Mutant::compiled("evm_safe_taken_for_final"),
         Mutant::compiled("evm_ignorance_taken_for_no_receipt"),
+        Mutant::compiled("evm_forgetful_node_has_a_vote"),
         Mutant::compiled("evm_final_block_of_who_is_behind"),
         Mutant::compiled("evm_final_block_by_two_questions"),
         Mutant::compiled("evm_logs_by_two_questions"),
@@ -196,7 +199,7 @@ pub fn run(seed: u64, _mutant: Option<&str>) -> Run {
                 strike(&mut world, &shared, &mut rng, reorg);
             }
         }
-        begin_plots(&shared, &mut rng, action);
+        begin_plots(&mut world, &shared, &mut rng, action);
         act(&world, &shared, &mut rng);
         let pause = Duration::from_millis(rng.u64(10..250));
         run_for(&mut world, &shared, &mut rng, pause);
@@ -232,10 +235,18 @@ pub fn run(seed: u64, _mutant: Option<&str>) -> Run {
 }
 
 /// What lasts begins, where this is its time.
-fn begin_plots(shared: &Shared, rng: &mut fastrand::Rng, action: u64) {
+fn begin_plots(world: &mut World, shared: &Arc<Shared>, rng: &mut fastrand::Rng, action: u64) {
     let is_due = |from: u64| from == action;
     if let Some(plight) = shared.nature.plight.filter(|plight| is_due(plight.from)) {
+        // What was on its way when the process died is thrown away before it comes back.
+        let is_down = plight.pruned.is_some();
+        if is_down {
+            die_under_way(world, shared, rng);
+        }
         plight::befall(shared, plight, rng);
+        if is_down {
+            world.restart(machine());
+        }
     }
     if let Some(telling) = shared.nature.telling.filter(|telling| is_due(telling.from)) {
         *shared.plot.lock() = Some(Plot::new(telling));
@@ -247,6 +258,31 @@ fn begin_plots(shared: &Shared, rng: &mut fastrand::Rng, action: u64) {
         let number = model.tip().saturating_sub(rng.u64(..=model.finality));
         *orphan = DeadFork::orphaned(&mut model, number);
     }
+}
+
+/// The machine dies with something in the mempool, of which it does not hear any more what becomes of it.
+fn die_under_way(world: &mut World, shared: &Arc<Shared>, rng: &mut fastrand::Rng) {
+    world.restart(machine());
+    let was_full = {
+        let mut model = shared.model.lock();
+        model.broke = None;
+        model.set_base_fee(100);
+        std::mem::take(&mut model.is_full)
+    };
+    let waiting = || shared.model.lock().pool.clone();
+    let before = waiting();
+    wish_on_evm(shared);
+    for _ in 0..40 {
+        run_for(world, shared, rng, LOOK_EVERY / 4);
+        if waiting()
+            .iter()
+            .any(|(place, _)| !before.contains_key(place))
+        {
+            break;
+        }
+    }
+    world.crash(machine());
+    shared.model.lock().is_full = was_full;
 }
 
 /// A reorganisation that was certain to come.

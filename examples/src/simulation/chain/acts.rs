@@ -83,11 +83,7 @@ pub(super) fn leave_behind(shared: &Shared, rng: &mut fastrand::Rng) {
         if rng.bool() {
             let mut model = shared.model.lock();
             let number = model.tip().saturating_sub(blocks);
-            let orphan = DeadFork::orphaned(&mut model, number);
-            if orphan.is_some() {
-                shared.faults.lock().count(reached::ORPHANED);
-            }
-            *shared.orphan.lock() = orphan;
+            *shared.orphan.lock() = DeadFork::orphaned(&mut model, number);
         }
     }
 }
@@ -196,6 +192,14 @@ fn wish(shared: &Shared, rng: &mut fastrand::Rng) {
     let on_solana = rng.u8(..4) == 0;
     for _ in 0..rng.u64(1..4) {
         let (ticket, submission) = shared.callers.lock().wish(rng.usize(..2), on_solana);
+        submit(shared, ticket, submission);
+    }
+}
+
+/// An intent of each EVM account.
+pub(super) fn wish_on_evm(shared: &Shared) {
+    for nth in 0..2 {
+        let (ticket, submission) = shared.callers.lock().wish(nth, false);
         submit(shared, ticket, submission);
     }
 }

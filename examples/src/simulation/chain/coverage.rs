@@ -141,15 +141,19 @@ impl Covered {
             "by tag"
         };
         self.had.insert((FINALITY, finality.to_owned()));
-        let told = Story::ALL.map(Story::name);
-        let told = told.into_iter().filter(|name| {
+        let has_come = |fault: &str| {
             let mut counts = faults.counts.iter();
-            counts.any(|(one, count)| one == *name && count > 0)
-        });
+            counts.any(|(one, count)| one == fault && count > 0)
+        };
+        let told = Story::ALL.map(Story::name);
+        let told = told.into_iter().filter(|name| has_come(name));
         self.had.extend(told.map(|name| (STORY, name.to_owned())));
         if let Some(plight) = &nature.plight {
-            self.had.insert((BEHIND, plight.behind.name().to_owned()));
-            self.had.insert((PLIGHT, plight.name().to_owned()));
+            if plight.behind == Behind::Nothing || has_come(reached::NODE_BEHIND) {
+                self.had.insert((BEHIND, plight.behind.name().to_owned()));
+            }
+            let suffered = plight.suffered(has_come);
+            self.had.insert((PLIGHT, suffered.name().to_owned()));
         }
         self.had.into_iter().collect()
     }

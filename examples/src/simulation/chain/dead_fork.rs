@@ -15,6 +15,8 @@ pub(super) struct DeadFork {
     pool: Pool,
     /// The tip of the others when it was left behind.
     left_at: u64,
+    /// It ends with its first block that is not the others'.
+    pub(super) is_orphan: bool,
 }
 
 impl DeadFork {
@@ -25,6 +27,7 @@ impl DeadFork {
             final_number: model.tip().checked_sub(model.finality),
             pool: model.pool.clone(),
             left_at: model.tip(),
+            is_orphan: false,
         }
     }
 
@@ -50,6 +53,7 @@ impl DeadFork {
             final_number: number.checked_sub(model.finality),
             pool: Pool::new(),
             left_at: number,
+            is_orphan: true,
         })
     }
 

@@ -187,13 +187,20 @@ impl Nature {
         nature
     }
 
+    /// Whether of all nodes only one forgets receipts.
+    pub(super) fn forgets_alone(&self) -> bool {
+        self.plight.is_some_and(Plight::forgets_alone)
+    }
+
     /// What lasts: of an honest node and of the liars, each for itself.
     fn draw_plots(&mut self, rng: &mut Rng, actions: u64) {
         if self.nodes.has_liar() && rng.u8(..3) > 0 {
+            let story = rng.choice(Story::ALL).unwrap_or(Story::NoReceipts);
             self.telling = Some(Telling {
-                story: rng.choice(Story::ALL).unwrap_or(Story::NoReceipts),
+                story,
                 from: rng.u64(..actions / 2),
                 is_endless: rng.bool(),
+                is_modest: story == Story::NoReceipts && rng.bool(),
                 seed: rng.u64(..),
             });
         }
@@ -210,7 +217,20 @@ impl Nature {
             });
             // What is short would end what lasts.
             self.has_laggard = false;
-            self.is_alone |= rng.bool();
+            self.is_alone |= rng.bool() || self.forgets_alone();
+        }
+        // One that has forgotten, one that does not know yet and one that keeps back what it knows must meet often enough.
+        if let Some(plight) = self.plight.filter(|plight| plight.forgets_alone())
+            && self.nodes.has_liar()
+            && rng.bool()
+        {
+            self.telling = Some(Telling {
+                story: Story::NoReceipts,
+                from: plight.from,
+                is_endless: rng.bool(),
+                is_modest: true,
+                seed: rng.u64(..),
+            });
         }
     }
 }

@@ -30,13 +30,11 @@ pub(super) struct Node {
     pub(super) is_liar: bool,
     /// A liar that may keep receipts back and tell the truth of everything else.
     pub(super) may_be_sly: bool,
-    /// So many blocks this node has not come to, whenever it is asked.
+    /// So many blocks this node has not come to, whenever it is asked; of a liar, the node for whose equal it may pass.
     pub(super) behind: Arc<Mutex<u64>>,
-    /// Forgets receipts of blocks that lie deeper than [`receipts_kept`].
-    pub(super) forgets: bool,
     /// Knows of no block by the names `safe` and `finalized`.
     pub(super) has_no_tags: bool,
-    /// Without receipts and logs of such blocks, and what it says of them.
+    /// Without what it has thrown away of blocks that lie deeper than [`receipts_kept`].
     pub(super) pruned: Option<Pruned>,
     /// What a liar holds to.
     pub(super) plot: Arc<Mutex<Option<Plot>>>,
@@ -48,21 +46,17 @@ pub(super) const fn receipts_kept(finality: u64) -> u64 {
     24 + 2 * finality
 }
 
-/// Whether a node answers with no logs where it has thrown them away, and not only with no receipts. A quorum takes that for an
-/// answer, and calls who has the logs a liar: such nodes must not be among its members.
-const IS_SILENT_OF_LOGS: bool = false;
-
 impl Node {
     /// Begins a call: the chain may move, the question may be lost, the node may lag by the number returned.
     fn begin(&self, sent: Sent) -> Result<u64, ChainError> {
-        let behind = *self.behind.lock();
+        let behind = self.behind();
         let is_silent = self.tells(Story::Silence);
         let mut faults = self.faults.lock();
         if is_silent {
             faults.count(Story::Silence.name());
             return Err(timed_out(sent));
         }
-        if behind > 0 {
+        if behind > 0 && !self.is_liar {
             faults.count(reached::NODE_BEHIND);
         }
         if faults.chance(20) {
@@ -85,6 +79,13 @@ impl Node {
             return Ok(behind + faults.draw(1..=most.max(1)));
         }
         Ok(behind)
+    }
+
+    /// So many blocks it has not come to; of a liar, it says so where that is its story.
+    fn behind(&self) -> u64 {
+        let is_modest = |plot: &Plot| plot.is_modest;
+        let is_so = !self.is_liar || self.plot.lock().as_ref().is_some_and(is_modest);
+        if is_so { *self.behind.lock() } else { 0 }
     }
 
     /// Ends a call: the answer may be lost.
@@ -129,38 +130,28 @@ impl Node {
         self.hold_to(Story::NoReceipts, is_denied).is_some()
     }
 
-    /// Takes out of `logs`, which it has found in `range`, what the node has no more.
-    fn throw_away(
-        &self,
-        lag: u64,
-        range: &LogRange,
-        logs: &mut Vec<Log>,
-    ) -> Result<(), ChainError> {
-        let Some(pruned) = self.pruned.filter(|_| self.faults.lock().is_forgetful) else {
+    /// What the node has thrown away, if it has by now.
+    fn pruned(&self) -> Option<Pruned> {
+        self.pruned.filter(|_| self.faults.lock().is_forgetful)
+    }
+
+    /// Refuses logs that the node has thrown away.
+    fn expect_logs(&self, lag: u64, range: &LogRange) -> Result<(), ChainError> {
+        if self.pruned() != Some(Pruned::Refuses) {
             return Ok(());
-        };
-        let (first, kept_from) = self.see(reached::LIE_LOGS_OF_RANGE, lag, |view| {
+        }
+        let is_kept = self.see(reached::LIE_LOGS_OF_RANGE, lag, |view| {
             let first = match range {
                 LogRange::Block(hash) => view.by_hash(*hash).map(|sealed| sealed.block.number),
                 LogRange::Numbers(numbers) => Some(*numbers.start()),
             };
-            (first, kept_from(view))
+            first.is_none_or(|first| first >= kept_from(view))
         });
-        if first.is_none_or(|first| first >= kept_from) {
+        if is_kept {
             return Ok(());
         }
-        match pruned {
-            Pruned::Refuses => {
-                self.faults.lock().count(reached::PAST_REFUSED);
-                Err(thrown_away())
-            }
-            Pruned::SaysNothing if !IS_SILENT_OF_LOGS => Ok(()),
-            Pruned::SaysNothing => {
-                self.faults.lock().count(reached::LOGS_THROWN_AWAY);
-                logs.retain(|log| log.block_number >= kept_from);
-                Ok(())
-            }
-        }
+        self.faults.lock().count(reached::PAST_REFUSED);
+        Err(thrown_away())
     }
 
     /// The dice of a lie about this, if the node tells one.
@@ -186,13 +177,16 @@ impl Node {
         if self.is_liar {
             return self.echoes();
         }
-        if self.fork.lock().is_none() {
+        let Some(is_orphan) = self.fork.lock().as_ref().map(|fork| fork.is_orphan) else {
             return false;
-        }
+        };
         let mut faults = self.faults.lock();
         let is_astray = !self.is_mixed || faults.is_routed(about);
         if is_astray {
             faults.count(reached::NODE_ASTRAY);
+        }
+        if is_astray && is_orphan {
+            faults.count(reached::ORPHANED);
         }
         is_astray
     }
@@ -444,21 +438,18 @@ impl EvmRpc for Node {
 
     async fn receipt(&self, hash: B256) -> Result<Option<Receipt>, ChainError> {
         let lag = self.begin(Sent::No)?;
-        let is_forgetful = self.faults.lock().is_forgetful;
-        let forgets = self.forgets && is_forgetful;
-        let refuses = self.pruned == Some(Pruned::Refuses) && is_forgetful;
+        let pruned = self.pruned();
         let receipt = self.see(reached::LIE_RECEIPT, lag, |view| {
             let Some((sealed, one)) = view.find(hash) else {
                 return Ok(None);
             };
             let is_kept = sealed.block.number >= kept_from(view);
-            if !is_kept && refuses {
-                self.faults.lock().count(reached::PAST_REFUSED);
-                return Err(thrown_away());
-            }
-            if !is_kept && forgets {
-                self.faults.lock().count(reached::RECEIPT_FORGOTTEN);
-                return Ok(None);
+            if let Some(pruned) = pruned.filter(|_| !is_kept) {
+                self.faults.lock().count(pruned.fault());
+                return match pruned {
+                    Pruned::SaysNothing => Ok(None),
+                    Pruned::Refuses => Err(thrown_away()),
+                };
             }
             let receipt = receipt(hash, sealed.block, one.from, !one.is_undone());
             Ok(Some(receipt))
@@ -539,7 +530,7 @@ impl EvmRpc for Node {
             }
         });
         let mut logs = found.ok_or_else(not_found)?;
-        self.throw_away(lag, range, &mut logs)?;
+        self.expect_logs(lag, range)?;
         logs.retain(|log| filter.matches(log));
         let is_denied = |plot: &mut Plot, log: &Log| plot.is_about_block(log.block_number);
         let has_denied = |plot: &mut Plot| {

@@ -1,10 +1,11 @@
-//! What an honest node is in for long beside others that are well, or lie: behind, on an orphan, without its past.
+//! What honest nodes are in for long beside others that are well, or lie: behind, on an orphan, without their past.
 
 use super::dead_fork::DeadFork;
 use super::node::receipts_kept;
 use super::{Shared, reached};
 
-/// The state in which an honest node is, from one of the world's actions until its faults have been over for a while.
+/// The state in which an honest node is, and perhaps another, from one of the world's actions until its faults have been over
+/// for a while.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plight {
     pub(super) behind: Behind,
@@ -59,13 +60,24 @@ impl Behind {
     }
 }
 
-/// What a node says of receipts and logs that it has thrown away.
+/// Who has thrown its past away, and what it says of that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pruned {
-    /// That there are none.
+    /// One that has come to the newest block has no old receipts, it alone, and says that there are none. A quorum would take the
+    /// same of logs for an answer, and call who has them a liar: such nodes must not be among its members.
     SaysNothing,
-    /// That it does not tell, in its own words.
+    /// The node that is in trouble itself has neither old receipts nor old logs, and says in its own words that it does not tell.
     Refuses,
+}
+
+impl Pruned {
+    /// The name under which it is counted that such a node was asked.
+    pub(super) const fn fault(self) -> &'static str {
+        match self {
+            Self::SaysNothing => reached::RECEIPT_FORGOTTEN,
+            Self::Refuses => reached::PAST_REFUSED,
+        }
+    }
 }
 
 impl Plight {
@@ -73,11 +85,25 @@ impl Plight {
     pub(super) const NAMES: [&str; 6] = [
         "well",
         "on an orphan",
-        "without its past, silently",
-        "without its past, on an orphan, silently",
+        "beside one without its past",
+        "on an orphan, beside one without its past",
         "without its past",
         "without its past, on an orphan",
     ];
+
+    /// Whether one alone of all nodes forgets receipts.
+    pub(super) fn forgets_alone(self) -> bool {
+        self.pruned == Some(Pruned::SaysNothing)
+    }
+
+    /// What of it has come to pass, by the faults of which `has_come` says so.
+    pub(super) fn suffered(self, has_come: impl Fn(&str) -> bool) -> Self {
+        Self {
+            is_orphaned: self.is_orphaned && has_come(reached::ORPHANED),
+            pruned: self.pruned.filter(|pruned| has_come(pruned.fault())),
+            ..self
+        }
+    }
 
     pub(super) const fn name(self) -> &'static str {
         let [well, orphaned, silent, both_silent, pruned, both] = Self::NAMES;
@@ -96,16 +122,21 @@ impl Plight {
 pub(super) fn befall(shared: &Shared, plight: Plight, rng: &mut fastrand::Rng) {
     let mut model = shared.model.lock();
     let blocks = plight.behind.blocks(model.finality, rng);
+    let kept = receipts_kept(model.finality) + 4;
+    // All that was on its way is of the past then, to who throws its past away.
+    let old = match plight.pruned {
+        None => 0,
+        // And just final to who is behind.
+        Some(Pruned::SaysNothing) => kept.max(blocks + model.finality + rng.u64(1..=3)),
+        Some(Pruned::Refuses) => kept + blocks,
+    };
+    (0..old).for_each(|_| model.mine());
     while model.tip() < blocks + model.finality + 4 {
         model.mine();
     }
     *shared.behind.lock() = blocks;
     if plight.is_orphaned {
         let number = model.tip() - blocks;
-        let orphan = DeadFork::orphaned(&mut model, number);
-        if orphan.is_some() {
-            shared.faults.lock().count(reached::ORPHANED);
-        }
-        *shared.orphan.lock() = orphan;
+        *shared.orphan.lock() = DeadFork::orphaned(&mut model, number);
     }
 }

@@ -60,6 +60,8 @@ pub(super) struct Telling {
     pub(super) from: u64,
     /// Also when all others are well again, to the end of the world.
     pub(super) is_endless: bool,
+    /// Who tells it seems to have come no farther than the honest node that is behind.
+    pub(super) is_modest: bool,
     /// What makes up its details.
     pub(super) seed: u64,
 }
@@ -68,6 +70,7 @@ pub(super) struct Telling {
 #[derive(Debug)]
 pub(super) struct Plot {
     pub(super) story: Story,
+    pub(super) is_modest: bool,
     seed: u64,
     /// What was named once is named again.
     final_block: Option<Block>,
@@ -81,6 +84,7 @@ impl Plot {
     pub(super) const fn new(telling: Telling) -> Self {
         Self {
             story: telling.story,
+            is_modest: telling.is_modest,
             seed: telling.seed,
             final_block: None,
             nonces: BTreeMap::new(),

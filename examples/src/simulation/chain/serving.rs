@@ -13,6 +13,7 @@ use super::faults::Faults;
 use super::model::Model;
 use super::nature::{Nature, Nodes};
 use super::node::Node;
+use super::plight::Pruned;
 use super::plot::Plot;
 use super::tags::Tagged;
 use super::witness::Witness;
@@ -61,7 +62,7 @@ impl Served {
             true => self.laggard(),
             false => self.honest(),
         };
-        let mut others = vec![("anna", self.honest()), (LAGGARD, ben)];
+        let mut others = vec![("anna", self.forgetful()), (LAGGARD, ben)];
         match nodes {
             Nodes::One | Nodes::ThreeWithLiar => others.extend(liars.into_iter().take(1)),
             Nodes::ThreeWithStray => others.push((STRAY, self.stray(false))),
@@ -100,10 +101,18 @@ impl Served {
             is_liar: false,
             may_be_sly: false,
             behind: Arc::default(),
-            forgets: self.nature.is_alone,
             has_no_tags: self.nature.is_final_by_depth,
-            pruned: None,
+            pruned: (self.nature.is_alone && !self.nature.forgets_alone())
+                .then_some(Pruned::SaysNothing),
             plot: Arc::default(),
+        }
+    }
+
+    /// The node that forgets where only one does.
+    fn forgetful(&self) -> Node {
+        Node {
+            pruned: self.nature.is_alone.then_some(Pruned::SaysNothing),
+            ..self.honest()
         }
     }
 
@@ -112,6 +121,7 @@ impl Served {
             is_liar: true,
             may_be_sly: self.nature.has_laggard,
             fork: self.orphan.clone(),
+            behind: self.behind.clone(),
             plot: self.plot.clone(),
             ..self.honest()
         }
@@ -119,14 +129,18 @@ impl Served {
 
     fn laggard(&self) -> Node {
         let plight = self.nature.plight;
+        let honest = self.honest();
         Node {
             behind: self.behind.clone(),
             fork: match plight.is_none_or(|plight| plight.is_orphaned) {
                 true => self.orphan.clone(),
                 false => Arc::default(),
             },
-            pruned: plight.and_then(|plight| plight.pruned),
-            ..self.honest()
+            pruned: match plight.and_then(|plight| plight.pruned) {
+                Some(Pruned::Refuses) => Some(Pruned::Refuses),
+                Some(Pruned::SaysNothing) | None => honest.pruned,
+            },
+            ..honest
         }
     }
 
