@@ -215,7 +215,7 @@ pub fn run(seed: u64, _mutant: Option<&str>) -> Run {
             hand_over_again(&shared);
         }
         run_for(&mut world, &shared, &mut rng, LOOK_EVERY * 2);
-        if shared.callers.lock().all_ended() {
+        if shared.callers.lock().all_settled(&shared.model.lock()) {
             break;
         }
     }
@@ -472,9 +472,9 @@ fn boot_machine(boot: &mut Boot, shared: &Arc<Shared>) -> Result<Node, BootError
         in_flight_max: 4,
         ..ChainRules::every(LOOK_EVERY)
     };
-    // Where nodes never forget, what is displaced gets another nonce however late that is seen.
+    // Where nodes never forget, what is displaced gets another nonce however late that is seen; and where they do, only in time.
     let rules = ChainRules {
-        receipts_kept: if nature.is_alone {
+        receipts_kept: if nature.forgets {
             node::receipts_kept(nature.finality)
         } else {
             rules.receipts_kept
@@ -519,6 +519,7 @@ fn boot_machine(boot: &mut Boot, shared: &Arc<Shared>) -> Result<Node, BootError
     } else {
         None
     };
+    shared.callers.lock().forget_deferrals();
     *shared.life.lock() = Some(Life {
         number,
         outbox,

@@ -1,11 +1,12 @@
 //! What befalls the chains, and what callers want.
 
 use peaberry_chain::outbox::{OutboxCommand, Submission};
+use peaberry_chain::primitives::Address;
 use peaberry_chain::{BlockAt, CallRequest, LogFilter, LogRange};
 use peaberry_core::simulation::World;
 
 use super::dead_fork::DeadFork;
-use super::model::{GAS_MIN, TIP, Transaction};
+use super::model::{GAS_MIN, Model, TIP, Transaction};
 use super::nature::Nodes;
 use super::{Shared, account, at_once, machine, reached, solana};
 
@@ -276,18 +277,26 @@ pub(super) fn reorganise(shared: &Shared, rng: &mut fastrand::Rng, depth: u64, i
 
 /// Another wallet with the same key: a block holds its transactions, whatever waits.
 fn foreign(shared: &Shared, rng: &mut fastrand::Rng) {
-    let mut model = shared.model.lock();
-    let from = account(rng.usize(..2));
-    let count = rng.u64(1..3);
+    let (from, count) = (account(rng.usize(..2)), rng.u64(1..3));
+    use_nonces(shared, &mut shared.model.lock(), from, count);
+}
+
+/// A block of another wallet's transactions, with the next nonces of the account.
+pub(super) fn use_nonces(shared: &Shared, model: &mut Model, from: Address, count: u64) {
     let next = model.nonce(from);
     let theirs = (next..next + count).map(|nonce| {
         let salt = u64::MAX - shared.faults.lock().salt();
         let raw = Transaction::encode(from, nonce, (u128::MAX, TIP), GAS_MIN, 0, salt);
         Transaction::decode(&raw).expect("just encoded")
     });
-    let theirs = theirs.collect();
+    let theirs: Vec<_> = theirs.collect();
+    model.foreign.extend(theirs.iter().map(|one| one.hash));
     model.seal(theirs);
-    shared.faults.lock().count(reached::FOREIGN);
+    let mut faults = shared.faults.lock();
+    faults.count(reached::FOREIGN);
+    if shared.nature.forgets {
+        faults.count(reached::FOREIGN_FORGOTTEN);
+    }
 }
 
 fn lose_from_pool(shared: &Shared, rng: &mut fastrand::Rng) {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use peaberry_chain::outbox::{
-    EntryId, IdempotencyKey, Outcome, Refusal, Stage, Submission, Taken, Update,
+    Ask, Deferral, EntryId, IdempotencyKey, Outcome, Refusal, Request, Stage, Submission, Taken,
+    Update,
 };
 use peaberry_chain::primitives::Address;
 use peaberry_chain::{Amount, Asset, ChainId, Intent, SolanaAddress, TxId};
@@ -21,6 +22,8 @@ struct Wish {
     is_cancelled: bool,
     /// The caller was told that it is over, and that nobody knows any more how.
     is_forgotten: bool,
+    /// The caller was told that nobody knows any more what has used its nonce, and nothing else since.
+    is_unknown: bool,
     /// How the caller was told that it ended, each time.
     ended: Vec<Outcome>,
 }
@@ -31,9 +34,19 @@ impl Wish {
     }
 }
 
+/// What the outbox goes by when it looks for the transactions of an entry.
+#[derive(Clone, Copy, Debug)]
+struct Looked {
+    from: Address,
+    nonce: u64,
+    /// Up to this newest block nodes know of each receipt that there may be.
+    newest_max: u64,
+}
+
 #[derive(Debug)]
 pub(super) struct Callers {
     wishes: BTreeMap<u64, Wish>,
+    looked: BTreeMap<EntryId, Looked>,
     next_payload: u64,
     signed: BTreeMap<EntryId, usize>,
     pub(super) branches: Reached,
@@ -44,6 +57,7 @@ impl Callers {
     pub(super) fn new() -> Self {
         Self {
             wishes: BTreeMap::new(),
+            looked: BTreeMap::new(),
             next_payload: 1,
             signed: BTreeMap::new(),
             branches: reached::branches(),
@@ -81,6 +95,7 @@ impl Callers {
             entry: None,
             is_cancelled: false,
             is_forgotten: false,
+            is_unknown: false,
             ended: Vec::new(),
         };
         self.wishes.insert(payload, wish);
@@ -146,10 +161,41 @@ impl Callers {
         }
     }
 
+    /// What the outbox asks is what it goes by.
+    pub(super) fn asked(&mut self, request: &Request) {
+        let Ask::Look {
+            account, wanted, ..
+        } = &request.ask
+        else {
+            return;
+        };
+        let looked = wanted.iter().map(|one| {
+            let looked = Looked {
+                from: *account,
+                nonce: one.nonce,
+                newest_max: one.newest_max,
+            };
+            (one.entry, looked)
+        });
+        self.looked.extend(looked);
+    }
+
+    /// A process begins anew: what its intents wait for it finds out and tells again.
+    pub(super) fn forget_deferrals(&mut self) {
+        for wish in self.wishes.values_mut() {
+            wish.is_unknown = false;
+        }
+    }
+
     /// What a caller is told must be so.
     pub(super) fn moved(&mut self, update: &Update, model: &Model, cluster: &Cluster) {
         self.check(update, model, cluster);
+        let is_unknown = self.is_unknown(update);
+        if is_unknown {
+            self.check_unknown(update, model);
+        }
         let branch = match &update.stage {
+            _ if is_unknown => Some(reached::UNKNOWN),
             Stage::Deferred { .. } => Some(reached::DEFERRED),
             Stage::Ended(Outcome::Rejected { reason }) if reason.contains(REFUSAL) => {
                 Some(reached::REFUSED)
@@ -172,9 +218,14 @@ impl Callers {
         if let Some(branch) = branch {
             self.branches.mark(branch);
         }
-        if let Stage::Ended(outcome) = &update.stage
-            && let Some(wish) = self.wishes.get_mut(&payload_of(update))
-        {
+        let Some(wish) = self.wishes.get_mut(&payload_of(update)) else {
+            return;
+        };
+        // That nobody answers changes nothing of what was told before.
+        if !matches!(update.stage, Stage::Stalled { .. }) {
+            wish.is_unknown = is_unknown;
+        }
+        if let Stage::Ended(outcome) = &update.stage {
             wish.entry = Some(update.entry);
             wish.ended.push(outcome.clone());
         }
@@ -207,8 +258,40 @@ impl Callers {
         }
     }
 
-    pub(super) fn all_ended(&self) -> bool {
-        self.wishes.values().all(Wish::is_over)
+    /// Whether it is told of an EVM chain's transaction that nobody knows any more what has used its nonce.
+    fn is_unknown(&self, update: &Update) -> bool {
+        let Stage::Deferred { reason } = &update.stage else {
+            return false;
+        };
+        let wish = self.wishes.get(&payload_of(update));
+        let is_on_evm = wish.is_some_and(|wish| wish.submission.chain == super::chain());
+        is_on_evm && matches!(reason, Deferral::Unknown(_))
+    }
+
+    /// That is told when nodes may have forgotten it, and not before.
+    fn check_unknown(&mut self, update: &Update, model: &Model) {
+        let looked = self.looked.get(&update.entry);
+        if looked.is_none_or(|looked| model.tip() <= looked.newest_max) {
+            let key = payload_of(update);
+            let complaint = format!(
+                "{key} is not known any more at {}, and it is: {looked:?}",
+                model.tip()
+            );
+            self.violations.push(complaint);
+        }
+    }
+
+    /// Whether nobody can ever tell what became of it: another wallet has used its nonce for good. The caller knows that.
+    fn is_unknown_for_good(&self, wish: &Wish, model: &Model) -> bool {
+        let looked = wish.entry.and_then(|entry| self.looked.get(&entry));
+        let is_foreign = |looked: &Looked| model.is_foreign(looked.from, looked.nonce);
+        !wish.is_over() && wish.is_unknown && looked.is_some_and(is_foreign)
+    }
+
+    /// Nothing more is to come.
+    pub(super) fn all_settled(&self, model: &Model) -> bool {
+        let mut all = self.wishes.values();
+        all.all(|wish| wish.is_over() || self.is_unknown_for_good(wish, model))
     }
 
     pub(super) fn ended(&self) -> u64 {
@@ -216,9 +299,13 @@ impl Callers {
         ended.count() as u64
     }
 
-    /// Every intent was carried out once, or called off and not at all.
+    /// Every intent was carried out once, or called off and not at all, or cannot be known any more and was not.
     pub(super) fn conclude(&mut self, model: &Model, cluster: &Cluster) {
         for (payload, wish) in &self.wishes {
+            let is_unknown = self.is_unknown_for_good(wish, model);
+            if is_unknown {
+                self.branches.mark(reached::UNKNOWN_TO_THE_END);
+            }
             let count = model.count(*payload) + cluster.count(*payload);
             let complaint = match wish.ended.last() {
                 _ if count > 1 => Some(format!("{payload} was carried out {count} times")),
@@ -228,6 +315,8 @@ impl Callers {
                     (count != 1 && !may_be_lost)
                         .then(|| format!("{payload} was forgotten, and never carried out"))
                 }
+                None if is_unknown => (count != 0)
+                    .then(|| format!("{payload} is not known any more, and was carried out")),
                 None => Some(format!(
                     "{payload} ({:?}) is stuck, carried out {count} times",
                     wish.entry

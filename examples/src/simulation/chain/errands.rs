@@ -23,6 +23,9 @@ pub(super) fn run_for(
         for (life, said) in said {
             match said {
                 Said::Outbox(OutboxEvent::Perform(request)) => {
+                    if is_alive(shared, life) {
+                        shared.callers.lock().asked(&request);
+                    }
                     carry(world, shared, rng, life, Errand::Request(request));
                 }
                 Said::Outbox(OutboxEvent::Taken { ticket, result }) => {
@@ -62,6 +65,12 @@ pub(super) fn run_for(
         }
         true
     });
+}
+
+/// Whether the process of this number is the one that runs now.
+fn is_alive(shared: &Shared, life: u64) -> bool {
+    let now = shared.life.lock();
+    now.as_ref().is_some_and(|now| now.number == life)
 }
 
 /// Gives a change to the application of the same life.

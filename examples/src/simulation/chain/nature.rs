@@ -19,9 +19,10 @@ pub(super) struct Nature {
     pub(super) solana_nodes: Nodes,
     /// A node may stay on a fork that the others have left.
     pub(super) has_dead_forks: bool,
-    /// No other wallet has the accounts' keys: a nonce that is used was used by the outbox, whatever nodes remember. Where
-    /// nodes forget receipts nothing displaces: else nobody could tell, and what is displaced would wait for ever.
+    /// No other wallet has the accounts' keys: a nonce that is used was used by the outbox, whatever nodes remember.
     pub(super) is_alone: bool,
+    /// Nodes, or one of them, forget receipts. Where another wallet has used a nonce meanwhile nobody may be able to tell.
+    pub(super) forgets: bool,
     /// The machine has the shipped store, on files that lose and tear.
     pub(super) is_on_files: bool,
     /// Ended intents that the outbox remembers.
@@ -151,7 +152,8 @@ impl Nature {
             nodes,
             solana_nodes: Nodes::draw(rng),
             has_dead_forks: nodes.has_stray() && rng.u8(..8) < 5,
-            is_alone: rng.u8(..6) == 0,
+            is_alone: rng.u8(..4) == 0,
+            forgets: rng.u8(..6) == 0,
             is_on_files: rng.u8(..3) == 0,
             ended_kept: match rng.u8(..4) {
                 0 => 2,
@@ -182,7 +184,7 @@ impl Nature {
             telling: None,
         };
         // One that has forgotten, one that does not know yet and one that lies must meet often enough.
-        nature.is_alone |= nature.has_laggard && rng.u8(..5) == 0;
+        nature.forgets |= nature.has_laggard && rng.u8(..5) == 0;
         nature.draw_plots(rng, actions);
         nature
     }
@@ -217,7 +219,7 @@ impl Nature {
             });
             // What is short would end what lasts.
             self.has_laggard = false;
-            self.is_alone |= rng.bool() || self.forgets_alone();
+            self.forgets |= rng.bool() || self.forgets_alone();
         }
         // One that has forgotten, one that does not know yet and one that keeps back what it knows must meet often enough.
         if let Some(plight) = self.plight.filter(|plight| plight.forgets_alone())

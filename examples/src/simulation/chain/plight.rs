@@ -1,8 +1,9 @@
 //! What honest nodes are in for long beside others that are well, or lie: behind, on an orphan, without their past.
 
+use super::acts::use_nonces;
 use super::dead_fork::DeadFork;
 use super::node::receipts_kept;
-use super::{Shared, reached};
+use super::{Shared, account, reached};
 
 /// The state in which an honest node is, and perhaps another, from one of the world's actions until its faults have been over
 /// for a while.
@@ -130,6 +131,9 @@ pub(super) fn befall(shared: &Shared, plight: Plight, rng: &mut fastrand::Rng) {
         Some(Pruned::SaysNothing) => kept.max(blocks + model.finality + rng.u64(1..=3)),
         Some(Pruned::Refuses) => kept + blocks,
     };
+    if plight.pruned.is_some() && !shared.nature.is_alone && rng.bool() {
+        (0..2).for_each(|nth| use_nonces(shared, &mut model, account(nth), 1));
+    }
     (0..old).for_each(|_| model.mine());
     while model.tip() < blocks + model.finality + 4 {
         model.mine();

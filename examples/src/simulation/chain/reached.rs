@@ -24,6 +24,7 @@ pub(super) const REORG_DEEP_WHILE_DOWN: &str = "reorg_32_or_deeper_while_down";
 pub(super) const LEFT_BEHIND: &str = "node_left_on_a_dead_fork";
 pub(super) const NODE_ASTRAY: &str = "node_answered_from_a_dead_fork";
 pub(super) const FOREIGN: &str = "foreign_transaction";
+pub(super) const FOREIGN_FORGOTTEN: &str = "foreign_transaction_where_receipts_are_forgotten";
 pub(super) const POOL_LOST: &str = "mempool_lost_transaction";
 pub(super) const FEES_ROSE: &str = "fees_rose";
 pub(super) const BROKE: &str = "account_without_money";
@@ -132,6 +133,7 @@ pub(super) fn none() -> Reached {
         LEFT_BEHIND,
         NODE_ASTRAY,
         FOREIGN,
+        FOREIGN_FORGOTTEN,
         POOL_LOST,
         FEES_ROSE,
         BROKE,
@@ -149,6 +151,8 @@ pub(super) fn none() -> Reached {
     Reached::of(&[own.as_slice(), &LIES, &solana].concat())
 }
 
+pub(super) const UNKNOWN: &str = "nobody_knows_what_used_a_nonce";
+pub(super) const UNKNOWN_TO_THE_END: &str = "nobody_knows_to_the_end_what_used_a_nonce";
 pub(super) const DISPLACED: &str = "transaction_displaced";
 pub(super) const REORGANISED: &str = "transaction_reorganised";
 pub(super) const CANCELLED: &str = "transaction_cancelled";
@@ -173,6 +177,8 @@ pub(super) const FORGOTTEN: &str = "forgotten_key_refused";
 
 pub(super) fn branches() -> Reached {
     Reached::of(&[
+        UNKNOWN,
+        UNKNOWN_TO_THE_END,
         DISPLACED,
         REORGANISED,
         CANCELLED,

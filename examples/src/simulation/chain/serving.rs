@@ -102,7 +102,7 @@ impl Served {
             may_be_sly: false,
             behind: Arc::default(),
             has_no_tags: self.nature.is_final_by_depth,
-            pruned: (self.nature.is_alone && !self.nature.forgets_alone())
+            pruned: (self.nature.forgets && !self.nature.forgets_alone())
                 .then_some(Pruned::SaysNothing),
             plot: Arc::default(),
         }
@@ -111,7 +111,7 @@ impl Served {
     /// The node that forgets where only one does.
     fn forgetful(&self) -> Node {
         Node {
-            pruned: self.nature.is_alone.then_some(Pruned::SaysNothing),
+            pruned: self.nature.forgets.then_some(Pruned::SaysNothing),
             ..self.honest()
         }
     }
