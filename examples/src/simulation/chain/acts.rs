@@ -289,8 +289,7 @@ pub(super) fn use_nonces(shared: &Shared, model: &mut Model, from: Address, coun
         let raw = Transaction::encode(from, nonce, (u128::MAX, TIP), GAS_MIN, 0, salt);
         Transaction::decode(&raw).expect("just encoded")
     });
-    let theirs: Vec<_> = theirs.collect();
-    model.foreign.extend(theirs.iter().map(|one| one.hash));
+    let theirs = theirs.collect();
     model.seal(theirs);
     let mut faults = shared.faults.lock();
     faults.count(reached::FOREIGN);

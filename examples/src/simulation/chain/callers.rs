@@ -281,11 +281,11 @@ impl Callers {
         }
     }
 
-    /// Whether nobody can ever tell what became of it: another wallet has used its nonce for good. The caller knows that.
+    /// Whether nobody can ever tell what became of it: something else has used its nonce for good. The caller knows that.
     fn is_unknown_for_good(&self, wish: &Wish, model: &Model) -> bool {
         let looked = wish.entry.and_then(|entry| self.looked.get(&entry));
-        let is_foreign = |looked: &Looked| model.is_foreign(looked.from, looked.nonce);
-        !wish.is_over() && wish.is_unknown && looked.is_some_and(is_foreign)
+        let is_used = |looked: &Looked| model.is_used_for_nothing(looked.from, looked.nonce);
+        !wish.is_over() && wish.is_unknown && looked.is_some_and(is_used)
     }
 
     /// Nothing more is to come.

@@ -179,8 +179,6 @@ pub(super) struct Model {
     /// The highest block that was ever final: nothing below it is reorganised.
     final_number: u64,
     pub(super) was_included: BTreeMap<B256, Transaction>,
-    /// Which of them are of another wallet.
-    pub(super) foreign: BTreeSet<B256>,
 }
 
 impl Model {
@@ -198,7 +196,6 @@ impl Model {
             taken: BTreeSet::new(),
             final_number: 0,
             was_included: BTreeMap::new(),
-            foreign: BTreeSet::new(),
         };
         model.seal(Vec::new());
         model
@@ -366,12 +363,13 @@ impl Model {
         find(&self.chain, hash, tip)
     }
 
-    /// Whether another wallet has used this nonce, in a block that is final.
-    pub(super) fn is_foreign(&self, account: Address, nonce: u64) -> bool {
+    /// Whether what carries no intent has used this nonce, in a block that is final: another wallet's transaction, or a filler
+    /// that was given up.
+    pub(super) fn is_used_for_nothing(&self, account: Address, nonce: u64) -> bool {
         let all = self.chain.iter().filter(|sealed| self.is_final(sealed));
         let mut all = all.flat_map(|sealed| &sealed.transactions);
         let found = all.find(|one| one.from == account && one.nonce == nonce);
-        found.is_some_and(|found| self.foreign.contains(&found.hash))
+        found.is_some_and(|found| found.payload == 0)
     }
 
     /// How often `payload` is on the chain.
