@@ -13,6 +13,7 @@ mod message;
 mod network;
 mod plan;
 mod program_address;
+mod program_of;
 mod quorum;
 mod refusal;
 mod rpc;

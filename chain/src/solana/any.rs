@@ -77,7 +77,7 @@ async fn ask_everything(node: SolanaRpc) -> usize {
         is_answered(node.balance(ADDRESSES[0]).await),
         is_answered(node.rent_exemption(165).await),
         is_answered(node.fee(&raw).await),
-        is_answered(node.simulate(&raw, Some(2)).await),
+        is_answered(node.simulate(&raw).await),
         is_answered(node.signature_status(&[7; 64]).await),
     ]
     .into_iter()
@@ -93,7 +93,7 @@ async fn ask_everything(node: SolanaRpc) -> usize {
             let _ = token::account_amount(&account.data, ADDRESSES[0], ADDRESSES[1]);
         }
     }
-    if let Err(error) = node.send(&transaction, Some(2)).await {
+    if let Err(error) = node.send(&transaction).await {
         drop(error.to_string());
     }
     answered

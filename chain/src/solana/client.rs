@@ -205,7 +205,7 @@ impl SolanaClient {
         instructions: &[Instruction],
     ) -> Result<TxId, ChainError> {
         let transaction = self.sign_instructions(payer, instructions).await?;
-        self.submit_signed(&transaction, None).await
+        self.submit_signed(&transaction).await
     }
 
     /// Sends a signed transaction; as often as you like: it is carried out at most once.
@@ -214,7 +214,7 @@ impl SolanaClient {
     ///
     /// As [`SolanaRpc::send`].
     pub async fn broadcast(&self, transaction: &SignedTransaction) -> Result<TxId, ChainError> {
-        self.send(transaction, None).await
+        self.send(transaction).await
     }
 
     /// What has become of a signed transaction. [`TransactionStatus::Dropped`] means that it can never be included:
@@ -250,11 +250,7 @@ impl SolanaClient {
 
     /// Two equal intents within one block are one transaction to the chain, and shall not both be told that they went
     /// well.
-    async fn submit_signed(
-        &self,
-        transaction: &SignedTransaction,
-        transfer: Option<u8>,
-    ) -> Result<TxId, ChainError> {
+    async fn submit_signed(&self, transaction: &SignedTransaction) -> Result<TxId, ChainError> {
         let is_known = self
             .submitted
             .lock()
@@ -265,16 +261,12 @@ impl SolanaClient {
                 transaction: transaction.id(),
             });
         }
-        self.send(transaction, transfer).await
+        self.send(transaction).await
     }
 
-    async fn send(
-        &self,
-        transaction: &SignedTransaction,
-        transfer: Option<u8>,
-    ) -> Result<TxId, ChainError> {
+    async fn send(&self, transaction: &SignedTransaction) -> Result<TxId, ChainError> {
         self.submitted.lock().remember(transaction);
-        self.rpc.send(transaction, transfer).await?;
+        self.rpc.send(transaction).await?;
         Ok(transaction.id())
     }
 
@@ -426,7 +418,7 @@ impl ChainClient for SolanaClient {
         let mut raw = vec![u8::try_from(message.signers().len()).unwrap_or(u8::MAX)];
         raw.extend(std::iter::repeat_n([0; 64], message.signers().len()).flatten());
         raw.extend(message.as_bytes());
-        let simulation = self.rpc.simulate(&raw, plan.transfer).await?;
+        let simulation = self.rpc.simulate(&raw).await?;
         let fee = self.rpc.fee(message.as_bytes()).await?;
         let fee = fee.ok_or(ChainError::Expired { transaction: None })?;
         Ok(Estimate {
@@ -439,14 +431,14 @@ impl ChainClient for SolanaClient {
         let payer = self.payer(intent)?;
         let plan = self.plan(intent, payer).await?;
         let transaction = self.sign_instructions(payer, &plan.instructions).await?;
-        self.submit_signed(&transaction, plan.transfer).await
+        self.submit_signed(&transaction).await
     }
 
     /// Until when it is valid the bytes do not say: its [`status`](ChainClient::status) never becomes
     /// [`Dropped`](TransactionStatus::Dropped). [`SolanaClient::broadcast`] knows.
     async fn submit_raw(&self, raw: &Bytes) -> Result<TxId, ChainError> {
         let transaction = SignedTransaction::from_raw(raw.clone(), u64::MAX)?;
-        self.rpc.send(&transaction, None).await?;
+        self.rpc.send(&transaction).await?;
         Ok(transaction.id())
     }
 

@@ -13,8 +13,6 @@ const ACCOUNT_2022_BYTES: u64 = 170;
 /// What an intent is on Solana.
 pub(super) struct Plan {
     pub(super) instructions: Vec<Instruction>,
-    /// The instruction that moves the funds.
-    pub(super) transfer: Option<u8>,
     /// What new accounts take, in lamports.
     pub(super) rent: u64,
 }
@@ -37,7 +35,6 @@ impl SolanaClient {
                 let lamports = units(*amount, LAMPORTS_DECIMALS)?;
                 Ok(Plan {
                     instructions: vec![system::transfer(from, to, lamports)],
-                    transfer: Some(0),
                     rent: 0,
                 })
             }
@@ -98,7 +95,6 @@ impl SolanaClient {
             };
             rent = self.rpc.rent_exemption(bytes).await?;
         }
-        let transfer = u8::try_from(instructions.len()).ok();
         instructions.push(token::transfer_checked(
             program,
             mint,
@@ -107,11 +103,7 @@ impl SolanaClient {
             amount,
             decimals,
         ));
-        Ok(Plan {
-            instructions,
-            transfer,
-            rent,
-        })
+        Ok(Plan { instructions, rent })
     }
 }
 

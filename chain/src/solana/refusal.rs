@@ -5,8 +5,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::json::RpcErrorJson;
+use super::program_of::program_of;
+use super::{system, token};
 use crate::chain_id::excerpt;
-use crate::{ChainError, Revert, Sent, TxId};
+use crate::{ChainError, Revert, Sent, SolanaAddress, TxId};
 
 // JSON-RPC codes of the validator's own.
 const PREFLIGHT_FAILED: i64 = -32002;
@@ -14,6 +16,16 @@ const BAD_SIGNATURE: i64 = -32003;
 const UNHEALTHY: i64 = -32005;
 const CONTEXT_NOT_REACHED: i64 = -32016;
 const NO_BLOCK: [i64; 4] = [-32001, -32004, -32007, -32009];
+
+/// Programs whose error 1 says that an account holds less than is asked of it: `ResultWithNegativeLamports` of the system
+/// program (`SystemError`), `InsufficientFunds` of the token programs (`TokenError`). That of associated accounts has no
+/// error 1 of its own, and passes on the system program's.
+const LACK_IS_1: [SolanaAddress; 4] = [
+    system::PROGRAM,
+    token::PROGRAM,
+    token::PROGRAM_2022,
+    token::ASSOCIATED_PROGRAM,
+];
 
 /// Why a transaction failed, as the runtime says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,13 +74,13 @@ impl Failure {
         Self::Other(excerpt(&name(error)))
     }
 
-    /// Whether the instruction at `transfer` failed for want of what it should move: both the system program and the
-    /// token programs call that their error 1.
-    fn is_lack_of_funds(&self, transfer: Option<u8>) -> bool {
+    /// Whether the transaction `raw` failed for want of what it should move or pay.
+    fn is_lack_of_funds(&self, raw: &[u8]) -> bool {
         match self {
             Self::NoFunds(_) => true,
             Self::Instruction { index, error } => {
-                transfer == Some(*index) && error.get("Custom").and_then(Value::as_u64) == Some(1)
+                let is_1 = error.get("Custom").and_then(Value::as_u64) == Some(1);
+                is_1 && program_of(raw, *index).is_some_and(|program| LACK_IS_1.contains(&program))
             }
             _ => false,
         }
@@ -87,17 +99,17 @@ impl Failure {
         }
     }
 
-    /// What it says of a transaction that was only tried. `transfer` is the instruction that moves funds.
+    /// What it says of the transaction `raw`, which was only tried.
     pub(super) fn into_chain_error(
         self,
         doing: &'static str,
-        transfer: Option<u8>,
+        raw: &[u8],
         transaction: Option<TxId>,
     ) -> ChainError {
-        if self.is_lack_of_funds(transfer) {
+        if self.is_lack_of_funds(raw) {
             let detail = match self {
                 Self::NoFunds(what) => what,
-                _ => "less than the transfer moves".into(),
+                failure => failure.into_revert().to_string(),
             };
             return ChainError::InsufficientFunds {
                 account: None,
@@ -170,9 +182,11 @@ impl RpcErrorJson {
 
 #[cfg(test)]
 mod tests {
+    use alloy_primitives::B256;
     use serde_json::json;
 
     use super::*;
+    use crate::solana::{Instruction, Message};
 
     #[test]
     fn failures_are_told_apart() {
@@ -182,8 +196,6 @@ mod tests {
             Some(Failure::BlockhashNotFound)
         );
         let failure = Failure::read(&json!({"InstructionError": [2, {"Custom": 1}]})).unwrap();
-        assert!(failure.is_lack_of_funds(Some(2)));
-        assert!(!failure.is_lack_of_funds(Some(1)));
         assert_eq!(
             failure.into_revert().to_string(),
             "instruction 2: custom error 1"
@@ -223,16 +235,54 @@ mod tests {
         }
     }
 
+    /// Instructions of these programs, signed by nobody.
+    fn transaction_of(programs: &[SolanaAddress]) -> Vec<u8> {
+        let instructions = programs.iter().map(|program| Instruction {
+            program: *program,
+            accounts: Vec::new(),
+            data: vec![1],
+        });
+        let instructions: Vec<_> = instructions.collect();
+        let message = Message::new(SolanaAddress([1; 32]), &instructions, B256::ZERO).unwrap();
+        [&[1][..], &[0; 64], message.as_bytes()].concat()
+    }
+
+    fn told(failure: Failure, raw: &[u8]) -> ChainError {
+        failure.into_chain_error("sendTransaction", raw, Some(TxId::Solana([1; 64])))
+    }
+
+    const fn failed(index: u8, error: Value) -> Failure {
+        Failure::Instruction { index, error }
+    }
+
     #[test]
     fn what_was_tried_and_refused_was_not_sent_but_an_old_block_hash_leaves_it_open() {
-        let id = Some(TxId::Solana([1; 64]));
-        let error = |failure: Failure| failure.into_chain_error("sendTransaction", Some(0), id);
-        assert!(error(Failure::BlockhashNotFound).may_have_been_sent());
-        let lack = error(Failure::Instruction {
-            index: 0,
-            error: json!({"Custom": 1}),
-        });
-        assert!(matches!(lack, ChainError::InsufficientFunds { .. }));
+        let raw = transaction_of(&LACK_IS_1);
+        assert!(told(Failure::BlockhashNotFound, &raw).may_have_been_sent());
+        let lack = told(failed(0, json!({"Custom": 1})), &raw);
         assert!(!lack.may_have_been_sent());
+    }
+
+    /// It passes when money comes, which the error of another program does not.
+    #[test]
+    fn error_1_says_that_money_is_lacking_only_of_programs_that_move_it() {
+        let other = SolanaAddress([8; 32]);
+        for program in LACK_IS_1 {
+            let raw = transaction_of(&[other, program]);
+            let lack = told(failed(1, json!({"Custom": 1})), &raw);
+            assert!(
+                matches!(lack, ChainError::InsufficientFunds { account: None, ref detail } if detail == "instruction 1: custom error 1"),
+                "{lack}"
+            );
+            for failure in [
+                failed(0, json!({"Custom": 1})),
+                failed(1, json!({"Custom": 2})),
+                failed(1, json!("Custom")),
+                failed(2, json!({"Custom": 1})),
+            ] {
+                let told = told(failure, &raw);
+                assert!(matches!(told, ChainError::Reverted(_)), "{told}");
+            }
+        }
     }
 }

@@ -330,17 +330,12 @@ impl SolanaRpc {
         Ok(answer.value)
     }
 
-    /// What the transaction of `raw` would do, whoever signed it. `transfer` is the instruction that moves funds, so that
-    /// their lack is told apart from other errors of its program.
+    /// What the transaction of `raw` would do, whoever signed it.
     ///
     /// # Errors
     ///
     /// [`ChainError::Reverted`] and [`ChainError::InsufficientFunds`]: it would fail; or the node could not be asked.
-    pub async fn simulate(
-        &self,
-        raw: &[u8],
-        transfer: Option<u8>,
-    ) -> Result<Simulation, ChainError> {
+    pub async fn simulate(&self, raw: &[u8]) -> Result<Simulation, ChainError> {
         const DOING: &str = "simulateTransaction";
         let options = json!({
             "encoding": "base64", "commitment": "confirmed", "sigVerify": false, "replaceRecentBlockhash": true,
@@ -348,7 +343,7 @@ impl SolanaRpc {
         let params = json!([STANDARD.encode(raw), options]);
         let answer: WithContext<SimulationJson> = self.read(DOING, params).await?;
         match Failure::read(&answer.value.err) {
-            Some(failure) => Err(failure.into_chain_error(DOING, transfer, None)),
+            Some(failure) => Err(failure.into_chain_error(DOING, raw, None)),
             None => Ok(Simulation {
                 units: answer.value.units_consumed.unwrap_or_default(),
             }),
@@ -362,11 +357,7 @@ impl SolanaRpc {
     /// [`ChainError::Expired`]: its block hash is unknown to the node. [`ChainError::Reverted`],
     /// [`ChainError::InsufficientFunds`]: it would fail, and was not spread. Ask
     /// [`may_have_been_sent`](ChainError::may_have_been_sent).
-    pub async fn send(
-        &self,
-        transaction: &SignedTransaction,
-        transfer: Option<u8>,
-    ) -> Result<(), ChainError> {
+    pub async fn send(&self, transaction: &SignedTransaction) -> Result<(), ChainError> {
         const DOING: &str = "sendTransaction";
         let id = transaction.id();
         let sent = Sent::Maybe(Some(id));
@@ -377,7 +368,9 @@ impl SolanaRpc {
             Err(error) => {
                 return match error.preflight() {
                     Some(Failure::AlreadyProcessed) => Ok(()),
-                    Some(failure) => Err(failure.into_chain_error(DOING, transfer, Some(id))),
+                    Some(failure) => {
+                        Err(failure.into_chain_error(DOING, transaction.raw(), Some(id)))
+                    }
                     None => Err(error.into_chain_error(DOING, sent)),
                 };
             }

@@ -431,10 +431,10 @@ fn a_transaction_is_named_by_its_bytes() {
         [taken, has_it, liar],
     ] {
         for rpc in orders(nodes) {
-            at_once(rpc.send(&signed, None)).unwrap();
+            at_once(rpc.send(&signed)).unwrap();
         }
     }
-    let error = at_once(orders([liar, liar, taken])[0].send(&signed, None)).unwrap_err();
+    let error = at_once(orders([liar, liar, taken])[0].send(&signed)).unwrap_err();
     assert!(error.may_have_been_sent(), "{error:?}");
     assert_ne!(error.transaction(), Some(TxId::Solana([9; 64])));
 }
@@ -459,7 +459,7 @@ fn where_others_fail_one_node_is_not_heard() {
                 matches!(told, Err(ChainError::Connection { .. })),
                 "{told:?}"
             );
-            let told = at_once(rpc.send(&signed, None));
+            let told = at_once(rpc.send(&signed));
             assert!(
                 matches!(told, Err(ChainError::Connection { .. })),
                 "{told:?}"
