@@ -15,11 +15,11 @@ pub(super) fn program_of(raw: &[u8], index: u8) -> Option<SolanaAddress> {
     let signatures = take_length(&mut rest)?;
     take(&mut rest, signatures * SIGNATURE_BYTES)?;
     match *rest.first()? {
+        0..VERSIONED => {}
         VERSIONED => {
             take(&mut rest, 1)?;
         }
-        VERSIONED.. => return None,
-        _ => {}
+        _ => return None,
     }
     take(&mut rest, HEADER_BYTES)?;
     let count = take_length(&mut rest)?;
@@ -55,7 +55,7 @@ fn take<'a>(rest: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
 fn take_length(rest: &mut &[u8]) -> Option<usize> {
     let mut length = 0;
     for shift in [0, 7, 14] {
-        let byte = usize::from(take(rest, 1)?[0]);
+        let byte = usize::from(*take(rest, 1)?.first()?);
         length |= (byte & 0x7f) << shift;
         if byte < 0x80 {
             return Some(length);
