@@ -16,7 +16,7 @@ use bytes::Bytes;
 use peaberry_core::{Batch, Channel, Durability, Instant, MemoryStorage, Storage};
 use peaberry_edge::collector::{COLLECTOR, Collector, CollectorSettings, Intake, Received};
 use peaberry_edge::courier::Courier;
-use peaberry_edge::payload::{Delivery, Payload, Record, SinkAck, Wire};
+use peaberry_edge::payload::{Delivery, Gap, GapReason, Payload, Record, SinkAck, Wire};
 use peaberry_edge::spool::{SPOOL, Spool, SpoolSettings};
 use peaberry_edge::topic::{Lane, Stream, Topic};
 use peaberry_edge::uplink::{
@@ -291,6 +291,48 @@ fn a_device_whose_disk_was_replaced_goes_on_above_the_starts_that_its_sink_knows
     assert!(field.ack(9, 70).is_empty());
     field.restart();
     assert_eq!(field.boot(), 11);
+}
+
+/// A device may be newer than its collector: what it lost for a reason that is not known here is told all the same, and what comes
+/// after that does not wait for ever.
+#[test]
+fn a_gap_for_a_reason_that_is_not_known_is_collected_and_so_is_what_follows() {
+    let archive = MemoryStorage::new();
+    let mut collector = collector(&archive, 10);
+    let reasons = [17, u64::MAX];
+    for (sequence, reason) in (1..).zip(reasons) {
+        let gap = Gap {
+            stream: Stream::Custom,
+            first: Position::new(boot(1), 3),
+            last: Position::new(boot(1), 9),
+            count: 2,
+            reason: GapReason::Unknown(reason),
+        };
+        let record = Record {
+            id: RecordId {
+                device: name("m"),
+                boot: boot(2),
+                sequence,
+            },
+            at_ms: 1,
+            payload: Payload::Gap(gap),
+        };
+        let after = (sequence > 1).then(|| Position::new(boot(2), sequence - 1));
+        let topic = Topic {
+            site: name("site"),
+            device: name("m"),
+            lane: Lane::Up(Stream::Alerts),
+        };
+        let message = Message::new(topic.to_string(), Delivery { record, after }.encode());
+        let received = take(&mut collector, &archive, &message);
+        assert_eq!(received.unwrap(), Received::New(sequence - 1));
+    }
+    let kept = collector.records(&archive, 0, usize::MAX).unwrap();
+    let kept = kept.iter().map(|record| match record.payload {
+        Payload::Gap(gap) => gap.reason,
+        _ => unreachable!("gaps were sent"),
+    });
+    assert!(kept.eq(reasons.map(GapReason::Unknown)));
 }
 
 /// A disk was replaced within the first start: the sink knows more of that than this one has made.

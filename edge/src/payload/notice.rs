@@ -151,6 +151,8 @@ pub enum GapReason {
     TooLong,
     /// The broker refused them for so long that they were given up.
     Refused,
+    /// For a reason that this build does not know, of this number; passed on as it came.
+    Unknown(u64),
 }
 
 impl GapReason {
@@ -162,10 +164,11 @@ impl GapReason {
             Self::Damaged => 3,
             Self::TooLong => 4,
             Self::Refused => 5,
+            Self::Unknown(number) => number,
         }
     }
 
-    pub(crate) fn from_number(number: u64) -> Option<Self> {
+    pub(crate) fn from_number(number: u64) -> Self {
         [
             Self::Dropped,
             Self::Decimated,
@@ -176,6 +179,7 @@ impl GapReason {
         ]
         .into_iter()
         .find(|reason| reason.number() == number)
+        .unwrap_or(Self::Unknown(number))
     }
 }
 
@@ -220,7 +224,7 @@ impl Wire for Gap {
                 1 => first = Some(source.uint()?),
                 2 => last = Some(source.uint()?),
                 3 => count = Some(source.uint()?),
-                4 => reason = GapReason::from_number(source.uint()?),
+                4 => reason = Some(GapReason::from_number(source.uint()?)),
                 5 => boot = BootEpoch::new(source.uint()?),
                 6 => boots_later = source.uint()?,
                 _ => return Ok(false),
@@ -237,7 +241,7 @@ impl Wire for Gap {
             first: Position::new(boot, first),
             last: Position::new(last_boot, last),
             count: required(GAP, "a count", count)?,
-            reason: required(GAP, "a known reason", reason)?,
+            reason: required(GAP, "a reason", reason)?,
         };
         if gap.is_consistent() {
             Ok(gap)

@@ -32,6 +32,22 @@ fn column() -> impl Strategy<Value = Column> {
     })
 }
 
+/// Also of reasons that nobody knows yet.
+fn gap() -> impl Strategy<Value = Gap> {
+    let reason = prop_oneof![0..10_u64, any::<u64>()].prop_map(GapReason::from_number);
+    let position = (1..9_u64, 1..99_u64);
+    (0..6_u64, position.clone(), position, reason).prop_map(|(stream, one, other, reason)| {
+        let at = |(boot, sequence)| Position::new(BootEpoch::new(boot).unwrap(), sequence);
+        Gap {
+            stream: Stream::from_number(stream).unwrap(),
+            first: at(one.min(other)),
+            last: at(one.max(other)),
+            count: 1,
+            reason,
+        }
+    })
+}
+
 fn payload() -> impl Strategy<Value = Payload> {
     let bytes = || proptest::collection::vec(any::<u8>(), 0..40).prop_map(bytes::Bytes::from);
     prop_oneof![
@@ -85,6 +101,7 @@ fn payload() -> impl Strategy<Value = Payload> {
             let level = Level::Info;
             Payload::Notification(Notification { level, text, order })
         }),
+        gap().prop_map(Payload::Gap),
         bytes().prop_map(Payload::Twin),
         (name(), bytes()).prop_map(|(name, bytes)| Payload::Custom { name, bytes }),
     ]

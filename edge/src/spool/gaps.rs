@@ -1,7 +1,7 @@
 //! What was dropped and has not been told yet.
 
 use peaberry_core::mutant::is_planted;
-use peaberry_core::{Batch, Storage, Subspace};
+use peaberry_core::{Batch, Storage, Subspace, wire};
 
 use super::log::unreadable;
 use crate::error::EdgeError;
@@ -177,7 +177,8 @@ fn put(space: &Subspace, batch: &mut Batch, gap: &Gap) {
     space.put(batch, &key(gap), &gap.encode());
 }
 
-fn key(gap: &Gap) -> [u8; 2] {
-    let reason = u8::try_from(gap.reason.number()).unwrap_or(u8::MAX);
-    [gap.stream.number(), reason]
+fn key(gap: &Gap) -> Vec<u8> {
+    let mut key = vec![gap.stream.number()];
+    wire::put_varint(&mut key, gap.reason.number());
+    key
 }

@@ -433,3 +433,23 @@ fn what_is_too_long_is_refused_and_changes_nothing() {
         1
     );
 }
+
+/// A store may come from a build that knows more reasons: what it has of these is told as it is, each by itself.
+#[test]
+fn gaps_for_reasons_that_are_not_known_outlive_a_restart_and_are_told() {
+    let mut bench = Bench::new(SpoolSettings::default());
+    let reasons = [GapReason::Dropped, GapReason::Refused].into_iter();
+    let unknown = [17, 128, 255, 256, u64::MAX].map(GapReason::Unknown);
+    let reasons: Vec<_> = reasons.chain(unknown).collect();
+    let at = Position::new(BootEpoch::FIRST, 1);
+    for reason in &reasons {
+        let gap = gaps::one(Stream::Custom, at, *reason);
+        bench.spool.gaps.note(&mut bench.batch, gap);
+    }
+    bench.commit();
+    bench.restart();
+    bench.drain();
+    let mut told: Vec<_> = bench.sink.gaps.iter().map(|gap| gap.reason).collect();
+    told.sort_unstable();
+    assert_eq!(told, reasons);
+}

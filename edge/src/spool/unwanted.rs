@@ -223,7 +223,7 @@ fn read_one(reader: &mut Reader<'_>) -> Result<Tried, WireError> {
     let stream = Stream::from_number(u64::from(reader.u8()?)).ok_or(WireError::Varint)?;
     let boot = BootEpoch::new(reader.varint()?).ok_or(WireError::Varint)?;
     let at = Position::new(boot, reader.varint()?);
-    let reason = GapReason::from_number(reader.varint()?).ok_or(WireError::Varint)?;
+    let reason = GapReason::from_number(reader.varint()?);
     let refusals = u32::try_from(reader.varint()?).map_err(|_too_many| WireError::Varint)?;
     let waited = Duration::from_millis(reader.varint()?).min(TOO_LONG_INTERVAL);
     Ok(Tried {
