@@ -221,19 +221,22 @@ impl Outbox {
         }
     }
 
-    /// Where nothing waits that could take a nonce that is missing, a transfer of nothing takes it.
+    /// Where nothing waits that may take a nonce that is missing, a transfer of nothing takes it.
     fn fill_gap(&mut self, key: LaneKey, price: Fees, now: Instant, fx: Fx<'_, '_>) {
         let Some(lane) = self.lanes.get(&key) else {
             return;
         };
-        let Some(nonce) = lane.gap(self.rules(key.0).in_flight_max) else {
+        let in_flight_max = self.rules(key.0).in_flight_max;
+        let Some(nonce) = lane.gap(in_flight_max) else {
             return;
         };
-        if lane.waiting.first().is_some_and(|id| {
-            let entry = self.open.get(id);
-            entry.is_some_and(|entry| entry.is_idle(now) || entry.asked.is_some())
-                && self.has_room(key)
-        }) {
+        let is_taken = lane.gap_for_intents(in_flight_max).is_some()
+            && lane.waiting.first().is_some_and(|id| {
+                let entry = self.open.get(id);
+                entry.is_some_and(|entry| entry.is_idle(now) || entry.asked.is_some())
+                    && self.has_room(key)
+            });
+        if is_taken {
             return;
         }
         let record = Record {

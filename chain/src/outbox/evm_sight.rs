@@ -425,7 +425,9 @@ impl Outbox {
                 // Used at this final block, it was not free there: whoever named a block above all there are was wrong.
                 let signed_above = entry.record.signed_above.filter(|at| *at < final_number);
                 let age = signed_above.and_then(|at| newest.checked_sub(at));
-                if age.is_some_and(|age| age <= receipts_known(receipts_kept))
+                // Whatever has used a filler's nonce, nothing more is to be filled there.
+                if entry.record.key.is_none()
+                    || age.is_some_and(|age| age <= receipts_known(receipts_kept))
                     || mutant::is_planted("outbox_displaces_beyond_receipts")
                 {
                     self.displace(id, fx);

@@ -293,11 +293,17 @@ impl Lane {
         (next < highest && !self.held.contains_key(&next)).then_some(next)
     }
 
+    /// Such a nonce that an intent may have. Whoever seems to lack what was used for good shows an old state nearly always: an
+    /// intent with such a nonce could never be included, and nobody could tell in the end, while a filler may be let go.
+    pub(super) fn gap_for_intents(&self, in_flight_max: usize) -> Option<u64> {
+        self.gap(in_flight_max).filter(|gap| *gap >= self.floor)
+    }
+
     /// The nonce for the next transaction. `None` before the first look, and where a node names one that is too high to be
     /// believed: what got it would wait for ever if nothing fills what lies below.
     pub(super) fn next_nonce(&self, in_flight_max: usize) -> Option<u64> {
         let view = self.view?;
-        if let Some(gap) = self.gap(in_flight_max) {
+        if let Some(gap) = self.gap_for_intents(in_flight_max) {
             return Some(gap);
         }
         let above = self.held.last_key_value().map_or(0, |(nonce, _)| nonce + 1);

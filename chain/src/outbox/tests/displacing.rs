@@ -1,7 +1,9 @@
 //! When a nonce is given up.
 
 use super::rig::{Rig, payment, rules, view};
-use crate::outbox::{AccountView, Ask, Deferral, Outcome, Request, Sight, Stage, Submission};
+use crate::outbox::{
+    AccountView, Ask, Deferral, EntryId, Outcome, Request, Sight, Stage, Submission,
+};
 
 /// Its nonce is used for good, and by none of its attempts as far as the node knows.
 fn missing(request: &Request, latest_number: u64) -> AccountView {
@@ -22,6 +24,15 @@ fn missing(request: &Request, latest_number: u64) -> AccountView {
         failures: Vec::new(),
         lacking: Vec::new(),
     }
+}
+
+/// What is told of each entry that is looked for, by its nonce.
+fn sights(request: &Request, of: impl Fn(u64) -> Sight) -> Vec<(EntryId, Sight)> {
+    let Ask::Look { wanted, .. } = &request.ask else {
+        panic!("not a look");
+    };
+    let sights = wanted.iter().map(|one| (one.entry, of(one.nonce)));
+    sights.collect()
 }
 
 fn newest_max(request: &Request) -> u64 {
@@ -58,6 +69,32 @@ fn a_nonce_used_by_something_else_is_given_up() {
     }
     assert!(rig.stages.contains(&Stage::Displaced));
     assert_eq!(rig.signed.last().unwrap().nonce, 1);
+}
+
+/// A filler whose nonce is used by whatever it may be has nothing more to do, however long ago it was signed.
+#[test]
+fn a_filler_is_let_go_when_its_nonce_is_used() {
+    let mut rig = Rig::new();
+    rig.submit(payment("one"));
+    rig.look(|_| view(10, 5, 5));
+    rig.broadcast(Ok(())).expect("it is sent");
+    rig.look(|_| view(11, 4, 4));
+    assert_eq!(rig.signed.last().unwrap().nonce, 4);
+    rig.broadcast(Ok(())).expect("the filler is sent");
+    let mut wanted = Vec::new();
+    for number in 90_000..90_040 {
+        let request = rig.look(|request| AccountView {
+            final_nonce: Some(5),
+            sights: sights(request, |nonce| match nonce {
+                4 => Sight::Missing,
+                _ => Sight::Ahead,
+            }),
+            ..view(number, 5, 5)
+        });
+        wanted.push(sights(&request, |_| Sight::Ahead).len());
+    }
+    assert_eq!(wanted[..3], [2, 2, 2]);
+    assert_eq!(wanted[3..], [1; 37], "its filler is looked for still");
 }
 
 /// In a row: where too few nodes say by what its nonce is used, in between, none of the looks before counts.

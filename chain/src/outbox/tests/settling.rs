@@ -2,7 +2,7 @@
 
 use alloy_primitives::B256;
 
-use super::rig::{Rig, payment, unreachable};
+use super::rig::{Rig, account, payment, unreachable};
 use crate::TxId;
 use crate::outbox::{AccountView, Ask, Outcome, Place, Request, Sight, Stage};
 
@@ -113,6 +113,28 @@ fn a_nonce_that_the_chain_lacks_is_filled_although_it_was_used_for_good() {
     }
     let nonces: Vec<u64> = rig.signed.iter().map(|one| one.nonce).collect();
     assert_eq!(nonces.get(..3), Some(&[0, 1, 0][..]), "{nonces:?}");
+}
+
+/// But not by an intent: those who lack it are behind nearly always, and nobody could tell afterwards what became of it.
+#[test]
+fn no_intent_gets_a_nonce_that_was_used_for_good() {
+    let mut rig = included();
+    for number in 30..33 {
+        rig.look(|request| on_chain(request, Place::Canonical, number, Some(1)));
+    }
+    rig.submit(payment("two"));
+    for number in 33..36 {
+        rig.submit(payment(&format!("at {number}")));
+        rig.look(|_| view(number, 0));
+        rig.broadcast(Ok(()));
+    }
+    let nonces = |is_filler: bool| {
+        let signed = rig.signed.iter();
+        let those = signed.filter(|one| (one.to == Some(account())) == is_filler);
+        those.map(|one| one.nonce).collect::<Vec<_>>()
+    };
+    assert_eq!(nonces(true), [0]);
+    assert_eq!(nonces(false), [0, 1, 2, 3, 4]);
 }
 
 fn reorganised(rig: &Rig) -> usize {
