@@ -293,7 +293,7 @@ impl Lane {
         (next < highest && !self.held.contains_key(&next)).then_some(next)
     }
 
-    /// Such a nonce that an intent may have. Whoever seems to lack what was used for good shows an old state nearly always: an
+    /// Such a nonce that an intent may have. A node that is behind or on a fork seems to lack what was used for good, too: an
     /// intent with such a nonce could never be included, and nobody could tell in the end, while a filler may be let go.
     pub(super) fn gap_for_intents(&self, in_flight_max: usize) -> Option<u64> {
         self.gap(in_flight_max).filter(|gap| *gap >= self.floor)

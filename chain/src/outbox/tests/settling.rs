@@ -115,7 +115,7 @@ fn a_nonce_that_the_chain_lacks_is_filled_although_it_was_used_for_good() {
     assert_eq!(nonces.get(..3), Some(&[0, 1, 0][..]), "{nonces:?}");
 }
 
-/// But not by an intent: those who lack it are behind nearly always, and nobody could tell afterwards what became of it.
+/// But not by an intent: who seems to lack it may be behind, and nobody could tell afterwards what became of it.
 #[test]
 fn no_intent_gets_a_nonce_that_was_used_for_good() {
     let mut rig = included();
