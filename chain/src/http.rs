@@ -16,6 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use parking_lot::Mutex;
 use peaberry_core::{Clock, Instant, Sleep, SystemClock, Timestamp};
 
+use crate::batching::Batching;
 use crate::{ChainError, RpcTransport, TransportFailure};
 
 #[cfg(feature = "https")]
@@ -36,6 +37,25 @@ pub struct HttpOptions {
     pub answer_bytes_max: usize,
     /// How many idle connections are kept. 64 by default.
     pub idle_connections_max: usize,
+    /// The most requests that go as one JSON-RPC batch. 1 by default: each goes by itself, as not every provider takes batches,
+    /// and none takes them of any size.
+    ///
+    /// With more, what is asked at the same time goes together, without waiting for anything else: questions that are answered
+    /// shortly in one batch, signed EVM transactions in another. Calls, estimates, logs, Solana's requests and whatever else
+    /// may take its time go by themselves. Questions to which a batch brings no result are asked again one by one, unless the
+    /// node cannot be reached or wants to be left alone; transactions are where the node says that it has looked at none, and
+    /// otherwise may have been sent. Batches get smaller after one that went wrong, down to none, and larger when much has
+    /// gone well.
+    ///
+    /// ```
+    /// use peaberry_chain::evm::JsonRpc;
+    /// use peaberry_chain::{HttpEndpoint, HttpOptions};
+    ///
+    /// let options = HttpOptions { batch_requests_max: 16, ..HttpOptions::default() };
+    /// let rpc = JsonRpc::endpoint(HttpEndpoint::new("http://localhost:8545", options)?);
+    /// # Ok::<(), peaberry_chain::ChainError>(())
+    /// ```
+    pub batch_requests_max: usize,
 }
 
 impl Default for HttpOptions {
@@ -44,6 +64,7 @@ impl Default for HttpOptions {
             connect_within: Duration::from_secs(5),
             answer_bytes_max: 16 << 20,
             idle_connections_max: 64,
+            batch_requests_max: 1,
         }
     }
 }
@@ -54,6 +75,7 @@ impl Default for HttpOptions {
 #[derive(Clone)]
 pub struct HttpEndpoint {
     inner: Arc<Inner>,
+    batching: Option<Batching>,
 }
 
 struct Inner {
@@ -131,19 +153,22 @@ impl HttpEndpoint {
             clock: Arc::new(SystemClock::new()),
             not_before: Mutex::new(Instant::default()),
         };
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        let inner = Arc::new(inner);
+        let requests_max = options.batch_requests_max;
+        let batching = (requests_max > 1).then(|| Batching::new(inner.clone(), requests_max));
+        Ok(Self { inner, batching })
     }
+}
 
+impl Inner {
     /// Sends `body` once and reads the answer, within bounds.
-    pub(crate) async fn post(&self, body: Bytes) -> Result<Bytes, TransportFailure> {
+    async fn post(&self, body: Bytes) -> Result<Bytes, TransportFailure> {
         self.expect_welcome()?;
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.inner.uri.clone();
-        *request.headers_mut() = self.inner.headers.clone();
-        let response = self.inner.client.request(request).await;
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = self.headers.clone();
+        let response = self.client.request(request).await;
         let response = response.map_err(|error| {
             if error.is_connect() {
                 TransportFailure::Connect(Arc::new(error))
@@ -166,7 +191,7 @@ impl HttpEndpoint {
     }
 
     async fn read(&self, mut body: hyper::body::Incoming) -> Result<Bytes, TransportFailure> {
-        let bytes_max = self.inner.options.answer_bytes_max;
+        let bytes_max = self.options.answer_bytes_max;
         let mut first: Option<Bytes> = None;
         let mut all = Vec::new();
         let mut length = 0_usize;
@@ -192,8 +217,8 @@ impl HttpEndpoint {
     }
 
     fn expect_welcome(&self) -> Result<(), TransportFailure> {
-        let not_before = *self.inner.not_before.lock();
-        match not_before.since(self.inner.clock.now()) {
+        let not_before = *self.not_before.lock();
+        match not_before.since(self.clock.now()) {
             Duration::ZERO => Ok(()),
             remaining => Err(TransportFailure::RateLimited(remaining)),
         }
@@ -203,17 +228,34 @@ impl HttpEndpoint {
         let after = headers
             .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok())
-            .and_then(|text| read_retry_after(text.trim(), self.inner.clock.timestamp()))
+            .and_then(|text| read_retry_after(text.trim(), self.clock.timestamp()))
             .unwrap_or(RETRY_AFTER_DEFAULT)
             .min(RETRY_AFTER_MAX);
-        let mut not_before = self.inner.not_before.lock();
-        *not_before = (*not_before).max(self.inner.clock.now() + after);
+        let mut not_before = self.not_before.lock();
+        *not_before = (*not_before).max(self.clock.now() + after);
         TransportFailure::RateLimited(after)
     }
 }
 
 #[async_trait]
 impl RpcTransport for HttpEndpoint {
+    async fn exchange(
+        &self,
+        request: alloy_primitives::Bytes,
+    ) -> Result<alloy_primitives::Bytes, TransportFailure> {
+        match &self.batching {
+            // Before it is gathered: what is refused here has not left.
+            Some(batching) => {
+                self.inner.expect_welcome()?;
+                batching.exchange(request).await
+            }
+            None => self.inner.exchange(request).await,
+        }
+    }
+}
+
+#[async_trait]
+impl RpcTransport for Inner {
     async fn exchange(
         &self,
         request: alloy_primitives::Bytes,

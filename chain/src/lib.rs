@@ -5,6 +5,8 @@ mod account;
 mod address;
 mod amount;
 mod asset;
+#[cfg(feature = "http")]
+mod batching;
 #[cfg(feature = "bindings")]
 pub mod bindings;
 mod block;
@@ -46,6 +48,9 @@ pub use alloy_primitives as primitives;
 pub use alloy_primitives::Address as EvmAddress;
 pub use amount::Amount;
 pub use asset::Asset;
+#[cfg(feature = "http")]
+#[doc(hidden)]
+pub use batching::read_any_batch;
 pub use block::{Block, BlockAt, Finality, FinalityPolicy};
 pub use chain_id::{ChainFamily, ChainId};
 pub use client::ChainClient;

@@ -14,11 +14,11 @@ type Source = Arc<dyn std::error::Error + Send + Sync>;
 /// Carries one JSON-RPC request to a node and brings its answer back: over HTTP
 /// ([`HttpEndpoint`](crate::HttpEndpoint), feature `http`), or to a node in the process. Callable concurrently.
 ///
-/// An implementer promises: a request is sent at most once; an answer is bounded before memory is taken for it; a
-/// dropped future leaves the transport usable. It may take for ever: the caller bounds the time.
+/// An implementer promises: what may change anything is not sent again if the node may have looked at it; an answer is bounded
+/// before memory is taken for it; a dropped future leaves the transport usable. It may take for ever: the caller bounds the time.
 #[async_trait]
 pub trait RpcTransport: Send + Sync {
-    /// Sends `request`, the JSON text of one JSON-RPC request, and brings the text of its answer.
+    /// Sends `request`, the JSON text of one JSON-RPC request or of a batch of them, and brings the text of its answer.
     ///
     /// # Errors
     ///

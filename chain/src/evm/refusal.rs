@@ -163,6 +163,11 @@ impl NodeError {
         self.says(ALREADY_KNOWN) && !self.says(&["unknown transaction"])
     }
 
+    /// Whether the node wants to be asked less.
+    pub(crate) fn is_limit(&self) -> bool {
+        matches!(self.code, 429 | -32029) || self.says(RATE)
+    }
+
     /// What it means after the method `doing` was `asked`.
     #[must_use]
     pub fn into_chain_error(self, doing: &'static str, asked: Asked) -> ChainError {
@@ -170,8 +175,7 @@ impl NodeError {
         if matches!(asked, Asked::Try(_)) && self.is_of_a_contract() {
             return ChainError::Reverted(decode_revert(self.revert_data(), &message));
         }
-        let is_rate = matches!(self.code, 429 | -32029) || self.says(RATE);
-        if is_rate && !(asked == Asked::Logs && self.says(TOO_WIDE)) {
+        if self.is_limit() && !(asked == Asked::Logs && self.says(TOO_WIDE)) {
             return ChainError::RateLimited {
                 retry_after: Duration::from_secs(1),
             };
