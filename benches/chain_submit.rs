@@ -35,9 +35,9 @@ const BLOCK_TIME: Duration = Duration::from_millis(10);
 
 const CALL: &str = "eth_call of an account without code over HTTP on loopback, and the node's answer; ours through MultiChain, with a bound on time and size";
 const RAW: &str = "signing a transfer with a nonce counted here, eth_sendRawTransaction over HTTP, and the node's execution and block; ours through MultiChain";
-const RECEIPT: &str = "signing, sending and learning the block of one transfer, where a block is made every 10 ms; ours through the outbox, which looks every 10 ms, its journal synced to disk before each broadcast; alloy polls every 250 ms";
-const FILLED: &str = "transfers signed, sent and receipted; ours through the outbox, 32 under way, its journal synced to disk before each broadcast, nonces and fees included; alloy's recommended fillers, one after the other";
-const BY_HAND: &str = "transfers signed, sent and receipted, 32 under way, receipts asked for every 20 ms; ours through the outbox, its journal synced to disk before each broadcast, finality followed as well; alloy with nonces and fees set by hand, and no memory";
+const RECEIPT: &str = "signing, sending and learning the block of one transfer, where a block is made every 10 ms; ours through the outbox, which looks every 5 ms, its requests of one moment in batches of at most 16, its journal synced to disk before each broadcast; alloy polls every 250 ms";
+const FILLED: &str = "transfers signed, sent and receipted; ours through the outbox, 32 under way, its requests of one moment in batches of at most 16, its journal synced to disk before each broadcast, nonces and fees included; alloy's recommended fillers, one after the other";
+const BY_HAND: &str = "transfers signed, sent and receipted, 32 under way, receipts asked for every 20 ms; ours through the outbox, its requests of one moment in batches of at most 16, its journal synced to disk before each broadcast, finality followed as well; alloy with nonces and fees set by hand, each request by itself, and no memory";
 
 fn main() -> Result<(), Failure> {
     let effort = Effort::from_environment();

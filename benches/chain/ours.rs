@@ -7,18 +7,22 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use peaberry_chain::dev::DevChain;
-use peaberry_chain::evm::{EvmClient, Fees, Transaction};
+use peaberry_chain::evm::{EvmClient, EvmNetwork, Fees, JsonRpc, Transaction};
 use peaberry_chain::outbox::{
     ChainRules, IdempotencyKey, OutboxConfig, OutboxHandle, Performer, Stage, Submission,
 };
 use peaberry_chain::primitives::{Bytes, U256};
 use peaberry_chain::wallet::EvmKey;
-use peaberry_chain::{Amount, Asset, BlockAt, CallRequest, ChainId, Intent, MultiChain};
+use peaberry_chain::{
+    Amount, Asset, BlockAt, CallRequest, ChainId, HttpEndpoint, HttpOptions, Intent, MultiChain,
+};
 use peaberry_core::{
     DiskOptions, DiskStorage, MemoryNetwork, Node, NodeThread, PeerId, SystemClock,
 };
 
 use super::{BLOCK_TIME, Failure, PIPELINE, key, shop};
+
+const BATCH_REQUESTS_MAX: usize = 16;
 
 pub(crate) struct Ours {
     chain: ChainId,
@@ -30,6 +34,17 @@ pub(crate) struct Ours {
     _node: NodeThread,
 }
 
+/// What acts for the outbox: its requests of one moment go together.
+async fn performer(url: &str, network: EvmNetwork) -> Result<EvmClient, Failure> {
+    let options = HttpOptions {
+        batch_requests_max: BATCH_REQUESTS_MAX,
+        ..HttpOptions::default()
+    };
+    let rpc = JsonRpc::endpoint(HttpEndpoint::new(url, options)?);
+    let client = EvmClient::connect(Arc::new(rpc), network).await?;
+    Ok(client.with_signer(Arc::new(key(1)))?)
+}
+
 impl Ours {
     pub(crate) async fn connect(
         url: &str,
@@ -38,7 +53,6 @@ impl Ours {
     ) -> Result<Self, Failure> {
         let network = chain.network();
         let client = EvmClient::http(url, network).await?;
-        let client = client.with_signer(Arc::new(key(1)))?;
         let peer = PeerId::new(1).ok_or("one is a number")?;
         let storage = DiskStorage::open(folder, DiskOptions::new("bench", peer))?;
         let storage = Arc::new(storage);
@@ -50,7 +64,7 @@ impl Ours {
             ..ChainRules::every(Duration::from_millis(80))
         };
         let config = OutboxConfig::new().chain(network.chain, rules);
-        let performers = [Arc::new(client.clone()) as Arc<dyn Performer>];
+        let performers = [Arc::new(performer(url, network).await?) as Arc<dyn Performer>];
         let (outbox, driver) = OutboxHandle::install(&mut node, 0, config, &*storage, performers)?;
         tokio::spawn(driver);
         Ok(Self {
