@@ -213,15 +213,11 @@ impl Inner {
             Ok(answer) => (read(&answer, kind, requests), none()),
             Err(TransportFailure::Status { status, body }) => {
                 let said = read(&body, kind, requests);
-                let failed = Carried::Failed(TransportFailure::Status { status, body });
-                (
-                    said,
-                    if is_of_batches(status) {
-                        none()
-                    } else {
-                        failed
-                    },
-                )
+                let otherwise = match is_of_batches(status) {
+                    true => none(),
+                    false => Carried::Failed(TransportFailure::Status { status, body }),
+                };
+                (said, otherwise)
             }
             // Together answers may be too large where each by itself is not.
             Err(TransportFailure::TooLarge(_)) => return none(),
