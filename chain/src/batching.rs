@@ -11,7 +11,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use alloy_primitives::Bytes;
 use async_trait::async_trait;
@@ -22,6 +21,7 @@ use serde::Deserialize;
 pub use self::answer::read_any_batch;
 use self::answer::{Answers, Said, read};
 use self::size::Size;
+use crate::http::RETRY_AFTER_DEFAULT;
 use crate::{RpcTransport, TransportFailure};
 
 /// Questions that go with others: what is answered shortly, and what asking twice does no harm.
@@ -38,8 +38,6 @@ const QUESTIONS: [&str; 10] = [
     "eth_getTransactionReceipt",
 ];
 const BROADCAST: &str = "eth_sendRawTransaction";
-/// Where the node does not say how long it wants to be left alone.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A transport that sends what is asked at the same time as one batch: questions with questions, transactions with
 /// transactions.
@@ -183,7 +181,7 @@ impl RpcTransport for Batching {
                 (Some(answer), _) => Ok(answer.clone()),
                 (None, Kind::Broadcast) => Err(unanswered()),
                 (None, Kind::Question) if answers.is_limited => {
-                    Err(TransportFailure::RateLimited(RETRY_AFTER))
+                    Err(TransportFailure::RateLimited(RETRY_AFTER_DEFAULT))
                 }
                 (None, Kind::Question) => self.alone(request).await,
             },

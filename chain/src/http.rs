@@ -26,7 +26,7 @@ type Connector = HttpConnector;
 
 // What a node may ask us to wait; and what we wait when it does not say.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
-const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
+pub(crate) const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
 
 /// Bounds on what an RPC endpoint may take of us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -398,6 +398,33 @@ mod tests {
             assert_eq!(headers[hyper::header::AUTHORIZATION], wanted, "{url}");
         }
         assert!(split_credentials("http://ann:%ff@host/").is_err());
+    }
+
+    /// What is refused before it leaves says so of batches, too: none of them may have been sent.
+    #[test]
+    fn a_wait_holds_back_what_would_go_together() {
+        let options = HttpOptions {
+            batch_requests_max: 8,
+            ..HttpOptions::default()
+        };
+        let endpoint = HttpEndpoint::new("http://127.0.0.1:9", options).unwrap();
+        let wait = Duration::from_secs(60);
+        *endpoint.inner.not_before.lock() = endpoint.inner.clock.now() + wait;
+        let sending = [1, 2].map(|id| {
+            let request = format!(r#"{{"id":{id},"method":"eth_sendRawTransaction","params":[]}}"#);
+            endpoint.exchange(request.into_bytes().into())
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let sent = runtime
+            .unwrap()
+            .block_on(futures_util::future::join_all(sending));
+        for answer in sent {
+            let failure = answer.unwrap_err();
+            assert!(
+                matches!(failure, TransportFailure::RateLimited(_)),
+                "{failure:?}"
+            );
+        }
     }
 
     #[test]

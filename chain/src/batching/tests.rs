@@ -1,5 +1,7 @@
 //! A node that keeps what it was asked, text by text.
 
+use std::time::Duration;
+
 use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
 

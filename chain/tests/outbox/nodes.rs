@@ -50,6 +50,16 @@ enum Habit {
     RefusesBatches,
 }
 
+/// Those under which a transaction is not known to be taken.
+const BAD_HABITS: [Habit; 6] = [
+    Habit::Hangs,
+    Habit::DoesAndHangs,
+    Habit::DoesAndBreaks,
+    Habit::Garbles,
+    Habit::Overwhelms,
+    Habit::Limits,
+];
+
 /// A node on loopback whose habits with transactions can be changed.
 struct Node {
     url: String,
@@ -212,14 +222,7 @@ async fn errors_say_whether_anything_may_have_been_sent(kind: NodeKind) {
     let payment = ground.payment("order 1", shop());
     let transaction = client.prepare(&payment.intent).await.unwrap();
     let signed = client.sign(ground.account(), &transaction).await.unwrap();
-    for habit in [
-        Habit::Hangs,
-        Habit::DoesAndHangs,
-        Habit::DoesAndBreaks,
-        Habit::Garbles,
-        Habit::Overwhelms,
-        Habit::Limits,
-    ] {
+    for habit in BAD_HABITS {
         node.is_now(habit);
         let sending = client.rpc().broadcast(signed.raw()).await.unwrap_err();
         let fits = match habit {
@@ -248,15 +251,7 @@ async fn errors_say_whether_anything_may_have_been_sent(kind: NodeKind) {
 
 /// Of two transactions in one batch it is known no better, whatever a second try might bring.
 async fn errors_say_so_of_all_that_went_together(kind: NodeKind) {
-    for habit in [
-        Habit::Hangs,
-        Habit::DoesAndHangs,
-        Habit::DoesAndBreaks,
-        Habit::Garbles,
-        Habit::Overwhelms,
-        Habit::Limits,
-        Habit::RefusesBatches,
-    ] {
+    for habit in BAD_HABITS.into_iter().chain([Habit::RefusesBatches]) {
         let ground = Ground::eager(kind).await;
         let node = Node::start(&ground.node.transport, "eth_sendRawTransaction").await;
         let client = client_with_batches_of(8, &ground, &node.url).await;
@@ -337,14 +332,7 @@ async fn all_is_paid_once_where_requests_go_together(kind: NodeKind) {
 }
 
 async fn all_is_paid_once(kind: NodeKind, batch_requests_max: usize) {
-    for habit in [
-        Habit::Hangs,
-        Habit::DoesAndHangs,
-        Habit::DoesAndBreaks,
-        Habit::Garbles,
-        Habit::Overwhelms,
-        Habit::Limits,
-    ] {
+    for habit in BAD_HABITS {
         let ground = Ground::eager(kind).await;
         let node = Node::start(&ground.node.transport, "eth_sendRawTransaction").await;
         let client = client_with_batches_of(batch_requests_max, &ground, &node.url).await;
